@@ -1,0 +1,128 @@
+# The commands of this project. CI runs these same targets (.ci/run). Each sets up what it needs by itself:
+# all that has to be there is make and a Python >= 3.11 with pip.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml constraints-dev.txt
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# $(call install,DIRECTORY,PYTHON,ARGUMENTS OF pip install). An environment left half made or made by a Python that is
+# gone is made anew; one that only lacks a changed dependency is brought up to date.
+define install
+	@$(1)/bin/python -c '' 2>/dev/null || { echo "making $(1) with $(2)"; "$(2)" -m venv --clear $(1); }
+	@echo "installing into $(1): $(3)"
+	@$(1)/bin/python -m pip install --quiet --constraint constraints-dev.txt --upgrade pip
+	@$(1)/bin/python -m pip install --quiet --constraint constraints-dev.txt $(3)
+	@touch $(1)/.installed
+endef
+
+# Looked up only when an environment has to be made.
+DEFAULT_PYTHON = $(or $(PYTHON),$(shell tools/pythons --default),$(error no Python >= 3.11 found: install one, or name it with `make PYTHON=/path/to/python`))
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# -- environments ------------------------------------------------------------------------------------------------------
+
+$(VENV)/.installed: $(INPUTS)
+	$(call install,$(VENV),$(DEFAULT_PYTHON),--editable '.[otlp]' --group dev)
+
+.venvs/bench/.installed: $(INPUTS) bench/requirements.txt
+	$(call install,.venvs/bench,$(DEFAULT_PYTHON),--editable . --requirement bench/requirements.txt)
+
+.venvs/%/.installed: $(INPUTS)
+	$(call install,.venvs/$*,$(shell tools/pythons $*),--editable '.[otlp]' --group test --group examples)
+
+.PHONY: venv
+venv: $(VENV)/.installed ## make .venv, the environment of the other commands
+
+.PHONY: pins
+pins: ## resolve the newest versions and write them to constraints-dev.txt
+	rm -rf build/pins
+	"$(DEFAULT_PYTHON)" -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --upgrade pip
+	grep -v '^-c' bench/requirements.txt > build/pins/bench.txt
+	build/pins/bin/python -m pip install --quiet '.[otlp]' --group dev --requirement build/pins/bench.txt
+	head -2 constraints-dev.txt > build/pins/new
+	build/pins/bin/python -m pip freeze --all | grep -Ev '^(setuptools|spanloom)\b' | sort -f >> build/pins/new
+	mv build/pins/new constraints-dev.txt
+
+# -- see it run --------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.installed ## run the example pipeline on a real local HTTP server
+	@$(BIN)/python examples/fetch_and_count.py
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+.PHONY: test test-fast test-all coverage
+test: $(VENV)/.installed ## run the tests on the default Python
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed ## run the tests that are not marked slow
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: ## run the tests on every Python >= 3.11 this machine has
+	@found=$$(tools/pythons); \
+	if [ -z "$$found" ]; then echo "no Python >= 3.11 found"; exit 1; fi; \
+	echo "Pythons found:"; echo "$$found" | sed 's/^/  /'; \
+	failed=; \
+	for version in $$(echo "$$found" | cut -d' ' -f1); do \
+		echo; echo "== tests on Python $$version"; \
+		$(MAKE) --no-print-directory test-on-$$version || failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$failed" ]; then echo; echo "failed on:$$failed"; exit 1; fi
+
+test-on-%: .venvs/%/.installed
+	.venvs/$*/bin/python -m pytest $(PYTEST_ARGS)
+
+coverage: $(VENV)/.installed ## run the tests and print the lines and branches they miss
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+.PHONY: check format
+check: $(VENV)/.installed ## check style, types and architecture
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PATH="$$PWD/$(BIN):$$PATH" pyright --verifytypes spanloom --ignoreexternal
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --config tools/cycles.toml
+
+format: $(VENV)/.installed ## format the sources and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# -- speed -------------------------------------------------------------------------------------------------------------
+
+.PHONY: bench bench-check
+bench: .venvs/bench/.installed ## measure against bare asyncio and other libraries, in one run
+	.venvs/bench/bin/python -m bench $(BENCH_ARGS)
+
+bench-check: $(VENV)/.installed ## count instructions per job (needs valgrind) and fail if there are more than allowed
+	$(BIN)/python -m bench.instructions --check
+
+# -- documentation and releases ----------------------------------------------------------------------------------------
+
+.PHONY: docs dist clean
+docs: $(VENV)/.installed ## build the documentation into build/docs and run its code blocks
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+	$(BIN)/python -m pytest tests/test_docs.py $(PYTEST_ARGS)
+	@echo "documentation: build/docs/index.html"
+
+dist: $(VENV)/.installed ## build the wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove environments, caches and builds
+	rm -rf .venv .venvs build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache htmlcov .coverage*

@@ -1,0 +1,1 @@
+"""The suites: each file one question, answered as a list of figures."""

@@ -1,0 +1,141 @@
+"""The composition root: from the environment's words to objects. The only module that knows both halves.
+
+Importing it reads no environment variable and loads no handler; that happens when the process's
+default manager is first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Final, cast
+
+from spanloom.callbacks.ambient import set_default_factory
+from spanloom.callbacks.manager import CallbackManager
+from spanloom.callbacks.recorder import DEFAULT_CAPACITY
+from spanloom.callbacks.registry import set_handler_loader
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+__all__ = ["build_default_manager", "handler_names", "load_handler"]
+
+GROUP: Final = "spanloom.handlers"
+
+# As in pyproject.toml, for a source tree that is not installed.
+_BUILT_IN: Final = {
+    "debug": "spanloom.handlers.debug:DebugHandler",
+    "logging": "spanloom.handlers.logging:LoggingHandler",
+    "otel": "spanloom.handlers.otel:OpenTelemetryHandler",
+    "progress": "spanloom.handlers.progress:ProgressHandler",
+}
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+_logger = logging.getLogger("spanloom")
+
+
+def build_default_manager() -> CallbackManager:
+    """Return a manager as the environment describes it.
+
+    ``SPANLOOM_HANDLERS`` names its handlers, separated by commas; ``SPANLOOM_RECORDER`` is the number of ended events
+    that its flight recorder keeps, 0 to switch it off; ``SPANLOOM_DEEP`` switches the measuring of busy time on. What
+    cannot be understood or loaded is logged as a warning and left out: a typing error in the environment must not
+    stop a program.
+    """
+    manager = CallbackManager(recorder=_recorder(), deep=_flag("SPANLOOM_DEEP"))
+    for name in dict.fromkeys(part.strip() for part in os.environ.get("SPANLOOM_HANDLERS", "").split(",")):
+        if name:
+            _add(manager, name)
+    return manager
+
+
+@cache
+def load_handler(name: str) -> Callable[[], object]:
+    """Return the class of the handler called `name` in the entry-point group ``spanloom.handlers``.
+
+    Raises:
+        LookupError: there is none of that name; the message lists those there are.
+        ImportError: its module, or something that needs, is not installed.
+    """
+    for point in _entry_points():
+        if point.name == name:
+            return cast("Callable[[], object]", point.load())
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return cast("Callable[[], object]", getattr(importlib.import_module(module), attribute))
+    raise LookupError(f"no handler is called {name!r}; there are: {', '.join(handler_names())}")
+
+
+def handler_names() -> list[str]:
+    """Return the names that `load_handler` knows, sorted."""
+    return sorted({*_BUILT_IN, *(point.name for point in _entry_points())})
+
+
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # 20 ms, and most programs name no handler
+
+    return entry_points(group=GROUP)
+
+
+class _TableAtClose:
+    """Prints what a `DebugHandler` has found: asked for from outside, it has nobody who would ask it."""
+
+    wants: frozenset[str] = frozenset()
+
+    def __init__(self, debug: object) -> None:
+        self._summary: Callable[[], dict[str, object]] = getattr(debug, "summary", dict)
+        self._table: Callable[[], str] = getattr(debug, "table", str)
+
+    def close(self) -> None:
+        if sys.stderr is not None and self._summary().get("types"):
+            sys.stderr.write(self._table() + "\n")
+            sys.stderr.flush()
+
+
+def _add(manager: CallbackManager, name: str) -> None:
+    try:
+        handler = load_handler(name)()
+        manager.add_handler(handler)
+        if name == "debug":
+            manager.add_handler(_TableAtClose(handler))
+    except LookupError as error:
+        _logger.warning("SPANLOOM_HANDLERS=%s: %s", os.environ.get("SPANLOOM_HANDLERS"), error)
+    except Exception as error:  # noqa: BLE001 -- a handler's constructor may raise anything
+        _logger.warning(
+            "SPANLOOM_HANDLERS: handler %r is left out, because it cannot be made: %s: %s",
+            name,
+            type(error).__name__,
+            error,
+        )
+
+
+def _recorder() -> int:
+    text = os.environ.get("SPANLOOM_RECORDER", "").strip()
+    if not text:
+        return DEFAULT_CAPACITY
+    if text.isdecimal():
+        return int(text)
+    _logger.warning(
+        "SPANLOOM_RECORDER=%s is not a number of events to keep, 0 or more; %d are kept",
+        text,
+        DEFAULT_CAPACITY,
+    )
+    return DEFAULT_CAPACITY
+
+
+def _flag(variable: str) -> bool:
+    text = os.environ.get(variable, "").strip()
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() not in _FALSE:
+        _logger.warning("%s=%s is neither 1 (on) nor 0 (off); it is off", variable, text)
+    return False
+
+
+set_default_factory(build_default_manager)
+set_handler_loader(load_handler)

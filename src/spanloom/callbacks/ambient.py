@@ -1,0 +1,99 @@
+"""The ambient manager: the one that runners use when nobody names another."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from spanloom.callbacks.manager import CallbackManager
+from spanloom.events.event import Event
+
+__all__ = [
+    "current_event",
+    "get_callback_manager",
+    "in_flight",
+    "propagate",
+    "set_default_factory",
+    "use_callback_manager",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_chosen: contextvars.ContextVar[CallbackManager | None] = contextvars.ContextVar(
+    "spanloom_manager", default=None
+)
+_lock = threading.RLock()
+_default: CallbackManager | None = None
+_factory: Callable[[], CallbackManager] = CallbackManager
+
+
+def set_default_factory(factory: Callable[[], CallbackManager]) -> None:
+    """Say how the process's default manager is made, the first time someone needs it."""
+    global _factory  # noqa: PLW0603 -- set once by the composition root, at import
+    _factory = factory
+
+
+def get_callback_manager() -> CallbackManager:
+    """Return the manager of the current context, or else the process's default one.
+
+    The default manager is made on first use: its flight recorder is on, and its handlers are those
+    named by the environment variable ``SPANLOOM_HANDLERS``.
+    """
+    return _chosen.get() or _default or _make_default()
+
+
+def _make_default() -> CallbackManager:
+    global _default  # noqa: PLW0603 -- made once, on first use, so that an import does nothing
+    with _lock:
+        if _default is None:
+            _default = _factory()
+        return _default
+
+
+@contextmanager
+def use_callback_manager(manager: CallbackManager) -> Iterator[CallbackManager]:
+    """Make `manager` the ambient one inside the block, for this task and the tasks it starts.
+
+    The manager is not closed at the end: it may be used again.
+    """
+    if not isinstance(manager, CallbackManager):
+        raise TypeError(f"use_callback_manager needs a CallbackManager, not {type(manager).__name__}")
+    outer = _chosen.get()
+    _chosen.set(manager)
+    try:
+        yield manager
+    finally:
+        if _chosen.get() is manager:
+            _chosen.set(outer)
+
+
+def current_event() -> Event | None:
+    """Return the innermost open event of this context under the ambient manager."""
+    return get_callback_manager().current.get()
+
+
+def in_flight() -> list[Event]:
+    """Return every open event of the ambient manager, oldest first."""
+    return get_callback_manager().in_flight()
+
+
+def propagate(function: Callable[P, R]) -> Callable[P, R]:
+    """Bind `function` to the current context, for a thread or callback that would not see it.
+
+    New threads, ``run_in_executor`` and callbacks of other libraries run without the caller's
+    context variables, so their events would be roots of new traces. Each call runs in its own copy
+    of the context in which `propagate` was called: calls may overlap, and what they set is gone
+    when they return. A coroutine function is better started as a task, which carries the context.
+    """
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.copy().run(function, *args, **kwargs)
+
+    return call

@@ -1,0 +1,141 @@
+"""The scope of one event: a ``with`` block from its start to its one end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from spanloom.events.event import Event, ScopeEvent, data_of
+
+if TYPE_CHECKING:
+    from spanloom.callbacks.manager import CallbackManager
+    from spanloom.callbacks.route import Route
+    from spanloom.events.counts import BatchCounts
+
+__all__ = ["EventContext"]
+
+
+class EventContext:
+    """Open an event on entry, make it the parent of what happens inside, end it on exit.
+
+    Use it with ``with`` or ``async with``; both do the same and never wait. The exception that
+    leaves the block ends the event (``CancelledError`` as ``cancelled``) and is raised on, the
+    same object. Ending twice is harmless: the first end counts.
+
+    Only the current context is touched: tasks and threads that run beside this block do not see
+    its event, tasks that are started inside it do.
+    """
+
+    __slots__ = ("_attempt", "_data", "_manager", "_name", "_outer", "_route", "_type", "event")
+
+    def __init__(
+        self,
+        manager: CallbackManager,
+        type: str,
+        name: str,
+        data: dict[str, object] | None,
+        attempt: int | None = None,
+    ) -> None:
+        self._manager = manager
+        self._type = type
+        self._name = name
+        self._data = data
+        self._attempt = attempt
+        self._route: Route | None = None
+        self._outer: Event | None = None
+        self.event: ScopeEvent | None = None
+
+    def start(self, counts: BatchCounts | None = None) -> ScopeEvent:
+        """Open the event without a ``with`` block; `end` must follow.
+
+        Raises:
+            RuntimeError: the event was opened before; make a new context for each event.
+        """
+        if self.event is not None:
+            raise RuntimeError(
+                f"this context has already opened event {self.event.name!r}; call manager.event(...) again"
+            )
+        manager = self._manager
+        self._outer = outer = manager.current.get()
+        self.event, self._route = manager.begin(
+            self._type, self._name, self._data, outer, attempt=self._attempt, counts=counts
+        )
+        manager.current.set(self.event)
+        return self.event
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the event with the status that `error` stands for; only the first call counts."""
+        event, route = self.event, self._route
+        if event is None or route is None:
+            return
+        self._route = None
+        current = self._manager.current
+        # Not Token.reset: a generator may be closed in another context than it was started in,
+        # where the token is an error. There somebody else's event is current, and stays it.
+        if current.get() is event:
+            current.set(self._outer)
+        self._outer = None
+        self._manager.finish(event, route, error)
+
+    def suspend(self) -> None:
+        """Let go of the context while a generator's body does not run; the event stays open."""
+        current = self._manager.current
+        if current.get() is self.event:
+            current.set(self._outer)
+
+    def resume(self) -> None:
+        """Make the event current in the context that runs the generator's body now."""
+        current = self._manager.current
+        self._outer = current.get()
+        current.set(self.event)
+
+    def set(self, **payload: object) -> Self:
+        """Attach values to the event, before, during or after the block. Returns the context."""
+        if self.event is not None:
+            data_of(self.event).update(payload)
+        elif self._data is None:
+            self._data = payload
+        else:
+            self._data.update(payload)
+        return self
+
+    @property
+    def event_id(self) -> int:
+        """64-bit id of the event.
+
+        Raises:
+            RuntimeError: the event has not been opened yet.
+        """
+        return self._opened().event_id
+
+    @property
+    def trace_id(self) -> int:
+        """128-bit id of the trace that the event belongs to.
+
+        Raises:
+            RuntimeError: the event has not been opened yet.
+        """
+        return self._opened().trace_id
+
+    def _opened(self) -> ScopeEvent:
+        if self.event is None:
+            raise RuntimeError("the event has no id before its start; enter the context with 'with' first")
+        return self.event
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end(error)

@@ -1,0 +1,205 @@
+"""The drain: a thread of a handler's own that hands it ended events in lists.
+
+Producers append to a bounded deque, which is all they ever do; the oldest event gives way when it
+is full. The thread sleeps until the first event, then looks every `INTERVAL_S`, and goes back to
+sleep when nothing is running any more. One thread per handler: a handler that hangs keeps nobody
+but itself from its events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from spanloom.events.event import Event
+from spanloom.events.trace import Trace
+from spanloom.exceptions import HandlerError
+
+if TYPE_CHECKING:
+    from spanloom.callbacks.guard import Guard
+
+__all__ = ["CAPACITY", "Drain", "TraceEnded", "TraceStarted"]
+
+CAPACITY: Final = 100_000
+"""Events that may wait for one handler: some 20 MB, or half a second of the fastest batches."""
+CHUNK: Final = 512
+"""Events per call of ``on_events``: about 0.1 ms of a statistics handler between two GIL hand-overs."""
+INTERVAL_S: Final = 0.1
+
+
+class TraceStarted(NamedTuple):
+    """Stands among the events where a trace began."""
+
+    trace: Trace
+
+
+class TraceEnded(NamedTuple):
+    """Stands among the events where a trace ended."""
+
+    trace: Trace
+    tree: Mapping[int, Sequence[int]]
+
+
+class Drain:
+    """The buffer and the thread of one handler."""
+
+    def __init__(self, guard: Guard, on_events: Callable[[Sequence[Event]], object]) -> None:
+        self._guard = guard
+        self._on_events = on_events
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with nothing buffered and no thread: as made, and after a fork in the child."""
+        self.outbox: deque[Event | TraceStarted | TraceEnded] = deque(maxlen=CAPACITY)
+        self._in_hand = 0
+        self._batches = 0
+        self._parked = True
+        self._closed = False
+        self._lock = threading.Lock()
+        self._delivery = threading.Lock()
+        self._wake = threading.Event()
+        self._flushed = threading.Condition(self._lock)
+        self._asked = 0
+        self._done = 0
+        self._failure: HandlerError | None = None
+        self._thread: threading.Thread | None = None
+        self._runner: asyncio.Runner | None = None
+
+    @property
+    def pending(self) -> int:
+        """Events that wait here or are in the handler's hands."""
+        return sum(isinstance(item, Event) for item in self.outbox.copy()) + self._in_hand
+
+    def push(self, item: Event | TraceStarted | TraceEnded) -> None:
+        """Append one item from any thread; wake the thread if it sleeps."""
+        self.outbox.append(item)
+        if self._parked:
+            self._ring()
+
+    def batch_started(self) -> None:
+        """Look every `INTERVAL_S` from now on: a batch appends to `outbox` without a word."""
+        with self._lock:
+            self._batches += 1
+        if self._parked:
+            self._ring()
+
+    def batch_ended(self) -> None:
+        """Undo one `batch_started`."""
+        with self._lock:
+            self._batches -= 1
+        if self._parked:
+            self._ring()
+
+    def flush(self, timeout: float) -> bool:
+        """Hand over everything appended before this call; return False if `timeout` s did not do."""
+        thread = self._thread
+        if thread is threading.current_thread():
+            return False
+        if thread is not None and thread.is_alive():
+            with self._flushed:
+                self._asked += 1
+                target = self._asked
+                self._wake.set()
+                done = self._flushed.wait_for(lambda: self._done >= target, max(0.0, timeout))
+        else:
+            done = self._delivery.acquire(timeout=max(0.0, timeout))
+            if done:
+                try:
+                    self._hand_over()
+                finally:
+                    self._delivery.release()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        return done
+
+    def close(self) -> None:
+        """Stop the thread once it is through with what it has in hand; does not wait for it."""
+        self._closed = True
+        self._wake.set()
+
+    def call_on_events(self, events: Sequence[Event]) -> None:
+        """Call the hook and, if it is async, run it to its end on this thread's own loop."""
+        result = self._on_events(events)
+        if inspect.isawaitable(result):
+            if self._runner is None:
+                self._runner = asyncio.Runner()
+            self._runner.run(_finish(result))
+
+    def _ring(self) -> None:
+        with self._lock:
+            self._parked = False
+            if self._thread is None and not self._closed:
+                thread = threading.Thread(target=self._run, name=f"spanloom-{self._guard.name}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return  # the interpreter is shutting down: flush() hands over in its caller's thread
+                self._thread = thread
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            asked = self._asked
+            with self._delivery:
+                handed = self._hand_over()
+            with self._flushed:
+                self._done = asked
+                self._flushed.notify_all()
+                self._parked = parked = not (handed or self._batches)
+            if parked and self.outbox:
+                continue  # pushed after the hand-over, but before anyone could see that we park
+            if not self._closed:
+                self._wake.wait(None if parked else INTERVAL_S)
+        if self._runner is not None:
+            self._runner.close()
+
+    def _hand_over(self) -> int:
+        handed = 0
+        while chunk := self._take():
+            events = [item for item in chunk if isinstance(item, Event)]
+            for item in chunk:
+                if isinstance(item, TraceStarted):
+                    self._call("start_trace", item.trace.trace_id, item.trace.name)
+            if events:
+                self._in_hand = len(events)
+                if self._call("on_events", events):
+                    self._guard.delivered(len(events))
+                self._in_hand = 0
+            for item in chunk:
+                if isinstance(item, TraceEnded):
+                    self._call("end_trace", item.trace.trace_id, item.tree)
+            handed += len(events)
+            time.sleep(0)  # let the loop's thread have the GIL between two lists
+        return handed
+
+    def _take(self) -> list[Event | TraceStarted | TraceEnded]:
+        """Take the next items, up to `CHUNK` and no further than the end of a trace."""
+        chunk: list[Event | TraceStarted | TraceEnded] = []
+        take = self.outbox.popleft
+        try:
+            while len(chunk) < CHUNK:
+                item = take()
+                chunk.append(item)
+                if isinstance(item, TraceEnded):
+                    break
+        except IndexError:
+            pass  # empty; asking first would race with the producers
+        return chunk
+
+    def _call(self, hook: str, *args: object) -> bool:
+        try:
+            return self._guard.call(hook, *args)
+        except HandlerError as error:
+            self._failure = error  # raise_handler_errors: flush() raises it, a thread has no caller
+            return False
+
+
+async def _finish(awaitable: Awaitable[object]) -> None:
+    await awaitable

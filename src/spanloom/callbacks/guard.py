@@ -1,0 +1,233 @@
+"""The guard: the only code that calls a handler, so that no handler can harm the work.
+
+A hook that raises, whatever it raises, or that holds its caller for more than `SLOW_S`, puts its
+handler into quarantine: logged once with the traceback, counted, and not called again until it is
+added anew. Retrying a failing handler would repeat its damage a thousand times a second.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
+from spanloom.callbacks.stats import HandlerStats
+from spanloom.events.clock import monotonic_ns
+from spanloom.events.event import Event
+from spanloom.events.trace import Trace
+from spanloom.exceptions import HandlerError
+
+__all__ = ["Guard", "delivering"]
+
+SLOW_S: Final = 1.0
+"""Seconds an inline hook may hold its caller: far above any honest hook, far below a hang."""
+
+_INLINE: Final = ("on_event_start", "on_event_end", "on_event", "start_trace", "end_trace")
+HOOKS: Final = (*_INLINE, "on_events", "flush", "close")
+
+_logger = logging.getLogger("spanloom.callbacks")
+
+
+class _Delivering(threading.local):
+    guards: tuple[Guard, ...] = ()
+
+
+delivering = _Delivering()
+"""Whose hooks are running in this thread: what they emit is not sent to them again."""
+
+
+class Guard:
+    """One handler with its hooks, its counts and, if it takes lists, its drain."""
+
+    def __init__(self, handler: object, *, raise_errors: bool) -> None:
+        self.handler = handler
+        self.name = type(handler).__name__
+        self.wants: frozenset[str] | None = _types_of(handler, "wants")
+        self.wants_inline: frozenset[str] | None = _types_of(handler, "wants_inline")
+        self.quarantined = False
+        self.errors = 0
+        self._raise = raise_errors
+        self._lock = threading.Lock()
+        self._produced = 0
+        self._delivered = 0
+        hooks = {name: _hook(handler, name) for name in HOOKS}
+        if not any(hooks.values()):
+            raise TypeError(
+                f"a handler must define at least one of {', '.join(HOOKS)}; {self.name} defines none of them"
+            )
+        self._hooks = hooks
+        self.drain: Drain | None = None
+        if (on_events := hooks["on_events"]) is not None:
+            self.drain = Drain(self, on_events)
+            hooks["on_events"] = self.drain.call_on_events
+
+    # what is called, by whom ----------------------------------------------------------------------
+
+    def defines(self, hook: str) -> bool:
+        """Tell whether the handler has that hook."""
+        return self._hooks[hook] is not None
+
+    def wants_type(self, type: str) -> bool:
+        """Tell whether the handler asked for events of that type."""
+        return self.wants is None or type in self.wants
+
+    def defines_inline(self, hook: str, type: str) -> bool:
+        """Tell whether the handler has that inline hook and wants it called for events of that type."""
+        return self._hooks[hook] is not None and (self.wants_inline is None or type in self.wants_inline)
+
+    def start(self, event: Event) -> None:
+        """Deliver the start of an event."""
+        self.call("on_event_start", event)
+
+    def end(self, event: Event) -> None:
+        """Deliver an event that has ended, and account for it."""
+        self._deliver("on_event_end", event)
+
+    def point(self, event: Event) -> None:
+        """Deliver a point event, and account for it."""
+        self._deliver("on_event", event)
+
+    def job_end(self, event: Event) -> None:
+        """Deliver an ended job; its batch accounts for it, and its drain has it already."""
+        if self.call("on_event_end", event) and self.drain is None:
+            self.delivered(1)
+
+    def start_trace(self, trace: Trace) -> None:
+        """Tell of a new trace: in order with the events where the handler takes lists."""
+        if self.drain is not None:
+            self.drain.push(TraceStarted(trace))
+        else:
+            self.call("start_trace", trace.trace_id, trace.name)
+
+    def end_trace(self, trace: Trace, tree: Mapping[int, Sequence[int]]) -> None:
+        """Tell of the end of a trace: in order with the events where the handler takes lists."""
+        if self.drain is not None:
+            self.drain.push(TraceEnded(trace, tree))
+        else:
+            self.call("end_trace", trace.trace_id, tree)
+
+    def _deliver(self, hook: str, event: Event) -> None:
+        inline = self.defines_inline(hook, event.type)
+        if self.drain is None and not inline:
+            return
+        self.produced(1)
+        if self.drain is not None:
+            self.drain.push(event)
+        if inline and self.call(hook, event) and self.drain is None:
+            self.delivered(1)
+
+    def call(self, hook: str, *args: object) -> bool:
+        """Call one hook; return False if it is missing, failed, or the handler is in quarantine."""
+        function = self._hooks[hook]
+        if function is None or self.quarantined:
+            return False
+        outer = delivering.guards
+        if self in outer:
+            return False
+        delivering.guards = (*outer, self)
+        started = monotonic_ns()
+        try:
+            function(*args)
+        except BaseException as error:  # noqa: BLE001 -- a handler may raise anything and must not be felt
+            self.fail(hook, error)
+            return False
+        finally:
+            delivering.guards = outer
+        held_s = (monotonic_ns() - started) / 1e9
+        if held_s > SLOW_S and hook in _INLINE:
+            self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
+        return True
+
+    def flush(self, timeout: float) -> bool:
+        """Hand over what is buffered, then call the handler's own ``flush``; False if time ran out."""
+        deadline_ns = monotonic_ns() + int(timeout * 1e9)
+        done = self.drain is None or self.drain.flush(timeout)
+        if done and self.defines("flush"):
+            self.call("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9))
+        return done
+
+    def close(self, timeout: float) -> bool:
+        """Flush, call the handler's ``close`` and stop its thread; False if time ran out."""
+        done = self.flush(timeout)
+        if done:
+            self.call("close")
+        if self.drain is not None:
+            self.drain.close()
+        return done
+
+    def after_fork(self) -> None:
+        """Forget what only the parent process can deliver."""
+        self._lock = threading.Lock()
+        self._produced = self._delivered = 0
+        if self.drain is not None:
+            self.drain.reset()
+
+    def fail(self, hook: str, error: BaseException) -> None:
+        """Count a failure and put the handler into quarantine; log the first one."""
+        with self._lock:
+            self.errors += 1
+            first = not self.quarantined
+            self.quarantined = True
+        if first:
+            _logger.error(
+                "handler %s failed in %s and gets no more events; add it again to try anew",
+                self.name,
+                hook,
+                exc_info=(type(error), error, error.__traceback__),
+            )
+        if self._raise:
+            raise HandlerError(f"{self.name}.{hook} raised {type(error).__name__}") from error
+
+    # accounting -----------------------------------------------------------------------------------
+
+    def produced(self, count: int) -> None:
+        """Account for `count` events that this handler should get."""
+        with self._lock:
+            self._produced += count
+
+    def delivered(self, count: int) -> None:
+        """Account for `count` events that a hook took."""
+        with self._lock:
+            self._delivered += count
+
+    def stats(self, *, running: int = 0) -> HandlerStats:
+        """Return the counts; `running` are produced events that are not accounted for yet."""
+        pending = 0 if self.drain is None else self.drain.pending
+        with self._lock:
+            produced = self._produced + running
+            dropped = max(0, produced - self._delivered - pending)
+            return HandlerStats(
+                handler=self.name,
+                produced=produced,
+                delivered=self._delivered,
+                dropped=dropped,
+                pending=pending,
+                errors=self.errors,
+                quarantined=self.quarantined,
+            )
+
+
+def _hook(handler: object, name: str) -> Callable[..., object] | None:
+    hook: Callable[..., object] | None = getattr(handler, name, None)
+    if hook is None:
+        return None
+    if not callable(hook):
+        raise TypeError(f"{type(handler).__name__}.{name} must be a method, not {type(hook).__name__}")
+    if name != "on_events" and inspect.iscoroutinefunction(hook):
+        raise TypeError(
+            f"{type(handler).__name__}.{name} is async, but only on_events may be: it runs on the handler's own "
+            f"thread. Move the awaiting part to 'async def on_events(self, events)'."
+        )
+    return hook
+
+
+def _types_of(handler: object, attribute: str) -> frozenset[str] | None:
+    types = getattr(handler, attribute, None)
+    if isinstance(types, str):
+        raise TypeError(
+            f"{type(handler).__name__}.{attribute} must be a set of event types, not the string {types!r}"
+        )
+    return None if types is None else frozenset(types)

@@ -1,0 +1,488 @@
+"""The callback manager: carries events from the code that makes them to the handlers.
+
+Theory of operation. `begin` makes the record of an event, puts it into the table of open events
+and calls the inline start hooks; `finish` completes the record, moves it to the flight recorder,
+calls the inline end hooks and appends it to the drains. Which event is current lives in a
+ContextVar of this manager, so tasks and threads have stacks of their own, and two managers never
+see each other's events. Runners open a `BatchScope` instead, which does the same for many jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
+
+from spanloom.callbacks.batch import BatchScope, JobTable
+from spanloom.callbacks.context import EventContext
+from spanloom.callbacks.decorate import decorate
+from spanloom.callbacks.guard import Guard
+from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
+from spanloom.callbacks.route import Route
+from spanloom.callbacks.stats import ManagerStats
+from spanloom.callbacks.table import HandlerTable, flush_all
+from spanloom.callbacks.traces import TraceTable
+from spanloom.events.clock import monotonic_ns
+from spanloom.events.counts import BatchCounts
+from spanloom.events.error import ErrorInfo
+from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of
+from spanloom.events.ids import new_event_id
+from spanloom.events.trace import Trace
+from spanloom.events.types import EventType, status_of
+
+__all__ = ["CallbackManager"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_TIMEOUT_S: Final = 2.0
+"""Seconds that the end of the process waits for the handlers of all managers together."""
+
+
+class CallbackManager:
+    """Carries events to handlers, and keeps the last ones in a flight recorder.
+
+    Safe to use from any number of tasks, threads and event loops at once.
+
+    Args:
+        handlers: Objects with some of the hooks of `Handler`.
+        raise_handler_errors: Let a failing hook raise `HandlerError` into the work; for tests.
+        recorder: Ended events that the flight recorder keeps; 0 switches it off, and with it the
+            table of running jobs, so that a manager without handlers costs next to nothing.
+        deep: Measure the busy time of jobs (`Event.busy_ns`).
+
+    Raises:
+        TypeError: a handler defines no hook, or an inline hook is ``async def``.
+        ValueError: `recorder` is negative.
+    """
+
+    def __init__(
+        self,
+        handlers: Iterable[object] = (),
+        *,
+        raise_handler_errors: bool = False,
+        recorder: int = DEFAULT_CAPACITY,
+        deep: bool = False,
+    ) -> None:
+        if recorder < 0:
+            raise ValueError(f"recorder is the number of events to keep, 0 or more (got {recorder})")
+        self.current: contextvars.ContextVar[Event | None] = contextvars.ContextVar(
+            "spanloom_event", default=None
+        )
+        self.recorder = FlightRecorder(recorder) if recorder else None
+        self.deep = deep
+        self._table = HandlerTable(raise_errors=raise_handler_errors)
+        self.route = self._table.route
+        self._forget_open()
+        self.set_handlers(handlers)
+        _managers.add(self)
+
+    def _forget_open(self) -> None:
+        self._traces = TraceTable()
+        self._open: dict[int, ScopeEvent] = {}
+        self._held: dict[int, tuple[ScopeEvent, Route]] = {}
+        self._held_traces: dict[int, EventContext] = {}
+        self._batches: dict[int, BatchScope] = {}
+        self._produced = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anyone would notice an event: the flight recorder or a handler."""
+        return self.recorder is not None or bool(self._table)
+
+    # making events --------------------------------------------------------------------------------
+
+    def event(
+        self,
+        type: str = EventType.STEP,
+        payload: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> EventContext:
+        """Return a context that opens an event on entry and ends it on exit.
+
+        Args:
+            type: An `EventType`, or any string of your own.
+            payload: Values to attach; copied.
+            name: Low-cardinality label; by default the type.
+        """
+        return EventContext(self, type, name or str(type), dict(payload) if payload else None)
+
+    def attempt(
+        self, type: str, name: str, number: int, payload: Mapping[str, object] | None = None
+    ) -> EventContext:
+        """Return a context for try number `number` of something, or for the back-off after it."""
+        return EventContext(self, type, name, dict(payload) if payload else None, number)
+
+    def on_event_start(
+        self,
+        type: str,
+        payload: Mapping[str, object] | None = None,
+        event_id: int | None = None,
+        parent_id: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> int:
+        """Start an event that no block encloses, and return its id.
+
+        It does not become the current event: what follows is not its child unless it says so by
+        `parent_id`. Prefer `event`, which cannot be left open.
+
+        Args:
+            type, payload, name: As for `event`.
+            event_id: The id to take, 1 <= id < 2**64; by default a fresh one.
+            parent_id: Id of an open event; by default the current event, if there is one.
+
+        Raises:
+            ValueError: `event_id` is out of range or taken, or `parent_id` is not open.
+        """
+        if event_id is not None and not 0 < event_id < 1 << 64:
+            raise ValueError(f"event_id must be from 1 to 2**64 - 1 (got {event_id})")
+        if event_id in self._open:
+            raise ValueError(
+                f"event_id {event_id} is taken by an open event; leave it out to get a fresh one"
+            )
+        parent = self.current.get() if parent_id is None else self._find_open(parent_id)
+        event, route = self.begin(
+            type, name or str(type), dict(payload) if payload else None, parent, event_id
+        )
+        self._held[event.event_id] = event, route
+        return event.event_id
+
+    def on_event_end(
+        self,
+        event_id: int,
+        payload: Mapping[str, object] | None = None,
+        *,
+        error: BaseException | None = None,
+    ) -> None:
+        """End the event that `on_event_start` gave this id, wherever it stands in the tree.
+
+        Args:
+            event_id: What `on_event_start` returned.
+            payload: Values to attach.
+            error: The exception that ended it; decides the status.
+
+        Raises:
+            ValueError: no such event is open.
+        """
+        held = self._held.pop(event_id, None)
+        if held is None:
+            raise ValueError(f"no event with id {event_id} was started by on_event_start and is still open")
+        event, route = held
+        if payload:
+            data_of(event).update(payload)
+        self.finish(event, route, error)
+
+    def emit(
+        self,
+        type: str = EventType.MARK,
+        payload: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        """Emit a point event under the current event.
+
+        Args:
+            type, payload, name: As for `event`.
+        """
+        parent = self.current.get()
+        event = self._record_of(
+            type, name or str(type), dict(payload) if payload else None, parent, is_point=True
+        )
+        complete_scope(event, event.start_ns)
+        self._produced += 1
+        if self.recorder is not None:
+            self.recorder.record(event)
+        route = self.route(type)
+        if parent is None:
+            self._trace_started(event.trace)
+        route.point(event)
+        if parent is None:
+            self._trace_ended(event.trace)
+
+    def begin(
+        self,
+        type: str,
+        name: str,
+        data: dict[str, object] | None,
+        parent: Event | None,
+        event_id: int | None = None,
+        *,
+        attempt: int | None = None,
+        counts: BatchCounts | None = None,
+    ) -> tuple[ScopeEvent, Route]:
+        """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`."""
+        event = self._record_of(type, name, data, parent, event_id, attempt=attempt, counts=counts)
+        route = self.route(type)
+        self._open[event.event_id] = event
+        if parent is None:
+            self._trace_started(event.trace)
+        if route.starts:
+            route.start(event)
+        return event, route
+
+    def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
+        """End an event that `begin` opened."""
+        if error is None:
+            complete_scope(event, monotonic_ns())
+        else:
+            complete_scope(event, monotonic_ns(), status_of(error), ErrorInfo.of(error))
+        self._open.pop(event.event_id, None)
+        self._produced += 1
+        if self.recorder is not None:
+            self.recorder.record(event)
+        if route.ends:
+            route.end(event)
+        if event.parent_id is None:
+            self._trace_ended(event.trace)
+
+    def _record_of(
+        self,
+        type: str,
+        name: str,
+        data: dict[str, object] | None,
+        parent: Event | None,
+        event_id: int | None = None,
+        *,
+        attempt: int | None = None,
+        counts: BatchCounts | None = None,
+        is_point: bool = False,
+    ) -> ScopeEvent:
+        if event_id is None:
+            event_id = new_event_id()
+        if parent is None:
+            parent_id, trace, job = None, Trace(name, event_id), None
+        else:
+            parent_id, trace, job = parent.event_id, parent.trace, parent.job
+            trace.add(parent_id, event_id)
+        return ScopeEvent(
+            type,
+            name,
+            event_id,
+            parent_id,
+            trace,
+            monotonic_ns(),
+            data,
+            attempt=attempt,
+            counts=counts,
+            is_point=is_point,
+            job=job,
+        )
+
+    def _find_open(self, event_id: int) -> Event:
+        event = self._open.get(event_id)
+        if event is not None:
+            return event
+        for scope in list(self._batches.values()):
+            for job in scope.jobs.open_jobs():
+                if job.event_id == event_id:
+                    return job
+        raise ValueError(f"parent_id {event_id} is not an open event of this manager")
+
+    # traces ---------------------------------------------------------------------------------------
+
+    def as_trace(self, name: str) -> EventContext:
+        """Return a context whose event is the root of a trace, or a child if one is open already."""
+        return EventContext(self, EventType.TRACE, name, None)
+
+    def start_trace(self, name: str) -> int:
+        """Open a trace without a block, make it current, and return its root's event id."""
+        context = self.as_trace(name)
+        event = context.start()
+        self._held_traces[event.event_id] = context
+        return event.event_id
+
+    def end_trace(self, event_id: int, *, error: BaseException | None = None) -> None:
+        """End what `start_trace` opened.
+
+        Args:
+            event_id: What `start_trace` returned.
+            error: The exception that ended it; decides the status.
+
+        Raises:
+            ValueError: no such trace is open.
+        """
+        context = self._held_traces.pop(event_id, None)
+        if context is None:
+            raise ValueError(f"no trace whose root is {event_id} was opened by start_trace and is still open")
+        context.end(error)
+
+    def trace_map(self, trace_id: int) -> dict[int, list[int]]:
+        """Return a map from each event id of a trace to the ids of its children, in order of start.
+
+        All open traces and the last 1,024 ended ones are known.
+
+        Raises:
+            KeyError: the trace is not known, or was forgotten.
+        """
+        return self._traces[trace_id].tree()
+
+    def trace(self, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Return a decorator that makes every call of a function an event of type ``call``.
+
+        Works on functions, coroutine functions, generators and async generators; the event of a
+        generator lasts until it is exhausted or closed, and is current only while its body runs.
+
+        Args:
+            name: Label of the event; by default the function's qualified name.
+        """
+        return lambda function: decorate(self, function, name)
+
+    def _trace_started(self, trace: Trace) -> None:
+        self._traces.opened(trace)
+        for guard in self._table:
+            if guard.defines("start_trace"):
+                guard.start_trace(trace)
+
+    def _trace_ended(self, trace: Trace) -> None:
+        self._traces.ended(trace)
+        enders = [guard for guard in self._table if guard.defines("end_trace")]
+        if enders:
+            tree = trace.tree()
+            for guard in enders:
+                guard.end_trace(trace, tree)
+
+    # batches, for runners ---------------------------------------------------------------------------
+
+    def batch(
+        self, name: str, jobs: JobTable, *, total: int | None, payload: dict[str, object]
+    ) -> BatchScope:
+        """Return the scope of a batch whose jobs are in `jobs`; for runners."""
+        return BatchScope(self, name, jobs, total=total, payload=payload)
+
+    def batch_opened(self, event_id: int, scope: BatchScope) -> None:
+        """Take a running batch into the table of open events; for `BatchScope`."""
+        self._batches[event_id] = scope
+
+    def batch_closed(self, event_id: int, jobs: int) -> None:
+        """Account for the jobs of a batch that has ended; for `BatchScope`."""
+        self._batches.pop(event_id, None)
+        self._produced += jobs
+
+    # looking ------------------------------------------------------------------------------------------
+
+    def in_flight(self) -> list[Event]:
+        """Return every open event, oldest first; safe from any thread. ``age_ns`` tells its age."""
+        found: list[Event] = list(self._open.copy().values())
+        for scope in self._batches.copy().values():
+            found.extend(scope.jobs.open_jobs())
+        return sorted(found, key=lambda event: event.start_ns)
+
+    def stats(self) -> ManagerStats:
+        """Return the accounts: what was produced, and what became of it handler by handler."""
+        batches = list(self._batches.copy().values())
+        handlers = tuple(
+            guard.stats(running=sum(scope.unaccounted(guard) for scope in batches)) for guard in self._table
+        )
+        return ManagerStats(
+            produced=self._produced + sum(scope.counts.ended for scope in batches),
+            open=len(self._open) + sum(len(scope.jobs) for scope in batches),
+            recorded=0 if self.recorder is None else len(self.recorder),
+            delivered=sum(stats.delivered for stats in handlers),
+            dropped=sum(stats.dropped for stats in handlers),
+            pending=sum(stats.pending for stats in handlers),
+            handlers=handlers,
+        )
+
+    # handlers -----------------------------------------------------------------------------------------
+
+    @property
+    def handlers(self) -> list[object]:
+        """The handlers, in order; a copy."""
+        return [guard.handler for guard in self._table]
+
+    def guard(self, handler: object) -> Guard:
+        """Return a guard around a handler that is to see one event only; for runners."""
+        return self._table.guard(handler)
+
+    def add_handler(self, handler: object) -> None:
+        """Add a handler: it gets the events that start from now on.
+
+        A handler that is there already is taken out of quarantine.
+
+        Raises:
+            TypeError: it defines no hook, or an inline hook is ``async def``.
+        """
+        self._table.add(handler)
+
+    def remove_handler(self, handler: object, timeout: float = EXIT_TIMEOUT_S) -> None:
+        """Take a handler out, hand over what waits for it within `timeout` s, and close it.
+
+        Raises:
+            ValueError: it is not a handler of this manager.
+        """
+        self._table.remove(handler).close(timeout)
+
+    def set_handlers(self, handlers: Iterable[object], timeout: float = EXIT_TIMEOUT_S) -> None:
+        """Have exactly these handlers; those that are not among them any more are closed.
+
+        Raises:
+            TypeError: one of them defines no hook, or an inline hook is ``async def``.
+        """
+        for guard in self._table.replace(handlers):
+            guard.close(timeout)
+
+    def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
+        """Hand over everything that ended before this call.
+
+        Blocks its thread for at most `timeout` seconds; on an event loop use ``aclose``, or
+        ``await asyncio.to_thread(manager.flush)``.
+
+        Returns:
+            True if every handler got everything in time.
+        """
+        return flush_all(self._table, timeout)
+
+    def close(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
+        """Hand over everything, close the handlers and take them out; the recorder goes on.
+
+        Returns:
+            True if every handler got everything within `timeout` seconds, all together.
+        """
+        gone = self._table.replace(())
+        deadline_ns = monotonic_ns() + int(timeout * 1e9)
+        done = [guard.close(max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) for guard in gone]
+        return all(done)
+
+    async def aclose(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
+        """Do what `close` does, without holding the event loop; not undone by a cancel."""
+        return await asyncio.shield(asyncio.to_thread(self.close, timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, what only the parent process can end and deliver."""
+        self._forget_open()
+        self._table.after_fork()
+        # The parent's open event is not this process's: it would never end here.
+        self.current.set(None)
+
+
+_managers: weakref.WeakSet[CallbackManager] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for manager in list(_managers):
+        manager.after_fork()
+
+
+def _at_exit() -> None:
+    deadline_ns = monotonic_ns() + int(EXIT_TIMEOUT_S * 1e9)
+    for manager in list(_managers):
+        manager.close(max(0.0, (deadline_ns - monotonic_ns()) / 1e9))
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

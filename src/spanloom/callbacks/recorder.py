@@ -1,0 +1,50 @@
+"""The flight recorder: the last events that ended, kept in memory, always on by default."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from spanloom.events.event import Event
+
+__all__ = ["DEFAULT_CAPACITY", "FlightRecorder"]
+
+DEFAULT_CAPACITY: Final = 4096
+"""Events kept: under 1 MB, small enough to stay in a processor's cache while it turns over."""
+
+
+class FlightRecorder:
+    """A ring of the last `capacity` ended and point events, oldest first.
+
+    Args:
+        capacity: How many to keep, at least 1.
+
+    Raises:
+        ValueError: `capacity` is below 1.
+    """
+
+    __slots__ = ("_ring", "record")
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        if capacity < 1:
+            raise ValueError(
+                f"a flight recorder keeps at least 1 event (got {capacity}); recorder=0 switches it off"
+            )
+        self._ring: deque[Event] = deque(maxlen=capacity)
+        self.record = self._ring.append
+
+    @property
+    def capacity(self) -> int:
+        """How many events are kept at most."""
+        return self._ring.maxlen or 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def ended(self) -> list[Event]:
+        """Return the kept events in order of their end; safe from any thread."""
+        return list(self._ring.copy())
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._ring.clear()

@@ -1,0 +1,76 @@
+"""The route: who gets an event of one type. Worked out once, then one attribute access per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spanloom.callbacks.guard import Guard
+from spanloom.events.event import Event
+
+__all__ = ["Route"]
+
+
+class Route:
+    """The interested handlers, sorted by what they define.
+
+    An event keeps the route of its start until its end: a handler that is added in between gets
+    neither, so that every end it sees had a start.
+
+    Attributes:
+        type: The event type that it is for.
+        guards: All that may get such an event, in the order in which the handlers were added.
+        starts: Those that define ``on_event_start`` and want it for this type.
+        ends: Those that get the ended event, in its task or in lists.
+    """
+
+    __slots__ = ("ends", "guards", "starts", "type")
+
+    def __init__(self, type: str, guards: tuple[Guard, ...]) -> None:
+        self.type = type
+        self.guards = guards
+        self.starts = tuple(guard for guard in guards if guard.defines_inline("on_event_start", type))
+        self.ends = tuple(
+            guard for guard in guards if guard.drain is not None or guard.defines_inline("on_event_end", type)
+        )
+
+    def without(self, guards: tuple[Guard, ...]) -> Route:
+        """Return the route for events that the hooks of `guards` themselves emit."""
+        return Route(self.type, tuple(guard for guard in self.guards if guard not in guards))
+
+    def start(self, event: Event) -> None:
+        """Tell everyone of a start."""
+        for guard in self.starts:
+            guard.start(event)
+
+    def end(self, event: Event) -> None:
+        """Tell everyone of an end."""
+        for guard in self.ends:
+            guard.end(event)
+
+    def point(self, event: Event) -> None:
+        """Tell everyone of a point event."""
+        for guard in self.guards:
+            guard.point(event)
+
+    def job_sinks(self) -> list[Callable[[Event], object]]:
+        """Return what a runner calls with each ended job; the jobs are accounted for in bulk."""
+        sinks: list[Callable[[Event], object]] = []
+        for guard in self.ends:
+            if guard.drain is not None:
+                sinks.append(guard.drain.outbox.append)
+            if guard.defines_inline("on_event_end", self.type):
+                sinks.append(guard.job_end)
+        return sinks
+
+    def batch_started(self) -> None:
+        """Wake the drains: jobs will end without a word to them."""
+        for guard in self.ends:
+            if guard.drain is not None:
+                guard.drain.batch_started()
+
+    def batch_ended(self, jobs: int) -> None:
+        """Account for the jobs of a batch that has ended."""
+        for guard in self.ends:
+            guard.produced(jobs)
+            if guard.drain is not None:
+                guard.drain.batch_ended()

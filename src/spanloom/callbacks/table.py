@@ -1,0 +1,97 @@
+"""The handlers of one manager: who is there, who gets what, and how they are flushed and closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+from spanloom.callbacks.guard import Guard, delivering
+from spanloom.callbacks.route import Route
+from spanloom.events.clock import monotonic_ns
+
+__all__ = ["HandlerTable"]
+
+
+class HandlerTable:
+    """An ordered set of guarded handlers; readers never wait for writers."""
+
+    def __init__(self, *, raise_errors: bool) -> None:
+        self._raise_errors = raise_errors
+        self._guards: tuple[Guard, ...] = ()
+        self._routes: dict[str, Route] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Guard]:
+        return iter(self._guards)
+
+    def __bool__(self) -> bool:
+        return bool(self._guards)
+
+    def route(self, type: str) -> Route:
+        """Return who gets events of that type which the calling thread emits now."""
+        route = self._routes.get(type)
+        if route is None:
+            with self._lock:
+                route = Route(type, tuple(guard for guard in self._guards if guard.wants_type(type)))
+                self._routes[type] = route
+        if route.guards and delivering.guards:
+            return route.without(delivering.guards)
+        return route
+
+    def guard(self, handler: object) -> Guard:
+        """Return a new guard around `handler`, which is not in the table by that."""
+        return Guard(handler, raise_errors=self._raise_errors)
+
+    def add(self, handler: object) -> None:
+        """Add `handler` at the end; one that is there already is taken out of quarantine instead."""
+        guard = self.guard(handler)
+        with self._lock:
+            known = next((old for old in self._guards if old.handler is handler), None)
+            if known is not None:
+                known.quarantined = False
+                return
+            self._guards = (*self._guards, guard)
+            self._routes = {}
+
+    def replace(self, handlers: Iterable[object]) -> list[Guard]:
+        """Put exactly `handlers` in; return the guards of those that are not there any more."""
+        new = list(handlers)
+        with self._lock:
+            known = {id(guard.handler): guard for guard in self._guards}
+        guards = tuple(known.get(id(handler)) or self.guard(handler) for handler in new)
+        with self._lock:
+            gone = [guard for guard in self._guards if guard not in guards]
+            self._guards = guards
+            self._routes = {}
+        return gone
+
+    def remove(self, handler: object) -> Guard:
+        """Take `handler` out and return its guard.
+
+        Raises:
+            ValueError: it is not there.
+        """
+        with self._lock:
+            for guard in self._guards:
+                if guard.handler is handler:
+                    self._guards = tuple(other for other in self._guards if other is not guard)
+                    self._routes = {}
+                    return guard
+        raise ValueError(f"{type(handler).__name__} is not a handler of this manager; it has {self.names()}")
+
+    def names(self) -> list[str]:
+        """Return the class names of the handlers, in order."""
+        return [guard.name for guard in self._guards]
+
+    def after_fork(self) -> None:
+        """Forget what only the parent process can deliver."""
+        self._lock = threading.Lock()
+        for guard in self._guards:
+            guard.after_fork()
+
+
+def flush_all(guards: Iterable[Guard], timeout: float) -> bool:
+    """Flush `guards` within `timeout` s all together; return False if one did not finish in time."""
+    deadline_ns = monotonic_ns() + int(timeout * 1e9)
+    results = [guard.flush(max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) for guard in guards]
+    return all(results)

@@ -1,0 +1,88 @@
+"""The loop of attempts and back-offs, whoever decides how long to pause."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.callbacks.manager import CallbackManager
+from spanloom.concurrency.deadline import effective_deadline
+from spanloom.events.event import detail_of
+from spanloom.events.types import EventType
+
+__all__ = ["back_off", "make_attempts"]
+
+T = TypeVar("T")
+
+
+async def make_attempts(
+    call: Callable[[], Awaitable[T]],
+    name: str,
+    pause_after: Callable[[Exception, int], float | None],
+    attempt_timeout: float | None,
+) -> T:
+    """Await ``call()`` until it succeeds.
+
+    Args:
+        call: Makes the awaitable of one attempt.
+        name: Name of the events.
+        pause_after: Given the exception and the number of the attempt, from 1, returns the seconds
+            to pause, or ``None`` to raise the exception.
+        attempt_timeout: Seconds that one attempt may take, or ``None``.
+
+    Raises:
+        Exception: what the last attempt raised.
+        BaseException: anything else is raised at once.
+    """
+    manager = get_callback_manager()
+    active = manager.active
+    number = 1
+    while True:
+        scope = manager.attempt(EventType.ATTEMPT, name, number) if active else None
+        if scope is not None:
+            scope.start()
+        try:
+            if attempt_timeout is None:
+                value = await call()
+            else:
+                async with asyncio.timeout(attempt_timeout):
+                    value = await call()
+        except BaseException as error:
+            if scope is not None:
+                scope.end(error)
+            if not isinstance(error, Exception):
+                raise
+            pause = pause_after(error, number)
+            if pause is None or asyncio.get_running_loop().time() + pause > effective_deadline():
+                raise
+            reason = type(error).__name__
+        else:
+            if scope is not None:
+                scope.end()
+            return value
+        await back_off(manager, name, number, pause, reason)
+        number += 1
+
+
+async def back_off(manager: CallbackManager, name: str, number: int, pause: float, reason: str) -> None:
+    """Sleep `pause` seconds after failed attempt `number`, seen by handlers and by the batch's counts."""
+    if not manager.active:
+        await asyncio.sleep(pause)
+        return
+    event = manager.current.get()
+    job = None if event is None else event.job
+    counts = None if job is None else job.family.counts
+    with manager.attempt(EventType.BACKOFF, name, number, {"delay_s": pause, "error": reason}):
+        if counts is not None:
+            counts.backing_off += 1
+        try:
+            await asyncio.sleep(pause)
+        finally:
+            if counts is not None:
+                counts.backing_off -= 1
+                counts.retried += 1
+    if job is not None:
+        detail = detail_of(job)
+        detail.attempt = max(detail.attempt or 0, number + 1)

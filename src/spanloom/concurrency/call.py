@@ -1,0 +1,118 @@
+"""How an item becomes an awaitable: its function, its deadline, its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import Any, Protocol, TypeVar
+
+from spanloom.concurrency.retry import RetryPolicy
+from spanloom.concurrency.source import name_of
+from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
+
+__all__ = ["check_jobs", "compose", "start"]
+
+T = TypeVar("T")
+Call = Callable[[Any], Awaitable[Any]]
+
+
+class _Policy(Protocol):
+    async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T: ...
+
+
+def compose(
+    call: Call | None, *, timeout: float | None, retry: object, name: str | None = None
+) -> Call | None:
+    """Return the function that makes the awaitable of an item, run inside the item's job.
+
+    Args:
+        call: Makes the awaitable of one attempt; ``None`` if the item is the job.
+        timeout: Seconds for all attempts and pauses of a job together, or ``None``.
+        retry: A `RetryPolicy`, a tenacity ``AsyncRetrying``, or ``None``.
+        name: Name of the attempts' events; by default that of each item.
+
+    Raises:
+        ValueError: `timeout` is not above 0.
+        TypeError: `retry` is not a policy.
+    """
+    policy = _policy_of(retry)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
+    if policy is not None:
+        call = _retrying(call or restart, policy, name)
+    if timeout is not None:
+        call = _timing_out(call, timeout)
+    return call
+
+
+def check_jobs(jobs: object, *, retry: object) -> None:
+    """Make sure that jobs which are to be retried can be: as far as can be told without consuming any.
+
+    Raises:
+        TypeError: one of them is a coroutine, which runs only once.
+    """
+    if retry is not None and isinstance(jobs, (list, tuple)):
+        for job in jobs:
+            _check_callable(job)
+
+
+def start(job: Any) -> Awaitable[Any]:
+    """Return the awaitable that `job` is, or that it returns when called.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if type(job) is CoroutineType or hasattr(job, "__await__"):
+        return job  # type: ignore[no-any-return]
+    if not callable(job):
+        raise TypeError(
+            f"a job must be an awaitable or a function without arguments that returns one, not {type(job).__name__}"
+        )
+    return job()  # type: ignore[no-any-return]
+
+
+def restart(job: Any) -> Awaitable[Any]:
+    """Return the awaitable of one attempt of `job`, which must be a function.
+
+    Raises:
+        TypeError: it is not.
+    """
+    _check_callable(job)
+    return job()  # type: ignore[no-any-return]
+
+
+def _check_callable(job: object) -> None:
+    if inspect.isawaitable(job) or not callable(job):
+        raise TypeError(
+            f"a job that is to be retried must be a function that makes a fresh awaitable for each attempt, not "
+            f"{type(job).__name__}; give functools.partial(fetch, url) instead of fetch(url)"
+        )
+
+
+def _policy_of(retry: object) -> _Policy | None:
+    if retry is None or isinstance(retry, RetryPolicy):
+        return retry
+    if is_tenacity(retry):
+        return TenacityPolicy(retry)
+    raise TypeError(
+        f"retry must be a RetryPolicy, a tenacity AsyncRetrying or None, not {type(retry).__name__}; "
+        f"for example retry=RetryPolicy(attempts=3)"
+    )
+
+
+def _retrying(call: Call, policy: _Policy, name: str | None) -> Call:
+    def retrying(item: Any) -> Awaitable[Any]:
+        return policy.attempt(functools.partial(call, item), name or name_of(item) or "attempt")
+
+    return retrying
+
+
+def _timing_out(call: Call | None, timeout: float) -> Call:
+    async def timing_out(item: Any) -> Any:
+        async with asyncio.timeout(timeout):
+            return await (start(item) if call is None else call(item))
+
+    return timing_out

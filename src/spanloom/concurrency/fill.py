@@ -1,0 +1,106 @@
+"""`fill_batch`: a batch of a given size, where a failed item makes room for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import TypeVar, cast
+
+from spanloom.concurrency.limits import check_count
+from spanloom.concurrency.map import check_function
+from spanloom.concurrency.runner import Run
+from spanloom.concurrency.sink import Sink
+from spanloom.concurrency.source import Source
+from spanloom.concurrency.window import Window
+from spanloom.events.event import JobEvent
+from spanloom.exceptions import TooManyFailuresError
+
+__all__ = ["fill_batch"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _FillSink(Sink):
+    """Keeps the successes; every failure allows one more item, up to a number."""
+
+    def __init__(self, allowed: int, size: int) -> None:
+        self.results: dict[int, object] = {}
+        self.failures = 0
+        self.last: Exception | None = None
+        self.gave_up = False
+        self._allowed = allowed
+        self._size = size
+        self.window: Window | None = None
+
+    def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
+        self.results[index] = value
+        return False
+
+    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
+        self.failures += 1
+        self.last = error
+        self.gave_up = self.failures > self._allowed
+        if self.window is not None:
+            self.window.quota = self._size + self.failures
+        return self.gave_up
+
+
+async def fill_batch(
+    func: Callable[[T], Awaitable[R]],
+    source: Iterable[T] | AsyncIterable[T],
+    size: int,
+    *,
+    max_failure_fraction: float = 0.5,
+    desc: str | None = None,
+) -> list[R]:
+    """Return `size` results of ``await func(item)``; a failed item is replaced by the next one.
+
+    Starts `size` items at once. A failed item is not tried again: the next item of `source` takes
+    its place, for loops that need batches of a constant size. An iterator is left where the last
+    item was taken, so the next call goes on from there.
+
+    Args:
+        func: Takes one item and returns an awaitable.
+        source: Iterable, iterator, async iterable or async iterator.
+        size: Results wanted, at least 1.
+        max_failure_fraction: Give up when more than this share of `size` has failed, 0 or more.
+        desc: Name of the batch; by default the name of `func`.
+
+    Returns:
+        The results in order of their items in `source`; fewer than `size` if that ran out.
+
+    Raises:
+        TooManyFailuresError: more than ``max_failure_fraction * size`` items failed; its
+            ``__cause__`` is the last failure, and running items have been cancelled.
+        asyncio.CancelledError: if this call or one of the items is cancelled.
+        ValueError: a number is out of range; nothing has been consumed.
+    """
+    check_function(func, "fill_batch")
+    check_count(size, "size")
+    if not max_failure_fraction >= 0:
+        raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
+    allowed = max_failure_fraction * size
+    sink = _FillSink(int(allowed) if allowed < 1 << 62 else 1 << 62, size)
+    run = Run(
+        "fill_batch",
+        Source(source, "source"),
+        sink,
+        limit=size,
+        call=func,
+        function=func,
+        desc=desc,
+        quota=size,
+    )
+    sink.window = cast("Window", run.engine)
+    try:
+        await run.run()
+    except Exception as error:
+        if sink.gave_up and error is sink.last:
+            raise TooManyFailuresError(
+                f"{sink.failures} items failed, more than max_failure_fraction={max_failure_fraction:g} of size={size} "
+                f"allows; the last one with {type(error).__name__}"
+            ) from error
+        raise
+    finally:
+        sink.window = None
+    return cast("list[R]", [sink.results[index] for index in sorted(sink.results)])

@@ -1,0 +1,94 @@
+"""`gather` and `batch_gather`: all at once, and chunk after chunk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeVar, cast, overload
+
+from spanloom.concurrency.limits import check_count
+from spanloom.concurrency.runner import Run
+from spanloom.concurrency.sink import ListSink, OnError, check_on_error
+from spanloom.concurrency.source import Source
+
+__all__ = ["batch_gather", "gather"]
+
+T = TypeVar("T")
+
+
+@overload
+async def gather(*aws: Awaitable[T], return_exceptions: Literal[False] = False) -> list[T]: ...
+
+
+@overload
+async def gather(*aws: Awaitable[T], return_exceptions: bool) -> list[T | Exception]: ...
+
+
+async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    """Run awaitables all at once and return their results in order, as ``asyncio.gather`` does.
+
+    Unlike there, no task outlives the call: the first failure cancels the others, and is raised
+    when all of them have ended. An awaitable that is given twice runs once.
+
+    Args:
+        aws: Coroutines, tasks, futures or other awaitables.
+        return_exceptions: Put an ``Exception`` in the place of its result instead of raising it.
+
+    Raises:
+        Exception: the first failure, the very object.
+        asyncio.CancelledError: if this call or one of the awaitables is cancelled; it is never a
+            result, not even with `return_exceptions`.
+        TypeError: one of them is not awaitable; it counts as its failure.
+    """
+    unique = aws
+    if len(set(map(id, aws))) != len(aws):
+        unique = tuple({id(aw): aw for aw in aws}.values())
+    sink = ListSink("return" if return_exceptions else "raise")
+    await Run("gather", Source(unique, "aws"), sink, limit=None).run()
+    if unique is aws:
+        return sink.results()
+    places = {id(aw): index for index, aw in enumerate(unique)}
+    results = sink.results()
+    return [results[places[id(aw)]] for aw in aws]
+
+
+async def batch_gather(
+    aws: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    batch_size: int = 10,
+    *,
+    on_error: OnError = "raise",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[T]:
+    """Run awaitables chunk after chunk: the next chunk starts when the last one has ended.
+
+    That is on purpose, for servers that take work in waves. `run_jobs` keeps `workers` slots busy
+    instead, and is faster.
+
+    Args:
+        aws: Awaitables or functions that return one, as for `run_jobs`.
+        batch_size: Awaitables per chunk, at least 1.
+        on_error: ``"raise"``, ``"return"`` or ``"skip"``, as for `run_jobs`.
+        show_progress: Show a progress bar, unless a handler shows one already.
+        desc: Name of the batch; by default the name of the awaitables' function.
+
+    Returns:
+        The results in input order.
+
+    Raises:
+        Exception, asyncio.CancelledError, TypeError: as `run_jobs` does.
+        ValueError: `batch_size` is below 1; nothing has been consumed.
+    """
+    sink = ListSink(check_on_error(on_error))
+    run = Run(
+        "batch_gather",
+        Source(aws, "aws"),
+        sink,
+        limit=check_count(batch_size, "batch_size"),
+        what="batch_size",
+        desc=desc,
+        show_progress=show_progress,
+        chunked=True,
+    )
+    await run.run()
+    return cast("list[T]", sink.results())

@@ -1,0 +1,78 @@
+"""`run_jobs`: awaitables, a few at a time, results in input order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import TypeVar, cast
+
+from spanloom.concurrency.call import check_jobs, compose
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.runner import Isolation, Run
+from spanloom.concurrency.sink import ListSink, OnError, check_on_error
+from spanloom.concurrency.source import Source
+
+__all__ = ["run_jobs"]
+
+T = TypeVar("T")
+
+
+async def run_jobs(
+    jobs: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    *,
+    workers: int | Limiter = 4,
+    show_progress: bool = False,
+    desc: str | None = None,
+    on_error: OnError = "raise",
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+) -> list[T]:
+    """Run jobs, at most `workers` at a time, and return their results in input order.
+
+    The input is pulled lazily, in the caller's task: a generator makes a job when a slot is free
+    for it. With ``isolation="task"`` each job runs in a task of its own with a copy of the caller's
+    context; ``isolation="context"`` shares worker tasks between jobs, costs a third, and still
+    keeps what a job sets in its context from all others; ``current_task()`` is then shared.
+
+    Args:
+        jobs: Coroutines, other awaitables, or functions without arguments that return one;
+            any iterable, iterator or async iterator of them.
+        workers: How many run at once, at least 1, or a limiter.
+        show_progress: Show a progress bar, unless a handler shows one already.
+        desc: Name of the batch; by default the name of the jobs' function.
+        on_error: ``"raise"``: the first failure cancels the other jobs, and is raised when they
+            have ended. ``"return"``: the exception takes the place of the result. ``"skip"``: the
+            failed job is left out of the list.
+        timeout: Seconds for each job, attempts and pauses included; then it fails with
+            ``TimeoutError``.
+        retry: `RetryPolicy` or tenacity ``AsyncRetrying`` for each job; jobs must be functions then.
+        isolation: ``"task"`` or ``"context"``.
+
+    Returns:
+        The results; ``None`` is a result like any other.
+
+    Raises:
+        Exception: the first failure, the very object, with ``on_error="raise"``.
+        asyncio.CancelledError: if this call or one of the jobs is cancelled, whatever `on_error` is;
+            all jobs have ended by then. So it is with ``KeyboardInterrupt`` and ``SystemExit``.
+        ValueError: an argument is out of range; nothing has been consumed.
+        TypeError: an argument is of the wrong type; nothing has been consumed.
+    """
+    sink = ListSink(check_on_error(on_error))
+    check_jobs(jobs, retry=retry)
+    call = compose(None, timeout=timeout, retry=retry)
+    source = Source(jobs)
+    run = Run(
+        "run_jobs",
+        source,
+        sink,
+        limit=workers,
+        what="workers",
+        call=call,
+        desc=desc,
+        isolation=isolation,
+        show_progress=show_progress,
+    )
+    await run.run()
+    return cast("list[T]", sink.results())

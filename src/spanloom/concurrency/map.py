@@ -1,0 +1,118 @@
+"""`async_map`: one function over many items."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeVar, cast, overload
+
+from spanloom.concurrency.call import compose
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.runner import Isolation, Run
+from spanloom.concurrency.sink import ListSink, OnError, check_on_error
+from spanloom.concurrency.source import Source, name_of
+
+__all__ = ["async_map", "check_function"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@overload
+async def async_map(
+    func: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "raise",
+    with_index: Literal[False] = False,
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[R]: ...
+
+
+@overload
+async def async_map(
+    func: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "raise",
+    with_index: Literal[True],
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[tuple[int, R]]: ...
+
+
+async def async_map(
+    func: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "raise",
+    with_index: bool = False,
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[R] | list[tuple[int, R]]:
+    """Call ``await func(item)`` for every item, and return the results in input order.
+
+    `func` is called inside the job, so what it does before its first await belongs to the job, too.
+    See `run_jobs` for how the input is pulled and what `isolation` means.
+
+    Args:
+        func: Takes one item and returns an awaitable.
+        items: Any iterable, iterator, async iterable or async iterator.
+        limit: How many run at once, at least 1, or a limiter; ``None`` runs all items at once.
+        on_error: ``"raise"``, ``"return"`` or ``"skip"``, as for `run_jobs`.
+        with_index: Return pairs of an item's position in the input and its result: of use with
+            ``on_error="skip"``.
+        timeout: Seconds for each item, attempts and pauses included.
+        retry: `RetryPolicy` or tenacity ``AsyncRetrying`` for each item.
+        isolation: ``"task"`` or ``"context"``.
+        show_progress: Show a progress bar, unless a handler shows one already.
+        desc: Name of the batch; by default the name of `func`.
+
+    Returns:
+        The results, or with `with_index` pairs ``(index, result)``, in input order.
+
+    Raises:
+        Exception, asyncio.CancelledError, ValueError, TypeError: as `run_jobs` does.
+    """
+    check_function(func, "async_map")
+    sink = ListSink(check_on_error(on_error))
+    call = compose(func, timeout=timeout, retry=retry, name=name_of(func))
+    run = Run(
+        "async_map",
+        Source(items, "items"),
+        sink,
+        limit=limit,
+        call=call,
+        function=func,
+        desc=desc,
+        isolation=isolation,
+        show_progress=show_progress,
+    )
+    await run.run()
+    if with_index:
+        return cast("list[tuple[int, R]]", sink.pairs())
+    return cast("list[R]", sink.results())
+
+
+def check_function(func: Any, runner: str) -> None:
+    """Make sure that `func` can be called with an item.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(func):
+        raise TypeError(
+            f"{runner} takes a function first and then the items, but {type(func).__name__} came first"
+        )

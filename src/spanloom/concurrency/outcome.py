@@ -1,0 +1,46 @@
+"""What became of one job."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+__all__ = ["Outcome"]
+
+T = TypeVar("T")
+
+
+class Outcome(msgspec.Struct, Generic[T], frozen=True):
+    """How one job of a `stream` ended.
+
+    Attributes:
+        index: Position of the job in the input, from 0.
+        value: What it returned; ``None`` if it failed.
+        error: The exception that it raised, the very object; ``None`` if it returned.
+        status: An `EventStatus`: ``ok``, ``error`` or ``timeout``.
+        attempts: Tries made; 1 unless a retry policy was given.
+        queue_ns: Nanoseconds from when it could have run until it got its slot.
+        run_ns: Nanoseconds from its slot to its end, back-offs included.
+        busy_ns: Nanoseconds of that in which it held the event loop; ``None`` unless deep timing is on.
+    """
+
+    index: int
+    value: T | None
+    error: Exception | None
+    status: str
+    attempts: int
+    queue_ns: int
+    run_ns: int
+    busy_ns: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if the job returned."""
+        return self.error is None
+
+    def unwrap(self) -> T:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # None is a value, too

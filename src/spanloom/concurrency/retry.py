@@ -1,0 +1,208 @@
+"""Retrying: attempts, and the pauses between them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.attempts import make_attempts
+from spanloom.concurrency.limits import check_count
+from spanloom.concurrency.retry_after import retry_after_of
+from spanloom.concurrency.source import name_of
+from spanloom.events.types import EventType
+
+__all__ = ["RetryPolicy", "retry"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Classify = Callable[[Exception], bool | float | None]
+
+_random = random.Random()  # noqa: S311 -- jitter, not crypto
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """When to try again, and after what pause. Has no state: share one among any number of calls.
+
+    The pause after failed attempt k (from 1) is::
+
+        pause = min(max_delay, base_delay * multiplier ** (k - 1)) * (1 - jitter * u)
+        pause = max(pause, Retry-After)
+
+    with u drawn evenly from [0, 1): exponential back-off with "equal jitter" as M. Brooker describes
+    it in *Exponential Backoff and Jitter* (AWS Architecture Blog, 2015), taken off and not put on, so
+    that `max_delay` is kept and calls that reached it still spread out. ``jitter=1`` is his "full
+    jitter". A ``Retry-After`` that the exception carries (RFC 9110, 10.2.3; seconds or HTTP-date, in
+    ``error.retry_after``, ``error.headers`` or ``error.response.headers``) is a floor, and may exceed
+    `max_delay`: the server knows.
+
+    If the pause would end after the deadline that the task runs under (anyio's effective deadline,
+    ``asyncio.timeout``, the ``timeout`` of a runner), there is no pause: the attempt's own exception
+    is raised at once, which says more than the timeout that would follow.
+
+    Args:
+        attempts: Most attempts, at least 1.
+        base_delay: Pause after the first failure, in seconds, 0 or more.
+        max_delay: Longest pause in seconds, 0 or more.
+        multiplier: Factor from one pause to the next, at least 1.
+        jitter: Share of the pause that chance may take off, from 0 to 1.
+        retry_on: Exception classes to retry; others are raised at once.
+        classify: Called with each exception: ``True`` retries it, ``False`` raises it, a number
+            retries it after at least that many seconds, ``None`` leaves it to `retry_on`.
+        attempt_timeout: Seconds that one attempt may take before it fails with ``TimeoutError``;
+            ``None`` for no bound.
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: `attempts` is not an int, or `retry_on` holds something else than exception classes.
+    """
+
+    attempts: int = 3
+    base_delay: float = 0.1
+    max_delay: float = 2.0
+    multiplier: float = 2.0
+    jitter: float = 0.1
+    retry_on: tuple[type[Exception], ...] | type[Exception] = (Exception,)
+    classify: Classify | None = None
+    attempt_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.attempts, "attempts")
+        for name, low, high in (
+            ("base_delay", 0.0, math.inf),
+            ("max_delay", 0.0, math.inf),
+            ("multiplier", 1.0, math.inf),
+            ("jitter", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                bound = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+                raise ValueError(f"{name} must be {bound} (got {value!r})")
+        if self.attempt_timeout is not None and not self.attempt_timeout > 0:
+            raise ValueError(
+                f"attempt_timeout must be above 0 seconds, or None (got {self.attempt_timeout!r})"
+            )
+        kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise TypeError(f"retry_on must be exception classes (got {kind!r})")
+            if not issubclass(kind, Exception):
+                raise TypeError(
+                    f"retry_on cannot hold {kind.__name__}: a cancel or an exit is never retried; "
+                    f"give subclasses of Exception"
+                )
+
+    def delay(self, attempt: int) -> float:
+        """Return the pause in seconds after failed attempt `attempt` (from 1), without Retry-After."""
+        try:
+            delay = min(self.max_delay, self.base_delay * self.multiplier ** (attempt - 1))
+        except OverflowError:
+            delay = self.max_delay
+        return delay * (1 - self.jitter * _random.random())
+
+    def pause_after(self, error: Exception, attempt: int) -> float | None:
+        """Return the pause in seconds before the next attempt; ``None`` to raise `error` instead."""
+        if attempt >= self.attempts:
+            return None
+        verdict = None if self.classify is None else self.classify(error)
+        if verdict is None:
+            verdict = isinstance(error, self.retry_on)
+        if verdict is False:
+            return None
+        pause = self.delay(attempt)
+        if verdict is not True:
+            pause = max(pause, float(verdict))
+        return max(pause, retry_after_of(error) or 0.0)
+
+    async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T:
+        """Call until an attempt succeeds or the policy gives up; for runners and `retry`.
+
+        Each attempt and each pause is an event named `name`.
+        """
+        return await make_attempts(call, name, self.pause_after, self.attempt_timeout)
+
+    def retrying(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Any]:
+        """Decorate a coroutine function so that each call retries by this policy.
+
+        Returns:
+            A coroutine function with the signature of `fn`.
+        """
+        name = name_of(fn) or "retry"
+
+        @functools.wraps(fn)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await _retry(self, functools.partial(fn, *args, **kwargs), name)
+
+        return call
+
+
+_DEFAULTS = (3, 0.1, 2.0, 2.0, 0.1, (Exception,), None, None)
+_DEFAULT_POLICY = RetryPolicy()
+
+
+async def retry(
+    fn: Callable[[], Awaitable[T]],
+    *,
+    attempts: int = 3,
+    base_delay: float = 0.1,
+    max_delay: float = 2.0,
+    multiplier: float = 2.0,
+    jitter: float = 0.1,
+    retry_on: tuple[type[Exception], ...] | type[Exception] = (Exception,),
+    classify: Classify | None = None,
+    attempt_timeout: float | None = None,
+) -> T:
+    """Call `fn` until it succeeds, with pauses in between; return its result.
+
+    The pause after failed attempt k is ``min(max_delay, base_delay * multiplier ** (k - 1))``, less a
+    random share of up to `jitter`, and at least what a ``Retry-After`` of the exception asks for.
+    `RetryPolicy` tells the whole formula and its source, and what each argument means.
+
+    Emits one event of type ``retry`` around events of the types ``attempt`` and ``backoff``.
+
+    Args:
+        fn: Called without arguments for each attempt; returns an awaitable.
+
+    Returns:
+        What the first successful attempt returned.
+
+    Raises:
+        Exception: what the last attempt raised, the very object: when attempts are used up, when it
+            is not to be retried, or when the next pause would end after the deadline.
+        asyncio.CancelledError: as soon as the task is cancelled; a cancel is never retried.
+        ValueError: an argument is out of range; `fn` has not been called.
+        TypeError: `fn` is not callable.
+    """
+    options = (attempts, base_delay, max_delay, multiplier, jitter, retry_on, classify, attempt_timeout)
+    if options == _DEFAULTS:
+        policy = _DEFAULT_POLICY
+    else:
+        policy = RetryPolicy(
+            attempts=attempts,
+            base_delay=base_delay,
+            max_delay=max_delay,
+            multiplier=multiplier,
+            jitter=jitter,
+            retry_on=retry_on,
+            classify=classify,
+            attempt_timeout=attempt_timeout,
+        )
+    if not callable(fn):
+        hint = "; give the function itself: a coroutine runs only once" if inspect.isawaitable(fn) else ""
+        raise TypeError(f"retry needs a function to call for each attempt, not {type(fn).__name__}{hint}")
+    return await _retry(policy, fn, name_of(fn) or "retry")
+
+
+async def _retry(policy: RetryPolicy, fn: Callable[[], Awaitable[T]], name: str) -> T:
+    manager = get_callback_manager()
+    if not manager.active:
+        return await policy.attempt(fn, name)
+    with manager.event(EventType.RETRY, name=name):
+        return await policy.attempt(fn, name)

@@ -1,0 +1,75 @@
+"""The ``Retry-After`` that an exception carries, as RFC 9110, section 10.2.3, defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+__all__ = ["parse_retry_after", "retry_after_of"]
+
+
+def retry_after_of(error: BaseException, *, now: datetime | None = None) -> float | None:
+    """Return the seconds that the server asked to wait, or ``None`` if it did not say.
+
+    Looks, in this order, at ``error.retry_after`` (a number of seconds, a date or a header's text),
+    ``error.headers`` and ``error.response.headers`` (httpx, aiohttp, requests, openai, anthropic,
+    botocore's dict are all found this way). Never raises: a header that makes no sense is no header.
+
+    Args:
+        error: What the attempt raised.
+        now: The present, for dates; by default the clock's.
+    """
+    for value in _candidates(error):
+        seconds = parse_retry_after(value, now=now)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def parse_retry_after(value: object, *, now: datetime | None = None) -> float | None:
+    """Return what a ``Retry-After`` value means in seconds from `now`, at least 0; ``None`` if nothing.
+
+    Args:
+        value: Seconds as a number or as digits, a `datetime`, or an HTTP-date.
+        now: The present, for dates; by default the clock's.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return max(0.0, float(value)) if value == value else None
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        text = value.strip()
+        if text.replace(".", "", 1).isdecimal() and text.isascii():
+            return float(text)  # the RFC has whole seconds; several providers send fractions
+        try:
+            value = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        date = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+    return None
+
+
+def _candidates(error: BaseException) -> list[object]:
+    found = [getattr(error, "retry_after", None), _header(getattr(error, "headers", None))]
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore's ClientError
+        metadata = response.get("ResponseMetadata")
+        found.append(_header(metadata.get("HTTPHeaders")) if isinstance(metadata, Mapping) else None)
+    elif response is not None:
+        found.append(_header(getattr(response, "headers", None)))
+    return found
+
+
+def _header(headers: object) -> object:
+    get = getattr(headers, "get", None)
+    if get is None:
+        return None
+    try:
+        return get("retry-after") or get("Retry-After")
+    except Exception:  # noqa: BLE001 -- somebody else's mapping; without the header we still retry
+        return None

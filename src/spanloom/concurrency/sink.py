@@ -1,0 +1,74 @@
+"""Where results go, and which failures end a batch."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, cast
+
+from spanloom.events.event import JobEvent
+
+__all__ = ["MISSING", "ListSink", "OnError", "Sink", "check_on_error"]
+
+OnError = Literal["raise", "return", "skip"]
+_ON_ERROR: Final = ("raise", "return", "skip")
+
+
+class _Missing:
+    __slots__ = ()
+
+
+MISSING: Final = _Missing()
+"""Stands in a list of results where a failed job is left out. ``None`` is a value."""
+
+
+class Sink:
+    """Takes the end of each job from the engine, on the loop's thread, the moment it happens.
+
+    Attributes:
+        values: If not ``None``, the engine appends `MISSING` for each started job and writes the
+            value of a job that ended well at the job's index itself, without a call of `ok`.
+    """
+
+    values: list[object] | None = None
+
+    def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
+        """Take a value, if `values` is ``None``. Return True to stop the batch here, without an error."""
+        return False
+
+    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
+        """Take an exception. Return True to cancel the other jobs and raise it."""
+        return True
+
+
+class ListSink(Sink):
+    """Results in input order; on failure as ``on_error`` says."""
+
+    def __init__(self, on_error: OnError) -> None:
+        self._list: list[object] = []
+        self.values = self._list
+        self._on_error = on_error
+
+    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
+        if self._on_error == "return":
+            self._list[index] = error
+        return self._on_error == "raise"
+
+    def results(self) -> list[object]:
+        """Return the list; failed jobs are left out with ``on_error="skip"``."""
+        if self._on_error == "skip":
+            return [value for value in self._list if value is not MISSING]
+        return self._list
+
+    def pairs(self) -> list[tuple[int, object]]:
+        """Return pairs of index and result, without the failed jobs of ``on_error="skip"``."""
+        return [(index, value) for index, value in enumerate(self._list) if value is not MISSING]
+
+
+def check_on_error(on_error: str) -> OnError:
+    """Return `on_error` if it is one of the three.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if on_error not in _ON_ERROR:
+        raise ValueError(f"on_error must be one of {', '.join(map(repr, _ON_ERROR))} (got {on_error!r})")
+    return cast("OnError", on_error)

@@ -1,0 +1,237 @@
+"""`stream`: outcomes one by one, as jobs end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast, overload
+
+from spanloom.concurrency.call import check_jobs, compose
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.map import check_function
+from spanloom.concurrency.outcome import Outcome
+from spanloom.concurrency.runner import Isolation, Run
+from spanloom.concurrency.sink import OnError, Sink, check_on_error
+from spanloom.concurrency.source import Source, name_of
+from spanloom.events.event import JobEvent
+from spanloom.events.types import OK
+
+__all__ = ["OutcomeStream", "stream"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _StreamSink(Sink):
+    """Turns ends into outcomes, and wakes who waits for one."""
+
+    def __init__(self, on_error: OnError) -> None:
+        self.ready: deque[Outcome[Any]] = deque()
+        self._on_error = on_error
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
+        job = cast("JobEvent", record)  # the run was told to always make records
+        detail = job.detail
+        run_ns = cast("int", job.end_ns) - job.start_ns
+        if detail is None:
+            self.ready.append(Outcome(index, value, None, OK, 1, job.queue_ns, run_ns))
+        else:
+            self.ready.append(
+                Outcome(index, value, None, OK, detail.attempt or 1, job.queue_ns, run_ns, detail.busy_ns)
+            )
+        if self._waiter is not None:
+            self.notify()
+        return False
+
+    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
+        if self._on_error == "return":
+            job = cast("JobEvent", record)
+            run_ns = cast("int", job.end_ns) - job.start_ns
+            status = cast("str", job.status)
+            self.ready.append(
+                Outcome(index, None, error, status, job.attempt or 1, job.queue_ns, run_ns, job.busy_ns)
+            )
+            self.notify()
+        return self._on_error == "raise"
+
+    def notify(self) -> None:
+        """Wake who waits in `wait`."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait for the next `notify`."""
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+
+class OutcomeStream(Generic[R]):
+    """The outcomes of a batch, as its jobs end. Made by `stream`; see there."""
+
+    def __init__(self, run: Run, sink: _StreamSink) -> None:
+        self._run = run
+        self._sink = sink
+        self._pump: asyncio.Task[None] | None = None
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a stream can be entered only once; call stream(...) again")
+        self._entered = True
+        self._pump = asyncio.create_task(self._run.run(always=True), name="spanloom-stream")
+        self._pump.add_done_callback(lambda _: self._sink.notify())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pump = self._pump
+        if pump is None:
+            return
+        self._run.engine.stop(None)
+        self._run.engine.wake()
+        cancelled: asyncio.CancelledError | None = None
+        while not pump.done():
+            try:
+                await asyncio.wait([pump])
+            except asyncio.CancelledError as outside:
+                cancelled = outside
+        self._pump = None
+        self._sink.ready.clear()
+        failure = None if pump.cancelled() else pump.exception()
+        if cancelled is not None:
+            raise cancelled
+        if failure is not None and not isinstance(failure, Exception) and error is None:
+            raise failure
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome[R]:
+        sink = self._sink
+        ready = sink.ready
+        while not ready:
+            pump = self._pump
+            if pump is None:
+                raise RuntimeError(
+                    "a stream must be used as an async context manager: async with stream(...) as s:"
+                )
+            if pump.done():
+                if pump.cancelled():
+                    raise asyncio.CancelledError
+                if (error := pump.exception()) is not None:
+                    raise error
+                raise StopAsyncIteration
+            await sink.wait()
+        outcome = ready.popleft()
+        if not ready:
+            self._run.engine.wake()
+        return outcome
+
+
+@overload
+def stream(
+    jobs: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "return",
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> OutcomeStream[R]: ...
+
+
+@overload
+def stream(
+    jobs: Iterable[Awaitable[R] | Callable[[], Awaitable[R]]]
+    | AsyncIterable[Awaitable[R] | Callable[[], Awaitable[R]]],
+    items: None = None,
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "return",
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> OutcomeStream[R]: ...
+
+
+def stream(
+    jobs: Any,
+    items: Any = None,
+    *,
+    limit: int | Limiter | None = None,
+    on_error: OnError = "return",
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> OutcomeStream[Any]:
+    """Run jobs and hand over the outcome of each as soon as it has ended, in that order.
+
+    ::
+
+        async with stream(fetch, urls, limit=10) as outcomes:
+            async for outcome in outcomes:
+                ...
+
+    Jobs run while the body of the loop does something else, up to `limit` outcomes ahead: outcomes
+    that nobody has taken yet hold a slot, so memory stays bounded however slow the consumer is.
+    Leaving the block cancels the running jobs and waits for them; jobs that have not started never
+    start. The input is pulled by a task of the stream's own, in a copy of the caller's context.
+
+    Args:
+        jobs: A function of one item, together with `items`; or awaitables, or functions that
+            return one, as for `run_jobs`.
+        items: What to call the function with: any iterable or async iterable.
+        limit: How many run at once, at least 1, or a limiter; ``None`` for no bound.
+        on_error: ``"return"``: a failure is an outcome with its ``error``. ``"raise"``: the first
+            failure cancels the other jobs and is raised by the iteration, after the outcomes that
+            came before it. ``"skip"``: failures are left out.
+        timeout, retry, isolation, show_progress, desc: As for `run_jobs`.
+
+    Returns:
+        An async context manager that is an async iterator of `Outcome`.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong; nothing has been consumed.
+        RuntimeError: by iterating outside of the ``async with`` block, or entering it twice.
+        asyncio.CancelledError: by iterating, if a job was cancelled by itself or by a stranger.
+    """
+    sink = _StreamSink(check_on_error(on_error))
+    if items is None:
+        if callable(jobs) and not hasattr(jobs, "__iter__"):
+            raise TypeError("stream(function) lacks the items: stream(function, items, limit=...)")
+        source, name, function = Source(jobs), None, None
+        call = None
+        check_jobs(jobs, retry=retry)
+    else:
+        check_function(jobs, "stream")
+        source, name, function = Source(items, "items"), name_of(jobs), jobs
+        call = jobs
+    ready = sink.ready
+    run = Run(
+        "stream",
+        source,
+        sink,
+        limit=limit,
+        call=compose(call, timeout=timeout, retry=retry, name=name),
+        function=function,
+        desc=desc,
+        isolation=isolation,
+        show_progress=show_progress,
+        backlog=ready.__len__,
+    )
+    return OutcomeStream(run, sink)

@@ -1,0 +1,83 @@
+"""`run_sync`: a coroutine's result in code that cannot await."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from spanloom.exceptions import NestedLoopError
+
+__all__ = ["run_sync"]
+
+T = TypeVar("T")
+
+
+def run_sync(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end and return its result, from code that is not async.
+
+    Without a running event loop in this thread, a new one runs it here. With one (in a notebook, in
+    a callback), a new loop in a new thread does, while this thread, and with it the outer loop,
+    waits: nothing is patched, so a coroutine that needs the outer loop to go on cannot end. Where
+    that shows itself as asyncio's error about another loop, it is explained.
+
+    The coroutine sees a copy of the caller's context: the trace goes on in it.
+
+    Args:
+        coro: The coroutine; it is closed if it cannot be started.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        BaseException: what the coroutine raises, the very object.
+        NestedLoopError: it waits for something that belongs to the loop which this call blocks.
+        TypeError: `coro` is not a coroutine.
+    """
+    given: object = coro
+    if not inspect.iscoroutine(given):
+        hint = "; call the function: run_sync(main())" if inspect.iscoroutinefunction(coro) else ""
+        raise TypeError(f"run_sync needs a coroutine, not {type(coro).__name__}{hint}")
+    # Not get_running_loop: its error would become the context of every error of the coroutine.
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 -- documented for event loop implementers
+        return _run_in_thread(coro)
+    return contextvars.copy_context().run(_run, coro)
+
+
+def _run(coro: Coroutine[Any, Any, T]) -> T:
+    runner: Any
+    with asyncio.Runner() as runner:
+        result: T = runner.run(coro)
+    return result
+
+
+def _run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
+    context = contextvars.copy_context()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(context.run(_run, coro))
+        except BaseException as error:  # noqa: BLE001 -- raised in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name="spanloom-run_sync")
+    thread.start()
+    thread.join()
+    if not errors:
+        return results[0]
+    error = errors.pop()
+    try:
+        if isinstance(error, RuntimeError) and "attached to a different loop" in str(error):
+            raise NestedLoopError(
+                "run_sync was called on a running event loop with a coroutine that waits for something of that very "
+                "loop, which stands still meanwhile (nested async). Await the coroutine instead of calling run_sync, "
+                "or create what it waits for inside the coroutine."
+            ) from error
+        raise error
+    finally:
+        del error

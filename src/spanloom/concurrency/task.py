@@ -1,0 +1,60 @@
+"""The task of one job."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any, Protocol
+
+import msgspec
+
+from spanloom.events.event import JobEvent
+
+__all__ = ["Job", "JobTask", "never_started", "retrieve"]
+
+
+class CancelListener(Protocol):
+    """Hears of cancels."""
+
+    def cancel_requested(self, task: JobTask) -> None:
+        """Take note that someone has cancelled the task of a job."""
+
+
+class Job(msgspec.Struct, eq=False):
+    """What the engine knows of a job while it is alive."""
+
+    window: CancelListener
+    index: int
+    record: JobEvent | None
+    item: object
+
+
+class JobTask(asyncio.Task[Any]):
+    """A task like any other, but that its window hears of a `cancel` by whoever it may be.
+
+    A task that is cancelled before its first step never runs its coroutine, so the coroutine could
+    not tell that the job has ended. A done-callback on every task would cost 0.4 us a job, in
+    order to catch what hardly ever happens; this override costs nothing until it does.
+    """
+
+    __slots__ = ("job",)
+
+    job: Job
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        requested = super().cancel(msg)
+        if requested:
+            self.job.window.cancel_requested(self)
+        return requested
+
+
+def never_started(task: asyncio.Task[Any]) -> bool:
+    """Tell whether the coroutine of `task` has not run its first step yet."""
+    coroutine = task.get_coro()
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Take note of a task's exception, so that asyncio does not call it "never retrieved"."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,75 @@
+"""The live numbers of a running batch, for whoever polls them."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Protocol
+
+__all__ = ["BatchCounts", "LiveJobs"]
+
+
+class LiveJobs(Protocol):
+    """What a runner keeps of its jobs anyway; asking it costs the running jobs nothing."""
+
+    @property
+    def started(self) -> int:
+        """Jobs taken from the input so far."""
+
+    def __len__(self) -> int:
+        """Jobs that have started and not ended."""
+
+
+class BatchCounts:
+    """How far a batch has come. Written by its runner on the loop's thread, read by anyone.
+
+    Attributes:
+        total: Number of jobs that the batch will have; ``None`` while nobody can know (generators).
+        failed: Jobs that ended with an exception, timeouts included.
+        cancelled: Jobs that were cancelled.
+        backing_off: Jobs that sleep before their next attempt at this moment.
+        retried: Attempts beyond the first, of all jobs so far.
+    """
+
+    __slots__ = ("_live", "_started", "backing_off", "cancelled", "failed", "retried", "total")
+
+    def __init__(self, total: int | None, live: LiveJobs | None = None) -> None:
+        self.total = total
+        self.failed = 0
+        self.cancelled = 0
+        self.backing_off = 0
+        self.retried = 0
+        # Weak: events must not keep a runner, its tasks and their frames alive.
+        self._live = None if live is None else weakref.ref(live)
+        self._started = 0
+
+    @property
+    def started(self) -> int:
+        """Jobs taken from the input so far."""
+        live = None if self._live is None else self._live()
+        return self._started if live is None else live.started
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs that have started and not ended."""
+        live = None if self._live is None else self._live()
+        return 0 if live is None else len(live)
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended, in whatever way."""
+        return self.started - self.in_flight
+
+    @property
+    def ok(self) -> int:
+        """Jobs that ended well."""
+        return max(0, self.ended - self.failed - self.cancelled)
+
+    @property
+    def waiting(self) -> int | None:
+        """Jobs of the input that have not started; ``None`` where `total` is."""
+        return None if self.total is None else max(0, self.total - self.started)
+
+    def settle(self) -> None:
+        """Keep the final numbers and let go of the runner; called once, when the batch ends."""
+        self._started = self.started
+        self._live = None

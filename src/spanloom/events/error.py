@@ -1,0 +1,81 @@
+"""What an event keeps of an exception: bounded text, never the exception itself.
+
+An exception holds its traceback, that holds frames, and those hold every local variable of the
+job. An event may outlive its job for hours in the flight recorder, so it keeps names and lines.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType, WrapperDescriptorType
+from typing import Final, NamedTuple
+
+import msgspec
+
+__all__ = ["ErrorInfo", "Frame"]
+
+MAX_MESSAGE: Final = 500
+"""Characters kept of a message: a screenful of a terminal, and more than most messages have."""
+MAX_FRAMES: Final = 24
+"""Innermost frames kept of a traceback; the outer ones are the runner's own and the loop's."""
+
+# Printing these runs no code of the user's, whatever the value is.
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
+
+
+class Frame(NamedTuple):
+    """One line of a traceback; ``lineno`` is 0 where the code has no line numbers."""
+
+    filename: str
+    lineno: int
+    function: str
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, gc=False):
+    """The exception that ended an event.
+
+    Attributes:
+        type: Qualified name of the class, without the module for built-in exceptions.
+        message: What ``str(error)`` says, at most `MAX_MESSAGE` characters. An argument that is
+            not a plain scalar is shown as its type name, because its ``__str__`` is user code.
+        frames: Innermost `MAX_FRAMES` frames of the traceback, outermost first.
+    """
+
+    type: str
+    message: str
+    frames: tuple[Frame, ...] = ()
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorInfo:
+        """Describe `error`; never raises, never keeps a reference to it."""
+        return cls(_type_name(type(error)), _message(error), _frames(error.__traceback__))
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    args = error.args
+    try:
+        if type(type(error).__str__) is not WrapperDescriptorType:
+            text = str(error)  # the class's author wrote a message; logging and tracebacks call it, too
+        elif all(type(arg) in _PLAIN for arg in args):
+            text = str(error)
+        else:
+            text = ", ".join(str(arg) if type(arg) in _PLAIN else f"<{type(arg).__name__}>" for arg in args)
+    except BaseException as failure:  # noqa: BLE001 -- a broken __str__ must not replace the user's error
+        text = f"<no message: __str__ raised {type(failure).__name__}>"
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
+    lines: list[TracebackType] = []
+    while traceback is not None:
+        lines.append(traceback)
+        traceback = traceback.tb_next
+    return tuple(
+        Frame(code.co_filename, line.tb_lineno or 0, code.co_qualname)
+        for line in lines[-MAX_FRAMES:]
+        for code in (line.tb_frame.f_code,)
+    )

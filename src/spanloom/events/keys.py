@@ -1,0 +1,21 @@
+"""The payload keys that spanloom itself writes. Every other key of a payload is the user's.
+
+They are part of the vocabulary: a reader may rely on them, and a new one is a visible change.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "RUNNER"]
+
+RUNNER: Final = "runner"
+"""Batch: name of the function that runs it, ``run_jobs`` for one."""
+LIMIT: Final = "limit"
+"""Batch: most jobs alive at once; ``None`` for no bound."""
+LIMITER: Final = "limiter"
+"""Slot wait: name of the limiter that is waited for."""
+DELAY_S: Final = "delay_s"
+"""Back-off: seconds that it is to last."""
+ERROR: Final = "error"
+"""Back-off: type of the exception that made it necessary."""

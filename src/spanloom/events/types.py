@@ -1,0 +1,74 @@
+"""The kinds of events and the ways in which an event ends."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["EventStatus", "EventType", "status_of"]
+
+
+class EventType(StrEnum):
+    """The event types that spanloom itself emits. Any other ``str`` is a valid type, too.
+
+    Members compare equal to their string value, so a reader need not know the enum.
+    """
+
+    TRACE = "trace"
+    """The root of one trace, opened by ``as_trace`` or ``start_trace``."""
+    BATCH = "batch"
+    """The jobs of one call of a runner."""
+    JOB = "job"
+    """One awaitable, or one item given to a function, run once by a runner."""
+    RETRY = "retry"
+    """One call of ``retry``: encloses its attempts and back-offs."""
+    ATTEMPT = "attempt"
+    """One try of a retried call."""
+    BACKOFF = "backoff"
+    """The pause before the next try."""
+    SLOT_WAIT = "slot_wait"
+    """A wait for a slot of a limiter that was not free at once."""
+    CALL = "call"
+    """A function under the ``trace`` decorator."""
+    STEP = "step"
+    """A scope named by the user; the type to take when no other fits."""
+    MARK = "mark"
+    """A point event named by the user."""
+    # What pipelines around language models usually name; spanloom emits none of these itself.
+    LLM = "llm"
+    EMBEDDING = "embedding"
+    RETRIEVE = "retrieve"
+    CHUNKING = "chunking"
+    TOOL = "tool"
+
+
+class EventStatus(StrEnum):
+    """How an event ended. An event that is still open has the status ``None``."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    """Ended by ``asyncio.CancelledError`` or by closing a generator: neither ok nor an error."""
+    TIMEOUT = "timeout"
+    """Ended by a ``TimeoutError``: its own deadline, or one inside it."""
+    SKIPPED = "skipped"
+    """Never ran: dropped before its start."""
+    INTERRUPTED = "interrupted"
+    """Given only by a reader of a run whose process died while the event was open."""
+
+
+# Plain attributes for hot paths: reading an enum member through its class costs a descriptor call.
+OK: Final = EventStatus.OK
+ERROR: Final = EventStatus.ERROR
+CANCELLED: Final = EventStatus.CANCELLED
+TIMEOUT: Final = EventStatus.TIMEOUT
+
+
+def status_of(error: BaseException | None) -> EventStatus:
+    """Return the status of an event that `error` ended; ``None`` stands for a good end."""
+    if error is None:
+        return OK
+    if isinstance(error, (CancelledError, GeneratorExit)):
+        return CANCELLED
+    return TIMEOUT if isinstance(error, TimeoutError) else ERROR

@@ -1,0 +1,3 @@
+"""The handlers: each in a module of its own, imported by whoever uses it."""
+
+__all__: list[str] = []

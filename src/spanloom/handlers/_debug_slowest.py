@@ -1,0 +1,105 @@
+"""The slowest jobs and traces of each name, with what happened inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from spanloom.events.error import ErrorInfo
+from spanloom.handlers._debug_group import Below, Folded, Group, Node, Seen, fold
+
+__all__ = ["Slowest"]
+
+KEPT: Final = 3
+"""Trees kept per name."""
+MAX_NAMES: Final = 100
+"""Names whose slowest are kept; of the names that come after, none are."""
+MAX_NODES: Final = 100
+"""Nodes kept of one tree, in order of start; the rest is folded into counts."""
+
+
+class Slowest:
+    """The `KEPT` slowest events of each name."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[Node]] = {}
+
+    def offer(self, name: str, nodes: Iterable[Node]) -> None:
+        """Keep those of `nodes`, all of that name, that are slower than what is kept of it."""
+        kept = self._names.get(name)
+        if kept is None:
+            if len(self._names) >= MAX_NAMES:
+                return
+            kept = self._names[name] = []
+        floor_ns = kept[-1].duration_ns if len(kept) == KEPT else -1
+        for node in nodes:
+            if node.duration_ns > floor_ns:
+                kept.append(_pruned(node, [MAX_NODES]))
+                kept.sort(key=attrgetter("duration_ns"), reverse=True)
+                del kept[KEPT:]
+                floor_ns = kept[-1].duration_ns if len(kept) == KEPT else -1
+
+    def first(self, name: str | None, more: Iterable[Node] = ()) -> Node | None:
+        """Return the slowest of all, or of `name`, among those kept and `more`."""
+        nodes = [kept[0] for kept in self._names.values()]
+        nodes += more
+        return max(
+            (node for node in nodes if name is None or node.event.name == name),
+            key=attrgetter("duration_ns"),
+            default=None,
+        )
+
+
+class _Copy(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What is shown of an event. An event keeps its trace alive, which may weigh megabytes."""
+
+    type: str
+    name: str
+    start_ns: int
+    status: str | None
+    error: ErrorInfo | None
+    queue_ns: int | None
+    busy_ns: int | None
+    attempt: int | None
+    job_index: int | None
+
+    @classmethod
+    def of(cls, event: Seen) -> _Copy:
+        return cls(
+            event.type,
+            event.name,
+            event.start_ns,
+            event.status,
+            event.error,
+            event.queue_ns,
+            event.busy_ns,
+            event.attempt,
+            event.job_index,
+        )
+
+
+def _pruned(node: Node, room: list[int]) -> Node:
+    """Return a copy of `node` with as many nodes below it as there is `room` for."""
+    room[0] -= 1
+    below = None
+    if node.below is not None:
+        below = Below()
+        below.backoff_ns = node.below.backoff_ns
+        if node.below.jobs is not None:
+            below.jobs = _pruned_group(node.below.jobs, room)
+        below.groups = {key: _pruned_group(group, room) for key, group in node.below.groups.items()}
+    return Node(_Copy.of(node.event), node.duration_ns, below)
+
+
+def _pruned_group(group: Group, room: list[int]) -> Group:
+    folded = {key: Folded(entry.count, entry.total_ns, entry.failed) for key, entry in group.folded.items()}
+    slowest = []
+    for node in sorted(group.slowest, key=attrgetter("duration_ns"), reverse=True):
+        if room[0] > 0:
+            slowest.append(_pruned(node, room))
+        elif node.below is not None:
+            fold(node.below, folded)
+    return group.pruned(slowest, folded)

@@ -1,0 +1,160 @@
+"""What must be remembered of an event's start until its span is built: parent, trace, sampling."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, TypeVar
+
+from opentelemetry import trace as trace_api
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    StaticSampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import Span, SpanContext, TraceFlags, TraceState
+
+from spanloom.handlers._otel_live import Call
+
+__all__ = ["MAX_CALLS", "Note", "Notes", "TraceNote", "Traces", "follows_root", "span_context"]
+
+MAX_NOTES: Final = 100_000
+"""As many events as may wait for a handler: a note whose event was dropped there gives way."""
+KEPT_TRACES: Final = 1024
+"""Traces whose root has ended that may still get late spans."""
+MAX_CALLS: Final = 256
+"""What user code may do to the span of one event; twice the SDK's own default limits."""
+
+RANDOM_FLAG: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+
+V = TypeVar("V")
+
+
+class TraceNote:
+    """One trace as OpenTelemetry sees it.
+
+    Attributes:
+        trace_id: Its id: the remote or ambient parent's, where there is one, else the event's.
+        context: The OpenTelemetry context in which the root started, baggage included.
+        parent: The ambient parent of the root.
+        result: What the sampler said of the root; holds for the whole trace if the sampler is one of those.
+        flags: Those of the root's span context.
+    """
+
+    __slots__ = ("context", "flags", "parent", "result", "trace_id")
+
+    def __init__(self, trace_id: int, context: Context, parent: SpanContext | None) -> None:
+        self.trace_id = trace_id
+        self.context = context
+        self.parent = parent
+        self.result = SamplingResult(Decision.DROP)
+        self.flags = TraceFlags(TraceFlags.DEFAULT)
+
+    def decide(self, result: SamplingResult) -> None:
+        """Keep what the sampler said of the root."""
+        self.result = result
+        self.flags = self.flags_of(result)
+
+    def flags_of(self, result: SamplingResult) -> TraceFlags:
+        """Return the flags of a span of this trace of which the sampler said `result`."""
+        random = RANDOM_FLAG if self.parent is None else self.parent.trace_flags & RANDOM_FLAG
+        is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        return TraceFlags((TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT) | random)
+
+    @property
+    def state(self) -> TraceState | None:
+        """The vendors' part of the trace context."""
+        return self.result.trace_state
+
+
+class Note:
+    """What one event needs beyond its trace; most events need none.
+
+    Attributes:
+        context: Where the span's parent is not the parent event's span: user code's span in between.
+        result: What the sampler said, where it has to be asked about every span.
+        calls: What user code did to the span.
+        span: The span itself, where somebody else's tracer made it at the start.
+        omitted: Calls beyond `MAX_CALLS`.
+    """
+
+    __slots__ = ("calls", "context", "omitted", "result", "span")
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+        self.result: SamplingResult | None = None
+        self.calls: list[Call] | None = None
+        self.span: Span | None = None
+        self.omitted = 0
+
+
+class Notes(dict[int, Note]):
+    """Notes by event id; the oldest gives way when there are more than `MAX_NOTES`."""
+
+    def of(self, event_id: int) -> Note:
+        """Return the note of an event, made if there is none."""
+        note = self.get(event_id)
+        if note is None:
+            if len(self) >= MAX_NOTES:
+                _drop_oldest(self)
+            note = self.setdefault(event_id, Note())
+        return note
+
+
+class Traces(dict[int, TraceNote]):
+    """Traces by their events' trace id: the open ones, and the last that ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended: deque[int] = deque()
+
+    def keep(self, trace_id: int, note: TraceNote) -> None:
+        """Remember a trace."""
+        if len(self) >= MAX_NOTES:
+            _drop_oldest(self)
+        self[trace_id] = note
+
+    def ended(self, trace_id: int) -> None:
+        """Note that the root's span is built; forget the trace that has been so for longest."""
+        self._ended.append(trace_id)
+        if len(self._ended) > KEPT_TRACES:
+            self.pop(self._ended.popleft(), None)
+
+
+def _drop_oldest(notes: dict[int, V]) -> None:
+    try:
+        notes.pop(next(iter(notes)), None)
+    except (RuntimeError, StopIteration):
+        pass  # another thread has just changed it: there is room, or will be next time
+
+
+def span_context(trace: TraceNote, span_id: int, result: SamplingResult | None = None) -> SpanContext:
+    """Return the context of a span of `trace`; `result` is what the sampler said, if it was asked."""
+    flags = trace.flags if result is None else trace.flags_of(result)
+    return trace_api.SpanContext(
+        trace.trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=trace.state
+    )
+
+
+def follows_root(sampler: Sampler) -> bool:
+    """Tell whether `sampler` says of every span of a trace what it said of the root.
+
+    True for the samplers that ``OTEL_TRACES_SAMPLER`` can name. Any other is asked about every span at its start.
+    """
+    kind = type(sampler)
+    if isinstance(sampler, ParentBased):
+        inherits = kind.should_sample is ParentBased.should_sample
+        return (
+            inherits
+            and getattr(sampler, "_local_parent_sampled", None) is ALWAYS_ON
+            and getattr(sampler, "_local_parent_not_sampled", None) is ALWAYS_OFF
+        )
+    return any(
+        isinstance(sampler, base) and kind.should_sample is base.should_sample
+        for base in (StaticSampler, TraceIdRatioBased)
+    )

@@ -1,0 +1,41 @@
+"""Text that is safe to show: durations with a unit, and strings that cannot steer a terminal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["format_ns", "printable"]
+
+_UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
+
+
+def format_ns(nanoseconds: int) -> str:
+    """Return a duration with three significant digits and its unit: ``950 ns``, ``12.3 ms``, ``4,210 s``."""
+    for size, unit in _UNITS:
+        # 0.9995 of a unit would be rounded to "1000" of the smaller one.
+        if nanoseconds * 10_000 >= size * 9_995:
+            return f"{_three_digits(nanoseconds / size)} {unit}"
+    return f"{nanoseconds} ns"
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return `text` on one line, with at most `limit` characters of it, control characters escaped.
+
+    Names and error messages may come from anywhere, a server's reply for one. Escape sequences in
+    them would otherwise move the cursor or forge lines of a log.
+    """
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

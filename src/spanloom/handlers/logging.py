@@ -1,0 +1,198 @@
+"""Events as records of the standard library's `logging`, and their ids in everybody's log lines.
+
+`LoggingHandler` writes one record per ended event. `TraceIdFilter` (for ``logging``) and
+`add_trace_ids` (for structlog) do the opposite: they add the ids of the event that is open right
+now to lines that the program logs itself, so that a line can be found from a trace and back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, MutableMapping, Sequence
+from typing import Final
+
+from spanloom.callbacks.ambient import current_event
+from spanloom.events.event import Event
+from spanloom.events.handler import Handler
+from spanloom.handlers._text import format_ns, printable
+
+__all__ = ["LoggingHandler", "TraceIdFilter", "add_trace_ids"]
+
+LOGGER_NAME: Final = "spanloom.events"
+_NUMBERED: Final = frozenset({"attempt", "backoff"})
+_FAILED: Final = frozenset({"error", "timeout"})
+
+
+class LoggingHandler(Handler):
+    """Log one record per ended event and point event, on the handler's own thread.
+
+    The message says type, name, how the event ended and after how long; an error is part of it,
+    with control characters escaped. Payloads are not logged. The time of a record is the time at
+    which its event ended, not that of the writing, which is up to 100 ms later.
+
+    Each record carries, for formatters that write fields: ``spanloom_trace_id`` (32 hex digits),
+    ``spanloom_event_id`` and ``spanloom_parent_id`` (16; the parent's is ``None`` for a root),
+    ``spanloom_type``, ``spanloom_name``, ``spanloom_status``, ``spanloom_duration_ms``,
+    ``spanloom_queue_ms``, ``spanloom_busy_ms``, ``spanloom_job_index``, ``spanloom_attempt``,
+    ``spanloom_error_type`` and ``spanloom_error_message``; ``None`` where an event has no such thing.
+
+    Args:
+        logger: A logger, or the name of one; by default ``spanloom.events``.
+        level: Level of the records of events that ended well, or were cancelled.
+        error_level: Level of those that ended with status ``error`` or ``timeout``.
+        types: Event types to log; ``None`` means all.
+
+    Raises:
+        TypeError: `types` is a single string.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger | str | None = None,
+        *,
+        level: int = logging.DEBUG,
+        error_level: int = logging.WARNING,
+        types: Collection[str] | None = None,
+    ) -> None:
+        if isinstance(types, str):
+            raise TypeError(f"types is a set of event types, such as {{{types!r}}}, not a string")
+        self._logger = (
+            logger if isinstance(logger, logging.Logger) else logging.getLogger(logger or LOGGER_NAME)
+        )
+        self._level = level
+        self._error_level = error_level
+        self.wants = None if types is None else frozenset(types)
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Log ended events."""
+        logger = self._logger
+        enabled = {level: logger.isEnabledFor(level) for level in (self._level, self._error_level)}
+        for event in events:
+            level = self._error_level if event.status in _FAILED else self._level
+            if enabled[level]:
+                logger.handle(self._record(level, event))
+
+    def _record(self, level: int, event: Event) -> logging.LogRecord:
+        extra = _fields(event)
+        record = self._logger.makeRecord(
+            self._logger.name, level, "(spanloom)", 0, _message(event), (), None, None, extra
+        )
+        _date(record, event.end_wall_ns or event.start_wall_ns)
+        return record
+
+
+def _date(record: logging.LogRecord, wall_ns: int) -> None:
+    late_s = record.created - wall_ns / 1e9
+    record.created -= late_s
+    record.msecs = float(wall_ns // 1_000_000 % 1000)
+    record.relativeCreated -= late_s * 1000
+
+
+def _message(event: Event) -> str:
+    label = (
+        printable(event.type)
+        if event.name == event.type
+        else f"{printable(event.type)} {printable(event.name)}"
+    )
+    if event.job_index is not None:
+        label += f"[{event.job_index}]"
+    if event.type in _NUMBERED and event.attempt is not None:
+        label += f" #{event.attempt}"
+    if event.is_point:
+        return label
+    text = f"{label}: {event.status} after {format_ns(event.duration_ns or 0)}"
+    error = event.error
+    return text if error is None else f"{text}: {printable(error.type)}: {printable(error.message, 1000)}"
+
+
+def _fields(event: Event) -> dict[str, object]:
+    error = event.error
+    return {
+        "spanloom_trace_id": f"{event.trace_id:032x}",
+        "spanloom_event_id": f"{event.event_id:016x}",
+        "spanloom_parent_id": None if event.parent_id is None else f"{event.parent_id:016x}",
+        "spanloom_type": str(event.type),
+        "spanloom_name": event.name,
+        "spanloom_status": None if event.status is None else str(event.status),
+        "spanloom_duration_ms": _milliseconds(event.duration_ns),
+        "spanloom_queue_ms": _milliseconds(event.queue_ns),
+        "spanloom_busy_ms": _milliseconds(event.busy_ns),
+        "spanloom_job_index": event.job_index,
+        "spanloom_attempt": event.attempt,
+        "spanloom_error_type": None if error is None else error.type,
+        "spanloom_error_message": None if error is None else error.message,
+    }
+
+
+def _milliseconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6
+
+
+class TraceIdFilter(logging.Filter):
+    """Add the ids of the current event to records that the program logs; lets every record pass.
+
+    Sets ``trace_id`` (32 hex digits), ``event_id`` (16) and ``job_index`` on the record; each is
+    ``"-"`` where there is no event, or none of a job, so that a format string may always name them.
+    What the record has already, from ``extra=``, is left alone. Put it on a handler, not on a logger:
+    a logger's filter does not see what its children log.
+
+    Example::
+
+        handler.addFilter(TraceIdFilter())
+        handler.setFormatter(logging.Formatter("%(trace_id)s %(event_id)s %(message)s"))
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set the fields."""
+        ids = _current_ids()
+        for field in ("trace_id", "event_id", "job_index"):
+            if not hasattr(record, field):
+                setattr(record, field, ids.get(field, "-"))
+        return True
+
+
+def add_trace_ids(
+    logger: object, method_name: str, event_dict: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """Add ``trace_id``, ``event_id`` and, within a job, ``job_index`` of the current event; for structlog.
+
+    A structlog processor: ``structlog.configure(processors=[..., add_trace_ids, ...])``. Keys that
+    are there already are left alone; outside of any event, nothing is added.
+
+    Args:
+        logger: Not used; structlog passes it.
+        method_name: Not used; structlog passes it.
+        event_dict: The line's fields; changed in place.
+
+    Returns:
+        `event_dict`.
+    """
+    del logger, method_name
+    for key, value in _current_ids().items():
+        event_dict.setdefault(key, value)
+    return event_dict
+
+
+class _Asking(threading.local):
+    now = False
+
+
+# Making the default manager may log: the line must not ask for the manager that is being made.
+_asking = _Asking()
+
+
+def _current_ids() -> dict[str, object]:
+    if _asking.now:
+        return {}
+    _asking.now = True
+    try:
+        event = current_event()
+    finally:
+        _asking.now = False
+    if event is None:
+        return {}
+    ids: dict[str, object] = {"trace_id": f"{event.trace_id:032x}", "event_id": f"{event.event_id:016x}"}
+    if event.job_index is not None:
+        ids["job_index"] = event.job_index
+    return ids

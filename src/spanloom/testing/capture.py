@@ -1,0 +1,106 @@
+"""Events as a list, for tests that say what should have happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from spanloom.callbacks.ambient import use_callback_manager
+from spanloom.callbacks.manager import CallbackManager
+from spanloom.events.event import Event
+from spanloom.events.handler import Handler
+
+__all__ = ["EventCapture", "capture_events"]
+
+
+class EventCapture(Handler):
+    """A handler that keeps every event. Made by `capture_events`, or add it to a manager yourself.
+
+    Attributes:
+        started: Events with a duration, in order of their start.
+        events: Ended events and point events, in order of their end.
+    """
+
+    def __init__(self) -> None:
+        self.started: list[Event] = []
+        self.events: list[Event] = []
+
+    def on_event_start(self, event: Event) -> None:
+        """Keep an event that has started."""
+        self.started.append(event)
+
+    def on_event_end(self, event: Event) -> None:
+        """Keep an event that has ended."""
+        self.events.append(event)
+
+    def on_event(self, event: Event) -> None:
+        """Keep a point event."""
+        self.events.append(event)
+
+    @property
+    def open(self) -> list[Event]:
+        """Events that have started and not ended, in order of their start."""
+        return [event for event in self.started if event.end_ns is None]
+
+    def tree(self) -> str:
+        """Return all events as text, a line each, children indented under their parent.
+
+        A line tells the type, the name, where they apply the position of a job in its batch
+        (``#0``) and the number of an attempt (``1.``), the status (``open`` before the end), and the
+        class of the error. It holds no id and no time, so a test can compare it as a whole.
+        Siblings stand in order of their start.
+        """
+        known = {id(event): event for event in (*self.started, *self.events)}
+        events = sorted(known.values(), key=lambda event: event.start_ns)
+        ids = {event.event_id for event in events}
+        children: dict[int | None, list[Event]] = {}
+        for event in events:
+            children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
+        lines: list[str] = []
+        pending = [(0, event) for event in reversed(children.get(None, []))]
+        while pending:
+            depth, event = pending.pop()
+            lines.append("  " * depth + _line(event))
+            pending.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
+        return "\n".join(lines)
+
+
+def _line(event: Event) -> str:
+    words = [str(event.type), event.name]
+    if event.type == "job":
+        words.append(f"#{event.job_index}")
+    elif event.attempt is not None:
+        words.append(f"{event.attempt}.")
+    words.append("point" if event.is_point else str(event.status or "open"))
+    if event.error is not None:
+        words.append(event.error.type)
+    return " ".join(words)
+
+
+@contextmanager
+def capture_events(manager: CallbackManager | None = None) -> Iterator[EventCapture]:
+    """Keep the events of a block of code.
+
+    ::
+
+        with capture_events() as captured:
+            await run_jobs([fetch()])
+        assert captured.tree() == "batch fetch ok\\n  job fetch #0 ok"
+
+    Args:
+        manager: Listen to this manager; by default a new one, which is the ambient manager inside
+            the block, so that nothing else hears the block's events.
+
+    Yields:
+        The `EventCapture`, which keeps its events after the block.
+    """
+    capture = EventCapture()
+    if manager is None:
+        with use_callback_manager(CallbackManager([capture])):
+            yield capture
+        return
+    manager.add_handler(capture)
+    try:
+        yield capture
+    finally:
+        manager.remove_handler(capture)

@@ -1,0 +1,90 @@
+"""Run the code blocks of one Markdown page as one program: ``python tests/docs_page.py PAGE``.
+
+A page is a program of its own, in a process of its own, as its reader would run it:
+
+* every ``python`` block runs, in order, in one namespace; blocks are plain scripts, so a coroutine is run
+  with ``asyncio.run``;
+* every new ``test_*`` function of a block is called after the block, an ``async`` one with ``asyncio.run``;
+* a ``text`` block after the line ``<!-- output -->`` is what the block before it prints to standard output
+  and standard error. It is real output, pasted, so what differs from run to run compares equal: times with their
+  unit, trace ids, runs of blanks and of dashes. ``...`` stands for anything.
+
+Blocks of other languages are not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import doctest
+import inspect
+import io
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from sybil import Document, Example, Region, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+OUTPUT = re.compile(r"^<!-- output -->\n+```text\n(?P<expected>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+VARIES = (
+    (re.compile(r"\b\d[\d.,]* ?(?:ns|us|ms|s|min|h)\b"), "<time>"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "<trace id>"),
+    (re.compile(r"-{4,}"), "----"),
+)
+
+
+def run_block(example: Example) -> None:
+    """Run a block and the tests that it defines; keep what it prints."""
+    namespace, before = example.namespace, set(example.namespace)
+    printed = namespace["__printed__"] = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        PythonEvaluator()(example)
+        for name in sorted(set(namespace) - before):
+            if name.startswith("test_"):
+                result = namespace[name]()
+                if inspect.iscoroutine(result):
+                    asyncio.run(result)
+
+
+def find_outputs(document: Document) -> Iterable[Region]:
+    """Yield the blocks that say what was printed."""
+    for match in OUTPUT.finditer(document.text):
+        yield Region(match.start(), match.end(), match["expected"], compare_output)
+
+
+def compare_output(example: Example) -> str | None:
+    """Compare what the last block printed with what the page shows."""
+    actual = example.namespace["__printed__"].getvalue()
+    expected = str(example.parsed)
+    for pattern, stand_in in VARIES:
+        actual, expected = pattern.sub(stand_in, actual), pattern.sub(stand_in, expected)
+    checker = doctest.OutputChecker()
+    if checker.check_output(expected, actual, FLAGS):
+        return None
+    return checker.output_difference(doctest.Example("", expected), actual, FLAGS)
+
+
+def main(page: Path) -> int:
+    """Run `page`; return the number of blocks in it."""
+    document = Sybil([CodeBlockParser("python", run_block), find_outputs]).parse(page)
+    # What a class or dataclass defined in a block looks its module up by.
+    document.namespace["__name__"] = "__main__"
+    examples = list(document.examples())
+    for example in examples:
+        try:
+            example.evaluate()
+        except BaseException:
+            sys.stderr.write(f"{page}, line {example.line}:\n")
+            if "__printed__" in example.namespace:
+                sys.stderr.write(example.namespace["__printed__"].getvalue())
+            raise
+    return len(examples)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{main(Path(sys.argv[1]))} blocks\n")

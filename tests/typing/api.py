@@ -1,0 +1,136 @@
+"""The public API as a type checker sees it. Never run: mypy and pyright read it (`make check`)."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import assert_type
+
+from spanloom import (
+    CallbackManager,
+    FixedLimiter,
+    Outcome,
+    RateLimiter,
+    RetryPolicy,
+    async_map,
+    batch_gather,
+    fill_batch,
+    gather,
+    get_callback_manager,
+    in_flight,
+    propagate,
+    race,
+    retry,
+    run_jobs,
+    run_sync,
+    stream,
+    use_callback_manager,
+)
+from spanloom.events import Event, EventType, Handler
+
+
+async def length(text: str) -> int:
+    return len(text)
+
+
+async def one() -> int:
+    return 1
+
+
+async def texts() -> AsyncIterator[str]:
+    yield ""
+
+
+async def running() -> None:
+    assert_type(await run_jobs([one()]), list[int])
+    assert_type(await run_jobs([one()], on_error="skip"), list[int])
+    assert_type(await run_jobs([one()], workers=FixedLimiter(3), retry=RetryPolicy()), list[int])
+    assert_type(await async_map(length, ["a"], limit=3), list[int])
+    assert_type(await async_map(length, texts(), limit=RateLimiter(3)), list[int])
+    assert_type(await async_map(length, ["a"], with_index=True), list[tuple[int, int]])
+    assert_type(await batch_gather([one()], 5), list[int])
+    assert_type(await fill_batch(length, ["a"], 1), list[int])
+    assert_type(await gather(one(), one()), list[int])
+    assert_type(await gather(one(), one(), return_exceptions=True), list[int | Exception])
+    assert_type(await race(one(), one()), int)
+    assert_type(await retry(one, attempts=3), int)
+    assert_type(run_sync(one()), int)
+
+
+async def streaming() -> None:
+    async with stream(length, ["a"], limit=3) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome[int])
+            assert_type(outcome.index, int)
+            assert_type(outcome.value, int | None)
+            assert_type(outcome.status, str)
+            assert_type(outcome.unwrap(), int)
+            assert_type(outcome.queue_ns, int)
+            assert_type(outcome.busy_ns, int | None)
+    async with stream([one()]) as more:
+        async for outcome in more:
+            assert_type(outcome, Outcome[int])
+
+
+async def retrying() -> None:
+    reliable = RetryPolicy(attempts=3, retry_on=(OSError,)).retrying(length)
+    assert_type(await reliable("a"), int)
+
+
+def events(manager: CallbackManager) -> None:
+    with manager.event(EventType.STEP, {"size": 1}, name="parse") as scope:
+        assert_type(scope.event_id, int)
+        assert_type(scope.trace_id, int)
+        scope.set(size=2)
+    event_id = manager.on_event_start("mine")
+    manager.on_event_end(event_id)
+    manager.emit("mine", {"size": 1})
+    with manager.as_trace("all"):
+        pass
+    with use_callback_manager(manager) as used:
+        assert_type(used, CallbackManager)
+    assert_type(get_callback_manager(), CallbackManager)
+    assert_type(in_flight(), list[Event])
+
+
+manager = CallbackManager()
+
+
+@manager.trace()
+def plain(number: int) -> str:
+    return str(number)
+
+
+@manager.trace("named")
+async def coroutine(number: int) -> str:
+    return str(number)
+
+
+@manager.trace()
+def generator(number: int) -> Iterator[int]:
+    yield number
+
+
+def decorated() -> None:
+    assert_type(plain(1), str)
+    wrapped: Callable[[int], Coroutine[object, object, str]] = coroutine
+    assert_type(generator(1), Iterator[int])
+    assert_type(propagate(plain)(1), str)
+    del wrapped
+
+
+class Counter(Handler):
+    """A handler by inheritance; one by shape alone is accepted, too."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_event_end(self, event: Event) -> None:
+        assert_type(event.duration_ns, int | None)
+        self.count += 1
+
+
+class ByShape:
+    def on_event(self, event: Event) -> None:
+        del event
+
+
+def handlers() -> None:
+    CallbackManager([Counter(), ByShape()], raise_handler_errors=True)
