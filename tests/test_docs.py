@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spanloom.events import EventStatus, EventType
+from spanloom.events import EventStatus, EventType, keys
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -69,6 +69,12 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
 def test_every_event_type_and_status_is_in_the_reference(member: str) -> None:
     """Events are the product: each kind and each way to end is explained."""
     assert f"`{member}`" in (DOCS / "reference" / "events.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", keys.__all__)
+def test_every_payload_key_is_in_the_reference(name: str) -> None:
+    """A reader may rely on the payload keys that spanloom writes, so each is explained."""
+    assert f"| `{getattr(keys, name)}` |" in (DOCS / "reference" / "events.md").read_text(encoding="utf-8")
 
 
 def test_every_environment_variable_is_in_the_reference() -> None:

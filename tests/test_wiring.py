@@ -160,7 +160,7 @@ def test_runners_find_handlers_by_name() -> None:
     """The layer of the callbacks knows no handler, but can ask for one."""
     assert registry.load_handler("progress") is ProgressHandler
     assert registry.load_handler("debug") is DebugHandler
-    with pytest.raises(LookupError, match="no handler is called 'nobody'; there are: .*debug.*progress"):
+    with pytest.raises(LookupError, match=r"no handler is called 'nobody'; there are: .*debug.*progress"):
         registry.load_handler("nobody")
 
 

@@ -19,13 +19,16 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+if sys.platform != "win32":
+    import termios
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fetch_and_count.py"
 TIMEOUT_S = 200
 TOTALS = re.compile(
     r"^totals: (?P<wanted>\d+) documents = (?P<ok>\d+) ok \+ (?P<failed>\d+) failed; "
     r"(?P<attempts>\d+) attempts = (?P<requests>\d+) requests served; (?P<early>\d+) of them too early; "
     r"(?P<bytes>\d+) bytes = (?P<served>\d+) bytes served; (?P<tokens>\d+) tokens in (?P<counted>\d+) documents; "
-    r"(?P<events>\d+) events, (?P<lost>\d+) lost$",
+    r"(?P<events>\d+) events (?P<lost>\d+) lost$",
     re.MULTILINE,
 )
 
@@ -43,7 +46,7 @@ def start(*arguments: object, stderr: int = subprocess.PIPE, **variables: str) -
 
 
 def totals_of(text: str) -> dict[str, int]:
-    """Read the one line of totals."""
+    """Read the one line of totals; its commas are left out."""
     found = TOTALS.search(text.replace(",", ""))
     assert found is not None, text
     return {name: int(number) for name, number in found.groupdict().items()}
@@ -125,8 +128,10 @@ class Terminal:
 
     def __init__(self) -> None:
         self._end, self.stderr = os.openpty()
+        termios.tcsetwinsize(self.stderr, (24, 100))
         self._text = bytearray()
         self._news = threading.Condition()
+        self._is_over = False
         self._thread = threading.Thread(target=self._read)
 
     def start(self) -> None:
@@ -142,6 +147,7 @@ class Terminal:
                 some = b""
             with self._news:
                 self._text += some
+                self._is_over = not some
                 self._news.notify_all()
             if not some:
                 return
@@ -149,7 +155,8 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         """Wait until `text` has been written."""
         with self._news:
-            assert self._news.wait_for(lambda: text in self.text, TIMEOUT_S), self.text
+            self._news.wait_for(lambda: self._is_over or text in self.text, TIMEOUT_S)
+        assert text in self.text
 
     @property
     def text(self) -> str:
@@ -176,7 +183,7 @@ def in_terminal(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], Ter
             terminal.close()
 
 
-needs_terminal = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
 @needs_terminal

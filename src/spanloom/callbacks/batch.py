@@ -77,12 +77,12 @@ class BatchScope:
         """Start the batch event in the caller's context.
 
         Args:
-            job_name: The jobs' name.
+            job_name: The jobs' name; empty if the first job will give it.
             ready_at_once: True if all jobs could run now, so that their queue time counts from here.
             always: Have a family even if nobody listens, for a runner that needs the records itself.
         """
         manager, route = self._manager, self._route
-        self.job_name = job_name
+        self.job_name = job_name or self.job_name
         context = self._context
         event = context.start(counts=self.counts)
         self.event = event

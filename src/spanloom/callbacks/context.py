@@ -56,12 +56,14 @@ class EventContext:
                 f"this context has already opened event {self.event.name!r}; call manager.event(...) again"
             )
         manager = self._manager
-        self._outer = outer = manager.current.get()
-        self.event, self._route = manager.begin(
-            self._type, self._name, self._data, outer, attempt=self._attempt, counts=counts
+        current = manager.current
+        self._outer = outer = current.get()
+        event, self._route = manager.begin(
+            self._type, self._name, self._data, outer, None, self._attempt, counts
         )
-        manager.current.set(self.event)
-        return self.event
+        self.event = event
+        current.set(event)
+        return event
 
     def end(self, error: BaseException | None = None) -> None:
         """End the event with the status that `error` stands for; only the first call counts."""

@@ -29,11 +29,10 @@ from spanloom.callbacks.table import HandlerTable, flush_all
 from spanloom.callbacks.traces import TraceTable
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.counts import BatchCounts
-from spanloom.events.error import ErrorInfo
-from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of
+from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fail_scope
 from spanloom.events.ids import new_event_id
 from spanloom.events.trace import Trace
-from spanloom.events.types import EventType, status_of
+from spanloom.events.types import EventType
 
 __all__ = ["CallbackManager"]
 
@@ -192,10 +191,17 @@ class CallbackManager:
             type, payload, name: As for `event`.
         """
         parent = self.current.get()
-        event = self._record_of(
-            type, name or str(type), dict(payload) if payload else None, parent, is_point=True
+        now = monotonic_ns()
+        event_id = new_event_id()
+        if parent is None:
+            parent_id, trace, job = None, Trace(name or type, event_id), None
+        else:
+            parent_id, trace, job = parent.event_id, parent.trace, parent.job
+            trace.add(parent_id, event_id)
+        data = dict(payload) if payload else None
+        event = ScopeEvent(
+            type, name or str(type), event_id, parent_id, trace, now, data, job, end_ns=now, is_point=True
         )
-        complete_scope(event, event.start_ns)
         self._produced += 1
         if self.recorder is not None:
             self.recorder.record(event)
@@ -213,26 +219,34 @@ class CallbackManager:
         data: dict[str, object] | None,
         parent: Event | None,
         event_id: int | None = None,
-        *,
         attempt: int | None = None,
         counts: BatchCounts | None = None,
     ) -> tuple[ScopeEvent, Route]:
         """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`."""
-        event = self._record_of(type, name, data, parent, event_id, attempt=attempt, counts=counts)
         route = self.route(type)
-        self._open[event.event_id] = event
+        if event_id is None:
+            event_id = new_event_id()
         if parent is None:
-            self._trace_started(event.trace)
+            trace = Trace(name, event_id)
+            event = ScopeEvent(type, name, event_id, None, trace, monotonic_ns(), data, None, attempt, counts)
+            self._open[event_id] = event
+            self._trace_started(trace)
+        else:
+            parent_id, trace = parent.event_id, parent.trace
+            trace.add(parent_id, event_id)
+            event = ScopeEvent(
+                type, name, event_id, parent_id, trace, monotonic_ns(), data, parent.job, attempt, counts
+            )
+            self._open[event_id] = event
         if route.starts:
             route.start(event)
         return event, route
 
     def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
         """End an event that `begin` opened."""
-        if error is None:
-            complete_scope(event, monotonic_ns())
-        else:
-            complete_scope(event, monotonic_ns(), status_of(error), ErrorInfo.of(error))
+        if error is not None:
+            fail_scope(event, error)
+        complete_scope(event, monotonic_ns())
         self._open.pop(event.event_id, None)
         self._produced += 1
         if self.recorder is not None:
@@ -241,39 +255,6 @@ class CallbackManager:
             route.end(event)
         if event.parent_id is None:
             self._trace_ended(event.trace)
-
-    def _record_of(
-        self,
-        type: str,
-        name: str,
-        data: dict[str, object] | None,
-        parent: Event | None,
-        event_id: int | None = None,
-        *,
-        attempt: int | None = None,
-        counts: BatchCounts | None = None,
-        is_point: bool = False,
-    ) -> ScopeEvent:
-        if event_id is None:
-            event_id = new_event_id()
-        if parent is None:
-            parent_id, trace, job = None, Trace(name, event_id), None
-        else:
-            parent_id, trace, job = parent.event_id, parent.trace, parent.job
-            trace.add(parent_id, event_id)
-        return ScopeEvent(
-            type,
-            name,
-            event_id,
-            parent_id,
-            trace,
-            monotonic_ns(),
-            data,
-            attempt=attempt,
-            counts=counts,
-            is_point=is_point,
-            job=job,
-        )
 
     def _find_open(self, event_id: int) -> Event:
         event = self._open.get(event_id)
@@ -336,16 +317,14 @@ class CallbackManager:
 
     def _trace_started(self, trace: Trace) -> None:
         self._traces.opened(trace)
-        for guard in self._table:
-            if guard.defines("start_trace"):
-                guard.start_trace(trace)
+        for guard in self._table.trace_starters:
+            guard.start_trace(trace)
 
     def _trace_ended(self, trace: Trace) -> None:
         self._traces.ended(trace)
-        enders = [guard for guard in self._table if guard.defines("end_trace")]
-        if enders:
+        if self._table.trace_enders:
             tree = trace.tree()
-            for guard in enders:
+            for guard in self._table.trace_enders:
                 guard.end_trace(trace, tree)
 
     # batches, for runners ---------------------------------------------------------------------------

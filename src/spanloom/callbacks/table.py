@@ -17,9 +17,14 @@ class HandlerTable:
 
     def __init__(self, *, raise_errors: bool) -> None:
         self._raise_errors = raise_errors
-        self._guards: tuple[Guard, ...] = ()
-        self._routes: dict[str, Route] = {}
+        self._put(())
         self._lock = threading.Lock()
+
+    def _put(self, guards: tuple[Guard, ...]) -> None:
+        self._guards = guards
+        self._routes: dict[str, Route] = {}
+        self.trace_starters = tuple(guard for guard in guards if guard.defines("start_trace"))
+        self.trace_enders = tuple(guard for guard in guards if guard.defines("end_trace"))
 
     def __iter__(self) -> Iterator[Guard]:
         return iter(self._guards)
@@ -50,8 +55,7 @@ class HandlerTable:
             if known is not None:
                 known.quarantined = False
                 return
-            self._guards = (*self._guards, guard)
-            self._routes = {}
+            self._put((*self._guards, guard))
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
@@ -61,8 +65,7 @@ class HandlerTable:
         guards = tuple(known.get(id(handler)) or self.guard(handler) for handler in new)
         with self._lock:
             gone = [guard for guard in self._guards if guard not in guards]
-            self._guards = guards
-            self._routes = {}
+            self._put(guards)
         return gone
 
     def remove(self, handler: object) -> Guard:
@@ -74,8 +77,7 @@ class HandlerTable:
         with self._lock:
             for guard in self._guards:
                 if guard.handler is handler:
-                    self._guards = tuple(other for other in self._guards if other is not guard)
-                    self._routes = {}
+                    self._put(tuple(other for other in self._guards if other is not guard))
                     return guard
         raise ValueError(f"{type(handler).__name__} is not a handler of this manager; it has {self.names()}")
 

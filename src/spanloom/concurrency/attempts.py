@@ -9,6 +9,7 @@ from typing import TypeVar
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.concurrency.deadline import effective_deadline
+from spanloom.events import keys
 from spanloom.events.event import detail_of
 from spanloom.events.types import EventType
 
@@ -74,7 +75,7 @@ async def back_off(manager: CallbackManager, name: str, number: int, pause: floa
     event = manager.current.get()
     job = None if event is None else event.job
     counts = None if job is None else job.family.counts
-    with manager.attempt(EventType.BACKOFF, name, number, {"delay_s": pause, "error": reason}):
+    with manager.attempt(EventType.BACKOFF, name, number, {keys.DELAY_S: pause, keys.ERROR: reason}):
         if counts is not None:
             counts.backing_off += 1
         try:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.events import keys
 from spanloom.events.types import EventType
 
 __all__ = ["FixedLimiter", "Limiter", "RateLimiter", "check_count"]
@@ -78,7 +79,7 @@ class FixedLimiter:
         """Take a slot; wait for it if need be. Cancelled while it waits, it has taken none."""
         if self.try_acquire():
             return
-        with get_callback_manager().event(EventType.SLOT_WAIT, {"limiter": self.name}, name=self.name):
+        with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -175,7 +176,7 @@ class RateLimiter:
         self._starts.append(start)
         if start <= now:
             return
-        with get_callback_manager().event(EventType.SLOT_WAIT, {"limiter": self.name}, name=self.name):
+        with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
             try:
                 # A timer may fire a clock tick early; a start too early would break the promise.
                 while (delay := start - self._clock()) > 0:  # noqa: ASYNC110 -- time has no event to wait for

@@ -16,6 +16,7 @@ from spanloom.concurrency.sink import Sink
 from spanloom.concurrency.source import Source, name_of
 from spanloom.concurrency.window import Window
 from spanloom.concurrency.workers import Workers
+from spanloom.events import keys
 from spanloom.events.event import Event
 
 __all__ = ["Isolation", "Run"]
@@ -110,10 +111,12 @@ class Run:
             BaseException: what ended the batch early; every started job has ended by then.
         """
         manager = get_callback_manager()
-        job_name = self._job_name or self._runner
-        payload: dict[str, object] = {"runner": self._runner, "limit": self._limit}
-        scope = manager.batch(self._desc or job_name, self.engine, total=self._source.total, payload=payload)
-        scope.open(job_name=job_name, ready_at_once=self._source.asynchronous is None, always=always)
+        label = self._desc or self._job_name or self._runner
+        payload: dict[str, object] = {keys.RUNNER: self._runner, keys.LIMIT: self._limit}
+        scope = manager.batch(label, self.engine, total=self._source.total, payload=payload)
+        scope.open(
+            job_name=self._job_name or "", ready_at_once=self._source.asynchronous is None, always=always
+        )
         error: BaseException | None = None
         busy: BusyMeter | None = None
         progress: _Progress | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Collection, Iterator
 from types import CoroutineType
-from typing import Final
+from typing import Final, cast
 
-__all__ = ["Source", "name_of"]
+from spanloom.events.event import JobFamily
+
+__all__ = ["Source", "name_family", "name_of"]
 
 _QUIET: Final = frozenset({list, tuple, range, set, frozenset, dict, str, bytes})
 """Iterating over these runs no code of the user's."""
@@ -36,13 +38,13 @@ class Source:
     def __init__(self, items: object, what: str = "jobs") -> None:
         self.sync: Iterator[object] | None = None
         self.asynchronous: AsyncIterator[object] | None = None
-        self.total = len(items) if isinstance(items, Collection) else None
-        self.first = items[0] if isinstance(items, (list, tuple)) and items else None
         self.quiet = type(items) in _QUIET
         # A container's coroutines were made for this call, whatever it takes of them. What a
         # generator has not made yet is its own affair.
-        self._owned = isinstance(items, Collection)
-        if hasattr(items, "__aiter__"):
+        self._owned = self.quiet or isinstance(items, Collection)
+        self.total = len(cast("Collection[object]", items)) if self._owned else None
+        self.first = items[0] if isinstance(items, (list, tuple)) and items else None
+        if not self.quiet and hasattr(items, "__aiter__"):
             self.asynchronous = items.__aiter__()
             return
         try:
@@ -60,6 +62,12 @@ class Source:
         for item in self.sync:
             if type(item) is CoroutineType and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:
                 item.close()
+
+
+def name_family(family: JobFamily, item: object) -> None:
+    """Name a family after its first job, if there was nothing to take a name from before the batch began."""
+    if not family.name:
+        family.name = name_of(item) or "job"
 
 
 def name_of(job: object) -> str | None:

@@ -80,6 +80,7 @@ class OutcomeStream(Generic[R]):
         self._sink = sink
         self._pump: asyncio.Task[None] | None = None
         self._entered = False
+        self._raised = False
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -108,7 +109,7 @@ class OutcomeStream(Generic[R]):
         failure = None if pump.cancelled() else pump.exception()
         if cancelled is not None:
             raise cancelled
-        if failure is not None and not isinstance(failure, Exception) and error is None:
+        if failure is not None and error is None and not self._raised:
             raise failure
 
     def __aiter__(self) -> Self:
@@ -127,12 +128,12 @@ class OutcomeStream(Generic[R]):
                 if pump.cancelled():
                     raise asyncio.CancelledError
                 if (error := pump.exception()) is not None:
+                    self._raised = True
                     raise error
                 raise StopAsyncIteration
             await sink.wait()
         outcome = ready.popleft()
-        if not ready:
-            self._run.engine.wake()
+        self._run.engine.wake()
         return outcome
 
 
@@ -190,7 +191,8 @@ def stream(
     Jobs run while the body of the loop does something else, up to `limit` outcomes ahead: outcomes
     that nobody has taken yet hold a slot, so memory stays bounded however slow the consumer is.
     Leaving the block cancels the running jobs and waits for them; jobs that have not started never
-    start. The input is pulled by a task of the stream's own, in a copy of the caller's context.
+    start. A failure under ``on_error="raise"`` that the loop did not come to is raised then. The input
+    is pulled by a task of the stream's own, in a copy of the caller's context.
 
     Args:
         jobs: A function of one item, together with `items`; or awaitables, or functions that

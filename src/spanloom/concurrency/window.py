@@ -29,7 +29,7 @@ from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source
+from spanloom.concurrency.source import Source, name_family
 from spanloom.concurrency.task import Job, JobTask, never_started, retrieve
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job
@@ -164,9 +164,11 @@ class Window:
                 await self._pump()
             except BaseException as raised:  # noqa: BLE001 -- raised below, when all jobs have ended
                 error = raised
+                if self._stopping and not self._interrupted:
+                    self._cancel_live()  # from outside, while siblings ended: passed on like any later one
             if error is not None or self._stopping:
                 self.stop(None)
-            cancelled = await self._join()
+            cancelled = await self._join() if self._live else None
             if self._interrupted:
                 error = await self._undo_interrupt(error)
             if self._stopping:
@@ -358,6 +360,8 @@ class Window:
 
         def spawn(item: object, now: int) -> None:
             index = self._started
+            if not index and family is not None:
+                name_family(family, item)
             self._started = index + 1
             if values is not None:
                 values.append(MISSING)
@@ -440,13 +444,13 @@ class Window:
         task = asyncio.current_task()
         if isinstance(error, CancelledError):
             self._stop_for(error)
-        elif isinstance(error, Exception):
+        else:
             if task is not None:
                 task.add_done_callback(retrieve)
-            if not self._stopping and self._sink.failed(index, record, error):
+            if not isinstance(error, Exception) or (
+                not self._stopping and self._sink.failed(index, record, error)
+            ):
                 self.stop(error)
-        else:
-            self.stop(error)
         if task is not None and self._tainted:
             self._tainted.discard(cast("JobTask", task))
         self._leave(index)

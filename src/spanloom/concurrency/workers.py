@@ -23,7 +23,7 @@ from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source
+from spanloom.concurrency.source import Source, name_family
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job
 
@@ -239,6 +239,8 @@ class Workers:
                 if growing is not None:
                     growing.append(MISSING)
                 if family is not None:
+                    if not index:
+                        name_family(family, item)
                     slots[slot] = record = JobEvent(family, index, now)
                     set_current(record)
                     before = copy_context()

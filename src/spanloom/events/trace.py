@@ -38,6 +38,9 @@ class Trace:
         self._scopes: list[tuple[int, int]] = []
         self._families: list[JobFamily] = []
 
+    def __len__(self) -> int:
+        return len(self._scopes) + len(self._families)
+
     def add(self, parent_id: int, event_id: int) -> None:
         """Note that `event_id` lies under `parent_id`."""
         if len(self._scopes) < MAX_SCOPES:
@@ -51,6 +54,11 @@ class Trace:
             self._families.append(family)
         else:
             self.omitted += 1
+
+    @property
+    def families(self) -> tuple[JobFamily, ...]:
+        """The batches of this trace, in order of their start; open ones among them."""
+        return tuple(self._families)
 
     def tree(self) -> dict[int, list[int]]:
         """Return a map from each parent's event id to its children's ids, in order of their start.

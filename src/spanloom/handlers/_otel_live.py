@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
@@ -35,27 +35,29 @@ Call = tuple[str, tuple[object, ...]]
 """A method of a span and its arguments, to be repeated on the real span."""
 
 
+class Maker(Protocol):
+    """Who makes the real spans: one handler's part."""
+
+    def identify(self, event: Event) -> SpanContext:
+        """Return the span context of the span of `event`, made or not."""
+
+    def keep(self, event: Event, call: Call) -> None:
+        """Take what user code does to the span of `event`, to be repeated on the real one."""
+
+
 class LiveSpan(trace_api.Span):
     """Stands for the span of an event from its start to its end, and for `outer` after that.
 
     Args:
         event: The event.
-        identify: Returns the span context of the event's span-to-be; called once, when first needed.
-        keep: Takes what user code does to the span, in order, to be repeated on the real one.
+        maker: Makes its real span.
         outer: The OpenTelemetry context that was current before.
     """
 
-    def __init__(
-        self,
-        event: Event,
-        identify: Callable[[Event], SpanContext],
-        keep: Callable[[Event, Call], None],
-        outer: Context,
-    ) -> None:
+    def __init__(self, event: Event, maker: Maker, outer: Context) -> None:
         self.event = event
+        self.maker = maker
         self.outer = outer
-        self._identify = identify
-        self._keep = keep
         self._context: SpanContext | None = None
 
     @property
@@ -68,7 +70,7 @@ class LiveSpan(trace_api.Span):
         if self.is_over:
             return self._behind().get_span_context()
         if self._context is None:
-            self._context = self._identify(self.event)
+            self._context = self.maker.identify(self.event)
         return self._context
 
     def is_recording(self) -> bool:
@@ -114,7 +116,7 @@ class LiveSpan(trace_api.Span):
         if self.is_over:
             getattr(self._behind(), method)(*arguments)
         elif self.is_recording():
-            self._keep(self.event, (method, arguments))
+            self.maker.keep(self.event, (method, arguments))
 
     def _behind(self) -> Span:
         return trace_api.get_current_span(open_context(self.outer))
@@ -135,15 +137,21 @@ def innermost(context: Context) -> LiveSpan | None:
     return live if isinstance(live, LiveSpan) else None
 
 
-def open_context(context: Context, but: Event | None = None) -> Context:
-    """Return `context`, or what it was before the stand-ins that are over or belong to the event `but`."""
+def open_context(context: Context, starting: Event | None = None, maker: Maker | None = None) -> Context:
+    """Return `context`, or what it was before the stand-ins in it that do not count any more.
+
+    Args:
+        context: An OpenTelemetry context.
+        starting: An event whose stand-in another handler may have set a moment ago.
+        maker: Whose stand-ins do not count even while their events are open: an event that is a root although one
+            of those is current lies beside it, not under it. It was started by id, and such an event is nobody's
+            surroundings.
+    """
     live = innermost(context)
     # Only while the stand-in itself is current: a span of user code on top of it is still the user's.
-    while (
-        live is not None
-        and (live.is_over or live.event is but)
-        and trace_api.get_current_span(context) is live
-    ):
+    while live is not None and trace_api.get_current_span(context) is live:
+        if not (live.is_over or live.event is starting or live.maker is maker):
+            break
         context = live.outer
         live = innermost(context)
     return context

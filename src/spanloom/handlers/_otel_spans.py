@@ -51,10 +51,12 @@ class SpanStarts:
 
     def opened(self, event: Event) -> None:
         """Note what `event` inherits, and make its span-to-be current; in its task, at its start."""
-        current = open_context(context_api.get_current(), but=event)
+        current = open_context(context_api.get_current(), event)
         trace = self._traces.get(event.trace_id)
-        if event.parent_id is None or trace is None:
-            trace = self._open_trace(event, current if event.parent_id is None else _EMPTY)
+        if event.parent_id is None:
+            trace = self._open_trace(event, open_context(current, event, self))
+        elif trace is None:
+            trace = self._open_trace(event, _EMPTY)
         else:
             self._note_span_between(event, current)
         if self.sampler is None:
@@ -63,7 +65,7 @@ class SpanStarts:
             context = self.parent_context(event, trace, self._notes.get(event.event_id))
             self._notes.of(event.event_id).result = self._ask(self.sampler, event, trace, context)
         if self._live:
-            attach(LiveSpan(event, self._identify, self._keep, current))
+            attach(LiveSpan(event, self, current))
 
     def recall(self, event: Event) -> tuple[TraceNote, Note | None]:
         """Return what is known of `event`; the trace is made up if its root's start was not seen."""
@@ -135,14 +137,16 @@ class SpanStarts:
             set_status_on_exception=False,
         )
 
-    def _identify(self, event: Event) -> SpanContext:
+    def identify(self, event: Event) -> SpanContext:
+        """Return the span context of the span of `event`, made or not."""
         trace, note = self.recall(event)
         if note is not None and note.span is not None:
             return note.span.get_span_context()
         asked = None if note is None else note.result
         return span_context(trace, event.event_id, asked)
 
-    def _keep(self, event: Event, call: Call) -> None:
+    def keep(self, event: Event, call: Call) -> None:
+        """Take what user code does to the span of `event`, to be repeated on the real one."""
         note = self._notes.of(event.event_id)
         if note.calls is None:
             note.calls = []

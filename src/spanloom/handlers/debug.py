@@ -38,7 +38,6 @@ class DebugHandler(Handler):
 
     Args:
         print_trace_on_end: Write the tree of each trace when its root has ended.
-        print_summary_on_close: Write the table when the handler is closed.
         stream: Where to; ``None`` means ``sys.stderr`` as it is at that moment.
         logger: Log it at level INFO to this logger instead; not together with `stream`.
         keep_pairs: Ended events to keep for `event_pairs`; 0 keeps none.
@@ -56,7 +55,6 @@ class DebugHandler(Handler):
         self,
         print_trace_on_end: bool = False,
         *,
-        print_summary_on_close: bool = False,
         stream: TextIO | None = None,
         logger: logging.Logger | None = None,
         keep_pairs: int = 0,
@@ -71,7 +69,6 @@ class DebugHandler(Handler):
             if value < 1:
                 raise ValueError(f"{what} must be at least 1 (got {value})")
         self._print = print_trace_on_end
-        self._print_summary = print_summary_on_close
         self._stream = stream
         self._logger = logger
         self._keep_pairs = keep_pairs
@@ -111,11 +108,6 @@ class DebugHandler(Handler):
             written = [_tree_text(trace) for trace in ended] if self._print else []
         for text in written:
             self._write(text)
-
-    def close(self) -> None:
-        """Write the table, if that was asked for."""
-        if self._print_summary:
-            self._write(self.table())
 
     # reading ----------------------------------------------------------------------------------------
 
@@ -218,11 +210,18 @@ class DebugHandler(Handler):
     def _open_now(self, in_flight: Iterable[Event] | None) -> Counter[tuple[str, str]]:
         if in_flight is not None:
             return Counter((event.type, event.name) for event in in_flight)
+        batches = [batch for batch in list(self._open_batches.values()) if batch.end_ns is None]
+        job_names = {
+            family.batch_id: family.name
+            for trace in {batch.trace for batch in batches}
+            for family in trace.families
+        }
         counter: Counter[tuple[str, str]] = Counter()
-        for batch in list(self._open_batches.values()):
-            if batch.end_ns is None and batch.counts is not None:
-                counter[batch.type, batch.name] += 1
-                counter[EventType.JOB, batch.name] += batch.counts.in_flight
+        for batch in batches:
+            counter[batch.type, batch.name] += 1
+            # A batch has no family if nobody listens to its jobs; then they are not counted, either.
+            if batch.counts is not None and batch.event_id in job_names:
+                counter[EventType.JOB, job_names[batch.event_id]] += batch.counts.in_flight
         return counter
 
     # writing ----------------------------------------------------------------------------------------

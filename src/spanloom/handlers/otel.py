@@ -155,11 +155,14 @@ class OpenTelemetryHandler:
         helper, builder, provider = self._helper_of_this_process(), self._builder, self._provider
         if helper is None or builder is None or provider is None:
             return
-        if builder.build_rest() or self._unflushed or not self._is_own:
-            self.flush(CLOSE_TIMEOUT_S)
+        self._unflushed += builder.build_rest()
+        # A call that has not come back hangs in the exporter: another one would only wait behind it.
+        timeout = 0.0 if helper.is_busy else CLOSE_TIMEOUT_S
         shutdown = getattr(provider, "shutdown", None) if self._is_own else None
         if shutdown is not None:
-            helper.call(shutdown, CLOSE_TIMEOUT_S)
+            helper.call(shutdown, timeout)
+        elif self._unflushed:
+            self.flush(timeout)
         with self._lock:
             # Added again, it begins anew; a provider that was shut down takes no more spans.
             self._provider = self._starts = self._builder = self._metrics = self._helper = None

@@ -1,0 +1,170 @@
+"""The same work: programs give the same results on plain asyncio and on spanloom, whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from spanloom import CallbackManager, use_callback_manager
+from spanloom.concurrency import window, workers
+from spanloom.testing import VirtualClockLoop
+from tests.concurrency import reference
+from tests.concurrency.programs import Program, Run, Spanloom, lockstep_programs, timed_programs
+
+# 4 x 2,500 timed and 2,000 lockstep programs, each on every setting. The variable can only add to that.
+MORE = max(1, int(os.environ.get("SPANLOOM_TEST_PROGRAMS", "1")))
+checked = settings(
+    derandomize=True,
+    print_blob=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+RAISED: list[Callable[[], BaseException]] = [
+    lambda: ValueError("handler"),
+    lambda: asyncio.CancelledError("handler"),
+    lambda: KeyboardInterrupt("handler"),
+    lambda: SystemExit("handler"),
+    lambda: GeneratorExit("handler"),
+    lambda: StopIteration("handler"),
+    lambda: StopAsyncIteration("handler"),
+    lambda: TimeoutError("handler"),
+    lambda: BaseExceptionGroup("handler", [ValueError()]),
+]
+
+
+class Listener:
+    """Sees everything, inline."""
+
+    def __init__(self) -> None:
+        self.started: Counter[int] = Counter()
+        self.ended: Counter[int] = Counter()
+
+    def on_event_start(self, event: Any) -> None:
+        self.started[event.event_id] += 1
+
+    def on_event_end(self, event: Any) -> None:
+        self.ended[event.event_id] += 1
+
+
+class Reader:
+    """Takes ended events in lists, on its own thread."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[int] = Counter()
+
+    def on_events(self, events: Any) -> None:
+        self.ended.update(event.event_id for event in events)
+
+
+class Raiser:
+    """Raises anything from any hook, after a random number of calls."""
+
+    def __init__(self, seed: int) -> None:
+        chance = random.Random(seed)
+        self._calls_left = chance.choice([0, 0, 1, 2, 3, 5, 8, 13])
+        self._make = chance.choice(RAISED)
+        self.raised = 0
+
+    def _called(self, *args: Any) -> None:
+        self._calls_left -= 1
+        if self._calls_left < 0:
+            self.raised += 1
+            raise self._make()
+
+    on_event_start = on_event_end = on_event = start_trace = end_trace = flush = close = _called
+
+
+@pytest.fixture(autouse=True, scope="module")
+def steady() -> Iterator[None]:
+    """Take out what depends on the machine: the runners' pauses after 5 ms of real time, and the log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window, "SLICE_NS", 1 << 62)
+        patch.setattr(workers, "SLICE_NS", 1 << 62)
+        patch.setattr(logging.getLogger("spanloom.callbacks"), "disabled", True)
+        yield
+
+
+def run_on(program: Program, runners: Any, timeout: Any) -> tuple[Any, list[Any]]:
+    run = Run(program, runners, timeout)
+    loop = VirtualClockLoop()
+    try:
+        return loop.run_until_complete(run.main()), run.log
+    finally:
+        loop.close()
+
+
+def on_spanloom(program: Program, manager: CallbackManager) -> tuple[Any, list[Any]]:
+    with use_callback_manager(manager):
+        result = run_on(program, Spanloom, asyncio.timeout)
+    assert manager.in_flight() == []
+    assert manager.current.get() is None
+    return result
+
+
+def by_moment(log: list[Any]) -> Any:
+    """Return the log without the order of what happened at one moment, but each job's own order."""
+    return sorted(log), [entry for path in sorted({entry[1] for entry in log}) for entry in log if entry[1] == path]
+
+
+def check_all(program: Program, *, exact_log: bool, seed: int) -> None:
+    """Run `program` everywhere, and compare."""
+    expected, reference_log = run_on(program, reference, reference.timeout)
+    plain, log = on_spanloom(program, CallbackManager(recorder=0))
+    assert plain == expected
+    if exact_log:
+        assert log == reference_log
+    else:
+        assert by_moment(log) == by_moment(reference_log)
+
+    assert on_spanloom(program, CallbackManager()) == (plain, log)
+    raiser = Raiser(seed)
+    assert on_spanloom(program, CallbackManager([raiser])) == (plain, log)
+    assert raiser.raised <= 1
+    listener, reader = Listener(), Reader()
+    manager = CallbackManager([listener, Raiser(seed + 1), reader])
+    assert on_spanloom(program, manager) == (plain, log)
+    assert listener.started == listener.ended
+    assert set(listener.started.values()) <= {1}
+    assert manager.close(timeout=10)
+    assert reader.ended == listener.ended
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_timed_programs_do_the_same_work_as_plain_asyncio(part: int) -> None:
+    """Nested runners, failures, time-outs and cancels give what plain asyncio gives, with any handlers."""
+    examples = 0
+
+    @settings(checked, max_examples=int(os.environ.get("N","300")))
+    @given(timed_programs())
+    def check(program: Program) -> None:
+        nonlocal examples
+        examples += 1
+        check_all(program, exact_log=False, seed=examples)
+
+    check()
+    pass
+
+
+def test_lockstep_programs_take_the_same_turns_as_plain_asyncio() -> None:
+    """Jobs that only yield to the loop are called, cancelled and ended in exactly asyncio's order."""
+    examples = 0
+
+    @settings(checked, max_examples=int(os.environ.get("N","300")))
+    @given(lockstep_programs())
+    def check(program: Program) -> None:
+        nonlocal examples
+        examples += 1
+        check_all(program, exact_log=program.root.steps[0].isolation == "task", seed=examples)
+
+    check()
+    pass
