@@ -5,7 +5,7 @@ It serves the library sources and licence files of the Python that runs it, on a
 * ``/index.json`` lists the documents, at least 2,000, as ``{"path": ..., "bytes": ...}``;
 * ``/text/...`` is one document. Every answer is late, a few are very late, some are 429 with ``Retry-After``
   (seconds or a date), some are 500, and a few documents are never anything but 500. What happens to a document at
-  which attempt depends on ``--seed`` and on nothing else;
+  which attempt depends on ``--seed`` and its place in the index, and on nothing else;
 * ``/stats.json`` tells what it was asked for and what it answered, so that a client can check its own totals.
 
 ``python text_server.py`` prints its address and serves until its standard input ends: Ctrl-D by hand; from a
@@ -105,11 +105,14 @@ class Fate(NamedTuple):
     as_date: bool = False
 
 
-def fate_of(seed: int, path: str, attempt: int) -> Fate:
-    """Return what happens to attempt number `attempt` of one document. The same every time."""
-    if random.Random(f"{seed} {path}").random() < BROKEN_SHARE:
+def fate_of(seed: int, place: int, attempt: int) -> Fate:
+    """Return what happens to attempt number `attempt` of the document at one place of the index.
+
+    The same every time and, because it goes by the place and not by the path, with every version of Python.
+    """
+    if random.Random(f"{seed} {place}").random() < BROKEN_SHARE:
         return Fate(500, MEDIAN_DELAY_S)
-    chance = random.Random(f"{seed} {path} {attempt}")
+    chance = random.Random(f"{seed} {place} {attempt}")
     delay_s = chance.lognormvariate(math.log(MEDIAN_DELAY_S), DELAY_SPREAD)
     what = chance.random()
     if what < BUSY_SHARE:
@@ -138,6 +141,9 @@ class TextServer:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.documents = read_library()
+        paths = list(self.documents)
+        random.Random(seed).shuffle(paths)  # so that the first hundred documents are a fair sample
+        self.places = {path: place for place, path in enumerate(paths)}
         self.attempts: Counter[str] = Counter()
         self.not_before: dict[str, float] = {}
         self.too_early = 0
@@ -171,7 +177,7 @@ class TextServer:
         self.attempts[path] += 1
         if time.time() < self.not_before.get(path, 0.0):
             self.too_early += 1
-        fate = fate_of(self.seed, path, self.attempts[path])
+        fate = fate_of(self.seed, self.places[path], self.attempts[path])
         await asyncio.sleep(fate.delay_s)
         self.answers[fate.status] += 1
         if fate.status != 200:
@@ -190,10 +196,8 @@ class TextServer:
         return formatdate(at, usegmt=True) if fate.as_date else str(fate.retry_after_s)
 
     def index(self) -> list[dict[str, object]]:
-        """Return all documents in an order that depends on the seed: the first 100 are a fair sample."""
-        paths = list(self.documents)
-        random.Random(self.seed).shuffle(paths)
-        return [{"path": path, "bytes": len(self.documents[path])} for path in paths]
+        """Return all documents, in an order that depends on the seed."""
+        return [{"path": path, "bytes": len(self.documents[path])} for path in self.places]
 
     def stats(self) -> dict[str, object]:
         """Return what was asked for and what was answered so far; documents only, not this and not the index."""
@@ -239,6 +243,7 @@ def running(seed: int = 1) -> Iterator[str]:
         start_new_session=True,  # Ctrl-C is for the program that uses the server; the pipe tells the server
     )
     with process:  # closes its input, which stops it, and waits for it
+        assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address:
             raise RuntimeError(f"the text server did not start (exit code {process.wait()})")

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from spanloom.handlers.debug import DebugHandler
-from spanloom.handlers.otel import OpenTelemetryHandler
-from spanloom.handlers.progress import ProgressHandler
-
 from bench.contender import Contender
 from bench.ours.managed import Handlers, OpenHandlers, handled
 from bench.ours.runners import CONTEXT, RUN_JOBS, run_in_context, run_ours
 from bench.peers.spans import counting_provider
+from spanloom.handlers.debug import DebugHandler
+from spanloom.handlers.otel import OpenTelemetryHandler
+from spanloom.handlers.progress import ProgressHandler
 
 
 @contextmanager

@@ -364,6 +364,9 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
 async def retry(
     fn: Any, *, attempts: int, base_delay: float, max_delay: float, multiplier: float, attempt_timeout: float | None
 ) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    cancels = task.cancelling()
     attempt = 1
     while True:
         try:
@@ -372,11 +375,11 @@ async def retry(
             async with timeout(attempt_timeout):
                 return await fn()
         except Exception as error:
-            if attempt == attempts:
+            if attempt == attempts or task.cancelling() > cancels:
                 raise
             pause = min(max_delay, base_delay * multiplier ** (attempt - 1))
             ends = asyncio.get_running_loop().time() + pause
-            if any(task is asyncio.current_task() and ends > when for task, when in deadlines.get()):
+            if any(owner is task and ends > when for owner, when in deadlines.get()):
                 raise error
         await asyncio.sleep(pause)
         attempt += 1

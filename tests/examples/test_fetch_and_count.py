@@ -53,7 +53,7 @@ def totals_of(text: str) -> dict[str, int]:
 
 
 def test_the_report_is_there_and_adds_up() -> None:
-    """Progress, the timing table, the tree of the slowest job, and totals that agree with the server's."""
+    """Progress, the timing table, the tree of the run, and totals that agree with the server's."""
     process = start("--documents", 150, "--workers", 24, "--seed", 7)
     text, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, text + errors
@@ -74,8 +74,10 @@ def test_the_report_is_there_and_adds_up() -> None:
         ("batch", "count tokens"),
         ("job", "count_tokens"),
     }
-    assert tree_of(text)[0].startswith("job fetch[")
-    assert any(line.startswith("  attempt fetch") for line in tree_of(text))
+    tree = tree_of(text)
+    assert tree[0].startswith("trace fetch and count")
+    for line in ("  batch fetch", "    job fetch x 150 ", "      job fetch[", "        attempt fetch"):
+        assert any(found.startswith(line) for found in tree), text
 
 
 def rows_of(text: str) -> set[tuple[str, str]]:
@@ -89,8 +91,8 @@ def rows_of(text: str) -> set[tuple[str, str]]:
 
 
 def tree_of(text: str) -> list[str]:
-    """Return the lines of the slowest job's tree."""
-    return text.split("Inside the slowest job\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    """Return the lines of the tree."""
+    return text.split("What happened, with the slowest jobs\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
 
 
 def test_totals_that_do_not_add_up_fail(tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ def test_the_run_is_exported(receiver: Receiver) -> None:
 
 def test_exported_statuses_tell_failures_from_retries(receiver: Receiver) -> None:
     """Each failed attempt is an error; a job is one only if its last attempt failed."""
-    process = start("--documents", 150, "--seed", 3, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    process = start("--documents", 200, "--seed", 2, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
     text, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, text + errors
     totals = totals_of(text)
@@ -314,7 +316,7 @@ def test_exported_statuses_tell_failures_from_retries(receiver: Receiver) -> Non
         kind(span) for span in receiver.spans() if span.status.code == Status.StatusCode.STATUS_CODE_ERROR
     )
     assert failed["attempt", "fetch"] == totals["attempts"] - totals["ok"] > 0
-    assert failed["job", "fetch"] == totals["failed"]
+    assert failed["job", "fetch"] == totals["failed"] > 0
     assert set(failed) <= {("attempt", "fetch"), ("job", "fetch")}
 
 

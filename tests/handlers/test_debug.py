@@ -28,6 +28,7 @@ from spanloom.events.trace import Trace
 from spanloom.handlers import _debug_ledger, _debug_slowest, _debug_tree
 from spanloom.handlers._debug_group import SHOWN, Folded, fold
 from spanloom.handlers._debug_ledger import Ledger
+from spanloom.handlers._text import format_ns
 from spanloom.handlers.debug import DebugHandler
 
 MS = 1_000_000
@@ -42,7 +43,9 @@ class Run:
         self.trace = Trace(name, self.root_id)
         self.events: list[Event] = []
 
-    def scope(self, type: str, name: str, start: int, end: int, parent: int | None = None, **more: object) -> int:
+    def scope(
+        self, type: str, name: str, start: int, end: int, parent: int | None = None, **more: object
+    ) -> int:
         """Add an ended event from `start` to `end` ms; return its id."""
         event_id = cast("int", more.pop("event_id", None)) or new_event_id()
         more["failure"] = more.pop("status", None)
@@ -100,7 +103,7 @@ def stats(handler: DebugHandler, type: str, name: str | None = None, **more: lis
 def printed(run: Run, end: int, **options: object) -> str:
     """Return the tree that is printed of `run`, without the id of the trace."""
     stream = io.StringIO()
-    feed(DebugHandler(True, stream=stream, **options), run.end(end))  # type: ignore[arg-type]
+    feed(DebugHandler(True, stream=stream, **options), run.end(end))  # type: ignore[arg-type]  # plain data
     return re.sub(r"  trace [0-9a-f]{32}", "", stream.getvalue())
 
 
@@ -173,7 +176,10 @@ def test_back_off_belongs_to_everything_above_it() -> None:
     run.batch(family, "fetch", 0, 70)
     handler = DebugHandler()
     feed(handler, run.end(70))
-    found = {type: stats(handler, type)["backoff_ns"] // MS for type in ("retry", "job", "batch", "trace", "backoff")}
+    found = {
+        type: stats(handler, type)["backoff_ns"] // MS
+        for type in ("retry", "job", "batch", "trace", "backoff")
+    }
     assert found == {"retry": 40, "job": 45, "batch": 45, "trace": 45, "backoff": 0}
 
 
@@ -232,6 +238,20 @@ def test_event_pairs_are_kept_up_to_a_bound() -> None:
     assert handler.summary()["event_pairs"] == {"kept": 4, "let_go": 2}
 
 
+def test_a_parent_folds_what_happens_in_too_many_kinds_of_children() -> None:
+    """What happened inside siblings that are not shown is counted under a bounded number of names."""
+    run = Run()
+    family = run.family("fetch")
+    for index in range(20):
+        for number in range(10):
+            run.scope("step", f"{index}-{number}", 0, index, family.id_at(index))
+        run.job(family, index, 0, index)
+    run.batch(family, "fetch", 0, 50)
+    (inside,) = [line for line in printed(run, 50).splitlines() if "inside the others" in line]
+    assert inside.count(" x 1 ") == 50
+    assert "(other) x 120 " in inside
+
+
 def test_reset_forgets_what_was_counted() -> None:
     """After a reset, counting starts at nothing."""
     run = Run()
@@ -256,7 +276,7 @@ def test_reset_forgets_what_was_counted() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     """A constructor that cannot do what it was told says so."""
     with pytest.raises(ValueError, match=message):
-        DebugHandler(**options)  # type: ignore[arg-type]
+        DebugHandler(**options)  # type: ignore[arg-type]  # plain data
 
 
 # in flight ------------------------------------------------------------------------------------------------------------
@@ -278,8 +298,8 @@ async def test_in_flight_counts_jobs_before_the_first_one_ends() -> None:
     job = summary["job"]  # type: ignore[index]  # plain data
     assert (job["in_flight"], job["count"], job["mean_ns"]) == (4, 0, None)
     assert [stats["in_flight"] for stats in job["names"].values()] == [4]
-    assert summary["batch"]["names"]["waiting"]["in_flight"] == 1  # type: ignore[index]
-    assert known["job"]["in_flight"] == 4  # type: ignore[index]
+    assert summary["batch"]["names"]["waiting"]["in_flight"] == 1  # type: ignore[index]  # plain data
+    assert known["job"]["in_flight"] == 4  # type: ignore[index]  # plain data
     assert (stats(handler, "job")["in_flight"], stats(handler, "job")["count"]) == (0, 10)
     await manager.aclose()
 
@@ -359,6 +379,16 @@ def test_many_siblings_are_one_line_and_the_slowest_three() -> None:
     )
 
 
+def test_a_group_stands_where_its_first_event_started() -> None:
+    """Siblings in one line are placed by the earliest start among them, whichever ended first."""
+    run = Run()
+    for start in (40, 50, 60, 70, 80, 5):
+        run.scope("step", "many", start, 90)
+    run.scope("step", "between", 20, 30)
+    lines = [line.split("  ")[1] for line in printed(run, 90).splitlines() if line.startswith("  step")]
+    assert lines == ["step many x 6", "step between"]
+
+
 def test_control_characters_do_not_reach_the_terminal() -> None:
     """Names and messages from outside are escaped, and cut to a line's length."""
     run = Run("evil\x1b[2J")
@@ -392,8 +422,27 @@ def test_traces_go_to_the_standard_error_of_that_moment(capsys: pytest.CaptureFi
 def test_a_stream_that_cannot_encode_a_name_gets_it_escaped() -> None:
     """An ASCII terminal is no reason to put the handler into quarantine."""
     raw = io.BytesIO()
-    feed(DebugHandler(True, stream=io.TextIOWrapper(raw, "ascii")), Run("größe").end(3))
+    stream = io.TextIOWrapper(raw, "ascii")
+    feed(DebugHandler(True, stream=stream), Run("größe").end(3))
     assert raw.getvalue().startswith(b"trace gr\\xf6\\xdfe  3.00 ms")
+
+
+def test_without_a_standard_error_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs without a console have no sys.stderr; their traces are counted all the same."""
+    monkeypatch.setattr("sys.stderr", None)
+    handler = DebugHandler(True)
+    feed(handler, Run().end(3))
+    assert stats(handler, "trace")["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [(0, "0 ns"), (999, "999 ns"), (1_000, "1.00 us"), (9_994, "9.99 us"), (9_996, "10.0 us"), (99_960, "100 us"),
+     (999_499, "999 us"), (999_500, "1.00 ms"), (61_000_000_000, "61.0 s"), (4_210_400_000_000, "4,210 s")],
+)  # fmt: skip
+def test_durations_have_three_digits_and_a_unit(nanoseconds: int, text: str) -> None:
+    """A duration is readable at any size, and never shows more digits than it is good for."""
+    assert format_ns(nanoseconds) == text
 
 
 def test_nothing_is_printed_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,19 +473,26 @@ def test_every_event_of_a_trace_is_in_its_tree_or_counted_there(seed: int, max_t
                     if rng.random() < 0.3:
                         grow(family.id_at(index), depth + 1)
                     run.job(family, index, 0, rng.randrange(100))
-                run.scope(
-                    "batch", "batch", 0, 100, parent, event_id=family.batch_id, counts=family.counts
-                )
+                run.scope("batch", "batch", 0, 100, parent, event_id=family.batch_id, counts=family.counts)
             else:
                 event_id = new_event_id()
                 if depth < 3 and rng.random() < 0.3:
                     grow(event_id, depth + 1)
-                run.scope(rng.choice(["step", "backoff"]), rng.choice("abc"), 0, rng.randrange(100), parent, event_id=event_id)
+                run.scope(
+                    rng.choice(["step", "backoff"]),
+                    rng.choice("abc"),
+                    0,
+                    rng.randrange(100),
+                    parent,
+                    event_id=event_id,
+                )
 
     grow(run.root_id, 0)
     events = run.end(100)
     ledger = Ledger({}, max_names=50, max_tree=max_tree)
-    ended = [trace for start in range(0, len(events), size) for trace in ledger.take(events[start : start + size])]
+    ended = [
+        trace for start in range(0, len(events), size) for trace in ledger.take(events[start : start + size])
+    ]
     ((trace, root, left_out),) = ended
     inside: dict[tuple[str, str], Folded] = {}
     if root.below is not None:
@@ -572,7 +628,24 @@ def test_the_table_is_aligned_and_complete() -> None:
     feed(handler, run.end(90))
     lines = handler.table([]).splitlines()
     assert lines[0].split() == (
-        "type name count ok failed cancelled open queue run busy back-off mean p50 p95 p99 max".split()
+        [
+            "type",
+            "name",
+            "count",
+            "ok",
+            "failed",
+            "cancelled",
+            "open",
+            "queue",
+            "run",
+            "busy",
+            "back-off",
+            "mean",
+            "p50",
+            "p95",
+            "p99",
+            "max",
+        ]
     )
     (row,) = [line for line in lines if line.startswith("job")]
     assert re.split(r"  +", row) == [
@@ -636,7 +709,7 @@ def test_readers_and_the_drain_thread_do_not_disturb_each_other() -> None:
     writer.start()
     counts = []
     while writer.is_alive():
-        counts.append(handler.summary()["types"].get("job", {}).get("count", 0))  # type: ignore[attr-defined]
+        counts.append(handler.summary()["types"].get("job", {}).get("count", 0))  # type: ignore[attr-defined]  # plain data
         handler.table()
         handler.slowest()
         handler.event_pairs("job")

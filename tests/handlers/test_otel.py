@@ -269,7 +269,7 @@ def test_payload_scalars_become_bounded_attributes(otel: Setup) -> None:
         def __str__(self) -> str:
             raise AssertionError
 
-        __format__ = __repr__ = __len__ = __str__  # type: ignore[assignment]
+        __format__ = __repr__ = __len__ = __str__  # type: ignore[assignment]  # one body for all of them
 
     payload: dict[str, object] = {
         "text": "x" * 1000,
@@ -812,6 +812,17 @@ def test_two_handlers_on_one_manager_each_get_the_whole_tree() -> None:
     assert [span.name for span in spans if span.parent is None] == ["root"]
 
 
+def test_a_root_of_another_manager_lies_under_the_event_around_it() -> None:
+    """A library with a manager of its own, called inside a step, is part of the step's trace."""
+    outer, inner = Setup(), Setup()
+    with outer.manager.event(name="outer"):
+        with outer.manager.event(name="step"):
+            root = inner.manager.on_event_start("step", name="root")
+        inner.manager.on_event_end(root)  # and built when the step is over
+    assert parent_of(inner.span("root")) == id_of(outer.span("step"))
+    assert trace_of(inner.span("root")) == trace_of(outer.span("outer"))
+
+
 def test_a_handler_added_in_the_middle_of_a_trace_sees_the_rest(otel: Setup) -> None:
     """Events that start later are exported under parents that are not."""
     otel.manager.remove_handler(otel.handler)
@@ -836,6 +847,7 @@ def test_a_forked_child_exports_its_own_spans(otel: Setup) -> None:
         with otel.manager.event(name="in the child"):
             pass
         done = otel.manager.flush(5)
+        done = done and otel.handler.flush(5)
         os.write(write, f"{done} {[span.name for span in otel.exporter.get_finished_spans()]}".encode())
         os._exit(0)
     os.waitpid(child, 0)

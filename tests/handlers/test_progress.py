@@ -293,7 +293,7 @@ def test_an_event_that_only_calls_itself_a_batch_is_ignored() -> None:
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
     """A handler that could never show anything is not made."""
     with pytest.raises(ValueError, match=r"\(got "):
-        ProgressHandler(**options)  # type: ignore[arg-type]
+        ProgressHandler(**options)  # type: ignore[arg-type]  # each of another type
 
 
 def test_it_asks_for_batches_only() -> None:
@@ -396,16 +396,17 @@ def test_show_progress_needs_no_handler_and_makes_no_second_bar() -> None:
     assert alone.count("100%") == both.count("100%")
 
 
-def test_an_interpreter_that_exits_in_the_middle_of_a_batch_closes_the_bar() -> None:
+@pytest.mark.parametrize("handlers", ["ProgressHandler()", ""])
+def test_an_interpreter_that_exits_in_the_middle_of_a_batch_closes_the_bar(handlers: str) -> None:
     """A batch in a daemon thread never ends, and still the shell's prompt is on a line of its own."""
     drawn, status = run_in_terminal(
         PROGRAM
-        + """
+        + f"""
 import threading
 
 def in_a_thread():
-    with use_callback_manager(CallbackManager([ProgressHandler()])):
-        asyncio.run(async_map(asyncio.sleep, [60], desc="endless"))
+    with use_callback_manager(CallbackManager([{handlers}])):
+        asyncio.run(async_map(asyncio.sleep, [60], desc="endless", show_progress=True))
 
 threading.Thread(target=in_a_thread, daemon=True).start()
 time.sleep(0.4)

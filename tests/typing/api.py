@@ -1,7 +1,7 @@
 """The public API as a type checker sees it. Never run: mypy and pyright read it (`make check`)."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import assert_type
+from typing import Any, assert_type
 
 from spanloom import (
     CallbackManager,
@@ -41,11 +41,17 @@ async def texts() -> AsyncIterator[str]:
 async def running() -> None:
     assert_type(await run_jobs([one()]), list[int])
     assert_type(await run_jobs([one()], on_error="skip"), list[int])
+    assert_type(await run_jobs([one()], on_error="return"), list[int | Exception])
     assert_type(await run_jobs([one()], workers=FixedLimiter(3), retry=RetryPolicy()), list[int])
     assert_type(await async_map(length, ["a"], limit=3), list[int])
     assert_type(await async_map(length, texts(), limit=RateLimiter(3)), list[int])
+    assert_type(await async_map(length, ["a"], on_error="skip"), list[int])
+    assert_type(await async_map(length, ["a"], on_error="return"), list[int | Exception])
     assert_type(await async_map(length, ["a"], with_index=True), list[tuple[int, int]])
+    pairs = await async_map(length, ["a"], with_index=True, on_error="return")
+    assert_type(pairs, list[tuple[int, int | Exception]])
     assert_type(await batch_gather([one()], 5), list[int])
+    assert_type(await batch_gather([one()], 5, on_error="return"), list[int | Exception])
     assert_type(await fill_batch(length, ["a"], 1), list[int])
     assert_type(await gather(one(), one()), list[int])
     assert_type(await gather(one(), one(), return_exceptions=True), list[int | Exception])
@@ -71,7 +77,9 @@ async def streaming() -> None:
 
 async def retrying() -> None:
     reliable = RetryPolicy(attempts=3, retry_on=(OSError,)).retrying(length)
-    assert_type(await reliable("a"), int)
+    call = reliable("a")
+    assert_type(call, Coroutine[Any, Any, int])
+    assert_type(await call, int)
 
 
 def events(manager: CallbackManager) -> None:

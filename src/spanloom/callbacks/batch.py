@@ -62,13 +62,13 @@ class BatchScope:
         total: int | None,
         payload: dict[str, object],
     ) -> None:
-        self.jobs = jobs
-        self.counts = BatchCounts(total, jobs)
+        self.jobs: JobTable = jobs
+        self.counts: BatchCounts = BatchCounts(total, jobs)
         self.family: JobFamily | None = None
         self.starts: Callable[[Event], None] | None = None
         self.deliver: Callable[[Event], object] | None = None
         self.event: Event | None = None
-        self.job_name = name
+        self.job_name: str = name
         self._manager = manager
         self._route: Route = manager.route(EventType.JOB)
         self._context: EventContext = manager.event(EventType.BATCH, payload, name=name)

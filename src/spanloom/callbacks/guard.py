@@ -35,7 +35,7 @@ class _Delivering(threading.local):
     guards: tuple[Guard, ...] = ()
 
 
-delivering = _Delivering()
+delivering: _Delivering = _Delivering()
 """Whose hooks are running in this thread: what they emit is not sent to them again."""
 
 
@@ -44,11 +44,11 @@ class Guard:
 
     def __init__(self, handler: object, *, raise_errors: bool) -> None:
         self.handler = handler
-        self.name = type(handler).__name__
+        self.name: str = type(handler).__name__
         self.wants: frozenset[str] | None = _types_of(handler, "wants")
         self.wants_inline: frozenset[str] | None = _types_of(handler, "wants_inline")
-        self.quarantined = False
-        self.errors = 0
+        self.quarantined: bool = False
+        self.errors: int = 0
         self._raise = raise_errors
         self._lock = threading.Lock()
         self._produced = 0

@@ -73,10 +73,10 @@ class CallbackManager:
         self.current: contextvars.ContextVar[Event | None] = contextvars.ContextVar(
             "spanloom_event", default=None
         )
-        self.recorder = FlightRecorder(recorder) if recorder else None
+        self.recorder: FlightRecorder | None = FlightRecorder(recorder) if recorder else None
         self.deep = deep
         self._table = HandlerTable(raise_errors=raise_handler_errors)
-        self.route = self._table.route
+        self.route: Callable[[str], Route] = self._table.route
         self._forget_open()
         self.set_handlers(handlers)
         _managers.add(self)

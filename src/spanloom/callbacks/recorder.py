@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from spanloom.events.event import Event
@@ -31,7 +32,7 @@ class FlightRecorder:
                 f"a flight recorder keeps at least 1 event (got {capacity}); recorder=0 switches it off"
             )
         self._ring: deque[Event] = deque(maxlen=capacity)
-        self.record = self._ring.append
+        self.record: Callable[[Event], None] = self._ring.append
 
     @property
     def capacity(self) -> int:

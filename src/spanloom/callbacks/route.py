@@ -26,10 +26,12 @@ class Route:
     __slots__ = ("ends", "guards", "starts", "type")
 
     def __init__(self, type: str, guards: tuple[Guard, ...]) -> None:
-        self.type = type
-        self.guards = guards
-        self.starts = tuple(guard for guard in guards if guard.defines_inline("on_event_start", type))
-        self.ends = tuple(
+        self.type: str = type
+        self.guards: tuple[Guard, ...] = guards
+        self.starts: tuple[Guard, ...] = tuple(
+            guard for guard in guards if guard.defines_inline("on_event_start", type)
+        )
+        self.ends: tuple[Guard, ...] = tuple(
             guard for guard in guards if guard.drain is not None or guard.defines_inline("on_event_end", type)
         )
 

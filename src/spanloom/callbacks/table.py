@@ -23,8 +23,10 @@ class HandlerTable:
     def _put(self, guards: tuple[Guard, ...]) -> None:
         self._guards = guards
         self._routes: dict[str, Route] = {}
-        self.trace_starters = tuple(guard for guard in guards if guard.defines("start_trace"))
-        self.trace_enders = tuple(guard for guard in guards if guard.defines("end_trace"))
+        self.trace_starters: tuple[Guard, ...] = tuple(
+            guard for guard in guards if guard.defines("start_trace")
+        )
+        self.trace_enders: tuple[Guard, ...] = tuple(guard for guard in guards if guard.defines("end_trace"))
 
     def __iter__(self) -> Iterator[Guard]:
         return iter(self._guards)

@@ -39,6 +39,8 @@ async def make_attempts(
     """
     manager = get_callback_manager()
     active = manager.active
+    task = asyncio.current_task()
+    cancels = 0 if task is None else task.cancelling()
     number = 1
     while True:
         scope = manager.attempt(EventType.ATTEMPT, name, number) if active else None
@@ -55,6 +57,8 @@ async def make_attempts(
                 scope.end(error)
             if not isinstance(error, Exception):
                 raise
+            if task is not None and task.cancelling() > cancels:
+                raise  # it answers a cancel with an exception of its own; another attempt would undo the cancel
             pause = pause_after(error, number)
             if pause is None or asyncio.get_running_loop().time() + pause > effective_deadline():
                 raise

@@ -66,12 +66,12 @@ def start(job: Any) -> Awaitable[Any]:
         TypeError: it is neither.
     """
     if type(job) is CoroutineType or hasattr(job, "__await__"):
-        return job  # type: ignore[no-any-return]
+        return job  # type: ignore[no-any-return]  # a job may be of any type
     if not callable(job):
         raise TypeError(
             f"a job must be an awaitable or a function without arguments that returns one, not {type(job).__name__}"
         )
-    return job()  # type: ignore[no-any-return]
+    return job()  # type: ignore[no-any-return]  # a job may be of any type
 
 
 def restart(job: Any) -> Awaitable[Any]:
@@ -81,7 +81,7 @@ def restart(job: Any) -> Awaitable[Any]:
         TypeError: it is not.
     """
     _check_callable(job)
-    return job()  # type: ignore[no-any-return]
+    return job()  # type: ignore[no-any-return]  # a job may be of any type
 
 
 def _check_callable(job: object) -> None:

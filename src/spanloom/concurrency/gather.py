@@ -51,6 +51,30 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
     return [results[places[id(aw)]] for aw in aws]
 
 
+@overload
+async def batch_gather(
+    aws: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    batch_size: int = 10,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[T]: ...
+
+
+@overload
+async def batch_gather(
+    aws: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    batch_size: int = 10,
+    *,
+    on_error: Literal["return"],
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[T | Exception]: ...
+
+
 async def batch_gather(
     aws: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
     | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
@@ -59,7 +83,7 @@ async def batch_gather(
     on_error: OnError = "raise",
     show_progress: bool = False,
     desc: str | None = None,
-) -> list[T]:
+) -> list[T] | list[T | Exception]:
     """Run awaitables chunk after chunk: the next chunk starts when the last one has ended.
 
     That is on purpose, for servers that take work in waves. `run_jobs` keeps `workers` slots busy

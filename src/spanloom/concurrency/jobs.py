@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast, overload
 
 from spanloom.concurrency.call import check_jobs, compose
 from spanloom.concurrency.limits import Limiter
@@ -14,6 +14,36 @@ from spanloom.concurrency.source import Source
 __all__ = ["run_jobs"]
 
 T = TypeVar("T")
+
+
+@overload
+async def run_jobs(
+    jobs: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    *,
+    workers: int | Limiter = 4,
+    show_progress: bool = False,
+    desc: str | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+) -> list[T]: ...
+
+
+@overload
+async def run_jobs(
+    jobs: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]]
+    | AsyncIterable[Awaitable[T] | Callable[[], Awaitable[T]]],
+    *,
+    workers: int | Limiter = 4,
+    show_progress: bool = False,
+    desc: str | None = None,
+    on_error: Literal["return"],
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+) -> list[T | Exception]: ...
 
 
 async def run_jobs(
@@ -27,7 +57,7 @@ async def run_jobs(
     timeout: float | None = None,
     retry: object = None,
     isolation: Isolation = "task",
-) -> list[T]:
+) -> list[T] | list[T | Exception]:
     """Run jobs, at most `workers` at a time, and return their results in input order.
 
     The input is pulled lazily, in the caller's task: a generator makes a job when a slot is free

@@ -50,7 +50,7 @@ class FixedLimiter:
     """
 
     def __init__(self, size: int, *, name: str = "limiter") -> None:
-        self.size = check_count(size, "size")
+        self.size: int = check_count(size, "size")
         self.name = name
         self._free = size
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -152,7 +152,7 @@ class RateLimiter:
     ) -> None:
         if not period_s > 0:
             raise ValueError(f"period_s must be above 0 seconds (got {period_s})")
-        self.max_rate = check_count(max_rate, "max_rate")
+        self.max_rate: int = check_count(max_rate, "max_rate")
         self.period_s = period_s
         self.name = name
         self._clock = clock

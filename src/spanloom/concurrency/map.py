@@ -23,7 +23,7 @@ async def async_map(
     items: Iterable[T] | AsyncIterable[T],
     *,
     limit: int | Limiter | None = None,
-    on_error: OnError = "raise",
+    on_error: Literal["raise", "skip"] = "raise",
     with_index: Literal[False] = False,
     timeout: float | None = None,
     retry: object = None,
@@ -39,7 +39,23 @@ async def async_map(
     items: Iterable[T] | AsyncIterable[T],
     *,
     limit: int | Limiter | None = None,
-    on_error: OnError = "raise",
+    on_error: Literal["return"],
+    with_index: Literal[False] = False,
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[R | Exception]: ...
+
+
+@overload
+async def async_map(
+    func: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
     with_index: Literal[True],
     timeout: float | None = None,
     retry: object = None,
@@ -47,6 +63,22 @@ async def async_map(
     show_progress: bool = False,
     desc: str | None = None,
 ) -> list[tuple[int, R]]: ...
+
+
+@overload
+async def async_map(
+    func: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    limit: int | Limiter | None = None,
+    on_error: Literal["return"],
+    with_index: Literal[True],
+    timeout: float | None = None,
+    retry: object = None,
+    isolation: Isolation = "task",
+    show_progress: bool = False,
+    desc: str | None = None,
+) -> list[tuple[int, R | Exception]]: ...
 
 
 async def async_map(
@@ -61,7 +93,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
-) -> list[R] | list[tuple[int, R]]:
+) -> list[R] | list[R | Exception] | list[tuple[int, R]] | list[tuple[int, R | Exception]]:
     """Call ``await func(item)`` for every item, and return the results in input order.
 
     `func` is called inside the job, so what it does before its first await belongs to the job, too.

@@ -20,8 +20,8 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True):
         error: The exception that it raised, the very object; ``None`` if it returned.
         status: An `EventStatus`: ``ok``, ``error`` or ``timeout``.
         attempts: Tries made; 1 unless a retry policy was given.
-        queue_ns: Nanoseconds from when it could have run until it got its slot.
-        run_ns: Nanoseconds from its slot to its end, back-offs included.
+        queue_ns: Nanoseconds from when it could have run until its first step.
+        run_ns: Nanoseconds from its first step to its end, back-offs included.
         busy_ns: Nanoseconds of that in which it held the event loop; ``None`` unless deep timing is on.
     """
 

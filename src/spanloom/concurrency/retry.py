@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -128,7 +128,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         """
         return await make_attempts(call, name, self.pause_after, self.attempt_timeout)
 
-    def retrying(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Any]:
+    def retrying(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Decorate a coroutine function so that each call retries by this policy.
 
         Returns:

@@ -44,7 +44,7 @@ class ListSink(Sink):
 
     def __init__(self, on_error: OnError) -> None:
         self._list: list[object] = []
-        self.values = self._list
+        self.values: list[object] | None = self._list
         self._on_error = on_error
 
     def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:

@@ -38,12 +38,12 @@ class Source:
     def __init__(self, items: object, what: str = "jobs") -> None:
         self.sync: Iterator[object] | None = None
         self.asynchronous: AsyncIterator[object] | None = None
-        self.quiet = type(items) in _QUIET
+        self.quiet: bool = type(items) in _QUIET
         # A container's coroutines were made for this call, whatever it takes of them. What a
         # generator has not made yet is its own affair.
         self._owned = self.quiet or isinstance(items, Collection)
-        self.total = len(cast("Collection[object]", items)) if self._owned else None
-        self.first = items[0] if isinstance(items, (list, tuple)) and items else None
+        self.total: int | None = len(cast("Collection[object]", items)) if self._owned else None
+        self.first: object = items[0] if isinstance(items, (list, tuple)) and items else None
         if not self.quiet and hasattr(items, "__aiter__"):
             self.asynchronous = items.__aiter__()
             return

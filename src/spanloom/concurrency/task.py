@@ -25,8 +25,9 @@ class Job(msgspec.Struct, eq=False):
 
     window: CancelListener
     index: int
-    record: JobEvent | None
-    item: object
+    item: Any
+    record: JobEvent | None = None
+    """Its event, from its first step on."""
 
 
 class JobTask(asyncio.Task[Any]):

@@ -21,12 +21,13 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import islice
 from types import CoroutineType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from spanloom.callbacks.batch import BatchScope
 from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
+from spanloom.concurrency.interrupt import Interrupt
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, name_family
@@ -35,8 +36,6 @@ from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job
 
 __all__ = ["Window"]
-
-T = TypeVar("T")
 
 SLICE_NS: Final = 5_000_000
 """How long the pump starts jobs before it lets others run: half of the 10 ms that we promise."""
@@ -48,21 +47,17 @@ class Window:
     Args:
         source: The input.
         sink: Takes each job's end and decides which failures end the batch.
-        scope: The batch's events.
         limit: Most jobs alive at once; ``None`` for no bound.
         call: Makes the awaitable of an item, inside the job's task; ``None`` if the item is the job.
         limiter: Gives a slot to each job before it is pulled; ``None`` for none.
         chunked: Start `limit` jobs only when none is alive.
         quota: Most jobs to start; raised by the sink. ``None`` for no bound.
         backlog: Number of results that nobody has taken yet; they count against `limit`.
-        current: Sets the current event of the job's context.
-        busy: Measures busy time; ``None`` unless deep timing is on.
     """
 
     __slots__ = (
         "__weakref__",
         "_backlog",
-        "_base_cancels",
         "_busy",
         "_call",
         "_chunked",
@@ -70,12 +65,10 @@ class Window:
         "_error",
         "_exhausted",
         "_foreign",
-        "_interrupted",
-        "_interruptible",
+        "_interrupt",
         "_limit",
         "_limiter",
         "_live",
-        "_owner",
         "_scope",
         "_sink",
         "_source",
@@ -107,21 +100,18 @@ class Window:
         self._limiter = limiter
         self._chunked = chunked
         self._backlog = backlog
-        self.quota = quota
+        self.quota: int | None = quota
         self._scope: BatchScope = cast("BatchScope", None)  # given to run()
         self._current: Callable[[JobEvent], object] = cast("Any", None)  # given to run()
         self._busy: BusyMeter | None = None
         self._live: dict[int, asyncio.Task[Any] | None] = {}
-        self._foreign: dict[int, JobEvent] = {}
+        self._foreign: dict[int, Job] = {}
         self._tainted: set[JobTask] = set()
         self._started = 0
         self._exhausted = False
         self._stopping = False
         self._error: BaseException | None = None
-        self._owner: asyncio.Task[Any] | None = None
-        self._base_cancels = 0
-        self._interruptible = False
-        self._interrupted = False
+        self._interrupt: Interrupt | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._wake_at = 0
 
@@ -138,8 +128,9 @@ class Window:
     def open_jobs(self) -> list[JobEvent]:
         """Return the events of the jobs that are alive; safe from any thread."""
         tasks = self._live.copy().values()
-        records = [task.job.record for task in tasks if type(task) is JobTask and hasattr(task, "job")]
-        return [record for record in records if record is not None] + list(self._foreign.copy().values())
+        jobs = [task.job for task in tasks if type(task) is JobTask and hasattr(task, "job")]
+        records = [job.record for job in (*jobs, *self._foreign.copy().values())]
+        return [record for record in records if record is not None and record.end_ns is None]
 
     # for the runner -----------------------------------------------------------------------------------
 
@@ -147,6 +138,11 @@ class Window:
         self, scope: BatchScope, current: Callable[[JobEvent], object], busy: BusyMeter | None = None
     ) -> None:
         """Run all jobs; return when the last one has ended.
+
+        Args:
+            scope: The batch's events.
+            current: Sets the current event of a job's context.
+            busy: Measures busy time; ``None`` unless deep timing is on.
 
         Raises:
             BaseException: what ended the batch early; every started job has ended by then.
@@ -156,21 +152,19 @@ class Window:
         owner = asyncio.current_task()
         if owner is None:
             raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
-        self._owner = owner
-        self._base_cancels = owner.cancelling()
+        self._interrupt = interrupt = Interrupt(owner)
         error: BaseException | None = None
         try:
             try:
                 await self._pump()
             except BaseException as raised:  # noqa: BLE001 -- raised below, when all jobs have ended
                 error = raised
-                if self._stopping and not self._interrupted:
+                if self._stopping and not interrupt.fired:
                     self._cancel_live()  # from outside, while siblings ended: passed on like any later one
             if error is not None or self._stopping:
                 self.stop(None)
             cancelled = await self._join() if self._live else None
-            if self._interrupted:
-                error = await self._undo_interrupt(error)
+            error = await interrupt.undo(error)
             if self._stopping:
                 self._source.close_unstarted()
             if cancelled is not None:
@@ -192,10 +186,8 @@ class Window:
         self._error = error
         self._wake_at = 0
         self._cancel_live()
-        owner = self._owner
-        if self._interruptible and owner is not None:
-            self._interrupted = True
-            owner.cancel()
+        if self._interrupt is not None:
+            self._interrupt.fire()
 
     def wake(self) -> None:
         """Let the pump look again, because something other than the end of a job has changed."""
@@ -208,7 +200,7 @@ class Window:
     def cancel_requested(self, task: JobTask) -> None:
         """Take note that someone has cancelled the task of a job."""
         if never_started(task):
-            task.add_done_callback(self._ended_unstarted)
+            task.add_done_callback(lambda _: self._ended_unstarted(task.job))
         else:
             self._tainted.add(task)
 
@@ -232,9 +224,10 @@ class Window:
     def _room(self) -> int | None:
         """Return how many jobs may start now; ``None`` for any number."""
         live = len(self._live)
-        if self._chunked and live:
-            return 0
         limit = self._limit
+        if self._chunked and limit is not None:
+            filled = self._started % limit  # of the present chunk; it may take several rounds to fill
+            return 0 if live and not filled else limit - filled
         room = None if limit is None else limit - live
         if room is not None and self._backlog is not None:
             room -= self._backlog()
@@ -255,12 +248,10 @@ class Window:
             return False
         spawn = self._spawn
         before = self._started
-        now = monotonic_ns()
-        deadline = now + SLICE_NS
+        deadline = monotonic_ns() + SLICE_NS
         for item in islice(cast("Any", self._source.sync), room):
-            spawn(item, now)
-            now = monotonic_ns()
-            if now > deadline:
+            spawn(item)
+            if not self._started & 31 and monotonic_ns() > deadline:
                 return True
         if room is None or self._started - before < room:
             self._exhausted = True
@@ -270,13 +261,14 @@ class Window:
         """Start as many jobs as may start, where a slot or an item has to be waited for."""
         limiter = self._limiter
         source = self._source
+        wait = cast("Interrupt", self._interrupt).wait
         deadline = monotonic_ns() + SLICE_NS
         while self._room() != 0:
             if limiter is not None and not limiter.try_acquire():
-                await self._interruptibly(limiter.acquire())
+                await wait(limiter.acquire())
             try:
                 if source.asynchronous is not None:
-                    item = await self._interruptibly(anext(source.asynchronous))
+                    item = await wait(anext(source.asynchronous))
                 else:
                     item = next(cast("Any", source.sync))
             except BaseException as error:
@@ -286,42 +278,16 @@ class Window:
                     self._exhausted = True
                     return
                 raise
-            now = monotonic_ns()
             if self._stopping:  # the input had an item for us although we interrupted it
                 if limiter is not None:
                     limiter.release()
                 if asyncio.iscoroutine(item):
                     item.close()
                 return
-            self._spawn(item, now)
-            if now > deadline:  # neither a limiter nor an async iterator has to suspend
+            self._spawn(item)
+            if monotonic_ns() > deadline:  # neither a limiter nor an async iterator has to suspend
                 await asyncio.sleep(0)
                 deadline = monotonic_ns() + SLICE_NS
-
-    async def _interruptibly(self, awaitable: Awaitable[T]) -> T:
-        """Await something in the caller's own task, which `stop` can interrupt by a cancel.
-
-        The way of asyncio.TaskGroup: cancel the parent, and take the cancel back afterwards.
-        """
-        self._interruptible = True
-        try:
-            return await awaitable
-        finally:
-            self._interruptible = False
-
-    async def _undo_interrupt(self, error: BaseException | None) -> BaseException | None:
-        """Take back the cancel that `stop` used; return what is left to raise."""
-        owner = cast("asyncio.Task[Any]", self._owner)
-        self._interrupted = False
-        if not isinstance(error, CancelledError):
-            try:
-                await asyncio.sleep(0)  # not delivered yet: have it delivered here, not in the caller's code
-            except CancelledError as delivered:
-                error = delivered if error is None else error
-        outside = owner.uncancel() > self._base_cancels
-        if isinstance(error, CancelledError) and not outside:
-            return None
-        return error
 
     async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waiter = waiter = loop.create_future()
@@ -351,26 +317,26 @@ class Window:
 
     # jobs -----------------------------------------------------------------------------------------------
 
-    def _spawner(self, loop: asyncio.AbstractEventLoop) -> Callable[[object, int], None]:
+    def _spawner(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
         """Return the function that starts one job; everything constant is bound in it."""
         live, family, values = self._live, self._scope.family, self._sink.values
         name = self._scope.job_name
-        job = self._job_body()
+        run_job = self._job_body()
         factory = loop.get_task_factory()
 
-        def spawn(item: object, now: int) -> None:
+        def spawn(item: object) -> None:
             index = self._started
             if not index and family is not None:
                 name_family(family, item)
             self._started = index + 1
             if values is not None:
                 values.append(MISSING)
-            record = None if family is None else JobEvent(family, index, now)
+            job = Job(self, index, item)
             if factory is not None:
-                self._spawn_by_factory(loop, job(index, record, item), Job(self, index, record, item))
+                self._spawn_by_factory(loop, run_job(job), job)
                 return
-            live[index] = task = JobTask(job(index, record, item), loop=loop, name=name)
-            task.job = Job(self, index, record, item)
+            live[index] = task = JobTask(run_job(job), loop=loop, name=name)
+            task.job = job
 
         return spawn
 
@@ -379,26 +345,31 @@ class Window:
     ) -> None:
         """Start a job by the loop's task factory, which may be eager or make tasks of another class."""
         self._live[job.index] = None
-        if job.record is not None:
-            self._foreign[job.index] = job.record
+        self._foreign[job.index] = job
         task = loop.create_task(coroutine, name=self._scope.job_name)
-        if job.index in self._live:  # an eager task may have ended already
+        if job.index in self._live:
             self._live[job.index] = task
-            task.add_done_callback(lambda _: self._ended_silently(job))
+            task.add_done_callback(lambda _: self._ended_unstarted(job))
+        else:  # an eager task has ended already
+            del self._foreign[job.index]
 
     def _job_body(  # noqa: C901 -- the hot path: a call per step would cost more than the step
         self,
-    ) -> Callable[[int, JobEvent | None, object], Coroutine[Any, Any, Any]]:
+    ) -> Callable[[Job], Coroutine[Any, Any, Any]]:
         live, sink, scope, limiter, busy = self._live, self._sink, self._scope, self._limiter, self._busy
         call, set_current, tainted = self._call, self._current, self._tainted
-        values, starts, deliver = sink.values, scope.starts, scope.deliver
+        values, family, starts, deliver = sink.values, scope.family, scope.starts, scope.deliver
 
-        async def run_job(index: int, record: JobEvent | None, item: Any) -> Any:  # noqa: C901 -- see above
+        async def run_job(job: Job) -> Any:  # noqa: C901 -- see above
+            index = job.index
+            record: JobEvent | None = None
             try:
-                if record is not None:
+                if family is not None:
+                    job.record = record = JobEvent(family, index, monotonic_ns())
                     set_current(record)
                     if starts is not None:
                         starts(record)
+                item = job.item
                 if call is not None:
                     value = await call(item)
                 else:
@@ -443,7 +414,7 @@ class Window:
         end_record(record, scope, self._busy, error)
         task = asyncio.current_task()
         if isinstance(error, CancelledError):
-            self._stop_for(error)
+            self.stop(error)  # by itself or by a stranger; when it was us, this changes nothing
         else:
             if task is not None:
                 task.add_done_callback(retrieve)
@@ -455,28 +426,26 @@ class Window:
             self._tainted.discard(cast("JobTask", task))
         self._leave(index)
 
-    def _stop_for(self, error: CancelledError) -> None:
-        """End the batch for a job that was cancelled by itself or by a stranger, not by us."""
-        self.stop(error)
-
     def _leave(self, index: int) -> None:
         self._live.pop(index, None)
-        self._foreign.pop(index, None)
         if self._limiter is not None:
             self._limiter.release()
         if self._waiter is not None and len(self._live) <= self._wake_at:
             self.wake()
 
-    def _ended_unstarted(self, task: asyncio.Task[Any]) -> None:
-        self._ended_silently(cast("JobTask", task).job)
-
-    def _ended_silently(self, job: Job) -> None:
+    def _ended_unstarted(self, job: Job) -> None:
         """Take the end of a job whose task was cancelled before its first step."""
+        self._foreign.pop(job.index, None)
         if job.index not in self._live:
             return
         if asyncio.iscoroutine(job.item):
             job.item.close()
+        scope = self._scope
+        if scope.family is not None:
+            job.record = JobEvent(scope.family, job.index, monotonic_ns())
+            if scope.starts is not None:
+                scope.starts(job.record)
         error = CancelledError()
-        end_record(job.record, self._scope, self._busy, error)
-        self._stop_for(error)
+        end_record(job.record, scope, None, error)
+        self.stop(error)
         self._leave(job.index)

@@ -7,11 +7,12 @@ are computed by whoever reads, from one pair of readings taken at import.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ["monotonic_ns", "wall_ns"]
 
-monotonic_ns = time.perf_counter_ns
+monotonic_ns: Callable[[], int] = time.perf_counter_ns
 
 _ANCHOR_NS: Final = time.time_ns() - time.perf_counter_ns()
 

@@ -50,7 +50,7 @@ _EventId = Annotated[str, msgspec.Meta(pattern=r"^(?!0+\Z)[0-9a-f]{16}\Z")]
 _TraceId = Annotated[str, msgspec.Meta(pattern=r"^(?!0+\Z)[0-9a-f]{32}\Z")]
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, omit_defaults=True):
     type: str
     message: str
     frames: tuple[Frame, ...] = ()

@@ -33,11 +33,11 @@ class BatchCounts:
     __slots__ = ("_live", "_started", "backing_off", "cancelled", "failed", "retried", "total")
 
     def __init__(self, total: int | None, live: LiveJobs | None = None) -> None:
-        self.total = total
-        self.failed = 0
-        self.cancelled = 0
-        self.backing_off = 0
-        self.retried = 0
+        self.total: int | None = total
+        self.failed: int = 0
+        self.cancelled: int = 0
+        self.backing_off: int = 0
+        self.retried: int = 0
         # Weak: events must not keep a runner, its tasks and their frames alive.
         self._live = None if live is None else weakref.ref(live)
         self._started = 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
@@ -52,13 +52,13 @@ class Event:
         event_id: 64-bit id, never 0.
         parent_id: Event id of the enclosing event; ``None`` for the root of a trace.
         trace_id: 128-bit id that all events under one root share.
-        start_ns: When it started. A job starts when it gets its slot.
+        start_ns: When it started. A job starts with its first step.
         end_ns: When it ended; ``None`` while it is open. A point event ends when it starts.
         status: How it ended, an `EventStatus`; ``None`` while it is open.
         error: The exception that ended it, if one did.
         payload: What was attached with ``set`` or given at the start; empty if nothing was.
         queue_ns: Job: time from when it could have run (the start of its batch, or the arrival of
-            its item from an async iterator) until it got its slot. Slot wait: equal to the
+            its item from an async iterator) until its first step. Slot wait: equal to the
             duration. ``None`` elsewhere.
         busy_ns: Job: the part of its run time in which it held the event loop. ``None`` unless
             deep timing is on.
@@ -162,7 +162,7 @@ class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     error: ErrorInfo | None = None
     is_point: bool = False
 
-    busy_ns = None
+    busy_ns: ClassVar[None] = None
 
     @property
     def status(self) -> EventStatus | None:
@@ -230,9 +230,9 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
     end_ns: int | None = None
     detail: JobDetail | None = None
 
-    type = EventType.JOB
-    counts = None
-    is_point = False
+    type: ClassVar[EventType] = EventType.JOB
+    counts: ClassVar[None] = None
+    is_point: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -117,7 +117,7 @@ class _Copy:
             out[label] = self.value(value, depth - 1)
         left = dict.__len__(mapping) - len(out)
         if left > 0:
-            out[CUT] = f"{left} more"
+            out[CUT if CUT not in out else f"{CUT} #{len(out)}"] = f"{left} more"
         return out
 
     def sequence(self, sequence: Any, depth: int) -> list[object]:
@@ -134,7 +134,7 @@ class _Copy:
 
     def _take(self) -> bool:
         self._values -= 1
-        return self._values >= 0
+        return self._values >= 0 and self._text > 0
 
     def _label(self, key: object) -> str:
         kind = type(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import msgspec
 
@@ -64,7 +65,7 @@ class StoredEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     v: int = 1
     extra: Mapping[str, object] | None = None
 
-    job = None
+    job: ClassVar[None] = None
 
     @property
     def age_ns(self) -> int:

@@ -31,10 +31,10 @@ class Trace:
     __slots__ = ("_families", "_scopes", "name", "omitted", "root_id", "trace_id")
 
     def __init__(self, name: str, root_id: int, trace_id: int | None = None) -> None:
-        self.trace_id = new_trace_id() if trace_id is None else trace_id
-        self.name = name
-        self.root_id = root_id
-        self.omitted = 0
+        self.trace_id: int = new_trace_id() if trace_id is None else trace_id
+        self.name: str = name
+        self.root_id: int = root_id
+        self.omitted: int = 0
         self._scopes: list[tuple[int, int]] = []
         self._families: list[JobFamily] = []
 

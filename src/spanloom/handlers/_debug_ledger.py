@@ -48,7 +48,6 @@ class Ledger:
         tallies: The totals, without the jobs of running batches.
         slowest: The slowest ``job`` and ``trace`` trees.
         traces_ended: How many traces have ended.
-        left_out: Events that are in no tree.
     """
 
     def __init__(self, open_batches: dict[int, Event], *, max_names: int, max_tree: int) -> None:
@@ -56,7 +55,7 @@ class Ledger:
         self.tallies = Tallies(max_names)
         self.slowest = {"job": Slowest(), "trace": Slowest()}
         self.traces_ended = 0
-        self.left_out = 0
+        self._left_out = 0
         self._max_tree = max_tree
         self._trees: dict[Trace, TraceTree] = {}
 
@@ -64,6 +63,11 @@ class Ledger:
     def traces_open(self) -> int:
         """How many traces have a tree that is still growing."""
         return len(self._trees)
+
+    @property
+    def left_out(self) -> int:
+        """How many events are in no tree: what they happened in was gone before them."""
+        return self._left_out + sum(tree.left_out for tree in self._trees.values())
 
     def totals(self) -> Tallies:
         """Return a copy of the totals that includes the jobs of running batches."""
@@ -116,7 +120,7 @@ class Ledger:
             tally.add(event, duration_ns)
             root = tree.add(event, duration_ns, tally)
             if root is not None:
-                self.left_out += tree.left_out
+                self._left_out += tree.left_out
                 del self._trees[trace]
                 if not event.is_point:
                     self.traces_ended += 1
@@ -137,7 +141,7 @@ class Ledger:
             if len(self._trees) >= MAX_TRACES:
                 oldest = self._trees.pop(next(iter(self._trees)))
                 oldest.abandon()
-                self.left_out += oldest.left_out
+                self._left_out += oldest.left_out
             tree = self._trees[trace] = TraceTree(self._max_tree, self._retire)
         return tree
 

@@ -40,6 +40,7 @@ class Maker(Protocol):
 
     def identify(self, event: Event) -> SpanContext:
         """Return the span context of the span of `event`, made or not."""
+        ...
 
     def keep(self, event: Event, call: Call) -> None:
         """Take what user code does to the span of `event`, to be repeated on the real one."""

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, Event, EventStatus, EventType
@@ -28,8 +27,6 @@ BOUNDARIES_S: Final = (
 MAX_NAMES: Final = 1000
 """Names of batches that are reported as 0 when none of them runs."""
 
-_NO_SPAN: Final = Context()
-
 
 class EventMetrics:
     """The instruments of one handler.
@@ -41,18 +38,10 @@ class EventMetrics:
 
     def __init__(self, provider: MeterProvider, version: str) -> None:
         meter = provider.get_meter("spanloom", version)
-        self._duration = meter.create_histogram(
-            "spanloom.event.duration",
-            "s",
-            "Time from the start to the end of an event",
-            explicit_bucket_boundaries_advisory=BOUNDARIES_S,
+        self._duration = _histogram(
+            meter, "spanloom.event.duration", "Time from the start to the end of an event"
         )
-        self._queue = meter.create_histogram(
-            "spanloom.job.queue.duration",
-            "s",
-            "Time that a job waited for its slot",
-            explicit_bucket_boundaries_advisory=BOUNDARIES_S,
-        )
+        self._queue = _histogram(meter, "spanloom.job.queue.duration", "Time that a job waited for its slot")
         self._retries = meter.create_counter("spanloom.retries", "{attempt}", "Attempts beyond the first")
         self._lock = threading.Lock()
         self._names: set[str] = set()
@@ -88,14 +77,14 @@ class EventMetrics:
             attributes = known.get(key)
             if attributes is None:
                 attributes = known[key] = _attributes(kind, name, status, error)
-            self._duration.record(event.duration_ns / 1e9, attributes, _NO_SPAN)
+            self._duration.record(event.duration_ns / 1e9, attributes)
             if kind == EventType.JOB:
                 queue_s = (event.queue_ns or 0) / 1e9
-                self._queue.record(queue_s, {"spanloom.name": attributes["spanloom.name"]}, _NO_SPAN)
+                self._queue.record(queue_s, {"spanloom.name": attributes["spanloom.name"]})
             elif kind == EventType.ATTEMPT and (event.attempt or 1) > 1:
                 retries[name] += 1
         for name, count in retries.items():
-            self._retries.add(count, {"spanloom.name": plain_text(name)}, _NO_SPAN)
+            self._retries.add(count, {"spanloom.name": plain_text(name)})
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
@@ -103,6 +92,15 @@ class EventMetrics:
             for name, counts in self._running.values():
                 in_flight[name] = in_flight.get(name, 0) + counts.in_flight
         return [Observation(count, {"spanloom.name": name}) for name, count in in_flight.items()]
+
+
+def _histogram(meter: Meter, name: str, description: str) -> Histogram:
+    try:
+        return meter.create_histogram(
+            name, "s", description, explicit_bucket_boundaries_advisory=BOUNDARIES_S
+        )
+    except TypeError:  # before OpenTelemetry 1.30: the buckets are the SDK's, or those of a view
+        return meter.create_histogram(name, "s", description)
 
 
 def _attributes(kind: str, name: str, status: str | None, error: str | None) -> dict[str, AttributeValue]:

@@ -118,8 +118,6 @@ class Helper:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], object], threading.Event, list[object]] | None]
         self._jobs = queue.SimpleQueue()
         self._pid = os.getpid()
-        self._unanswered = 0
-        self._lock = threading.Lock()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     @property
@@ -127,17 +125,10 @@ class Helper:
         """False in a forked child, which has inherited the object and not the thread."""
         return self._pid == os.getpid()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a call has not come back yet."""
-        return self._unanswered > 0
-
     def call(self, function: Callable[[], object], timeout: float) -> object:
         """Return what `function` returns, or ``None`` if that takes longer than `timeout` s or raises."""
         done = threading.Event()
         result: list[object] = []
-        with self._lock:
-            self._unanswered += 1
         self._jobs.put((function, done, result))
         done.wait(max(0.0, timeout))
         return result[0] if result else None
@@ -153,6 +144,4 @@ class Helper:
                 result.append(function())
             except Exception:  # noqa: BLE001 -- an exporter's failure is the exporter's to log
                 result.append(None)
-            with self._lock:
-                self._unanswered -= 1
             done.set()

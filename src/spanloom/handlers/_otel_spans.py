@@ -112,8 +112,12 @@ class SpanStarts:
             self._notes.of(event.event_id).context = current
 
     def _open_trace(self, event: Event, context: Context) -> TraceNote:
-        ambient = trace_api.get_current_span(context).get_span_context()
+        span = trace_api.get_current_span(context)
+        ambient = span.get_span_context()
         parent = ambient if ambient.is_valid else None
+        if isinstance(span, LiveSpan):
+            # Of another manager's event. The stand-in may be over when the span is built; its ids stay.
+            context = trace_api.set_span_in_context(trace_api.NonRecordingSpan(ambient), context)
         trace = TraceNote(event.trace_id if parent is None else parent.trace_id, context, parent)
         if self.sampler is not None:
             trace.decide(self._ask(self.sampler, event, trace, context))

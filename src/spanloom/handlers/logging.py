@@ -62,7 +62,7 @@ class LoggingHandler(Handler):
         )
         self._level = level
         self._error_level = error_level
-        self.wants = None if types is None else frozenset(types)
+        self.wants: frozenset[str] | None = None if types is None else frozenset(types)
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Log ended events."""
@@ -90,11 +90,8 @@ def _date(record: logging.LogRecord, wall_ns: int) -> None:
 
 
 def _message(event: Event) -> str:
-    label = (
-        printable(event.type)
-        if event.name == event.type
-        else f"{printable(event.type)} {printable(event.name)}"
-    )
+    type, name = printable(event.type), printable(event.name)
+    label = type if name == type else f"{type} {name}"
     if event.job_index is not None:
         label += f"[{event.job_index}]"
     if event.type in _NUMBERED and event.attempt is not None:
@@ -103,7 +100,10 @@ def _message(event: Event) -> str:
         return label
     text = f"{label}: {event.status} after {format_ns(event.duration_ns or 0)}"
     error = event.error
-    return text if error is None else f"{text}: {printable(error.type)}: {printable(error.message, 1000)}"
+    if error is None:
+        return text
+    cause = f"{error.type}: {error.message}" if error.message else error.type
+    return f"{text}: {printable(cause, 1000)}"
 
 
 def _fields(event: Event) -> dict[str, object]:

@@ -96,6 +96,7 @@ class OpenTelemetryHandler:
         self._metrics: EventMetrics | None = None
         self._helper: Helper | None = None
         self._unflushed = 0
+        self._is_stuck = False
         self._warned = False
 
     # inline -----------------------------------------------------------------------------------------
@@ -148,7 +149,9 @@ class OpenTelemetryHandler:
             return True
         force_flush = getattr(provider, "force_flush", None)  # of the SDK, not of the API
         self._unflushed = 0
-        return force_flush is None or helper.call(lambda: force_flush(int(timeout * 1000)), timeout) is True
+        if force_flush is not None:
+            self._is_stuck = helper.call(lambda: force_flush(int(timeout * 1000)), timeout) is not True
+        return not self._is_stuck
 
     def close(self) -> None:
         """Export what is left within 2 s; shut the provider down if it is the handler's own."""
@@ -156,8 +159,8 @@ class OpenTelemetryHandler:
         if helper is None or builder is None or provider is None:
             return
         self._unflushed += builder.build_rest()
-        # A call that has not come back hangs in the exporter: another one would only wait behind it.
-        timeout = 0.0 if helper.is_busy else CLOSE_TIMEOUT_S
+        # What the last flush could not send in its time, another wait would not send either.
+        timeout = 0.0 if self._is_stuck else CLOSE_TIMEOUT_S
         shutdown = getattr(provider, "shutdown", None) if self._is_own else None
         if shutdown is not None:
             helper.call(shutdown, timeout)

@@ -192,6 +192,7 @@ class _Bars:
             position = next(line for line in count(abs(outer.pos) + 1) if line not in taken)
         counts = entry.event.counts
         bar = _Bar(
+            iter(()),
             desc=name_of(entry.event),
             total=None if counts is None else counts.total,
             file=self._target,
@@ -209,7 +210,9 @@ class _Bars:
     def _show_rest(self, rest: list[Event]) -> None:
         with self._lock:
             if rest and self._rest is None:
-                self._rest = _Bar(file=self._target, leave=False, bar_format="{desc}", dynamic_ncols=True)
+                self._rest = _Bar(
+                    iter(()), file=self._target, leave=False, bar_format="{desc}", dynamic_ncols=True
+                )
             if self._rest is not None:
                 if rest:
                     self._rest.set_description_str(more_of(rest))

@@ -79,13 +79,13 @@ def _line(event: Event) -> str:
 
 @contextmanager
 def capture_events(manager: CallbackManager | None = None) -> Iterator[EventCapture]:
-    """Keep the events of a block of code.
+    r"""Keep the events of a block of code.
 
     ::
 
         with capture_events() as captured:
             await run_jobs([fetch()])
-        assert captured.tree() == "batch fetch ok\\n  job fetch #0 ok"
+        assert captured.tree() == "batch fetch ok\n  job fetch #0 ok"
 
     Args:
         manager: Listen to this manager; by default a new one, which is the ambient manager inside

@@ -1,0 +1,34 @@
+"""What the tests of this folder share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def run_python() -> Callable[[str], str]:
+    """Return a function that runs a program in a Python of its own, which has to succeed, and returns its output."""
+
+    def run(program: str) -> str:
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            env=clean,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    return run
