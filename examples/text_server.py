@@ -61,16 +61,19 @@ def read_library() -> dict[str, bytes]:
 
 
 def find_files() -> Iterator[tuple[str, Path]]:
-    """Yield the name and the place of each file to serve: ``*.py`` of the library, and all licences."""
-    for folder, ending in (("stdlib", ".py"), ("purelib", "LICENSE")):
-        root = sysconfig.get_path(folder)
-        for at, folders, names in os.walk(root):
-            if folder == "stdlib":
-                folders[:] = [name for name in folders if name != "site-packages"]
-            for name in names:
-                if name.endswith(ending) or name.startswith("LICENSE"):
-                    file = Path(at, name)
-                    yield f"{folder}/{file.relative_to(root).as_posix()}", file
+    """Yield name and place of each file to serve: the library's sources and licence, and those of packages."""
+    library, packages = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
+    for at, folders, names in os.walk(library):
+        folders[:] = [
+            name for name in folders if name != "site-packages"
+        ]  # what is not in the list is not walked
+        for name in names:
+            file = Path(at, name)
+            if name.endswith((".py", "LICENSE.txt")) and file.is_file():
+                yield f"library/{file.relative_to(library).as_posix()}", file
+    for file in packages.glob("*.dist-info/**/LICENSE*"):
+        if file.is_file():
+            yield f"packages/{file.relative_to(packages).as_posix()}", file
 
 
 def cut_all(files: dict[str, bytes], part_bytes: int) -> dict[str, bytes]:

@@ -16,7 +16,9 @@ def run_python() -> Callable[[str], str]:
     """Return a function that runs a program in a Python of its own, which has to succeed, and returns its output."""
 
     def run(program: str) -> str:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))
+        }
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(program)],
             env=clean,

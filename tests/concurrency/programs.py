@@ -169,6 +169,9 @@ class Maker:
         jobs = tuple(self.job((*path, index), depth, decides=decides) for index in range(size))
         limited = runner in ("run_jobs", "async_map", "stream")
         policy = runner == "retry" or (limited and self.one_in(4))
+        on_error = self.pick("raise", "raise", "return", "skip")
+        # Jobs that start together time out together: no matter, unless the first failure ends the batch.
+        apart = runner == "retry" or limit == 1 or (on_error != "raise" and leave_after is None)
         if source == "list" and policy:
             source = "functions"
         if runner == "fill_batch" and source == "async generator":
@@ -178,9 +181,9 @@ class Maker:
             jobs,
             source,
             limit,
-            self.pick("raise", "raise", "return", "skip"),
-            self.seconds(8) if limited and self.one_in(4) else None,
-            self.policy() if policy else None,
+            on_error,
+            self.seconds(8) if limited and apart and self.one_in(3) else None,
+            self.policy(apart) if policy else None,
             # The fast lane may be up to limit - 1 outcomes further ahead of a slow consumer.
             "context" if limited and runner != "stream" and self.one_in(2) else "task",
             self.one_in(2),
@@ -189,13 +192,13 @@ class Maker:
             source_fails,
         )
 
-    def policy(self) -> dict[str, Any]:
+    def policy(self, apart: bool) -> dict[str, Any]:
         return {
             "attempts": 1 + self.upto(2),
             "base_delay": self.seconds(3),
             "max_delay": 2 + self.seconds(3),
             "multiplier": self.pick(1.0, 2.0, 1.37),
-            "attempt_timeout": self.seconds(6) if self.one_in(4) else None,
+            "attempt_timeout": self.seconds(6) if apart and self.one_in(3) else None,
         }
 
 

@@ -329,6 +329,7 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
         return self.on_error == "raise"
 
     async def __aenter__(self) -> stream:
+        self.heard = False
         self.pump = asyncio.create_task(self.window.run())
         self.pump.add_done_callback(lambda _: self.changed.set())
         return self
@@ -339,6 +340,7 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
     async def __anext__(self) -> Any:
         while not self.ready:
             if self.pump.done():
+                self.heard = True
                 self.pump.result()
                 raise StopAsyncIteration
             self.changed.clear()
@@ -355,10 +357,11 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
                 await asyncio.wait([self.pump])
             except CancelledError as outside:
                 cancelled = outside
-        if not self.pump.cancelled():
-            self.pump.exception()
         if cancelled is not None:
             raise cancelled
+        failure = None if self.pump.cancelled() else self.pump.exception()
+        if failure is not None and error is None and not self.heard:
+            raise failure
 
 
 async def retry(

@@ -112,7 +112,12 @@ def on_spanloom(program: Program, manager: CallbackManager) -> tuple[Any, list[A
 
 
 def by_moment(log: list[Any]) -> Any:
-    """Return the log without the order of what happened at one moment, but each job's own order."""
+    """Return the log without the order of what happened at one moment, but each job's own order.
+
+    Nor when an item was pulled that was not started in the end: the fast lane is lazier than the window.
+    """
+    started = {entry[1] for entry in log if entry[2].startswith("start")}
+    log = [entry for entry in log if entry[2] != "pulled" or entry[1] in started]
     return sorted(log), [entry for path in sorted({entry[1] for entry in log}) for entry in log if entry[1] == path]
 
 
@@ -130,7 +135,8 @@ def check_all(program: Program, *, exact_log: bool, seed: int) -> None:
     raiser = Raiser(seed)
     assert on_spanloom(program, CallbackManager([raiser])) == (plain, log)
     assert raiser.raised <= 1
-    listener, reader = Listener(), Reader()
+    listener = Listener()
+    reader = Reader() if seed % 8 == 0 else Listener()  # a thread each time would take most of the time
     manager = CallbackManager([listener, Raiser(seed + 1), reader])
     assert on_spanloom(program, manager) == (plain, log)
     assert listener.started == listener.ended

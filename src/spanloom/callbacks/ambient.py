@@ -73,8 +73,9 @@ def use_callback_manager(manager: CallbackManager) -> Iterator[CallbackManager]:
 
 
 def current_event() -> Event | None:
-    """Return the innermost open event of this context under the ambient manager."""
-    return get_callback_manager().current.get()
+    """Return the innermost open event of this context under the ambient manager; ``None`` if there is none."""
+    manager = _chosen.get() or _default  # before anyone has needed a manager, nothing can be open
+    return None if manager is None else manager.current.get()
 
 
 def in_flight() -> list[Event]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
@@ -43,6 +43,9 @@ class TraceEnded(NamedTuple):
 
     trace: Trace
     tree: Mapping[int, Sequence[int]]
+
+
+_MARKS: Final = frozenset({TraceStarted, TraceEnded})
 
 
 class Drain:
@@ -163,35 +166,40 @@ class Drain:
     def _hand_over(self) -> int:
         handed = 0
         while chunk := self._take():
-            events = [item for item in chunk if isinstance(item, Event)]
-            for item in chunk:
-                if isinstance(item, TraceStarted):
-                    self._call("start_trace", item.trace.trace_id, item.trace.name)
-            if events:
-                self._in_hand = len(events)
-                if self._call("on_events", events):
-                    self._guard.delivered(len(events))
-                self._in_hand = 0
-            for item in chunk:
-                if isinstance(item, TraceEnded):
-                    self._call("end_trace", item.trace.trace_id, item.tree)
-            handed += len(events)
+            if _MARKS.isdisjoint(map(type, chunk)):
+                handed += self._deliver(cast("list[Event]", chunk))
+            else:
+                handed += self._deliver_marked(chunk)
             time.sleep(0)  # let the loop's thread have the GIL between two lists
         return handed
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
-        """Take the next items, up to `CHUNK` and no further than the end of a trace."""
-        chunk: list[Event | TraceStarted | TraceEnded] = []
-        take = self.outbox.popleft
-        try:
-            while len(chunk) < CHUNK:
-                item = take()
-                chunk.append(item)
-                if isinstance(item, TraceEnded):
-                    break
-        except IndexError:
-            pass  # empty; asking first would race with the producers
-        return chunk
+        take = self.outbox.popleft  # nobody else takes, so what len() counts is there
+        return [take() for _ in range(min(CHUNK, len(self.outbox)))]
+
+    def _deliver(self, events: list[Event]) -> int:
+        if events:
+            self._in_hand = len(events)
+            if self._call("on_events", events):
+                self._guard.delivered(len(events))
+            self._in_hand = 0
+        return len(events)
+
+    def _deliver_marked(self, chunk: list[Event | TraceStarted | TraceEnded]) -> int:
+        """Deliver events around which traces begin and end: each mark in its place."""
+        handed = 0
+        events: list[Event] = []
+        for item in chunk:
+            if isinstance(item, Event):
+                events.append(item)
+                continue
+            handed += self._deliver(events)
+            events = []
+            if isinstance(item, TraceStarted):
+                self._call("start_trace", item.trace.trace_id, item.trace.name)
+            else:
+                self._call("end_trace", item.trace.trace_id, item.tree)
+        return handed + self._deliver(events)
 
     def _call(self, hook: str, *args: object) -> bool:
         try:

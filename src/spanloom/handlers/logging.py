@@ -8,7 +8,6 @@ now to lines that the program logs itself, so that a line can be found from a tr
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Collection, MutableMapping, Sequence
 from typing import Final
 
@@ -174,22 +173,8 @@ def add_trace_ids(
     return event_dict
 
 
-class _Asking(threading.local):
-    now = False
-
-
-# Making the default manager may log: the line must not ask for the manager that is being made.
-_asking = _Asking()
-
-
 def _current_ids() -> dict[str, object]:
-    if _asking.now:
-        return {}
-    _asking.now = True
-    try:
-        event = current_event()
-    finally:
-        _asking.now = False
+    event = current_event()
     if event is None:
         return {}
     ids: dict[str, object] = {"trace_id": f"{event.trace_id:032x}", "event_id": f"{event.event_id:016x}"}
