@@ -347,10 +347,10 @@ async def main():
 """
 
 
-def run_in_terminal(program: str) -> tuple[str, int]:
-    """Run a program whose standard error is a real pseudo-terminal of 24 x 100; return what it drew."""
+def run_in_terminal(program: str, rows: int = 24, columns: int = 100) -> tuple[str, int]:
+    """Run a program whose standard error is a real pseudo-terminal of that size; return what it drew."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
         stderr=theirs,
@@ -381,6 +381,15 @@ with use_callback_manager(CallbackManager([ProgressHandler()], raise_handler_err
     assert re.search(r"\n\rinner: .*1/3", drawn)
     last = drawn.rstrip("\r\n").rpartition("\r")[2]
     assert re.match(r"outer: 100%\|.*\| 2/2 \[.*, ok=1 failed=1\]$", last)
+
+
+def test_a_terminal_that_does_not_know_its_size_shows_bars_all_the_same() -> None:
+    """A fresh pseudo-terminal says that it is 0 x 0, as `docker -t` does; bars are drawn 80 wide."""
+    drawn, status = run_in_terminal(
+        f'{PROGRAM}\nasyncio.run(async_map(leaf, range(4), show_progress=True, desc="solo"))', 0, 0
+    )
+    assert status == 0, drawn
+    assert re.search(r"solo: 100%\|.*\| 4/4 ", drawn)
 
 
 def test_show_progress_needs_no_handler_and_makes_no_second_bar() -> None:

@@ -31,6 +31,9 @@ HOOKS: Final = (*_INLINE, "on_events", "flush", "close")
 _logger = logging.getLogger("spanloom.callbacks")
 
 
+_FAILED: Final = object()
+
+
 class _Delivering(threading.local):
     guards: tuple[Guard, ...] = ()
 
@@ -121,33 +124,40 @@ class Guard:
 
     def call(self, hook: str, *args: object) -> bool:
         """Call one hook; return False if it is missing, failed, or the handler is in quarantine."""
+        return self._invoke(hook, *args) is not _FAILED
+
+    def _invoke(self, hook: str, *args: object) -> object:
         function = self._hooks[hook]
-        if function is None or self.quarantined:
-            return False
+        # Even a handler in quarantine may close its files and restore its terminal.
+        if function is None or (self.quarantined and hook != "close"):
+            return _FAILED
         outer = delivering.guards
         if self in outer:
-            return False
+            return _FAILED
         delivering.guards = (*outer, self)
         started = monotonic_ns()
         try:
-            function(*args)
+            result = function(*args)
         except BaseException as error:  # noqa: BLE001 -- a handler may raise anything and must not be felt
             self.fail(hook, error)
-            return False
+            return _FAILED
         finally:
             delivering.guards = outer
         held_s = (monotonic_ns() - started) / 1e9
         if held_s > SLOW_S and hook in _INLINE:
             self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
-        return True
+        return result
 
     def flush(self, timeout: float) -> bool:
-        """Hand over what is buffered, then call the handler's own ``flush``; False if time ran out."""
+        """Hand over what is buffered, then call the handler's own ``flush``.
+
+        Returns:
+            False if time ran out, or if the handler's ``flush`` says so by returning False.
+        """
         deadline_ns = monotonic_ns() + int(timeout * 1e9)
-        done = self.drain is None or self.drain.flush(timeout)
-        if done and self.defines("flush"):
-            self.call("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9))
-        return done
+        if self.drain is not None and not self.drain.flush(timeout):
+            return False
+        return self._invoke("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) is not False
 
     def close(self, timeout: float) -> bool:
         """Flush, call the handler's ``close`` and stop its thread; False if time ran out."""

@@ -80,6 +80,10 @@ class BusyMeter:
                 setattr(asyncio.Handle, _SEAM, _original)
                 _original = None
 
+    def begin(self, record: JobEvent) -> None:
+        """Count for `record` from its start on: what this step did before that was not the job's."""
+        _step.mark_ns = record.start_ns
+
     def split(self, record: JobEvent) -> None:
         """Give `record` the time since the step or its last split began; the rest is for the next."""
         now = monotonic_ns()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -53,7 +54,7 @@ class FixedLimiter:
         self.size: int = check_count(size, "size")
         self.name = name
         self._free = size
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<FixedLimiter {self.name} {self.in_use}/{self.size} in use, {self.waiting} waiting>"
@@ -81,14 +82,13 @@ class FixedLimiter:
             return
         with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self._waiters[waiter] = None
             try:
                 await waiter
             except BaseException:
+                self._waiters.pop(waiter, None)
                 if waiter.done() and not waiter.cancelled():
                     self.release()  # handed a slot and cancelled in the same turn: pass it on
-                else:
-                    self._waiters.remove(waiter)
                 raise
 
     def release(self) -> None:
@@ -100,7 +100,7 @@ class FixedLimiter:
         if self._free >= self.size:
             raise RuntimeError(f"{self.name}.release() was called more often than acquire(): no slot is held")
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(None)  # the slot goes from hand to hand and is never free in between
                 return
@@ -121,8 +121,8 @@ class RateLimiter:
 
     The rule is the sliding-window log: start number k may happen no earlier than `period_s` after
     start number ``k - max_rate``. A burst of `max_rate` is therefore allowed after a pause, and is
-    followed by a pause. First come, first served: each caller books the next possible moment and
-    sleeps until then; a cancelled one gives its booking back.
+    followed by a pause. First come, first served: the first in line sleeps until its start is allowed,
+    the others wait for their turn to be first, and a cancelled one leaves the line as if it had never come.
 
     aiolimiter, the field's library, is a leaky bucket: it lets up to ``2 * max_rate`` starts into
     one period (a full burst, and what leaks meanwhile), which is what providers answer with 429,
@@ -156,34 +156,38 @@ class RateLimiter:
         self.period_s = period_s
         self.name = name
         self._clock = clock
-        self._starts: deque[float] = deque()
+        self._starts: deque[float] = deque(maxlen=self.max_rate)  # the last ones; only they decide
+        self._line: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
         return f"<RateLimiter {self.name} {self.max_rate} per {self.period_s} s>"
 
     def try_acquire(self) -> bool:
-        """Take a start if one is allowed now; return whether it did."""
+        """Take a start if one is allowed now and nobody waits for one; return whether it did."""
         now = self._clock()
-        if self._next_start(now) > now:
+        if self._line or self._next_start() > now:
             return False
         self._starts.append(now)
         return True
 
     async def acquire(self) -> None:
         """Wait until a start is allowed. Cancelled while it waits, it has taken none."""
-        now = self._clock()
-        start = self._next_start(now)
-        self._starts.append(start)
-        if start <= now:
+        if self.try_acquire():
             return
         with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
+            turn = asyncio.get_running_loop().create_future()
+            self._line.append(turn)
             try:
+                if self._line[0] is not turn:
+                    await turn
                 # A timer may fire a clock tick early; a start too early would break the promise.
-                while (delay := start - self._clock()) > 0:  # noqa: ASYNC110 -- time has no event to wait for
+                while (delay := self._next_start() - self._clock()) > 0:  # noqa: ASYNC110 -- time has no event
                     await asyncio.sleep(delay)
-            except BaseException:
-                self._starts.remove(start)
-                raise
+                self._starts.append(self._clock())
+            finally:
+                self._line.remove(turn)
+                if self._line and not self._line[0].done():
+                    self._line[0].set_result(None)
 
     def release(self) -> None:
         """Do nothing: a start cannot be given back."""
@@ -197,14 +201,10 @@ class RateLimiter:
     ) -> None:
         self.release()
 
-    def _next_start(self, now: float) -> float:
+    def _next_start(self) -> float:
+        """Return the earliest moment, on the limiter's clock, at which a start is allowed."""
         starts = self._starts
-        while len(starts) > self.max_rate:  # only the last max_rate decide
-            starts.popleft()
-        start = max(now, starts[-1]) if starts else now
-        if len(starts) >= self.max_rate:
-            start = max(start, starts[-self.max_rate] + self.period_s)
-        return start
+        return -math.inf if len(starts) < self.max_rate else starts[0] + self.period_s
 
 
 def check_count(value: object, what: str) -> int:

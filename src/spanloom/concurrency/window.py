@@ -367,6 +367,8 @@ class Window:
                 if family is not None:
                     job.record = record = JobEvent(family, index, monotonic_ns())
                     set_current(record)
+                    if busy is not None:
+                        busy.begin(record)
                     if starts is not None:
                         starts(record)
                 item = job.item

@@ -35,7 +35,8 @@ class Handler:
         ``start_trace(trace_id, name)``, ``end_trace(trace_id, trace_map)``: around the events of
         one trace; on the handler's thread, in order with ``on_events``, if that is defined, else
         inline. ``trace_map`` maps a parent's event id to its children's ids.
-        ``flush(timeout)``: hand over what is buffered within `timeout` seconds.
+        ``flush(timeout)``: hand over what is buffered within `timeout` seconds; return False if that
+            could not be done.
         ``close()``: the last call.
     """
 

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
@@ -111,7 +111,7 @@ class DebugHandler(Handler):
 
     # reading ----------------------------------------------------------------------------------------
 
-    def summary(self, in_flight: Iterable[Event] | None = None) -> dict[str, object]:
+    def summary(self, in_flight: Iterable[Event] | None = None) -> dict[str, Any]:
         """Return all statistics as plain dicts, lists, strings and numbers, fit for JSON.
 
         Args:

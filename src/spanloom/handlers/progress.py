@@ -6,11 +6,12 @@ times a second; what the end of a batch shows are its exact final numbers.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
 from itertools import count
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from tqdm.auto import tqdm
 
@@ -199,7 +200,7 @@ class _Bars:
             leave=self._leave and entry.outer is None,
             position=position,
             unit="job",
-            dynamic_ncols=True,
+            **self._shape(),
             smoothing=0,
             miniters=1,
             delay=1e-9,  # not drawn at once, with nothing to tell yet
@@ -207,11 +208,22 @@ class _Bars:
         bar.start_t -= entry.event.age_ns / 1e9  # the batch's start, not the bar's
         return bar
 
+    def _shape(self) -> dict[str, Any]:
+        """Return how large tqdm may draw: as the terminal says at any time, or 80 x 24 if it does not know.
+
+        A fresh pseudo-terminal (script, docker -t) says 0 x 0, in which tqdm draws nothing at all.
+        """
+        try:
+            columns, _ = os.get_terminal_size((self._target or sys.stderr).fileno())
+        except (AttributeError, OSError, ValueError):  # not a terminal, or a stream without a file
+            return {"dynamic_ncols": True}
+        return {"dynamic_ncols": True} if columns else {"ncols": 80, "nrows": 24}
+
     def _show_rest(self, rest: list[Event]) -> None:
         with self._lock:
             if rest and self._rest is None:
                 self._rest = _Bar(
-                    iter(()), file=self._target, leave=False, bar_format="{desc}", dynamic_ncols=True
+                    iter(()), file=self._target, leave=False, bar_format="{desc}", **self._shape()
                 )
             if self._rest is not None:
                 if rest:
