@@ -65,9 +65,8 @@ def test_a_block_is_one_event() -> None:
 async def test_what_leaves_the_block_ends_the_event_and_goes_on(error: BaseException, status: str) -> None:
     """The exception decides the status and is raised on, the same object, by `with` and by `async with`."""
     manager = CallbackManager()
-    with pytest.raises(type(error)) as caught:
-        with manager.event():
-            raise error
+    with pytest.raises(type(error)) as caught, manager.event():
+        raise error
     assert caught.value is error
     with pytest.raises(type(error)) as caught:
         async with manager.event():

@@ -124,7 +124,9 @@ class Maker:
         """Make a job; one that `decides` something by its end pauses right before it."""
         self._jobs += 1
         self.paths.append(path)
-        end = self.pick("value", "value", "value", "none", "raise", "nested", "value", "raise", "cancel", "cancel-return")
+        end = self.pick(
+            "value", "value", "value", "none", "raise", "nested", "value", "raise", "cancel", "cancel-return"
+        )
         if end.startswith("cancel") and (not self.one_in(3) or not path):
             end = "value"
         steps = self.steps(path, depth, nested=end == "nested")
@@ -157,13 +159,25 @@ class Maker:
         return tuple(steps)
 
     def batch(self, path: Path, depth: int) -> Batch:
-        runner = self.pick("run_jobs", "run_jobs", "async_map", "gather", "batch_gather", "stream", "race", "fill_batch", "retry")
+        runner = self.pick(
+            "run_jobs",
+            "run_jobs",
+            "async_map",
+            "gather",
+            "batch_gather",
+            "stream",
+            "race",
+            "fill_batch",
+            "retry",
+        )
         leave_after = self.pick(None, None, 1, 2) if runner == "stream" else None
         size = 1 if runner == "retry" else 1 + self.upto(3)
         limit = 1 + self.upto(3)
         source = self.pick("list", "functions", "generator", "async generator")
         # A generator that fails must not do so in the moment in which its jobs start.
-        late = source == "async generator" or (size % limit == 0 if runner == "batch_gather" else limit <= size)
+        late = source == "async generator" or (
+            size % limit == 0 if runner == "batch_gather" else limit <= size
+        )
         source_fails = source in ("generator", "async generator") and late and self.one_in(6)
         decides = source_fails or runner in ("race", "retry", "fill_batch") or leave_after is not None
         jobs = tuple(self.job((*path, index), depth, decides=decides) for index in range(size))
@@ -231,6 +245,7 @@ def lockstep_programs(draw: Any) -> Program:
         cleanup = maker.pick(None, None, Pause(0, False, 1), Pause(0, False, 2))
         jobs.append(Job(steps, end, 0, cleanup, cleanup is not None and maker.one_in(4)))
     runner = maker.pick("run_jobs", "async_map", "gather", "batch_gather", "race")
+    isolation = maker.pick("task", "context")
     batch = Batch(
         runner=runner,
         jobs=tuple(jobs),
@@ -239,11 +254,12 @@ def lockstep_programs(draw: Any) -> Program:
         on_error=maker.pick("raise", "return", "skip"),
         timeout=None,
         retry=None,
-        isolation=maker.pick("task", "context"),
+        isolation=isolation,
         option=maker.one_in(2),
         leave_after=None,
         consume=None,
-        source_fails=maker.one_in(8),
+        # The fast lane pulls an item right before its job, so its jobs come further before the failure.
+        source_fails=isolation == "task" and maker.one_in(6),
     )
     return Program(Job((batch,), "nested", 0, None, False), None, ())
 

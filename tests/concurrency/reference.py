@@ -303,7 +303,14 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
     """Outcomes in order of their end; those that nobody has taken yet hold a slot."""
 
     def __init__(
-        self, jobs: Any, *, limit: int | None, on_error: str, timeout: float | None, retry: Any, isolation: str
+        self,
+        jobs: Any,
+        *,
+        limit: int | None,
+        on_error: str,
+        timeout: float | None,
+        retry: Any,
+        isolation: str,
     ) -> None:
         self.ready: deque[Any] = deque()
         self.on_error = on_error
@@ -365,7 +372,13 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
 
 
 async def retry(
-    fn: Any, *, attempts: int, base_delay: float, max_delay: float, multiplier: float, attempt_timeout: float | None
+    fn: Any,
+    *,
+    attempts: int,
+    base_delay: float,
+    max_delay: float,
+    multiplier: float,
+    attempt_timeout: float | None,
 ) -> Any:
     task = asyncio.current_task()
     assert task is not None

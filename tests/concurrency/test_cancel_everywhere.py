@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -35,7 +36,7 @@ class SteppedLoop(VirtualClockLoop):
                 return []
             return select(timeout)
 
-        self._clock.select = counting_select  # type: ignore[method-assign]
+        self._clock.select = counting_select  # type: ignore[method-assign]  # counts the turns
 
 
 class Listener:
@@ -56,7 +57,7 @@ class Scenario:
     """A pipeline that uses everything, and knows what is alive in it."""
 
     def __init__(self, isolation: Any) -> None:
-        self.isolation = isolation
+        self.isolation = "task" if isolation == "eager" else isolation
         self.entered = 0
         self.left = 0
         self.tasks: dict[str, asyncio.Task[Any] | None] = {}
@@ -161,14 +162,16 @@ class Sweep:
         self.hit = False
         loop = SteppedLoop(turn, self._cancel)
         loop.set_exception_handler(lambda loop, context: self.complaints.append(context))
-        run_of_handles = asyncio.Handle._run  # type: ignore[attr-defined]
+        if isolation == "eager":
+            loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        run_of_handles = asyncio.Handle._run  # type: ignore[attr-defined]  # private
         try:
             self.task = loop.create_task(self._main())
             self.ended, self.tasks_left = loop.run_until_complete(self._watch())
         finally:
             loop.close()
         self.turns = loop.turns
-        assert asyncio.Handle._run is run_of_handles  # type: ignore[attr-defined]
+        assert asyncio.Handle._run is run_of_handles  # type: ignore[attr-defined]  # private
         self._check()
 
     def _cancel(self) -> None:
@@ -220,6 +223,9 @@ def no_warnings() -> Iterator[None]:
     assert [str(warning.message) for warning in caught] == []
 
 
+KINDS = ["task", "context", *(["eager"] if sys.version_info >= (3, 12) else [])]
+"""Tasks of their own, the fast lane, and tasks of their own from an eager task factory."""
+
 EXPECTED: list[Any] = [
     [["a.0", "a.1", "a.2"], ["b.0", "b.1", "b.2"], "c"],
     ["d", "e"],
@@ -235,7 +241,7 @@ EXPECTED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("isolation", KINDS)
 def test_the_scenario_itself_leaves_nothing_behind(isolation: str, no_warnings: None) -> None:
     """Without any cancel, early exits, losers of races and time-outs leave nothing behind."""
     sweep = Sweep(isolation)
@@ -244,7 +250,7 @@ def test_the_scenario_itself_leaves_nothing_behind(isolation: str, no_warnings: 
     assert sweep.turns > 100
 
 
-@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("isolation", KINDS)
 def test_a_cancel_of_the_caller_in_any_turn_leaves_nothing_behind(isolation: str, no_warnings: None) -> None:
     """Whenever the outermost task is cancelled, it ends as cancelled, and everything in it has ended."""
     turns = Sweep(isolation).turns
@@ -254,7 +260,7 @@ def test_a_cancel_of_the_caller_in_any_turn_leaves_nothing_behind(isolation: str
     assert not sweep.hit  # the last turn has nothing left to cancel: no turn was missed
 
 
-@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("isolation", KINDS)
 def test_a_cancel_of_any_job_in_any_turn_leaves_nothing_behind(isolation: str, no_warnings: None) -> None:
     """Whenever a job's own task is cancelled, its batch ends as cancelled, and everything in it has ended."""
     first = Sweep(isolation)

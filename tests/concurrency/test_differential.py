@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 
 from spanloom import CallbackManager, use_callback_manager
 from spanloom.concurrency import window, workers
@@ -108,6 +108,7 @@ def on_spanloom(program: Program, manager: CallbackManager) -> tuple[Any, list[A
         result = run_on(program, Spanloom, asyncio.timeout)
     assert manager.in_flight() == []
     assert manager.current.get() is None
+    assert manager.close(timeout=10)
     return result
 
 
@@ -118,10 +119,12 @@ def by_moment(log: list[Any]) -> Any:
     """
     started = {entry[1] for entry in log if entry[2].startswith("start")}
     log = [entry for entry in log if entry[2] != "pulled" or entry[1] in started]
-    return sorted(log), [entry for path in sorted({entry[1] for entry in log}) for entry in log if entry[1] == path]
+    return sorted(log), [
+        entry for path in sorted({entry[1] for entry in log}) for entry in log if entry[1] == path
+    ]
 
 
-def check_all(program: Program, *, exact_log: bool, seed: int) -> None:
+def check_all(program: Program, *, exact_log: bool, number: int) -> None:
     """Run `program` everywhere, and compare."""
     expected, reference_log = run_on(program, reference, reference.timeout)
     plain, log = on_spanloom(program, CallbackManager(recorder=0))
@@ -132,16 +135,15 @@ def check_all(program: Program, *, exact_log: bool, seed: int) -> None:
         assert by_moment(log) == by_moment(reference_log)
 
     assert on_spanloom(program, CallbackManager()) == (plain, log)
-    raiser = Raiser(seed)
+    raiser = Raiser(number)
     assert on_spanloom(program, CallbackManager([raiser])) == (plain, log)
-    assert raiser.raised <= 1
+    assert raiser.raised <= 2  # and then it is in quarantine; `close` is called all the same
     listener = Listener()
-    reader = Reader() if seed % 8 == 0 else Listener()  # a thread each time would take most of the time
-    manager = CallbackManager([listener, Raiser(seed + 1), reader])
+    reader = Reader() if number % 8 == 0 else Listener()  # a thread each time would take most of the time
+    manager = CallbackManager([listener, Raiser(number + 1), reader])
     assert on_spanloom(program, manager) == (plain, log)
     assert listener.started == listener.ended
     assert set(listener.started.values()) <= {1}
-    assert manager.close(timeout=10)
     assert reader.ended == listener.ended
 
 
@@ -150,27 +152,28 @@ def test_timed_programs_do_the_same_work_as_plain_asyncio(part: int) -> None:
     """Nested runners, failures, time-outs and cancels give what plain asyncio gives, with any handlers."""
     examples = 0
 
-    @settings(checked, max_examples=int(os.environ.get("N","300")))
+    @seed(part)
+    @settings(checked, max_examples=2500 * MORE)
     @given(timed_programs())
     def check(program: Program) -> None:
         nonlocal examples
         examples += 1
-        check_all(program, exact_log=False, seed=examples)
+        check_all(program, exact_log=False, number=examples)
 
     check()
-    pass
+    assert examples >= 2500
 
 
 def test_lockstep_programs_take_the_same_turns_as_plain_asyncio() -> None:
     """Jobs that only yield to the loop are called, cancelled and ended in exactly asyncio's order."""
     examples = 0
 
-    @settings(checked, max_examples=int(os.environ.get("N","300")))
+    @settings(checked, max_examples=2000 * MORE)
     @given(lockstep_programs())
     def check(program: Program) -> None:
         nonlocal examples
         examples += 1
-        check_all(program, exact_log=program.root.steps[0].isolation == "task", seed=examples)
+        check_all(program, exact_log=program.root.steps[0].isolation == "task", number=examples)
 
     check()
-    pass
+    assert examples >= 2000

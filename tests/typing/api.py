@@ -77,8 +77,7 @@ async def streaming() -> None:
 
 async def retrying() -> None:
     reliable = RetryPolicy(attempts=3, retry_on=(OSError,)).retrying(length)
-    call = reliable("a")
-    assert_type(call, Coroutine[Any, Any, int])
+    call = assert_type(reliable("a"), Coroutine[Any, Any, int])
     assert_type(await call, int)
 
 

@@ -110,8 +110,9 @@ class BatchScope:
         self.counts.settle()
         event = self.event
         if event is not None and self.family is not None:
-            self._route.batch_ended(self.counts.ended)
+            # In this order: jobs that were counted in both places would look like lost ones.
             self._manager.batch_closed(event.event_id, self.counts.ended)
+            self._route.batch_ended(self.counts.ended)
         self._context.end(error)
 
     def unaccounted(self, guard: Guard) -> int:

@@ -26,7 +26,7 @@ class EventContext:
     its event, tasks that are started inside it do.
     """
 
-    __slots__ = ("_attempt", "_data", "_manager", "_name", "_outer", "_route", "_type", "event")
+    __slots__ = ("_attempt", "_data", "_inside", "_manager", "_name", "_outer", "_route", "_type", "event")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class EventContext:
         self._attempt = attempt
         self._route: Route | None = None
         self._outer: Event | None = None
+        self._inside: Event | None = None
         self.event: ScopeEvent | None = None
 
     def start(self, counts: BatchCounts | None = None) -> ScopeEvent:
@@ -80,16 +81,19 @@ class EventContext:
         self._manager.finish(event, route, error)
 
     def suspend(self) -> None:
-        """Let go of the context while a generator's body does not run; the event stays open."""
-        current = self._manager.current
-        if current.get() is self.event:
+        """Let go of the context while a generator's body does not run; its events stay open."""
+        current, event = self._manager.current, self.event
+        inside = current.get()
+        # Another trace: the generator was torn down in a context that is not the one it ran in.
+        if event is not None and inside is not None and inside.trace is event.trace:
+            self._inside = inside
             current.set(self._outer)
 
     def resume(self) -> None:
-        """Make the event current in the context that runs the generator's body now."""
+        """Make current, in the context that runs the generator's body now, what was so in the body."""
         current = self._manager.current
         self._outer = current.get()
-        current.set(self.event)
+        current.set(self._inside)
 
     def set(self, **payload: object) -> Self:
         """Attach values to the event, before, during or after the block. Returns the context."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from spanloom.events.types import EventType
@@ -61,38 +62,45 @@ def _coroutine(function: Callable[P, Any], scope: Callable[[], EventContext]) ->
     return call
 
 
+# Both wrappers hand everything on: what is sent or thrown in, GeneratorExit included, goes into the body
+# as it came. They keep nothing: an item, or an exception whose traceback leads back to the wrapper's
+# frame, would live on in that frame, hence the list that is empty at every ``yield``, and the ``del``.
+
+
 def _generator(
     function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], EventContext]
 ) -> Callable[P, Generator[Any, Any, Any]]:
     def call(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
         context = scope()
+        held: list[Any] = []
         error: BaseException | None = None
-        context.start()
+        closing: GeneratorExit | None = None
         step: Callable[[], Any] = functools.partial(next, inner)
+        context.start()
         try:
             while True:
                 try:
-                    item = step()
+                    held.append(step())
                 except StopIteration as stop:
+                    error = closing  # closed early is cancelled, even if the body returns
                     return stop.value
                 finally:
+                    del step
                     context.suspend()
+                closing = None
                 try:
-                    sent = yield item
-                    step = functools.partial(inner.send, sent)
-                except GeneratorExit:
-                    context.resume()
-                    inner.close()
-                    raise
+                    step = functools.partial(inner.send, (yield held.pop()))
                 except BaseException as thrown:  # noqa: BLE001 -- the body decides what to do with it
                     step = functools.partial(inner.throw, thrown)
+                    closing = thrown if isinstance(thrown, GeneratorExit) else None
                 context.resume()
         except BaseException as raised:
             error = raised
             raise
         finally:
             context.end(error)
+            del error, closing
 
     return call
 
@@ -103,31 +111,47 @@ def _async_generator(
     async def call(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         inner = function(*args, **kwargs)
         context = scope()
+        held: list[Any] = []
         error: BaseException | None = None
+        closing: GeneratorExit | None = None
+        step: Callable[[], Any] = functools.partial(_first, inner)
         context.start()
-        step: Callable[[], Any] = functools.partial(anext, inner)
         try:
             while True:
                 try:
-                    item = await step()
+                    held.append(await step())
                 except StopAsyncIteration:
+                    error = closing  # closed early is cancelled, even if the body returns
                     return
                 finally:
+                    del step
                     context.suspend()
+                closing = None
                 try:
-                    sent = yield item
-                    step = functools.partial(inner.asend, sent)
-                except GeneratorExit:
-                    context.resume()
-                    await inner.aclose()
-                    raise
+                    step = functools.partial(inner.asend, (yield held.pop()))
                 except BaseException as thrown:  # noqa: BLE001 -- the body decides what to do with it
                     step = functools.partial(inner.athrow, thrown)
+                    closing = thrown if isinstance(thrown, GeneratorExit) else None
                 context.resume()
         except BaseException as raised:
             error = raised
             raise
         finally:
             context.end(error)
+            del error, closing
 
     return call
+
+
+def _first(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """Take the first step of `inner`, without the event loop getting to know it.
+
+    A loop closes the async generators that it knows when it ends, all at the same time. The wrapper
+    is one of them, and closes `inner` itself; closing it from two sides is an error.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=None)
+    try:
+        return anext(inner)
+    finally:
+        sys.set_asyncgen_hooks(firstiter=hooks.firstiter)

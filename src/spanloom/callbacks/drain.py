@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from spanloom.events.event import Event
@@ -39,10 +40,9 @@ class TraceStarted(NamedTuple):
 
 
 class TraceEnded(NamedTuple):
-    """Stands among the events where a trace ended."""
+    """Stands among the events where a trace ended. Its map is made on the handler's thread: it may be large."""
 
     trace: Trace
-    tree: Mapping[int, Sequence[int]]
 
 
 _MARKS: Final = frozenset({TraceStarted, TraceEnded})
@@ -76,7 +76,9 @@ class Drain:
     @property
     def pending(self) -> int:
         """Events that wait here or are in the handler's hands."""
-        return sum(isinstance(item, Event) for item in self.outbox.copy()) + self._in_hand
+        with self._lock:  # or an event would be seen in neither place on its way from one to the other
+            waiting, in_hand = self.outbox.copy(), self._in_hand
+        return _count_events(waiting) + in_hand
 
     def push(self, item: Event | TraceStarted | TraceEnded) -> None:
         """Append one item from any thread; wake the thread if it sleeps."""
@@ -92,23 +94,26 @@ class Drain:
             self._ring()
 
     def batch_ended(self) -> None:
-        """Undo one `batch_started`."""
+        """Undo one `batch_started`; the thread looks once more before it sleeps."""
         with self._lock:
-            self._batches -= 1
-        if self._parked:
-            self._ring()
+            self._batches = max(0, self._batches - 1)  # a forked child may end what its parent started
 
-    def flush(self, timeout: float) -> bool:
-        """Hand over everything appended before this call; return False if `timeout` s did not do."""
+    def ask(self) -> int:
+        """Ask the thread to hand over everything appended before this call; `flush` waits for it."""
+        with self._lock:
+            self._asked += 1
+            asked = self._asked
+        self._wake.set()
+        return asked
+
+    def flush(self, timeout: float, asked: int) -> bool:
+        """Wait for what was asked for; return False if `timeout` s did not do."""
         thread = self._thread
         if thread is threading.current_thread():
             return False
         if thread is not None and thread.is_alive():
             with self._flushed:
-                self._asked += 1
-                target = self._asked
-                self._wake.set()
-                done = self._flushed.wait_for(lambda: self._done >= target, max(0.0, timeout))
+                done = self._flushed.wait_for(lambda: self._done >= asked, max(0.0, timeout))
         else:
             done = self._delivery.acquire(timeout=max(0.0, timeout))
             if done:
@@ -131,7 +136,7 @@ class Drain:
         result = self._on_events(events)
         if inspect.isawaitable(result):
             if self._runner is None:
-                self._runner = asyncio.Runner()
+                self._runner = asyncio.Runner(loop_factory=_DrainLoop)
             self._runner.run(_finish(result))
 
     def _ring(self) -> None:
@@ -139,11 +144,12 @@ class Drain:
             self._parked = False
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=f"spanloom-{self._guard.name}", daemon=True)
+                self._thread = thread  # before the start: a hook that flushes asks whose thread it is on
                 try:
                     thread.start()
                 except RuntimeError:
+                    self._thread = None
                     return  # the interpreter is shutting down: flush() hands over in its caller's thread
-                self._thread = thread
         self._wake.set()
 
     def _run(self) -> None:
@@ -156,16 +162,19 @@ class Drain:
                 self._done = asked
                 self._flushed.notify_all()
                 self._parked = parked = not (handed or self._batches)
-            if parked and self.outbox:
-                continue  # pushed after the hand-over, but before anyone could see that we park
+            if len(self.outbox) >= CHUNK or (parked and self.outbox):
+                continue  # too much to let it lie, or pushed before anyone could see that we park
             if not self._closed:
                 self._wake.wait(None if parked else INTERVAL_S)
         if self._runner is not None:
             self._runner.close()
 
     def _hand_over(self) -> int:
+        """Hand over what is there now. What comes meanwhile is for the next time, or a flush would never end."""
         handed = 0
-        while chunk := self._take():
+        left = len(self.outbox)
+        while left > 0 and (chunk := self._take()):
+            left -= len(chunk)
             if _MARKS.isdisjoint(map(type, chunk)):
                 handed += self._deliver(cast("list[Event]", chunk))
             else:
@@ -175,14 +184,16 @@ class Drain:
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
         take = self.outbox.popleft  # nobody else takes, so what len() counts is there
-        return [take() for _ in range(min(CHUNK, len(self.outbox)))]
+        with self._lock:
+            chunk = [take() for _ in range(min(CHUNK, len(self.outbox)))]
+            self._in_hand = _count_events(chunk)
+        return chunk
 
     def _deliver(self, events: list[Event]) -> int:
         if events:
-            self._in_hand = len(events)
             if self._call("on_events", events):
                 self._guard.delivered(len(events))
-            self._in_hand = 0
+            self._in_hand -= len(events)
         return len(events)
 
     def _deliver_marked(self, chunk: list[Event | TraceStarted | TraceEnded]) -> int:
@@ -198,7 +209,7 @@ class Drain:
             if isinstance(item, TraceStarted):
                 self._call("start_trace", item.trace.trace_id, item.trace.name)
             else:
-                self._call("end_trace", item.trace.trace_id, item.tree)
+                self._call("end_trace", item.trace.trace_id, item.trace.tree())
         return handed + self._deliver(events)
 
     def _call(self, hook: str, *args: object) -> bool:
@@ -209,5 +220,27 @@ class Drain:
             return False
 
 
+def _count_events(items: Collection[Event | TraceStarted | TraceEnded]) -> int:
+    if _MARKS.isdisjoint(map(type, items)):
+        return len(items)
+    return sum(isinstance(item, Event) for item in items)
+
+
 async def _finish(awaitable: Awaitable[object]) -> None:
     await awaitable
+
+
+class _DrainLoop(asyncio.SelectorEventLoop):
+    """The loop of an async batch hook, which a forked child drops without closing it.
+
+    Parent and child share one epoll instance: closing the loop in the child would take the parent's
+    wake-up pipe off the list, and the parent's loop would never hear of its threads again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self._pid:
+            super().__del__()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
@@ -25,7 +25,8 @@ __all__ = ["Guard", "delivering"]
 SLOW_S: Final = 1.0
 """Seconds an inline hook may hold its caller: far above any honest hook, far below a hang."""
 
-_INLINE: Final = ("on_event_start", "on_event_end", "on_event", "start_trace", "end_trace")
+_ON_EVENT: Final = ("on_event_start", "on_event_end", "on_event")
+_INLINE: Final = (*_ON_EVENT, "start_trace", "end_trace")
 HOOKS: Final = (*_INLINE, "on_events", "flush", "close")
 
 _logger = logging.getLogger("spanloom.callbacks")
@@ -66,6 +67,7 @@ class Guard:
         if (on_events := hooks["on_events"]) is not None:
             self.drain = Drain(self, on_events)
             hooks["on_events"] = self.drain.call_on_events
+        self._inline: tuple[str, ...] = _INLINE if self.drain is None else _ON_EVENT
 
     # what is called, by whom ----------------------------------------------------------------------
 
@@ -100,27 +102,37 @@ class Guard:
 
     def start_trace(self, trace: Trace) -> None:
         """Tell of a new trace: in order with the events where the handler takes lists."""
+        if not self.defines("start_trace"):
+            return
         if self.drain is not None:
             self.drain.push(TraceStarted(trace))
         else:
             self.call("start_trace", trace.trace_id, trace.name)
 
-    def end_trace(self, trace: Trace, tree: Mapping[int, Sequence[int]]) -> None:
+    def end_trace(self, trace: Trace) -> None:
         """Tell of the end of a trace: in order with the events where the handler takes lists."""
+        if not self.defines("end_trace"):
+            return
         if self.drain is not None:
-            self.drain.push(TraceEnded(trace, tree))
+            self.drain.push(TraceEnded(trace))
         else:
-            self.call("end_trace", trace.trace_id, tree)
+            self.call("end_trace", trace.trace_id, trace.tree())
 
     def _deliver(self, hook: str, event: Event) -> None:
         inline = self.defines_inline(hook, event.type)
-        if self.drain is None and not inline:
-            return
-        self.produced(1)
         if self.drain is not None:
             self.drain.push(event)
-        if inline and self.call(hook, event) and self.drain is None:
-            self.delivered(1)
+            self.produced(1)  # after it is there: see stats()
+            if inline:
+                self.call(hook, event)
+        elif inline:
+            delivered = False
+            try:
+                delivered = self.call(hook, event)
+            finally:
+                with self._lock:
+                    self._produced += 1
+                    self._delivered += delivered
 
     def call(self, hook: str, *args: object) -> bool:
         """Call one hook; return False if it is missing, failed, or the handler is in quarantine."""
@@ -144,28 +156,47 @@ class Guard:
         finally:
             delivering.guards = outer
         held_s = (monotonic_ns() - started) / 1e9
-        if held_s > SLOW_S and hook in _INLINE:
+        if held_s > SLOW_S and hook in self._inline:
             self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
         return result
 
-    def flush(self, timeout: float) -> bool:
-        """Hand over what is buffered, then call the handler's own ``flush``.
+    def ask(self) -> int:
+        """Ask for what is buffered to be handed over, without waiting for that."""
+        return 0 if self.drain is None else self.drain.ask()
+
+    def flush(self, timeout: float, asked: int | None = None) -> bool:
+        """Have what is buffered handed over, then call the handler's own ``flush``.
+
+        Args:
+            timeout: Seconds to wait.
+            asked: What `ask` returned, if it was asked before.
 
         Returns:
             False if time ran out, or if the handler's ``flush`` says so by returning False.
         """
         deadline_ns = monotonic_ns() + int(timeout * 1e9)
-        if self.drain is not None and not self.drain.flush(timeout):
+        if self.drain is not None and not self.drain.flush(timeout, asked or self.ask()):
             return False
         return self._invoke("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) is not False
 
-    def close(self, timeout: float) -> bool:
-        """Flush, call the handler's ``close`` and stop its thread; False if time ran out."""
-        done = self.flush(timeout)
-        if done:
-            self.call("close")
-        if self.drain is not None:
-            self.drain.close()
+    @property
+    def needs_close(self) -> bool:
+        """Whether the end of the process has something to do here."""
+        return self.drain is not None or self.defines("flush") or self.defines("close")
+
+    def close(self, timeout: float, asked: int | None = None) -> bool:
+        """Flush, call the handler's ``close`` and stop its thread; False if time ran out.
+
+        Nothing is called inline any more from here on, also for events that are open now.
+        """
+        self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
+        try:
+            done = self.flush(timeout, asked)
+            if done:
+                self.call("close")
+        finally:
+            if self.drain is not None:
+                self.drain.close()
         return done
 
     def after_fork(self) -> None:
@@ -203,21 +234,24 @@ class Guard:
         with self._lock:
             self._delivered += count
 
-    def stats(self, *, running: int = 0) -> HandlerStats:
-        """Return the counts; `running` are produced events that are not accounted for yet."""
+    def stats(self, running: Callable[[], int] = lambda: 0) -> HandlerStats:
+        """Return the counts; `running` counts the produced events that are not accounted for yet."""
+        # In the order in which an event passes these places: one that moves on meanwhile is seen too late,
+        # never too early, so it cannot be taken for lost. What is too much then is cut off.
+        produced = self._produced + running()
         pending = 0 if self.drain is None else self.drain.pending
-        with self._lock:
-            produced = self._produced + running
-            dropped = max(0, produced - self._delivered - pending)
-            return HandlerStats(
-                handler=self.name,
-                produced=produced,
-                delivered=self._delivered,
-                dropped=dropped,
-                pending=pending,
-                errors=self.errors,
-                quarantined=self.quarantined,
-            )
+        delivered = self._delivered
+        produced = max(produced, delivered)
+        pending = min(pending, produced - delivered)
+        return HandlerStats(
+            handler=self.name,
+            produced=produced,
+            delivered=delivered,
+            dropped=produced - delivered - pending,
+            pending=pending,
+            errors=self.errors,
+            quarantined=self.quarantined,
+        )
 
 
 def _hook(handler: object, name: str) -> Callable[..., object] | None:

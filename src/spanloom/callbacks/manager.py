@@ -15,17 +15,18 @@ import contextvars
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
 from spanloom.callbacks.batch import BatchScope, JobTable
 from spanloom.callbacks.context import EventContext
 from spanloom.callbacks.decorate import decorate
-from spanloom.callbacks.guard import Guard
+from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
 from spanloom.callbacks.route import Route
 from spanloom.callbacks.stats import ManagerStats
-from spanloom.callbacks.table import HandlerTable, flush_all
+from spanloom.callbacks.table import HandlerTable, close_all, flush_all, unclosed_tables
 from spanloom.callbacks.traces import TraceTable
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.counts import BatchCounts
@@ -33,6 +34,7 @@ from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fa
 from spanloom.events.ids import new_event_id
 from spanloom.events.trace import Trace
 from spanloom.events.types import EventType
+from spanloom.exceptions import HandlerError
 
 __all__ = ["CallbackManager"]
 
@@ -83,6 +85,7 @@ class CallbackManager:
 
     def _forget_open(self) -> None:
         self._traces = TraceTable()
+        self._told: dict[int, tuple[Guard, ...]] = {}
         self._open: dict[int, ScopeEvent] = {}
         self._held: dict[int, tuple[ScopeEvent, Route]] = {}
         self._held_traces: dict[int, EventContext] = {}
@@ -206,10 +209,13 @@ class CallbackManager:
         if self.recorder is not None:
             self.recorder.record(event)
         route = self.route(type)
-        if parent is None:
+        if parent is not None:
+            route.point(event)
+            return
+        try:
             self._trace_started(event.trace)
-        route.point(event)
-        if parent is None:
+            route.point(event)
+        finally:
             self._trace_ended(event.trace)
 
     def begin(
@@ -230,7 +236,6 @@ class CallbackManager:
             trace = Trace(name, event_id)
             event = ScopeEvent(type, name, event_id, None, trace, monotonic_ns(), data, None, attempt, counts)
             self._open[event_id] = event
-            self._trace_started(trace)
         else:
             parent_id, trace = parent.event_id, parent.trace
             trace.add(parent_id, event_id)
@@ -238,8 +243,14 @@ class CallbackManager:
                 type, name, event_id, parent_id, trace, monotonic_ns(), data, parent.job, attempt, counts
             )
             self._open[event_id] = event
-        if route.starts:
-            route.start(event)
+        try:
+            if parent is None:
+                self._trace_started(trace)
+            if route.starts:
+                route.start(event)
+        except HandlerError as error:  # raise_handler_errors: nobody else will end the event
+            self.finish(event, route, error)
+            raise
         return event, route
 
     def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
@@ -247,14 +258,17 @@ class CallbackManager:
         if error is not None:
             fail_scope(event, error)
         complete_scope(event, monotonic_ns())
-        self._open.pop(event.event_id, None)
+        if self._open.pop(event.event_id, None) is None:
+            return  # this is a forked child, and the event its parent's: it ends over there
         self._produced += 1
         if self.recorder is not None:
             self.recorder.record(event)
-        if route.ends:
-            route.end(event)
-        if event.parent_id is None:
-            self._trace_ended(event.trace)
+        try:
+            if route.ends:
+                route.end(event)
+        finally:
+            if event.parent_id is None:
+                self._trace_ended(event.trace)
 
     def _find_open(self, event_id: int) -> Event:
         event = self._open.get(event_id)
@@ -317,15 +331,20 @@ class CallbackManager:
 
     def _trace_started(self, trace: Trace) -> None:
         self._traces.opened(trace)
-        for guard in self._table.trace_starters:
-            guard.start_trace(trace)
+        told = self._table.trace_guards
+        if told:
+            if delivering.guards:
+                told = tuple(guard for guard in told if guard not in delivering.guards)
+            # Whoever comes later gets no end: what it sees end, it has seen start.
+            self._told[trace.trace_id] = told
+            for guard in told:
+                guard.start_trace(trace)
 
     def _trace_ended(self, trace: Trace) -> None:
         self._traces.ended(trace)
-        if self._table.trace_enders:
-            tree = trace.tree()
-            for guard in self._table.trace_enders:
-                guard.end_trace(trace, tree)
+        if self._told:
+            for guard in self._told.pop(trace.trace_id, ()):
+                guard.end_trace(trace)
 
     # batches, for runners ---------------------------------------------------------------------------
 
@@ -355,12 +374,11 @@ class CallbackManager:
 
     def stats(self) -> ManagerStats:
         """Return the accounts: what was produced, and what became of it handler by handler."""
+        produced = self._produced  # before the batches: one that closes meanwhile is not counted twice
         batches = list(self._batches.copy().values())
-        handlers = tuple(
-            guard.stats(running=sum(scope.unaccounted(guard) for scope in batches)) for guard in self._table
-        )
+        handlers = tuple(guard.stats(partial(self._unaccounted, guard)) for guard in self._table)
         return ManagerStats(
-            produced=self._produced + sum(scope.counts.ended for scope in batches),
+            produced=produced + sum(scope.counts.ended for scope in batches),
             open=len(self._open) + sum(len(scope.jobs) for scope in batches),
             recorded=0 if self.recorder is None else len(self.recorder),
             delivered=sum(stats.delivered for stats in handlers),
@@ -368,6 +386,9 @@ class CallbackManager:
             pending=sum(stats.pending for stats in handlers),
             handlers=handlers,
         )
+
+    def _unaccounted(self, guard: Guard) -> int:
+        return sum(scope.unaccounted(guard) for scope in self._batches.copy().values())
 
     # handlers -----------------------------------------------------------------------------------------
 
@@ -396,7 +417,7 @@ class CallbackManager:
         Raises:
             ValueError: it is not a handler of this manager.
         """
-        self._table.remove(handler).close(timeout)
+        close_all([self._table.remove(handler)], timeout)
 
     def set_handlers(self, handlers: Iterable[object], timeout: float = EXIT_TIMEOUT_S) -> None:
         """Have exactly these handlers; those that are not among them any more are closed.
@@ -404,8 +425,7 @@ class CallbackManager:
         Raises:
             TypeError: one of them defines no hook, or an inline hook is ``async def``.
         """
-        for guard in self._table.replace(handlers):
-            guard.close(timeout)
+        close_all(self._table.replace(handlers), timeout)
 
     def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Hand over everything that ended before this call.
@@ -424,10 +444,7 @@ class CallbackManager:
         Returns:
             True if every handler got everything within `timeout` seconds, all together.
         """
-        gone = self._table.replace(())
-        deadline_ns = monotonic_ns() + int(timeout * 1e9)
-        done = [guard.close(max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) for guard in gone]
-        return all(done)
+        return close_all(self._table.replace(()), timeout)
 
     async def aclose(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Do what `close` does, without holding the event loop; not undone by a cancel."""
@@ -453,14 +470,17 @@ _managers: weakref.WeakSet[CallbackManager] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    for table in unclosed_tables():  # those of managers that are gone, too
+        table.after_fork()
     for manager in list(_managers):
         manager.after_fork()
 
 
 def _at_exit() -> None:
-    deadline_ns = monotonic_ns() + int(EXIT_TIMEOUT_S * 1e9)
-    for manager in list(_managers):
-        manager.close(max(0.0, (deadline_ns - monotonic_ns()) / 1e9))
+    try:
+        close_all([guard for table in unclosed_tables() for guard in table.replace(())], EXIT_TIMEOUT_S)
+    except HandlerError:
+        pass  # it has been logged, and there is nobody left to raise it to
 
 
 os.register_at_fork(after_in_child=_after_fork)

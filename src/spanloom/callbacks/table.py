@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.route import Route
 from spanloom.events.clock import monotonic_ns
+from spanloom.exceptions import HandlerError
 
-__all__ = ["HandlerTable"]
+__all__ = ["HandlerTable", "close_all", "flush_all", "unclosed_tables"]
+
+MAX_ROUTES: Final = 1_000
+"""Event types whose route is remembered; a program that makes up a type per event must not fill the memory."""
+
+# Strong, and in order: a manager may be gone long before the process ends, but what its handlers
+# have not been given yet must not go with it.
+_unclosed: dict[HandlerTable, None] = {}
+
+
+def unclosed_tables() -> list[HandlerTable]:
+    """Return the tables with handlers that hold something: buffered events, or files of their own."""
+    return list(_unclosed)
 
 
 class HandlerTable:
@@ -23,10 +37,13 @@ class HandlerTable:
     def _put(self, guards: tuple[Guard, ...]) -> None:
         self._guards = guards
         self._routes: dict[str, Route] = {}
-        self.trace_starters: tuple[Guard, ...] = tuple(
-            guard for guard in guards if guard.defines("start_trace")
+        self.trace_guards: tuple[Guard, ...] = tuple(
+            guard for guard in guards if guard.defines("start_trace") or guard.defines("end_trace")
         )
-        self.trace_enders: tuple[Guard, ...] = tuple(guard for guard in guards if guard.defines("end_trace"))
+        if any(guard.needs_close for guard in guards):
+            _unclosed[self] = None
+        else:
+            _unclosed.pop(self, None)
 
     def __iter__(self) -> Iterator[Guard]:
         return iter(self._guards)
@@ -40,6 +57,8 @@ class HandlerTable:
         if route is None:
             with self._lock:
                 route = Route(type, tuple(guard for guard in self._guards if guard.wants_type(type)))
+                if len(self._routes) >= MAX_ROUTES:
+                    self._routes = {}
                 self._routes[type] = route
         if route.guards and delivering.guards:
             return route.without(delivering.guards)
@@ -61,10 +80,10 @@ class HandlerTable:
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
-        new = list(handlers)
+        new = {id(handler): handler for handler in handlers}
         with self._lock:
             known = {id(guard.handler): guard for guard in self._guards}
-        guards = tuple(known.get(id(handler)) or self.guard(handler) for handler in new)
+        guards = tuple(known.get(key) or self.guard(handler) for key, handler in new.items())
         with self._lock:
             gone = [guard for guard in self._guards if guard not in guards]
             self._put(guards)
@@ -96,6 +115,25 @@ class HandlerTable:
 
 def flush_all(guards: Iterable[Guard], timeout: float) -> bool:
     """Flush `guards` within `timeout` s all together; return False if one did not finish in time."""
+    return _all(guards, Guard.flush, timeout)
+
+
+def close_all(guards: Iterable[Guard], timeout: float) -> bool:
+    """Close `guards` within `timeout` s all together; return False if one did not finish in time."""
+    return _all(guards, Guard.close, timeout)
+
+
+def _all(guards: Iterable[Guard], finish: Callable[[Guard, float, int], bool], timeout: float) -> bool:
     deadline_ns = monotonic_ns() + int(timeout * 1e9)
-    results = [guard.flush(max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) for guard in guards]
-    return all(results)
+    # First all are asked: they work at the same time, and one that hangs takes no time from the others.
+    asked = [(guard, guard.ask()) for guard in guards]
+    done = True
+    failure: HandlerError | None = None
+    for guard, ticket in asked:
+        try:
+            done &= finish(guard, max(0.0, (deadline_ns - monotonic_ns()) / 1e9), ticket)
+        except HandlerError as error:  # raise_handler_errors: after all of them have had their turn
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return done

@@ -104,7 +104,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         try:
             delay = min(self.max_delay, self.base_delay * self.multiplier ** (attempt - 1))
         except OverflowError:
-            delay = self.max_delay
+            delay = self.max_delay if self.base_delay else 0.0
         return delay * (1 - self.jitter * _random.random())
 
     def pause_after(self, error: Exception, attempt: int) -> float | None:

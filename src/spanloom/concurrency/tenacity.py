@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import back_off
@@ -35,24 +36,29 @@ class TenacityPolicy:
     async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T:
         """Call until tenacity is content or gives up; see `RetryPolicy.attempt`."""
         manager = get_callback_manager()
+        task = asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
+        number, reason = 1, ""
+        value = cast("T", None)
 
-        async def sleep(pause: float) -> None:
-            failed = attempt.retry_state
-            error = failed.outcome.exception() if failed.outcome.failed else None
-            reason = "unwanted result" if error is None else type(error).__name__
-            await back_off(manager, name, failed.attempt_number, pause, reason)
+        async def sleep(pause: float) -> None:  # tenacity has reset its own state by then
+            await back_off(manager, name, number, pause, reason)
 
-        value: T
         async for attempt in self._retrying.copy(sleep=sleep):
+            number = attempt.retry_state.attempt_number
             fatal: BaseException | None = None
             with attempt:
                 try:
-                    with manager.attempt(EventType.ATTEMPT, name, attempt.retry_state.attempt_number):
+                    with manager.attempt(EventType.ATTEMPT, name, number):
                         value = await call()
-                except Exception:
-                    raise
-                except BaseException as error:  # noqa: BLE001 -- raised below, past tenacity
-                    fatal = error
+                    reason = "unwanted result"
+                except BaseException as error:
+                    reason = type(error).__name__
+                    # What answers a cancel is not to be retried either: see make_attempts.
+                    answer = task is not None and task.cancelling() > cancels
+                    if isinstance(error, Exception) and not answer:
+                        raise
+                    fatal = error  # raised below, past tenacity
             if fatal is not None:
                 try:
                     raise fatal

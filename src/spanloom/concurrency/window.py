@@ -208,7 +208,9 @@ class Window:
 
     async def _pump(self) -> None:
         loop = asyncio.get_running_loop()
-        slow = self._limiter is not None or self._source.asynchronous is not None
+        # A task factory may be eager: a job then ends, and may end the batch, where it is started.
+        waits = self._limiter is not None or self._source.asynchronous is not None
+        slow = waits or loop.get_task_factory() is not None
         while not self._stopping:
             if not self._exhausted:
                 if slow:
@@ -263,7 +265,7 @@ class Window:
         source = self._source
         wait = cast("Interrupt", self._interrupt).wait
         deadline = monotonic_ns() + SLICE_NS
-        while self._room() != 0:
+        while not self._stopping and self._room() != 0:
             if limiter is not None and not limiter.try_acquire():
                 await wait(limiter.acquire())
             try:
@@ -323,6 +325,8 @@ class Window:
         name = self._scope.job_name
         run_job = self._job_body()
         factory = loop.get_task_factory()
+        if factory is not None:  # never empty then, so that each job looks for a cancel at its end
+            self._tainted.add(cast("JobTask", asyncio.current_task()))
 
         def spawn(item: object) -> None:
             index = self._started
@@ -405,6 +409,8 @@ class Window:
         task = cast("JobTask", asyncio.current_task())
         if task in self._tainted:
             self._tainted.discard(task)
+            await asyncio.sleep(0)
+        elif type(task) is not JobTask and task.cancelling():  # we did not hear of it
             await asyncio.sleep(0)
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:

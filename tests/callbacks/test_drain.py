@@ -1,0 +1,587 @@
+"""Batch hooks: lists of ended events, on a thread of the handler's own, bounded, counted, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from spanloom import run_jobs, use_callback_manager
+from spanloom.callbacks import CallbackManager, drain
+from spanloom.events import Event
+from tests.callbacks.recorders import Ends, Gate, Inline, Lists, adds_up, recorded, stats_of
+
+
+def emit(manager: CallbackManager, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        manager.emit(name=str(number))
+
+
+def drain_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("spanloom-")]
+
+
+def wait_until(condition, timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+# delivery -------------------------------------------------------------------------------------------------
+
+
+def test_events_come_in_lists_in_order() -> None:
+    """Everything that ended arrives once, in order of its end, in lists of at most 512."""
+    manager = CallbackManager([handler := Gate()])
+    manager.emit(name="first")
+    assert handler.entered.wait(10)
+    emit(manager, 2_000)
+    handler.opened.set()
+    assert manager.flush(10)
+    assert handler.names == ["first", *map(str, range(2_000))]
+    assert max(len(events) for events in handler.lists) == drain.CHUNK == 512
+    assert all(handler.lists)
+
+
+def test_a_flush_is_not_needed() -> None:
+    """What ended is handed over by itself, soon."""
+    manager = CallbackManager([handler := Lists()])
+    manager.emit(name="a")
+    wait_until(lambda: handler.names == ["a"])
+    manager.emit(name="b")
+    wait_until(lambda: handler.names == ["a", "b"])
+
+
+async def test_lists_are_never_handed_over_on_the_loops_thread() -> None:
+    """The hook runs on a daemon thread of the handler's own, named after it."""
+    manager = CallbackManager([one := Lists(), other := Lists()])
+
+    async def job() -> None:
+        await asyncio.sleep(0)
+
+    with use_callback_manager(manager):
+        await run_jobs([job() for _ in range(100)])
+    assert await asyncio.to_thread(manager.flush)
+    (first,), (second,) = one.threads, other.threads
+    assert first is not second
+    assert threading.current_thread() not in (first, second)
+    assert first.daemon
+    assert first.name == "spanloom-Lists"
+    assert [event.type for event in one.events] == ["job"] * 100 + ["batch"]
+    await manager.aclose()
+
+
+def test_no_thread_before_the_first_event() -> None:
+    """A handler that gets nothing costs no thread, not even when it is flushed and closed."""
+    before = drain_threads()
+    manager = CallbackManager([handler := Lists()])
+    assert manager.flush()
+    assert manager.close()
+    assert drain_threads() == before
+    assert handler.closed == 1
+
+
+class AsyncLists(Lists):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+
+    async def on_events(self, events: Sequence[Event]) -> None:  # type: ignore[override]  # either is allowed
+        self.loops.add(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(Lists.on_events, self, events)
+
+
+def test_an_async_hook_runs_on_a_loop_of_its_own() -> None:
+    """`async def on_events` is awaited to its end, on one loop, which is closed with the handler."""
+    manager = CallbackManager([handler := AsyncLists()])
+    for number in range(3):
+        manager.emit(name=str(number))
+        assert manager.flush(10)
+        assert handler.names[-1] == str(number)
+    (loop,) = handler.loops
+    assert manager.close(10)
+    wait_until(loop.is_closed)
+    assert handler.closed == 1
+
+
+def test_a_hook_may_return_an_awaitable() -> None:
+    """A plain function that returns a coroutine is as good as an async one."""
+    done = []
+
+    class Deferred:
+        def on_events(self, events: Sequence[Event]):
+            async def later() -> None:
+                done.extend(event.name for event in events)
+
+            return later()
+
+    manager = CallbackManager([Deferred()])
+    manager.emit(name="a")
+    assert manager.flush()
+    assert done == ["a"]
+
+
+def test_an_async_hook_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """What it raises, even SystemExit, ends its deliveries, not its thread or anybody else."""
+
+    class Bad:
+        async def on_events(self, events: Sequence[Event]) -> None:
+            raise SystemExit
+
+    manager = CallbackManager([bad := Bad(), good := Lists()])
+    manager.emit(name="a")
+    assert manager.flush()
+    manager.emit(name="b")
+    assert manager.flush()
+    assert good.names == ["a", "b"]
+    stats = stats_of(manager, bad)
+    assert (stats.produced, stats.dropped, stats.errors, stats.quarantined) == (2, 2, 1, True)
+    assert len(caplog.records) == 1
+    assert manager.close()
+
+
+def test_traces_come_in_order_with_their_events() -> None:
+    """Around a trace's events: its start before all of them, its end, with the map, after all of them."""
+    calls: list[object] = []
+
+    class Traces:
+        def on_events(self, events: Sequence[Event]) -> None:
+            calls.extend(event.name for event in events)
+
+        def start_trace(self, trace_id: int, name: str) -> None:
+            calls.append(f"start {name}")
+
+        def end_trace(self, trace_id: int, trace_map: object) -> None:
+            calls.append((trace_id, trace_map, threading.current_thread().name))
+
+    manager = CallbackManager([Traces()])
+    expected: list[object] = []
+    for name in ("a", "b"):
+        with manager.as_trace(name) as root:
+            manager.emit(name=f"dot {name}")
+        tree = manager.trace_map(root.trace_id)
+        assert len(tree) == 1
+        expected += [f"start {name}", f"dot {name}", name, (root.trace_id, tree, "spanloom-Traces")]
+    assert manager.flush()
+    order = {str(call): place for place, call in enumerate(calls)}
+    assert sorted(map(str, calls)) == sorted(map(str, expected))
+    for one in (expected[:4], expected[4:]):
+        places = [order[str(call)] for call in one]
+        assert places == sorted(places)
+
+
+async def test_the_map_of_a_large_trace_is_not_made_on_the_loop() -> None:
+    """The tree of a trace is put together where it is wanted, on the handler's thread."""
+    threads = []
+
+    class Traces:
+        def on_events(self, events: Sequence[Event]) -> None: ...
+
+        def end_trace(self, trace_id: int, trace_map: object) -> None: ...
+
+    from spanloom.events.trace import Trace
+
+    whole = Trace.tree
+
+    def tree(self: Trace) -> dict[int, list[int]]:
+        threads.append(threading.current_thread())
+        return whole(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trace, "tree", tree)
+        manager = CallbackManager([Traces()])
+        with manager.as_trace("t"):
+            manager.emit()
+        await asyncio.to_thread(manager.flush)
+    assert [thread.name for thread in threads] == ["spanloom-Traces"]
+
+
+# flush ------------------------------------------------------------------------------------------------------
+
+
+def test_a_flush_waits_for_what_ended_before_it() -> None:
+    """When it returns True, everything from before has been handed over and the handler's own flush has been called."""
+    calls: list[str] = []
+
+    class Buffers(Lists):
+        def flush(self, timeout: float) -> None:
+            assert 0 < timeout <= 5
+            calls.append(f"flush after {len(self.events)}")
+
+    manager = CallbackManager([handler := Buffers()])
+    for number in range(1, 50):
+        manager.emit()
+        assert manager.flush(5) is True
+        assert len(handler.events) == number
+    assert calls == [f"flush after {number}" for number in range(1, 50)]
+
+
+def test_a_flush_ends_although_events_keep_coming() -> None:
+    """What ends after the call is not waited for: a busy program can be flushed."""
+    done = threading.Event()
+
+    class Slow(Lists):
+        def on_events(self, events: Sequence[Event]) -> None:
+            super().on_events(events)
+            time.sleep(0.002)
+
+    manager = CallbackManager([handler := Slow()])
+
+    def produce() -> None:
+        while not done.is_set():
+            manager.emit()
+            time.sleep(0)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    try:
+        time.sleep(0.02)
+        manager.emit(name="before")
+        assert manager.flush(10)
+        assert "before" in handler.names
+    finally:
+        done.set()
+        thread.join()
+    manager.close()
+
+
+def test_a_hanging_hook_costs_nobody_more_than_the_timeout() -> None:
+    """While one handler hangs, others get their events; flush and close say that they were not done, in time."""
+    manager = CallbackManager([hanging := Gate(), good := Lists()])
+    manager.emit(name="a")
+    assert hanging.entered.wait(10)
+    started = time.monotonic()
+    manager.emit(name="b")
+    assert manager.flush(0.05) is False
+    wait_until(lambda: good.names == ["a", "b"])
+    stats = stats_of(manager, hanging)
+    assert (stats.produced, stats.pending, stats.dropped) == (2, 2, 0)
+    assert manager.close(0.05) is False
+    assert time.monotonic() - started < 5
+    assert hanging.closed == 0
+    assert manager.handlers == []
+    hanging.opened.set()
+
+
+def test_flushes_from_many_threads_all_return() -> None:
+    """Each of them waits for what it has to, and none misses its wake-up."""
+    manager = CallbackManager([handler := Lists()])
+    results = []
+
+    def run(number: int) -> None:
+        for _ in range(20):
+            manager.emit(name=str(number))
+            results.append(manager.flush(10))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 100
+    assert len(handler.events) == 100
+
+
+def test_a_hook_may_flush_its_own_manager() -> None:
+    """A flush from inside the hook cannot wait for itself: it says so at once."""
+    results = []
+    manager = CallbackManager()
+
+    class Eager(Lists):
+        def on_events(self, events: Sequence[Event]) -> None:
+            super().on_events(events)
+            results.append(manager.flush(10))
+
+    manager.add_handler(Eager())
+    started = time.monotonic()
+    manager.emit()
+    assert manager.flush(10)
+    assert results == [False]
+    assert time.monotonic() - started < 5
+
+
+async def test_aclose_does_not_hold_the_loop() -> None:
+    """While it waits for a slow handler, the loop goes on, and a cancel does not undo it."""
+    manager = CallbackManager([handler := Gate()])
+    manager.emit(name="a")
+    closing = asyncio.create_task(manager.aclose(10))
+    while not handler.entered.is_set():
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    handler.opened.set()
+    while not handler.closed:
+        await asyncio.sleep(0.001)
+    assert handler.names == ["a"]
+    assert await manager.aclose() is True
+
+
+def test_a_closed_handler_lets_its_thread_go() -> None:
+    """No thread stays behind."""
+    manager = CallbackManager([handler := Lists()])
+    manager.emit()
+    assert manager.close(10)
+    (thread,) = handler.threads
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_events_that_end_after_the_close_are_not_delivered() -> None:
+    """A handler that was closed gets nothing, and nothing is kept for it."""
+    manager = CallbackManager([handler := Lists()])
+    with manager.event(name="open"):
+        manager.close()
+    manager.emit()
+    assert handler.events == []
+    assert [event.name for event in recorded(manager)] == ["open", "mark"]
+
+
+# accounts ---------------------------------------------------------------------------------------------------
+
+
+def test_a_full_buffer_gives_up_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that cannot keep up loses the oldest events, and they are counted, before, during and after."""
+    monkeypatch.setattr(drain, "CAPACITY", 1_000)
+    manager = CallbackManager([handler := Gate()])
+    manager.emit(name="in hand")
+    assert handler.entered.wait(10)
+    for first in range(0, 3_000, 500):
+        emit(manager, 500, first)
+        assert adds_up(stats_of(manager, handler))
+    stats = stats_of(manager, handler)
+    assert (stats.produced, stats.delivered, stats.dropped, stats.pending) == (3_001, 0, 2_000, 1_001)
+    handler.opened.set()
+    assert manager.flush(10)
+    assert handler.names == ["in hand", *map(str, range(2_000, 3_000))]
+    stats = stats_of(manager, handler)
+    assert (stats.produced, stats.delivered, stats.dropped, stats.pending) == (3_001, 1_001, 2_000, 0)
+    assert manager.stats().dropped == 2_000
+
+
+class Watch:
+    """Looks at the accounts of two handlers from another thread, all the time, and keeps what is wrong."""
+
+    def __init__(self, manager: CallbackManager, lists: object, inline: object, may_miss: int) -> None:
+        self.manager, self.lists, self.inline, self.may_miss = manager, lists, inline, may_miss
+        self.wrong: list[object] = []
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.interval = sys.getswitchinterval()
+
+    def run(self) -> None:
+        last = 0
+        while not self.done.is_set():
+            stats = stats_of(self.manager, self.lists)
+            if (
+                not adds_up(stats)
+                or stats.dropped > self.may_miss
+                or stats.pending < 0
+                or stats.delivered < last
+            ):
+                self.wrong.append(stats)
+            last = stats.delivered
+            if not adds_up(stats_of(self.manager, self.inline)):
+                self.wrong.append(stats_of(self.manager, self.inline))
+
+    def __enter__(self) -> Watch:
+        sys.setswitchinterval(1e-5)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.done.set()
+        self.thread.join()
+        sys.setswitchinterval(self.interval)
+
+
+class Slow(Lists):
+    def on_events(self, events: Sequence[Event]) -> None:
+        super().on_events(events)
+        time.sleep(0.0005)
+
+
+def test_the_accounts_add_up_at_every_moment() -> None:
+    """Produced is delivered and dropped and pending, and nothing counts as lost that is not, whenever one looks."""
+    manager = CallbackManager([lists := Slow(), inline := Ends()])
+
+    def work() -> None:
+        for _ in range(300):
+            with manager.event():
+                manager.emit()
+
+    with Watch(manager, lists, inline, may_miss=0) as watch:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert watch.wrong == []
+    assert manager.flush(10)
+    for handler in (lists, inline):
+        stats = stats_of(manager, handler)
+        assert (stats.delivered, stats.dropped, stats.pending) == (stats.produced, 0, 0)
+    assert stats_of(manager, lists).produced == len(lists.events) == 1_800
+    assert stats_of(manager, inline).produced == len(inline.seen) == 900
+
+
+async def test_the_accounts_of_batches_add_up_at_every_moment() -> None:
+    """So do those of jobs, which are counted by their batch; in the end, none is missing."""
+    manager = CallbackManager([lists := Slow(), inline := Ends()])
+
+    async def job() -> None:
+        manager.emit()
+        await asyncio.sleep(0)
+
+    # One job per running batch may be on its way between "started" and "alive".
+    with Watch(manager, lists, inline, may_miss=1) as watch, use_callback_manager(manager):
+        for _ in range(20):
+            await run_jobs([job() for _ in range(100)], workers=10)
+    assert watch.wrong == []
+    assert await asyncio.to_thread(manager.flush)
+    for handler in (lists, inline):
+        stats = stats_of(manager, handler)
+        assert (stats.delivered, stats.dropped, stats.pending) == (stats.produced, 0, 0)
+    assert stats_of(manager, lists).produced == len(lists.events) == 20 * (100 + 100 + 1)
+    assert stats_of(manager, inline).produced == len(inline.seen) == 20 * (100 + 1)
+
+
+async def test_the_jobs_of_a_running_batch_are_in_the_accounts() -> None:
+    """Jobs are accounted for when they end, not when their batch does."""
+    manager = CallbackManager([handler := Lists(), inline := Ends()])
+    go_on = asyncio.Event()
+
+    async def job(number: int) -> None:
+        if number == 9:
+            await go_on.wait()
+
+    with use_callback_manager(manager):
+        batch = asyncio.create_task(run_jobs([job(number) for number in range(10)], workers=3))
+        while manager.stats().produced < 9:
+            await asyncio.sleep(0)
+        assert await asyncio.to_thread(manager.flush)
+        for one in (handler, inline):
+            stats = stats_of(manager, one)
+            assert (stats.produced, stats.delivered, stats.dropped, stats.pending) == (9, 9, 0, 0)
+        go_on.set()
+        await batch
+    assert await asyncio.to_thread(manager.flush)
+    assert stats_of(manager, handler).delivered == 11
+
+
+# the thread sleeps --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "pthread_getcpuclockid"), reason="no clock of another thread's CPU time"
+)
+def test_an_idle_thread_sleeps() -> None:
+    """With nothing to hand over and no batch running, the thread does not even look."""
+    manager = CallbackManager([handler := Lists()])
+    manager.emit()
+    assert manager.flush()
+    guard = next(iter(manager._table))
+    assert guard.drain is not None
+    wait_until(lambda: guard.drain._parked)  # type: ignore[union-attr]  # it has one
+    (thread,) = handler.threads
+    assert thread.ident is not None
+    clock = time.pthread_getcpuclockid(thread.ident)
+    time.sleep(0.05)
+    before = time.clock_gettime_ns(clock)
+    time.sleep(0.4)
+    assert time.clock_gettime_ns(clock) == before
+    manager.emit(name="awake")
+    wait_until(lambda: handler.names[-1:] == ["awake"])
+    manager.close()
+
+
+async def test_the_thread_looks_now_and_then_while_a_batch_runs() -> None:
+    """The jobs of a running batch are handed over without a word from it, and once it has ended the thread sleeps."""
+    manager = CallbackManager([handler := Lists()])
+    go_on = asyncio.Event()
+
+    async def job(number: int) -> None:
+        if number:
+            await go_on.wait()
+
+    with use_callback_manager(manager):
+        batch = asyncio.create_task(run_jobs([job(number) for number in range(2)]))
+        while not handler.events:
+            await asyncio.sleep(0.01)
+        assert [event.type for event in handler.events] == ["job"]
+        go_on.set()
+        await batch
+    guard = next(iter(manager._table))
+    assert guard.drain is not None
+    while not guard.drain._parked:
+        await asyncio.sleep(0.01)
+    assert [event.type for event in handler.events] == ["job", "job", "batch"]
+    await manager.aclose()
+
+
+def test_an_event_pushed_while_the_thread_falls_asleep_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the sleep there is a moment: an event of that moment does not wait for the next one."""
+    manager = CallbackManager([handler := Lists()])
+    (guard,) = manager._table
+    box = guard.drain
+    assert box is not None
+    whole = box._hand_over
+    late = iter(["late"])
+
+    def hand_over(*args: object) -> int:
+        handed = whole(*args)  # type: ignore[arg-type]  # as it was called
+        if not handed:  # the thread is about to sleep
+            box.outbox.extend(recorded(manager)[:1] if next(late, None) else [])
+        return handed
+
+    monkeypatch.setattr(box, "_hand_over", hand_over)
+    manager.emit(name="first")
+    wait_until(lambda: handler.names == ["first", "first"])
+    manager.close()
+
+
+def test_without_a_thread_a_flush_hands_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started any more, as at the end of the interpreter, `flush` does its work."""
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    manager = CallbackManager([handler := Lists(), Inline()])
+    monkeypatch.setattr(threading.Thread, "start", start)
+    manager.emit(name="a")
+    manager.emit(name="b")
+    assert handler.events == []
+    assert manager.flush()
+    assert handler.names == ["a", "b"]
+    assert handler.threads == {threading.current_thread()}
+    manager.emit(name="c")
+    assert manager.close()
+    assert handler.names == ["a", "b", "c"]
+
+
+def test_a_flush_in_the_callers_thread_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads never run one handler's batch hook at the same time; who waits too long is told."""
+    manager = CallbackManager([handler := Gate()])
+    real = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError))
+    manager.emit(name="a")
+    monkeypatch.setattr(threading.Thread, "start", real)
+    results = []
+    first = threading.Thread(target=lambda: results.append(manager.flush(10)))
+    first.start()
+    assert handler.entered.wait(10)
+    assert manager.flush(0.01) is False
+    handler.opened.set()
+    first.join()
+    assert results == [True]
+    assert handler.names == ["a"]
+    manager.close()

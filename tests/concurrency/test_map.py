@@ -1,0 +1,113 @@
+"""`async_map`: one function over many items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from spanloom import async_map
+from spanloom.testing import capture_events
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("limit", [None, 1, 3, 100])
+async def test_results_stand_in_input_order(limit: int | None, isolation: Any) -> None:
+    """Every limit gives the same list."""
+    assert await async_map(double, range(10), limit=limit, isolation=isolation) == list(range(0, 20, 2))
+
+
+async def test_without_a_limit_all_items_run_at_once() -> None:
+    """limit=None starts every item before the first one ends."""
+    started: list[int] = []
+
+    async def job(number: int) -> int:
+        started.append(number)
+        await asyncio.sleep(0)
+        return len(started)
+
+    assert await async_map(job, range(30)) == [30] * 30
+
+
+async def test_with_index_tells_which_items_are_left() -> None:
+    """with_index=True pairs each result with the position of its item."""
+
+    async def odd(number: int) -> int:
+        if number % 2 == 0:
+            raise ValueError(number)
+        return number
+
+    found = await async_map(odd, range(6), on_error="skip", with_index=True)
+    assert found == [(1, 1), (3, 3), (5, 5)]
+
+
+async def test_the_function_runs_inside_the_job() -> None:
+    """What a plain function does before it returns its awaitable belongs to the job, failures included."""
+    mine = ValueError("before the first await")
+
+    def call(number: int) -> Any:
+        if number == 1:
+            raise mine
+        return double(number)
+
+    results: list[Any] = await async_map(call, range(3), on_error="return")
+    assert results[1] is mine
+    assert results[::2] == [0, 4]
+
+
+async def test_items_are_pulled_lazily() -> None:
+    """No more than `limit` items are taken ahead of the jobs that have ended."""
+    pulled = ended = 0
+
+    def items() -> Iterator[int]:
+        nonlocal pulled
+        for number in range(40):
+            assert pulled - ended < 3
+            pulled += 1
+            yield number
+
+    async def job(number: int) -> int:
+        nonlocal ended
+        await asyncio.sleep(0)
+        ended += 1
+        return number
+
+    assert await async_map(job, items(), limit=3) == list(range(40))
+
+
+async def test_an_async_iterable_is_an_input() -> None:
+    """An async generator's items are mapped as they come."""
+
+    async def items() -> AsyncIterator[int]:
+        for number in range(5):
+            await asyncio.sleep(0)
+            yield number
+
+    assert await async_map(double, items(), limit=2) == [0, 2, 4, 6, 8]
+
+
+async def test_the_events_are_named_after_the_function_or_desc() -> None:
+    """Without desc batch and jobs have the function's name; desc names the batch."""
+    with capture_events() as captured:
+        await async_map(double, [1])
+        await async_map(double, [1], desc="doubling")
+    assert captured.tree() == "batch double ok\n  job double #0 ok\nbatch doubling ok\n  job double #0 ok"
+
+
+async def test_items_in_the_place_of_the_function_are_refused() -> None:
+    """The message tells the order of the arguments."""
+    with pytest.raises(
+        TypeError, match="async_map takes a function first and then the items, but list came first"
+    ):
+        await async_map([1], double)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
+        await async_map(double, 3)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"limit must be at least 1 \(got 0\)"):
+        await async_map(double, [1], limit=0)

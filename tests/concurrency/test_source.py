@@ -1,0 +1,90 @@
+"""Where jobs come from, and what they are called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from spanloom.concurrency.source import Source, name_of
+
+
+async def job() -> None:
+    """Do nothing."""
+
+
+class Fetcher:
+    async def fetch(self) -> None:
+        """Do nothing."""
+
+    async def __call__(self) -> None:
+        """Do nothing."""
+
+
+def test_a_job_is_called_what_its_author_calls_it() -> None:
+    """The qualified name, without where a local function was defined; partials are looked through."""
+
+    async def local() -> None:
+        """Do nothing."""
+
+    coroutine = job()
+    coroutine.close()
+    assert name_of(job) == "job"
+    assert name_of(coroutine) == "job"
+    assert name_of(local) == "local"
+    assert name_of(Fetcher().fetch) == "Fetcher.fetch"
+    assert name_of(Fetcher()) == "Fetcher"
+    assert name_of(functools.partial(functools.partial(job), 1)) == "job"
+    assert name_of(3) is None
+
+
+@pytest.mark.parametrize(
+    ("items", "total"), [([1, 2], 2), ((), 0), (range(5), 5), ({1: 2}, 1), (iter([1]), None)]
+)
+def test_the_total_is_known_where_it_can_be(items: Any, total: int | None) -> None:
+    """Collections know how many they are, iterators do not."""
+    assert Source(items).total == total
+
+
+def test_looking_at_a_source_consumes_nothing() -> None:
+    """A generator has not run a step after a Source was made of it."""
+    steps: list[int] = []
+
+    def items() -> Iterator[int]:
+        steps.append(1)
+        yield 1
+
+    source = Source(items())
+    assert steps == []
+    assert list(source.sync or ()) == [1]
+
+
+def test_only_coroutines_that_have_not_started_are_closed() -> None:
+    """Of a list the unstarted rest is closed; a generator's coroutines are its own affair."""
+    rest = [job(), job()]
+    source = Source([job(), *rest])
+    assert source.sync is not None
+    first: Any = next(source.sync)
+    source.close_unstarted()
+    assert [coroutine.cr_frame for coroutine in rest] == [None, None]
+    assert first.cr_frame is not None
+    first.close()
+
+    generated = Source(coroutine for coroutine in [job()])
+    generated.close_unstarted()
+    assert generated.sync is not None
+    left: Any = next(generated.sync)
+    assert left.cr_frame is not None
+    left.close()
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [(3, "things must be an iterable or async iterable, not int"), (None, "not NoneType")],
+)
+def test_what_cannot_be_iterated_is_refused(items: Any, message: str) -> None:
+    """The message names the caller's parameter."""
+    with pytest.raises(TypeError, match=message):
+        Source(items, "things")

@@ -1,0 +1,64 @@
+"""Events as a list."""
+
+from __future__ import annotations
+
+import pytest
+
+from spanloom import CallbackManager, get_callback_manager, retry, run_jobs
+from spanloom.testing import EventCapture, capture_events
+
+
+async def fetch(fails: bool = False) -> None:
+    if fails:
+        raise ValueError("fetch")
+
+
+async def test_the_events_of_a_block_are_kept() -> None:
+    """By default a new manager is ambient in the block, and only there."""
+    outer = get_callback_manager()
+    with capture_events() as captured:
+        assert get_callback_manager() is not outer
+        await run_jobs([fetch(), fetch(True)], on_error="skip")
+    assert get_callback_manager() is outer
+    assert [(str(event.type), event.name) for event in captured.started] == [
+        ("batch", "fetch"), ("job", "fetch"), ("job", "fetch"),
+    ]  # fmt: skip
+    assert [str(event.type) for event in captured.events] == ["job", "job", "batch"]
+    assert captured.open == []
+
+
+async def test_the_tree_tells_what_happened_without_ids_and_times() -> None:
+    """Types, names, indexes, attempts, statuses, errors and open events are in the text."""
+    calls = [True, False]
+    manager = CallbackManager()
+    with capture_events(manager) as captured, manager.as_trace("main"), manager.event(name="still open"):
+        manager.emit(name="hint")
+        assert captured.tree() == "trace main open\n  step still open open\n    mark hint point"
+    assert manager.handlers == []
+    assert captured.tree() == "trace main ok\n  step still open ok\n    mark hint point"
+
+    with capture_events() as captured:
+        await run_jobs([lambda: retry(lambda: fetch(calls.pop(0)), base_delay=0)], desc="all")
+    lines = captured.tree().splitlines()
+    assert lines[0] == "batch all ok"
+    assert [line.split()[0] for line in lines] == ["batch", "job", "retry", "attempt", "backoff", "attempt"]
+    assert lines[3].endswith("1. error ValueError")
+    assert lines[5].startswith("      attempt")
+    assert lines[5].endswith("2. ok")
+
+
+def test_an_event_whose_parent_was_not_captured_is_a_root() -> None:
+    """Listening may begin in the middle of a trace."""
+    manager = CallbackManager()
+    with manager.as_trace("before"), capture_events(manager) as captured, manager.event(name="inside"):
+        pass
+    assert captured.tree() == "step inside ok"
+
+
+def test_it_is_a_handler_like_any_other() -> None:
+    """`EventCapture` can be added to a manager by hand, and an exception of the block passes through."""
+    capture = EventCapture()
+    manager = CallbackManager([capture])
+    with pytest.raises(KeyError), capture_events(manager) as second, manager.event(name="step"):
+        raise KeyError("mine")
+    assert capture.tree() == second.tree() == "step step error KeyError"
