@@ -20,7 +20,8 @@ def run_python() -> Callable[[str], str]:
             key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))
         }
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program)],
+            # From 3.12 on, Python warns of any fork of a process with threads. That it works is what is tested.
+            [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", textwrap.dedent(program)],
             env=clean,
             capture_output=True,
             encoding="utf-8",

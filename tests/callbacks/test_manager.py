@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from spanloom.callbacks import CallbackManager, EventContext
 from spanloom.callbacks import traces as traces_module
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
+from spanloom.events.trace import Trace
 from tests.callbacks.recorders import Ends, Inline, Lists, recorded, stats_of
 
 
@@ -306,6 +308,22 @@ def test_large_traces_are_forgotten_earlier(monkeypatch: pytest.MonkeyPatch) -> 
             manager.trace_map(trace_id)
 
 
+def test_two_threads_may_forget_the_same_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that finds the oldest ended trace forgotten already leaves it at that."""
+
+    class Emptied(collections.deque[Trace]):
+        def popleft(self) -> Trace:
+            self.clear()
+            return super().popleft()
+
+    monkeypatch.setattr(traces_module, "KEPT_TRACES", 1)
+    table = traces_module.TraceTable()
+    table._ended = Emptied()
+    for number in (1, 2):
+        table.ended(Trace("t", number))
+    assert len(table._ended) == 0
+
+
 def root_of(manager: CallbackManager, trace_id: int) -> int:
     return next(
         event.event_id
@@ -554,6 +572,19 @@ def test_only_what_is_defined_is_called_and_counted() -> None:
         manager.emit()
     assert (starts.names, ends.seen) == (["a"], ["a"])
     assert [stats.produced for stats in manager.stats().handlers] == [0, 1]
+
+
+def test_a_handler_for_one_event_is_guarded_without_being_added() -> None:
+    """A runner's own bar is told of its batch only, and is as harmless as any handler."""
+    manager = CallbackManager()
+    guard = manager.guard(handler := Inline())
+    with manager.event(name="a") as context:
+        assert context.event is not None
+        guard.start(context.event)
+    guard.end(context.event)
+    assert guard.close(1)
+    assert handler.calls == ["start a", "end a ok", "close"]
+    assert manager.handlers == []
 
 
 def test_many_event_types_do_not_fill_the_memory() -> None:

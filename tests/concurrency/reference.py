@@ -364,9 +364,9 @@ class stream:  # noqa: N801 -- stands for spanloom.stream
                 await asyncio.wait([self.pump])
             except CancelledError as outside:
                 cancelled = outside
+        failure = None if self.pump.cancelled() else self.pump.exception()
         if cancelled is not None:
             raise cancelled
-        failure = None if self.pump.cancelled() else self.pump.exception()
         if failure is not None and error is None and not self.heard:
             raise failure
 

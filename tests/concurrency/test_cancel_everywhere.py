@@ -241,12 +241,17 @@ EXPECTED: list[Any] = [
 ]
 
 
+def expected(isolation: str) -> list[Any]:
+    """Return the result; eager racers take both slots before "t" asks for one, so "s" is quicker then."""
+    return [("s" if isolation == "eager" and found == "t" else found) for found in EXPECTED]
+
+
 @pytest.mark.parametrize("isolation", KINDS)
 def test_the_scenario_itself_leaves_nothing_behind(isolation: str, no_warnings: None) -> None:
     """Without any cancel, early exits, losers of races and time-outs leave nothing behind."""
     sweep = Sweep(isolation)
     assert sweep.ended == "returned"
-    assert sweep.task.result() == EXPECTED
+    assert sweep.task.result() == expected(isolation)
     assert sweep.turns > 100
 
 
@@ -275,6 +280,6 @@ def test_a_cancel_of_any_job_in_any_turn_leaves_nothing_behind(isolation: str, n
             was_hit = sweep.hit
             if sweep.hit and sweep.ended == "returned":
                 # Who loses a race, is left behind by a stream or runs into a time-out is being cancelled anyway.
-                assert victim[0] in "pqrsuvw", (victim, turn)
-                assert sweep.task.result() == EXPECTED
+                assert victim[0] in "pqrstuvw", (victim, turn)
+                assert sweep.task.result() == expected(isolation)
     assert hits > 100

@@ -61,6 +61,7 @@ def test_what_is_left_out_is_counted(monkeypatch) -> None:
     for event_id in range(2, 7):
         trace.add(1, event_id)
         family_of(trace, event_id, jobs)
+    assert [family.batch_id for family in trace.families] == [2, 3, 4]
     assert list(trace.tree()) == [2, 3, 4, 1]
     assert trace.tree()[1] == [2, 3, 4]
     assert trace.omitted == 4

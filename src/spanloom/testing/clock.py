@@ -66,6 +66,15 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._worked)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Join the executor's threads, which takes real time: `timeout` must not jump past it."""
+        shutdown: Any = super().shutdown_default_executor  # takes no timeout before Python 3.12
+        self._clock.working += 1
+        try:
+            await (shutdown() if timeout is None else shutdown(timeout))
+        finally:
+            self._clock.working -= 1
+
     def _worked(self, future: asyncio.Future[Any]) -> None:
         self._clock.working -= 1
 
