@@ -184,8 +184,9 @@ class Maker:
         limited = runner in ("run_jobs", "async_map", "stream")
         policy = runner == "retry" or (limited and self.one_in(4))
         on_error = self.pick("raise", "raise", "return", "skip")
-        # Jobs that start together time out together: no matter, unless the first failure ends the batch.
-        apart = runner == "retry" or limit == 1 or (on_error != "raise" and leave_after is None)
+        # Jobs that start together time out together: no matter, unless the end of one ends the batch.
+        ends_early = on_error == "raise" or leave_after is not None or source_fails
+        apart = runner == "retry" or limit == 1 or not ends_early
         if source == "list" and policy:
             source = "functions"
         if runner == "fill_batch" and source == "async generator":

@@ -99,8 +99,7 @@ class Window:
             try:
                 await self.changed.wait()
             except CancelledError as error:
-                cancelled = error
-                self.cancel_live()
+                cancelled = error  # remembered; a clean-up that has begun is left to end
         if self.stopping and isinstance(self.items, (list, tuple)):
             for item in self.items:
                 if inspect.iscoroutine(item) and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:

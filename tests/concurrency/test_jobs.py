@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
 
 from spanloom import CallbackManager, FixedLimiter, RetryPolicy, run_jobs, use_callback_manager
@@ -272,23 +273,46 @@ async def test_a_cancel_wins_over_a_failure(isolation: Any) -> None:
     assert task.cancelled()
 
 
-async def test_a_cancel_while_siblings_end_reaches_the_siblings() -> None:
-    """A second cancel is passed on: it breaks off the clean-up that the first one began."""
-    ending = asyncio.Event()
+@isolations
+async def test_a_clean_up_that_has_begun_is_left_to_end(isolation: Any) -> None:
+    """Jobs are cancelled once, as by TaskGroup: further cancels are raised at the end, and break nothing off."""
+    ending, cleaned = asyncio.Event(), []
 
-    async def stubborn() -> None:
+    async def careful() -> None:
         try:
             await asyncio.sleep(5)
         finally:
             ending.set()
-            await asyncio.sleep(60)
+            await asyncio.sleep(0.01)
+            cleaned.append(True)
 
-    task = asyncio.create_task(run_jobs([stubborn(), fail(ValueError())]))
+    task = asyncio.create_task(run_jobs([careful(), fail(ValueError())], isolation=isolation))
     await ending.wait()
-    task.cancel()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await asyncio.wait([task])
     assert task.cancelled()
+    assert cleaned == [True]
+
+
+@isolations
+async def test_an_anyio_scope_leaves_shielded_clean_up_alone(isolation: Any) -> None:
+    """A scope of anyio delivers a cancel anew at every turn; what a job shields from that is not hit by it."""
+    cleaned = []
+
+    async def careful() -> None:
+        try:
+            await asyncio.sleep(5)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0.02)
+                cleaned.append(True)
+
+    with anyio.move_on_after(0.01):
+        await run_jobs([careful(), careful()], workers=2, isolation=isolation)
+    assert cleaned == [True, True]
 
 
 @isolations

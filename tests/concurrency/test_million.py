@@ -61,7 +61,7 @@ def test_a_million_outcomes_are_streamed_in_flat_memory(isolation: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["task", "context"])
 def test_a_million_results_cost_what_a_list_of_them_costs(isolation: str) -> None:
-    """Between 100,000 and 1,000,000 jobs of run_jobs, memory grows by under 100 B a job: two lists and their numbers."""
+    """From 100,000 to 1,000,000 jobs of run_jobs, memory grows by under 100 B a job: two lists of numbers."""
     program = f"""
         count = int(sys.argv[1])
         results = asyncio.run(run_jobs(map(job, range(count)), workers=64, isolation="{isolation}"))

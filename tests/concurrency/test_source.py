@@ -61,19 +61,39 @@ def test_looking_at_a_source_consumes_nothing() -> None:
     assert list(source.sync or ()) == [1]
 
 
+def no_future(future: Any) -> None:
+    """There are only coroutines."""
+    raise AssertionError(future)
+
+
+def test_a_long_rest_is_closed_bit_by_bit() -> None:
+    """Closing 5,000 coroutines takes three calls, between which the loop may run."""
+    jobs = [job() for _ in range(5000)]
+    source = Source(jobs)
+    assert [source.close_some(no_future) for _ in range(3)] == [False, False, True]
+    assert all(coroutine.cr_frame is None for coroutine in jobs)
+
+
+def test_items_of_a_function_are_left_alone() -> None:
+    """What a function would have been called with is not walked through after a failure."""
+    source = Source([1, 2, 3], jobs=False)
+    assert source.close_some(no_future)
+    assert list(source.sync or ()) == [1, 2, 3]
+
+
 def test_only_coroutines_that_have_not_started_are_closed() -> None:
     """Of a list the unstarted rest is closed; a generator's coroutines are its own affair."""
     rest = [job(), job()]
     source = Source([job(), *rest])
     assert source.sync is not None
     first: Any = next(source.sync)
-    source.close_unstarted()
+    assert source.close_some(no_future)
     assert [coroutine.cr_frame for coroutine in rest] == [None, None]
     assert first.cr_frame is not None
     first.close()
 
     generated = Source(coroutine for coroutine in [job()])
-    generated.close_unstarted()
+    assert generated.close_some(no_future)
     assert generated.sync is not None
     left: Any = next(generated.sync)
     assert left.cr_frame is not None

@@ -49,9 +49,10 @@ def test_an_outcome_is_delivered_when_its_job_ends(isolation: Any) -> None:
         assert runner.run(main()) == [(1, 1), (3, 2), (0, 3), (2, 50)]
 
 
-@pytest.mark.parametrize(("isolation", "most"), [("task", 3), ("context", 5)])
-def test_outcomes_that_nobody_has_taken_hold_a_slot(isolation: Any, most: int) -> None:
-    """A consumer that has stopped stops the jobs: at `limit` outcomes, in the fast lane below twice as many."""
+@isolations
+def test_outcomes_that_nobody_has_taken_hold_a_slot(isolation: Any) -> None:
+    """A consumer that has stopped stops the jobs: at `limit` outcomes."""
+    most = 3
     started: list[int] = []
 
     async def job(number: int) -> int:

@@ -41,6 +41,7 @@ class BatchScope:
     """
 
     __slots__ = (
+        "__weakref__",
         "_context",
         "_manager",
         "_route",
@@ -88,7 +89,7 @@ class BatchScope:
         self.event = event
         recorder = manager.recorder
         sinks = route.job_sinks() if recorder is None else [recorder.record, *route.job_sinks()]
-        if not (sinks or route.starts or always):
+        if not (manager.active or always):
             return
         self.family = JobFamily(
             batch_id=event.event_id,
@@ -113,11 +114,27 @@ class BatchScope:
             # In this order: jobs that were counted in both places would look like lost ones.
             self._manager.batch_closed(event.event_id, self.counts.ended)
             self._route.batch_ended(self.counts.ended)
+        self.jobs = _NO_JOBS  # or scope and runner would keep each other, and all results, alive
         self._context.end(error)
 
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
         return self.counts.ended if guard in self._route.ends else 0
+
+
+class _NoJobs:
+    """The table of a runner that has ended."""
+
+    started = 0
+
+    def __len__(self) -> int:
+        return 0
+
+    def open_jobs(self) -> list[JobEvent]:
+        return []
+
+
+_NO_JOBS = _NoJobs()
 
 
 def _join(sinks: list[Callable[[Event], object]]) -> Callable[[Event], object]:

@@ -89,7 +89,8 @@ class CallbackManager:
         self._open: dict[int, ScopeEvent] = {}
         self._held: dict[int, tuple[ScopeEvent, Route]] = {}
         self._held_traces: dict[int, EventContext] = {}
-        self._batches: dict[int, BatchScope] = {}
+        # Weak: a batch whose event loop was closed under it must not be kept alive by being shown.
+        self._batches: dict[int, weakref.ref[BatchScope]] = {}
         self._produced = 0
 
     @property
@@ -274,7 +275,7 @@ class CallbackManager:
         event = self._open.get(event_id)
         if event is not None:
             return event
-        for scope in list(self._batches.values()):
+        for scope in self._running():
             for job in scope.jobs.open_jobs():
                 if job.event_id == event_id:
                     return job
@@ -356,26 +357,30 @@ class CallbackManager:
 
     def batch_opened(self, event_id: int, scope: BatchScope) -> None:
         """Take a running batch into the table of open events; for `BatchScope`."""
-        self._batches[event_id] = scope
+        self._batches[event_id] = weakref.ref(scope)
 
     def batch_closed(self, event_id: int, jobs: int) -> None:
         """Account for the jobs of a batch that has ended; for `BatchScope`."""
         self._batches.pop(event_id, None)
         self._produced += jobs
 
+    def _running(self) -> list[BatchScope]:
+        scopes = [reference() for reference in self._batches.copy().values()]
+        return [scope for scope in scopes if scope is not None]
+
     # looking ------------------------------------------------------------------------------------------
 
     def in_flight(self) -> list[Event]:
         """Return every open event, oldest first; safe from any thread. ``age_ns`` tells its age."""
         found: list[Event] = list(self._open.copy().values())
-        for scope in self._batches.copy().values():
+        for scope in self._running():
             found.extend(scope.jobs.open_jobs())
         return sorted(found, key=lambda event: event.start_ns)
 
     def stats(self) -> ManagerStats:
         """Return the accounts: what was produced, and what became of it handler by handler."""
         produced = self._produced  # before the batches: one that closes meanwhile is not counted twice
-        batches = list(self._batches.copy().values())
+        batches = self._running()
         handlers = tuple(guard.stats(partial(self._unaccounted, guard)) for guard in self._table)
         return ManagerStats(
             produced=produced + sum(scope.counts.ended for scope in batches),
@@ -388,7 +393,7 @@ class CallbackManager:
         )
 
     def _unaccounted(self, guard: Guard) -> int:
-        return sum(scope.unaccounted(guard) for scope in self._batches.copy().values())
+        return sum(scope.unaccounted(guard) for scope in self._running())
 
     # handlers -----------------------------------------------------------------------------------------
 

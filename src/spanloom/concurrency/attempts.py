@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from spanloom.events import keys
 from spanloom.events.event import detail_of
 from spanloom.events.types import EventType
 
-__all__ = ["back_off", "make_attempts"]
+__all__ = ["back_off", "make_attempts", "too_late"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ async def make_attempts(
     name: str,
     pause_after: Callable[[Exception, int], float | None],
     attempt_timeout: float | None,
+    deadline: float = math.inf,
 ) -> T:
     """Await ``call()`` until it succeeds.
 
@@ -32,6 +34,7 @@ async def make_attempts(
         pause_after: Given the exception and the number of the attempt, from 1, returns the seconds
             to pause, or ``None`` to raise the exception.
         attempt_timeout: Seconds that one attempt may take, or ``None``.
+        deadline: On the loop's clock, as far as the caller knows one.
 
     Raises:
         Exception: what the last attempt raised.
@@ -60,7 +63,7 @@ async def make_attempts(
             if task is not None and task.cancelling() > cancels:
                 raise  # it answers a cancel with an exception of its own; another attempt would undo the cancel
             pause = pause_after(error, number)
-            if pause is None or asyncio.get_running_loop().time() + pause > effective_deadline():
+            if pause is None or too_late(pause, deadline):
                 raise
             reason = type(error).__name__
         else:
@@ -69,6 +72,11 @@ async def make_attempts(
             return value
         await back_off(manager, name, number, pause, reason)
         number += 1
+
+
+def too_late(pause: float, deadline: float) -> bool:
+    """Tell whether a pause of that many seconds would end after the deadline, or after any that is in force."""
+    return asyncio.get_running_loop().time() + pause > min(deadline, effective_deadline())
 
 
 async def back_off(manager: CallbackManager, name: str, number: int, pause: float, reason: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from spanloom.concurrency.retry import RetryPolicy
 from spanloom.concurrency.source import name_of
@@ -15,12 +16,15 @@ from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
 
 __all__ = ["check_jobs", "compose", "start"]
 
+CHECKED: Final = 1000
+"""Jobs looked at before anything starts: 0.5 ms. What comes after is looked at when its turn comes."""
+
 T = TypeVar("T")
 Call = Callable[[Any], Awaitable[Any]]
 
 
 class _Policy(Protocol):
-    async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T: ...
+    async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = ...) -> T: ...
 
 
 def compose(
@@ -42,10 +46,8 @@ def compose(
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
     if policy is not None:
-        call = _retrying(call or restart, policy, name)
-    if timeout is not None:
-        call = _timing_out(call, timeout)
-    return call
+        return _retrying(call or restart, policy, name, timeout)
+    return call if timeout is None else _timing_out(call, timeout)
 
 
 def check_jobs(jobs: object, *, retry: object) -> None:
@@ -55,7 +57,7 @@ def check_jobs(jobs: object, *, retry: object) -> None:
         TypeError: one of them is a coroutine, which runs only once.
     """
     if retry is not None and isinstance(jobs, (list, tuple)):
-        for job in jobs:
+        for job in jobs[:CHECKED]:
             _check_callable(job)
 
 
@@ -103,11 +105,17 @@ def _policy_of(retry: object) -> _Policy | None:
     )
 
 
-def _retrying(call: Call, policy: _Policy, name: str | None) -> Call:
+def _retrying(call: Call, policy: _Policy, name: str | None, timeout: float | None) -> Call:
     def retrying(item: Any) -> Awaitable[Any]:
         return policy.attempt(functools.partial(call, item), name or name_of(item) or "attempt")
 
-    return retrying
+    async def retrying_in_time(item: Any) -> Any:
+        async with asyncio.timeout(timeout) as scope:
+            once = functools.partial(call, item)
+            deadline = scope.when() or math.inf
+            return await policy.attempt(once, name or name_of(item) or "attempt", deadline=deadline)
+
+    return retrying if timeout is None else retrying_in_time
 
 
 def _timing_out(call: Call | None, timeout: float) -> Call:

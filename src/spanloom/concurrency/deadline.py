@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["effective_deadline"]
+
+MAX_TIMERS: Final = 1000
+"""Timers looked at before a back-off: 50 us."""
 
 
 def effective_deadline() -> float:
@@ -30,14 +33,15 @@ def _anyio_deadline() -> float:
 def _asyncio_deadline() -> float:
     """Look for the current task's timeouts among the loop's timers.
 
-    A running ``asyncio.Timeout`` is registered nowhere but in the timer that will end it. This is
-    read only before a back-off, so its price, some 50 ns a timer, does not matter. A loop without
-    that list (uvloop) gives no answer: a back-off is then cut short by the timeout itself.
+    A running ``asyncio.Timeout`` is registered nowhere but in the timer that will end it. Looking
+    takes some 50 ns a timer, before each back-off, and each sleeping job has a timer: with more than
+    `MAX_TIMERS` of them there is no answer. A loop without that list (uvloop) gives none either. A
+    back-off is then cut short by the timeout itself.
     """
     loop: Any = asyncio.get_running_loop()
     timers = getattr(loop, "_scheduled", None)
     task = asyncio.current_task()
-    if timers is None or task is None:
+    if timers is None or task is None or len(timers) > MAX_TIMERS:
         return math.inf
     deadline = math.inf
     for timer in timers:

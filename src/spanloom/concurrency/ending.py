@@ -10,25 +10,51 @@ from spanloom.events.clock import monotonic_ns
 from spanloom.events.error import ErrorInfo
 from spanloom.events.event import JobEvent, complete_job, detail_of
 from spanloom.events.types import status_of
+from spanloom.exceptions import HandlerError
 
 __all__ = ["end_record"]
 
 
 def end_record(
-    record: JobEvent | None, scope: BatchScope, busy: BusyMeter | None, error: BaseException
-) -> None:
-    """Count the end in the batch, and complete and deliver the job's event."""
-    if isinstance(error, CancelledError):
+    record: JobEvent | None,
+    scope: BatchScope,
+    busy: BusyMeter | None,
+    error: BaseException,
+    *,
+    start: bool = False,
+) -> HandlerError | None:
+    """Count the end in the batch, and complete and deliver the job's event.
+
+    Args:
+        record: The job's event, if anybody wants it.
+        scope: The batch's events.
+        busy: Measures busy time, if that is wanted.
+        error: What ended the job.
+        start: Deliver the start first: the job was ended before its first step.
+
+    Returns:
+        What a handler did where that is to be felt (``raise_handler_errors``); never raised from here,
+        because the job has to leave the table of the living in any case.
+    """
+    if isinstance(error, (CancelledError, GeneratorExit)):
         scope.counts.cancelled += 1
     else:
         scope.counts.failed += 1
     if record is None or record.end_ns is not None:
-        return
-    if busy is not None:
-        busy.split(record)
+        return None
     detail = detail_of(record)
     detail.status = status_of(error)
     detail.error = ErrorInfo.of(error)
-    complete_job(record, monotonic_ns())
-    if scope.deliver is not None:
-        scope.deliver(record)
+    try:
+        if start and scope.starts is not None:
+            scope.starts(record)
+        if busy is not None:
+            busy.split(record)
+        complete_job(record, monotonic_ns())
+        if scope.deliver is not None:
+            scope.deliver(record)
+    except HandlerError as harm:
+        if record.end_ns is None:
+            complete_job(record, monotonic_ns())
+        return harm
+    return None

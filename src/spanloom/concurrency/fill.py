@@ -83,7 +83,7 @@ async def fill_batch(
     sink = _FillSink(int(allowed) if allowed < 1 << 62 else 1 << 62, size)
     run = Run(
         "fill_batch",
-        Source(source, "source"),
+        Source(source, "source", jobs=False),
         sink,
         limit=size,
         call=func,
@@ -102,5 +102,5 @@ async def fill_batch(
             ) from error
         raise
     finally:
-        sink.window = None
+        sink.window = sink.last = None  # its traceback leads to the sink: see ListSink.results
     return cast("list[R]", [sink.results[index] for index in sorted(sink.results)])

@@ -42,22 +42,15 @@ class Interrupt:
             self._waiting = False
 
     def fire(self) -> None:
-        """Break off the wait, if there is one now."""
-        if self._waiting:
+        """Break off the wait, if there is one now. The cancel is delivered before the wait can return."""
+        if self._waiting and not self.fired:
             self.fired = True
             self._owner.cancel()
 
-    async def undo(self, error: BaseException | None) -> BaseException | None:
+    def undo(self, error: BaseException | None) -> BaseException | None:
         """Take the cancel of `fire` back, once the wait is over; return what is left to raise of `error`."""
         if not self.fired:
             return error
         self.fired = False
-        if not isinstance(error, CancelledError):
-            try:
-                await asyncio.sleep(0)  # not delivered yet: have it delivered here, not in the caller's code
-            except CancelledError as delivered:
-                error = delivered if error is None else error
         outside = self._owner.uncancel() > self._base
-        if isinstance(error, CancelledError) and not outside:
-            return None
-        return error
+        return error if outside or not isinstance(error, CancelledError) else None

@@ -101,7 +101,7 @@ class FixedLimiter:
             raise RuntimeError(f"{self.name}.release() was called more often than acquire(): no slot is held")
         while self._waiters:
             waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.done():
+            if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(None)  # the slot goes from hand to hand and is never free in between
                 return
         self._free += 1

@@ -123,7 +123,7 @@ async def async_map(
     call = compose(func, timeout=timeout, retry=retry, name=name_of(func))
     run = Run(
         "async_map",
-        Source(items, "items"),
+        Source(items, "items", jobs=False),
         sink,
         limit=limit,
         call=call,

@@ -57,7 +57,8 @@ async def race(*aws: Awaitable[T], first: Literal["completed", "success"] = "com
         raise ValueError("race needs at least one awaitable: there is no first of none")
     sink = _RaceSink(success=first == "success")
     await Run("race", Source(aws, "aws"), sink, limit=None).run()
+    errors, sink.errors = sink.errors, []  # their tracebacks lead to the sink: see ListSink.results
     if sink.winner is MISSING:
-        raise ExceptionGroup(f"all {len(aws)} awaitables of the race failed", sink.errors)
+        raise ExceptionGroup(f"all {len(aws)} awaitables of the race failed", errors)
     winner: T = sink.winner
     return winner

@@ -121,12 +121,17 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             pause = max(pause, float(verdict))
         return max(pause, retry_after_of(error) or 0.0)
 
-    async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T:
+    async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf) -> T:
         """Call until an attempt succeeds or the policy gives up; for runners and `retry`.
 
         Each attempt and each pause is an event named `name`.
+
+        Args:
+            call: Makes the awaitable of one attempt.
+            name: Name of the events.
+            deadline: On the loop's clock, as far as the caller knows one.
         """
-        return await make_attempts(call, name, self.pause_after, self.attempt_timeout)
+        return await make_attempts(call, name, self.pause_after, self.attempt_timeout, deadline)
 
     def retrying(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Decorate a coroutine function so that each call retries by this policy.

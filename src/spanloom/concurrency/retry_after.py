@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 __all__ = ["parse_retry_after", "retry_after_of"]
+
+MAX_S: Final = 7 * 86_400.0
+"""A longer ``Retry-After`` (infinity and not-a-number included) is taken for nonsense."""
 
 
 def retry_after_of(error: BaseException, *, now: datetime | None = None) -> float | None:
@@ -37,21 +41,26 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
-        return max(0.0, float(value)) if value == value else None
+        return _sane(value)
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if isinstance(value, str):
         text = value.strip()
         if text.replace(".", "", 1).isdecimal() and text.isascii():
-            return float(text)  # the RFC has whole seconds; several providers send fractions
+            return _sane(float(text))  # the RFC has whole seconds; several providers send fractions
         try:
             value = parsedate_to_datetime(text)
         except ValueError:
             return None
     if isinstance(value, datetime):
         date = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+        return _sane((date - (now or datetime.now(UTC))).total_seconds())
     return None
+
+
+def _sane(seconds: float) -> float | None:
+    """Return `seconds` as a pause: at least 0, and nothing if no server can have meant it."""
+    return max(0.0, float(seconds)) if seconds < MAX_S else None
 
 
 def _candidates(error: BaseException) -> list[object]:

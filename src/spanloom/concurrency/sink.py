@@ -53,14 +53,20 @@ class ListSink(Sink):
         return self._on_error == "raise"
 
     def results(self) -> list[object]:
-        """Return the list; failed jobs are left out with ``on_error="skip"``."""
-        if self._on_error == "skip":
-            return [value for value in self._list if value is not MISSING]
-        return self._list
+        """Return the results, without the failed jobs of ``on_error="skip"``; to be called once."""
+        if self._on_error == "raise":
+            return self._list
+        # The traceback of an error leads to the frame of its job, and that to the list which the
+        # engine writes to: if that were the list with the error in it, only the collector could free it.
+        results = [value for value in self._list if value is not MISSING]
+        self._list.clear()
+        return results
 
     def pairs(self) -> list[tuple[int, object]]:
-        """Return pairs of index and result, without the failed jobs of ``on_error="skip"``."""
-        return [(index, value) for index, value in enumerate(self._list) if value is not MISSING]
+        """Return pairs of index and result, otherwise as `results`; to be called once."""
+        pairs = [(index, value) for index, value in enumerate(self._list) if value is not MISSING]
+        self._list.clear()
+        return pairs
 
 
 def check_on_error(on_error: str) -> OnError:

@@ -30,7 +30,7 @@ class _StreamSink(Sink):
     def __init__(self, on_error: OnError) -> None:
         self.ready: deque[Outcome[Any]] = deque()
         self._on_error = on_error
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
         job = cast("JobEvent", record)  # the run was told to always make records
@@ -42,7 +42,7 @@ class _StreamSink(Sink):
             self.ready.append(
                 Outcome(index, value, None, OK, detail.attempt or 1, job.queue_ns, run_ns, detail.busy_ns)
             )
-        if self._waiter is not None:
+        if self._waiters:
             self.notify()
         return False
 
@@ -58,18 +58,17 @@ class _StreamSink(Sink):
         return self._on_error == "raise"
 
     def notify(self) -> None:
-        """Wake who waits in `wait`."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        """Wake all who wait in `wait`."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait(self) -> None:
         """Wait for the next `notify`."""
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
 
 class OutcomeStream(Generic[R]):
@@ -106,7 +105,7 @@ class OutcomeStream(Generic[R]):
                 cancelled = outside
         self._pump = None
         self._sink.ready.clear()
-        failure = None if pump.cancelled() else pump.exception()
+        failure = asyncio.CancelledError() if pump.cancelled() else pump.exception()
         if cancelled is not None:
             raise cancelled
         if failure is not None and error is None and not self._raised:
@@ -126,6 +125,7 @@ class OutcomeStream(Generic[R]):
                 )
             if pump.done():
                 if pump.cancelled():
+                    self._raised = True
                     raise asyncio.CancelledError
                 if (error := pump.exception()) is not None:
                     self._raised = True
@@ -221,7 +221,7 @@ def stream(
         check_jobs(jobs, retry=retry)
     else:
         check_function(jobs, "stream")
-        source, name, function = Source(items, "items"), name_of(jobs), jobs
+        source, name, function = Source(items, "items", jobs=False), name_of(jobs), jobs
         call = jobs
     ready = sink.ready
     run = Run(

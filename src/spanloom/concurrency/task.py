@@ -26,6 +26,8 @@ class Job(msgspec.Struct, eq=False):
     window: CancelListener
     index: int
     item: Any
+    ready_ns: int | None = None
+    """When its item came, where not all were there from the start."""
     record: JobEvent | None = None
     """Its event, from its first step on."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.concurrency.attempts import back_off
+from spanloom.concurrency.attempts import back_off, too_late
 from spanloom.events.types import EventType
 
 __all__ = ["TenacityPolicy", "is_tenacity"]
@@ -33,37 +34,46 @@ class TenacityPolicy:
     def __init__(self, retrying: Any) -> None:  # Any: tenacity is not a dependency of ours
         self._retrying = retrying
 
-    async def attempt(self, call: Callable[[], Awaitable[T]], name: str) -> T:
+    async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf) -> T:
         """Call until tenacity is content or gives up; see `RetryPolicy.attempt`."""
         manager = get_callback_manager()
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
-        number, reason = 1, ""
-        value = cast("T", None)
+        number = 0
+        last: BaseException | None = None
+        fatal: BaseException | None = None
 
-        async def sleep(pause: float) -> None:  # tenacity has reset its own state by then
+        async def once() -> T:
+            nonlocal number, last, fatal
+            number += 1
+            last = None
+            try:
+                with manager.attempt(EventType.ATTEMPT, name, number):
+                    return await call()
+            except BaseException as error:
+                last = error
+                # What answers a cancel is not to be retried either: see make_attempts.
+                if not isinstance(error, Exception) or (task is not None and task.cancelling() > cancels):
+                    fatal = error
+                raise
+
+        async def sleep(pause: float) -> None:
+            if fatal is not None:
+                raise fatal
+            if last is not None and too_late(pause, deadline):
+                raise last
+            reason = "unwanted result" if last is None else type(last).__name__
             await back_off(manager, name, number, pause, reason)
 
-        async for attempt in self._retrying.copy(sleep=sleep):
-            number = attempt.retry_state.attempt_number
-            fatal: BaseException | None = None
-            with attempt:
-                try:
-                    with manager.attempt(EventType.ATTEMPT, name, number):
-                        value = await call()
-                    reason = "unwanted result"
-                except BaseException as error:
-                    reason = type(error).__name__
-                    # What answers a cancel is not to be retried either: see make_attempts.
-                    answer = task is not None and task.cancelling() > cancels
-                    if isinstance(error, Exception) and not answer:
-                        raise
-                    fatal = error  # raised below, past tenacity
+        try:
+            value = cast("T", None)
+            try:
+                value = await self._retrying.copy(sleep=sleep)(once)
+            except BaseException:
+                if fatal is None:
+                    raise
             if fatal is not None:
-                try:
-                    raise fatal
-                finally:
-                    fatal = None
-            if not attempt.retry_state.outcome.failed:
-                attempt.retry_state.set_result(value)
-        return value
+                raise fatal  # whatever tenacity has made of it
+            return value
+        finally:
+            last = fatal = None

@@ -1,4 +1,4 @@
-"""The engine: a bounded window that pulls jobs one by one and gives each a task of its own.
+"""The default lane: a bounded window that pulls jobs one by one and gives each a task of its own.
 
 Theory of operation. `run` is awaited by the runner's caller, and whatever is the caller's is done
 there: pulling the input (so the user's generator runs in the task and the context of who called),
@@ -6,12 +6,6 @@ starting tasks, and waiting. A job ends in its own task, as the last thing it do
 result to the sink, leaves the table of live jobs and wakes the pump, once per turn of the loop
 however many jobs end in it. Compared with a done-callback per task this saves a handle per job,
 and the end is stamped when it happens, not a turn later.
-
-Rules.
-1. Whatever ends the batch early (a failure that counts, a cancel from outside, an exception of the
-   input) cancels the live jobs and waits for all of them before it is raised.
-2. A cancel from outside is always raised, even when it arrives while siblings are waited for.
-3. The pump holds the loop for at most `SLICE_NS` at a time.
 """
 
 from __future__ import annotations
@@ -23,60 +17,39 @@ from itertools import islice
 from types import CoroutineType
 from typing import Any, Final, cast
 
-from spanloom.callbacks.batch import BatchScope
-from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
-from spanloom.concurrency.interrupt import Interrupt
+from spanloom.concurrency.engine import SLICE_NS, Engine
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source, name_family
+from spanloom.concurrency.source import Source, discard, name_family
 from spanloom.concurrency.task import Job, JobTask, never_started, retrieve
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import JobEvent, complete_job
+from spanloom.events.event import JobEvent, complete_job, detail_of
 
 __all__ = ["Window"]
 
-SLICE_NS: Final = 5_000_000
-"""How long the pump starts jobs before it lets others run: half of the 10 ms that we promise."""
+UNTOLD_BACKLOG: Final = 100
+"""Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
 
 
-class Window:
-    """One run of one batch. Made by a runner, awaited once.
+class Window(Engine):
+    """An engine whose jobs have tasks of their own. See `Engine` for the other arguments.
 
     Args:
-        source: The input.
-        sink: Takes each job's end and decides which failures end the batch.
-        limit: Most jobs alive at once; ``None`` for no bound.
-        call: Makes the awaitable of an item, inside the job's task; ``None`` if the item is the job.
-        limiter: Gives a slot to each job before it is pulled; ``None`` for none.
+        limiter: Gives a slot to each job before it is started; ``None`` for none.
         chunked: Start `limit` jobs only when none is alive.
         quota: Most jobs to start; raised by the sink. ``None`` for no bound.
-        backlog: Number of results that nobody has taken yet; they count against `limit`.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_backlog",
-        "_busy",
-        "_call",
         "_chunked",
-        "_current",
-        "_error",
         "_exhausted",
         "_foreign",
-        "_interrupt",
-        "_limit",
         "_limiter",
-        "_live",
-        "_scope",
-        "_sink",
-        "_source",
         "_spawn",
         "_started",
-        "_stopping",
         "_tainted",
-        "_waiter",
         "_wake_at",
         "quota",
     )
@@ -93,109 +66,36 @@ class Window:
         quota: int | None = None,
         backlog: Callable[[], int] | None = None,
     ) -> None:
-        self._source = source
-        self._sink = sink
-        self._limit = limit
-        self._call = call
+        super().__init__(source, sink, limit=limit, call=call, backlog=backlog)
         self._limiter = limiter
         self._chunked = chunked
-        self._backlog = backlog
         self.quota: int | None = quota
-        self._scope: BatchScope = cast("BatchScope", None)  # given to run()
-        self._current: Callable[[JobEvent], object] = cast("Any", None)  # given to run()
-        self._busy: BusyMeter | None = None
-        self._live: dict[int, asyncio.Task[Any] | None] = {}
         self._foreign: dict[int, Job] = {}
-        self._tainted: set[JobTask] = set()
+        self._tainted: set[asyncio.Task[Any]] = set()
         self._started = 0
         self._exhausted = False
-        self._stopping = False
-        self._error: BaseException | None = None
-        self._interrupt: Interrupt | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._wake_at = 0
 
     # for the events ---------------------------------------------------------------------------------
 
     @property
     def started(self) -> int:
-        """Jobs taken from the input so far."""
         return self._started
 
     def __len__(self) -> int:
-        return len(self._live)
+        return len(self._alive)
 
     def open_jobs(self) -> list[JobEvent]:
-        """Return the events of the jobs that are alive; safe from any thread."""
-        tasks = self._live.copy().values()
+        tasks = self._alive.copy().values()
         jobs = [task.job for task in tasks if type(task) is JobTask and hasattr(task, "job")]
         records = [job.record for job in (*jobs, *self._foreign.copy().values())]
         return [record for record in records if record is not None and record.end_ns is None]
 
-    # for the runner -----------------------------------------------------------------------------------
-
-    async def run(
-        self, scope: BatchScope, current: Callable[[JobEvent], object], busy: BusyMeter | None = None
-    ) -> None:
-        """Run all jobs; return when the last one has ended.
-
-        Args:
-            scope: The batch's events.
-            current: Sets the current event of a job's context.
-            busy: Measures busy time; ``None`` unless deep timing is on.
-
-        Raises:
-            BaseException: what ended the batch early; every started job has ended by then.
-        """
-        self._scope, self._current, self._busy = scope, current, busy
-        self._spawn = self._spawner(asyncio.get_running_loop())
-        owner = asyncio.current_task()
-        if owner is None:
-            raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
-        self._interrupt = interrupt = Interrupt(owner)
-        error: BaseException | None = None
-        try:
-            try:
-                await self._pump()
-            except BaseException as raised:  # noqa: BLE001 -- raised below, when all jobs have ended
-                error = raised
-                if self._stopping and not interrupt.fired:
-                    self._cancel_live()  # from outside, while siblings ended: passed on like any later one
-            if error is not None or self._stopping:
-                self.stop(None)
-            cancelled = await self._join() if self._live else None
-            error = await interrupt.undo(error)
-            if self._stopping:
-                self._source.close_unstarted()
-            if cancelled is not None:
-                raise cancelled
-            if error is not None:
-                raise error
-            if self._error is not None:
-                raise self._error
-        finally:
-            # A frame that holds an exception which holds the frame keeps all locals alive.
-            error = cancelled = self._error = None
-            del self._spawn
+    # the pump -------------------------------------------------------------------------------------------
 
     def stop(self, error: BaseException | None) -> None:
-        """Start no more jobs and cancel those that are alive; `run` then raises `error`."""
-        if self._stopping:
-            return
-        self._stopping = True
-        self._error = error
         self._wake_at = 0
-        self._cancel_live()
-        if self._interrupt is not None:
-            self._interrupt.fire()
-
-    def wake(self) -> None:
-        """Let the pump look again, because something other than the end of a job has changed."""
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        super().stop(error)
 
     def cancel_requested(self, task: JobTask) -> None:
         """Take note that someone has cancelled the task of a job."""
@@ -204,10 +104,9 @@ class Window:
         else:
             self._tainted.add(task)
 
-    # the pump -------------------------------------------------------------------------------------------
-
-    async def _pump(self) -> None:
+    async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()
+        self._spawn = self._spawner(loop)
         # A task factory may be eager: a job then ends, and may end the batch, where it is started.
         waits = self._limiter is not None or self._source.asynchronous is not None
         slow = waits or loop.get_task_factory() is not None
@@ -218,21 +117,25 @@ class Window:
                 elif self._fill():
                     await asyncio.sleep(0)
                     continue
-            if self._stopping or not (self._live or self._backlogged()):
+            if self._stopping or not (self._alive or self._backlogged()):
                 return
-            self._wake_at = 0 if self._exhausted or self._chunked else len(self._live)
-            await self._wait(loop)
+            self._wake_at = 0 if self._exhausted or self._chunked else len(self._alive)
+            await self._wait()
+
+    def _forget(self) -> None:
+        self._spawn = cast("Any", None)
 
     def _room(self) -> int | None:
         """Return how many jobs may start now; ``None`` for any number."""
-        live = len(self._live)
+        live = len(self._alive)
         limit = self._limit
         if self._chunked and limit is not None:
             filled = self._started % limit  # of the present chunk; it may take several rounds to fill
             return 0 if live and not filled else limit - filled
-        room = None if limit is None else limit - live
-        if room is not None and self._backlog is not None:
-            room -= self._backlog()
+        waiting = 0 if self._backlog is None else self._backlog()
+        room = None if limit is None else limit - live - waiting
+        if self._limiter is not None and waiting >= getattr(self._limiter, "size", UNTOLD_BACKLOG):
+            return 0
         if self.quota is not None:
             left = self.quota - self._started
             room = left if room is None else min(room, left)
@@ -246,7 +149,7 @@ class Window:
         room = self._room()
         if room == 0:
             if self.quota is not None and self._started >= self.quota:
-                self._exhausted = not self._live
+                self._exhausted = not self._alive
             return False
         spawn = self._spawn
         before = self._started
@@ -260,87 +163,64 @@ class Window:
         return False
 
     async def _fill_waiting(self) -> None:
-        """Start as many jobs as may start, where a slot or an item has to be waited for."""
+        """Start as many jobs as may start, where an item or a slot has to be waited for.
+
+        The item first: whoever took a slot in order to find that there is nothing to do would waste
+        a start of a rate limiter, or wait for slots whose holders wait for the end of this batch.
+        """
         limiter = self._limiter
         source = self._source
-        wait = cast("Interrupt", self._interrupt).wait
+        wait = cast("Any", self._interrupt).wait
         deadline = monotonic_ns() + SLICE_NS
         while not self._stopping and self._room() != 0:
-            if limiter is not None and not limiter.try_acquire():
-                await wait(limiter.acquire())
+            ready_ns: int | None = None
             try:
                 if source.asynchronous is not None:
                     item = await wait(anext(source.asynchronous))
+                    ready_ns = monotonic_ns()
                 else:
                     item = next(cast("Any", source.sync))
-            except BaseException as error:
-                if limiter is not None:
-                    limiter.release()
-                if isinstance(error, (StopIteration, StopAsyncIteration)):
-                    self._exhausted = True
-                    return
+            except (StopIteration, StopAsyncIteration):
+                self._exhausted = True
+                return
+            try:
+                if limiter is not None and not self._stopping and not limiter.try_acquire():
+                    await wait(limiter.acquire())
+            except BaseException:
+                discard(item, self._adopt)
                 raise
             if self._stopping:  # the input had an item for us although we interrupted it
-                if limiter is not None:
-                    limiter.release()
-                if asyncio.iscoroutine(item):
-                    item.close()
+                discard(item, self._adopt)
                 return
-            self._spawn(item)
+            self._spawn(item, ready_ns)
             if monotonic_ns() > deadline:  # neither a limiter nor an async iterator has to suspend
                 await asyncio.sleep(0)
                 deadline = monotonic_ns() + SLICE_NS
 
-    async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._waiter = waiter = loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
-    async def _join(self) -> CancelledError | None:
-        """Wait until no job is alive; pass every cancel from outside on, and return the last."""
-        cancelled: CancelledError | None = None
-        loop = asyncio.get_running_loop()
-        self._wake_at = 0
-        while self._live:
-            try:
-                await self._wait(loop)
-            except CancelledError as error:
-                cancelled = error
-                self._cancel_live()
-        return cancelled
-
-    def _cancel_live(self) -> None:
-        current = asyncio.current_task()
-        for task in list(self._live.values()):
-            if task is not None and task is not current:
-                task.cancel()
-
     # jobs -----------------------------------------------------------------------------------------------
 
-    def _spawner(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
+    def _spawner(self, loop: asyncio.AbstractEventLoop) -> Callable[..., None]:
         """Return the function that starts one job; everything constant is bound in it."""
-        live, family, values = self._live, self._scope.family, self._sink.values
+        live, family, values = self._alive, self._scope.family, self._sink.values
         name = self._scope.job_name
         run_job = self._job_body()
         factory = loop.get_task_factory()
         if factory is not None:  # never empty then, so that each job looks for a cancel at its end
-            self._tainted.add(cast("JobTask", asyncio.current_task()))
+            self._tainted.add(cast("asyncio.Task[Any]", asyncio.current_task()))
 
-        def spawn(item: object) -> None:
+        def spawn(item: object, ready_ns: int | None = None) -> None:
             index = self._started
             if not index and family is not None:
                 name_family(family, item)
-            self._started = index + 1
             if values is not None:
                 values.append(MISSING)
-            job = Job(self, index, item)
+            job = Job(self, index, item, ready_ns)
             if factory is not None:
                 self._spawn_by_factory(loop, run_job(job), job)
                 return
             live[index] = task = JobTask(run_job(job), loop=loop, name=name)
             task.job = job
+            self._started = index + 1  # not before it is alive: another thread would see it as ended
 
         return spawn
 
@@ -348,11 +228,17 @@ class Window:
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], job: Job
     ) -> None:
         """Start a job by the loop's task factory, which may be eager or make tasks of another class."""
-        self._live[job.index] = None
+        self._alive[job.index] = None
         self._foreign[job.index] = job
-        task = loop.create_task(coroutine, name=self._scope.job_name)
-        if job.index in self._live:
-            self._live[job.index] = task
+        self._started = job.index + 1
+        try:
+            task = loop.create_task(coroutine, name=self._scope.job_name)
+        except BaseException:
+            coroutine.close()
+            self._ended_unstarted(job)
+            raise
+        if job.index in self._alive:
+            self._alive[job.index] = task
             task.add_done_callback(lambda _: self._ended_unstarted(job))
         else:  # an eager task has ended already
             del self._foreign[job.index]
@@ -360,7 +246,7 @@ class Window:
     def _job_body(  # noqa: C901 -- the hot path: a call per step would cost more than the step
         self,
     ) -> Callable[[Job], Coroutine[Any, Any, Any]]:
-        live, sink, scope, limiter, busy = self._live, self._sink, self._scope, self._limiter, self._busy
+        live, sink, scope, limiter, busy = self._alive, self._sink, self._scope, self._limiter, self._busy
         call, set_current, tainted = self._call, self._current, self._tainted
         values, family, starts, deliver = sink.values, scope.family, scope.starts, scope.deliver
 
@@ -371,6 +257,8 @@ class Window:
                 if family is not None:
                     job.record = record = JobEvent(family, index, monotonic_ns())
                     set_current(record)
+                    if job.ready_ns is not None:
+                        detail_of(record).ready_ns = job.ready_ns
                     if busy is not None:
                         busy.begin(record)
                     if starts is not None:
@@ -406,7 +294,7 @@ class Window:
 
     async def _heed_cancel(self) -> None:
         """Have a cancel delivered that the job asked for but did not wait for, as its task would."""
-        task = cast("JobTask", asyncio.current_task())
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         if task in self._tainted:
             self._tainted.discard(task)
             await asyncio.sleep(0)
@@ -415,45 +303,43 @@ class Window:
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
-        if isinstance(error, GeneratorExit):  # closed with its loop: nobody is left to be told
-            self._live.pop(index, None)
+        harm = end_record(record, self._scope, self._busy, error)
+        if isinstance(error, GeneratorExit):  # closed, perhaps with its loop: there is no task to speak of
+            self._waiter = None
+            self._leave(index)
             return
-        scope = self._scope
-        end_record(record, scope, self._busy, error)
         task = asyncio.current_task()
-        if isinstance(error, CancelledError):
+        if harm is not None:
+            self.stop(harm)
+        elif isinstance(error, CancelledError):
             self.stop(error)  # by itself or by a stranger; when it was us, this changes nothing
-        else:
-            if task is not None:
+        elif not isinstance(error, Exception) or (
+            not self._stopping and self._sink.failed(index, record, error)
+        ):
+            self.stop(error)
+        if task is not None:
+            if not isinstance(error, CancelledError):
                 task.add_done_callback(retrieve)
-            if not isinstance(error, Exception) or (
-                not self._stopping and self._sink.failed(index, record, error)
-            ):
-                self.stop(error)
-        if task is not None and self._tainted:
-            self._tainted.discard(cast("JobTask", task))
+            self._tainted.discard(task)
         self._leave(index)
 
     def _leave(self, index: int) -> None:
-        self._live.pop(index, None)
+        self._alive.pop(index, None)
         if self._limiter is not None:
             self._limiter.release()
-        if self._waiter is not None and len(self._live) <= self._wake_at:
+        if self._waiter is not None and len(self._alive) <= self._wake_at:
             self.wake()
 
     def _ended_unstarted(self, job: Job) -> None:
         """Take the end of a job whose task was cancelled before its first step."""
         self._foreign.pop(job.index, None)
-        if job.index not in self._live:
+        if job.index not in self._alive:
             return
-        if asyncio.iscoroutine(job.item):
-            job.item.close()
         scope = self._scope
+        error = CancelledError()
         if scope.family is not None:
             job.record = JobEvent(scope.family, job.index, monotonic_ns())
-            if scope.starts is not None:
-                scope.starts(job.record)
-        error = CancelledError()
-        end_record(job.record, scope, None, error)
-        self.stop(error)
+        harm = end_record(job.record, scope, None, error, start=True)
+        self.stop(error if harm is None else harm)
+        discard(job.item, self._adopt)
         self._leave(job.index)

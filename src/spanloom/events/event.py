@@ -219,6 +219,7 @@ class JobDetail(msgspec.Struct, eq=False, gc=False):
     attempt: int | None = None
     busy_ns: int | None = None
     data: dict[str, object] | None = None
+    ready_ns: int | None = None
 
 
 class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -266,6 +267,8 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def queue_ns(self) -> int:
         ready_ns = self.family.ready_ns
+        if ready_ns is None and self.detail is not None:
+            ready_ns = self.detail.ready_ns
         return 0 if ready_ns is None else self.start_ns - ready_ns
 
     @property

@@ -1,0 +1,229 @@
+"""What both lanes have in common: a run's beginning, its early end, and its clean-up.
+
+Rules.
+1. Whatever ends a batch early (a failure that counts, a cancel from outside, an exception of the
+   input) cancels what is alive and waits for all of it before it is raised.
+2. Tasks are cancelled once, as by asyncio.TaskGroup. A further cancel from outside is remembered
+   and raised at the end: handed on, it would break off the jobs' own clean-up, which anyio's
+   scopes, cancelling anew at every turn of the loop, would do every time.
+3. A cancel from outside is always raised, even when it arrives while siblings are waited for.
+4. The loop is held for `SLICE_NS` at a time, whatever the number of jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from spanloom.callbacks.batch import BatchScope
+from spanloom.concurrency.busy import BusyMeter
+from spanloom.concurrency.interrupt import Interrupt
+from spanloom.concurrency.sink import Sink
+from spanloom.concurrency.source import Source
+from spanloom.events.event import JobEvent
+
+__all__ = ["SLICE_NS", "Engine"]
+
+SLICE_NS: Final = 5_000_000
+"""How long the engine works before it lets others run: half of the 10 ms that we promise."""
+CANCEL_SLICE: Final = 1000
+"""Tasks cancelled in one go: some 2 ms."""
+
+
+class Engine(ABC):
+    """One run of one batch. Made by a runner, awaited once.
+
+    Args:
+        source: The input.
+        sink: Takes each job's end and decides which failures end the batch.
+        limit: Most jobs alive at once; ``None`` for no bound.
+        call: Makes the awaitable of an item, inside its job; ``None`` if the item is the job.
+        backlog: Number of results that nobody has taken yet; they count against `limit`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_alive",
+        "_backlog",
+        "_busy",
+        "_call",
+        "_current",
+        "_error",
+        "_interrupt",
+        "_limit",
+        "_scope",
+        "_sink",
+        "_source",
+        "_stopping",
+        "_uncancelled",
+        "_waiter",
+    )
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        *,
+        limit: int | None,
+        call: Callable[[Any], Awaitable[Any]] | None,
+        backlog: Callable[[], int] | None,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._limit = limit
+        self._call = call
+        self._backlog = backlog
+        self._alive: dict[int, asyncio.Task[Any] | None] = {}
+        self._scope: BatchScope = cast("BatchScope", None)  # given to run()
+        self._current: Callable[[JobEvent], object] = cast("Any", None)  # given to run()
+        self._busy: BusyMeter | None = None
+        self._stopping = False
+        self._uncancelled: deque[asyncio.Task[Any] | None] = deque()
+        self._error: BaseException | None = None
+        self._interrupt: Interrupt | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # for the events ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def started(self) -> int:
+        """Jobs taken from the input so far."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def open_jobs(self) -> list[JobEvent]:
+        """Return the events of the jobs that are alive; safe from any thread."""
+
+    # for the runner -----------------------------------------------------------------------------------
+
+    async def run(
+        self, scope: BatchScope, current: Callable[[JobEvent], object], busy: BusyMeter | None = None
+    ) -> None:
+        """Run all jobs; return when the last one has ended.
+
+        Args:
+            scope: The batch's events.
+            current: Sets the current event of a job's context.
+            busy: Measures busy time; ``None`` unless deep timing is on.
+
+        Raises:
+            BaseException: what ended the batch early; every started job has ended by then.
+        """
+        self._scope, self._current, self._busy = scope, current, busy
+        owner = asyncio.current_task()
+        if owner is None:
+            raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
+        self._interrupt = interrupt = Interrupt(owner)
+        error: BaseException | None = None
+        cancelled: BaseException | None = None
+        try:
+            try:
+                await self._work_off()
+            except GeneratorExit:  # closed, perhaps with its loop: nothing can be awaited any more
+                self._abandon()
+                raise
+            except BaseException as raised:  # noqa: BLE001 -- raised below, when all jobs have ended
+                error = raised
+            if error is not None or self._stopping:
+                self.stop(None)
+                cancelled = await self._clean_up()
+                if interrupt.fired and isinstance(error, Exception):
+                    error = None  # from the input, on being interrupted; the job's own failure is raised
+                error = interrupt.undo(error)
+            for reason in (cancelled, error, self._error):
+                if reason is not None:
+                    raise reason
+        finally:
+            # A frame that holds an exception which holds the frame keeps all locals alive.
+            error = cancelled = reason = self._error = None
+            self._forget()
+
+    def stop(self, error: BaseException | None) -> None:
+        """Start no more jobs and cancel those that are alive; `run` then raises `error`."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._error = error
+        current = asyncio.current_task()
+        self._uncancelled.extend(task for task in self._alive.values() if task is not current)
+        self._cancel_some()
+        if self._interrupt is not None:
+            self._interrupt.fire()
+        if self._uncancelled:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let `run` look again."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # for the lanes ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def _work_off(self) -> None:
+        """Run all jobs; return when none is alive and none is to come, or the batch was stopped."""
+
+    def _forget(self) -> None:  # noqa: B027 -- a lane may have nothing to let go of
+        """Let go of what would tie this object into a cycle."""
+
+    async def _wait(self) -> None:
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    async def _clean_up(self) -> CancelledError | None:
+        """Wait until nothing is alive; return the last cancel from outside that came meanwhile."""
+        cancelled: CancelledError | None = None
+        done = False
+        while not done:
+            try:
+                while self._uncancelled:
+                    self._cancel_some()
+                    await asyncio.sleep(0)
+                while not self._source.close_some(self._adopt):  # noqa: ASYNC110 -- a pause, not a poll
+                    await asyncio.sleep(0)
+                while self._alive:
+                    await self._wait()
+                done = True
+            except CancelledError as error:
+                cancelled = error
+        return cancelled
+
+    def _abandon(self) -> None:
+        self._stopping = True
+        for task in self._alive.values():
+            if task is not None and not task.get_loop().is_closed():
+                task.cancel()
+
+    def _cancel_some(self) -> None:
+        tasks = self._uncancelled
+        for _ in range(min(len(tasks), CANCEL_SLICE)):
+            task = tasks.popleft()
+            if task is not None:
+                task.cancel()
+
+    def _adopt(self, future: asyncio.Future[Any]) -> None:
+        """Cancel a future that was given to us and never awaited, and wait for its end."""
+        key = -1 - len(self._alive)
+        while key in self._alive:
+            key -= 1
+        self._alive[key] = None
+        future.add_done_callback(lambda _: self._disown(key))
+        future.cancel()
+
+    def _disown(self, key: int) -> None:
+        del self._alive[key]
+        if not self._alive:
+            self.wake()
