@@ -71,10 +71,18 @@ class FixedLimiter:
 
     def try_acquire(self) -> bool:
         """Take a slot if one is free and nobody waits; return whether it did."""
+        if self._waiters:
+            self._forget_dead()
         if self._free > 0 and not self._waiters:
             self._free -= 1
             return True
         return False
+
+    def _forget_dead(self) -> None:
+        """Let go of those first in line whose loop is gone: they, and what they hold, can be collected then."""
+        waiters = self._waiters
+        while waiters and next(iter(waiters)).get_loop().is_closed():
+            waiters.popitem(last=False)
 
     async def acquire(self) -> None:
         """Take a slot; wait for it if need be. Cancelled while it waits, it has taken none."""

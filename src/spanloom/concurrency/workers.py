@@ -124,7 +124,7 @@ class Workers(Engine):
         for slot in range(len(self._slots) if total is None else min(len(self._slots), total)):
             if not self._stopping:
                 self._hire(slot)
-        while self._alive:
+        while self._alive and not self._stopping:
             await self._wait()
 
     def _forget(self) -> None:

@@ -1,0 +1,303 @@
+"""What both lanes share: how a run begins, stops early, cleans up, and lets go of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from spanloom import (
+    CallbackManager,
+    FixedLimiter,
+    HandlerError,
+    RateLimiter,
+    async_map,
+    fill_batch,
+    gather,
+    race,
+    run_jobs,
+    stream,
+    use_callback_manager,
+)
+from spanloom.testing import virtual_clock
+
+isolations = pytest.mark.parametrize("isolation", ["task", "context"])
+
+
+class Value:
+    """A result that a weak reference can point to."""
+
+
+class KeptError(Exception):
+    """A failure that a weak reference can point to."""
+
+
+async def make() -> Value:
+    await asyncio.sleep(0)
+    return Value()
+
+
+async def fail() -> Value:
+    await asyncio.sleep(0)
+    raise KeptError
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Only reference counts free anything in this block."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@isolations
+async def test_results_and_errors_are_freed_without_the_collector(isolation: Any) -> None:
+    """A batch is no reference cycle: what it returned goes when its caller lets go of it."""
+    with without_collector():
+        results: list[Any] = await run_jobs([make, make], isolation=isolation)
+        value = weakref.ref(results[0])
+        del results
+        await asyncio.sleep(0)
+        assert value() is None
+
+        results = await run_jobs([make, fail], on_error="return", isolation=isolation)
+        value, error = weakref.ref(results[0]), weakref.ref(results[1])
+        del results
+        await asyncio.sleep(0)
+        assert (value(), error()) == (None, None)
+
+
+async def test_the_errors_of_a_race_and_of_a_filled_batch_are_freed_without_the_collector() -> None:
+    """Runners that keep errors while they run let go of them when they return or raise."""
+    calls = iter([fail, make, make])
+
+    async def next_of(number: int) -> Value:
+        return await next(calls)()
+
+    with without_collector():
+        errors: list[weakref.ref[BaseException]] = []
+        try:
+            await race(fail(), fail(), first="success")
+        except ExceptionGroup as group:
+            errors = [weakref.ref(error) for error in group.exceptions]
+        results = await fill_batch(next_of, range(9), 2)
+        value = weakref.ref(results[0])
+        del results
+        await asyncio.sleep(0)
+        assert [error() for error in errors] == [None, None]
+        assert value() is None
+
+
+@isolations
+async def test_a_handler_that_is_to_be_felt_ends_the_batch(isolation: Any) -> None:
+    """With raise_handler_errors, a hook that raises at the end of a failed job ends the batch with its error."""
+
+    class Raises:
+        def on_event_end(self, event: Any) -> None:
+            if event.type == "job":
+                raise RuntimeError(event.name)
+
+    manager = CallbackManager([Raises()], raise_handler_errors=True)
+    with use_callback_manager(manager):
+        async with asyncio.timeout(5):
+            with pytest.raises(HandlerError):
+                await run_jobs([fail, make], isolation=isolation)
+    assert manager.in_flight() == []
+
+
+async def test_a_slot_is_not_taken_to_find_that_there_is_no_more_work() -> None:
+    """A batch whose last job has ended does not wait for a slot of a limiter that others hold."""
+    limiter = FixedLimiter(1)
+    done = asyncio.Event()
+
+    async def first() -> None:
+        await run_jobs([make], workers=limiter)
+        done.set()
+
+    async with asyncio.timeout(5):
+        await limiter.acquire()
+        tasks = [asyncio.create_task(first()), asyncio.create_task(run_jobs([done.wait], workers=limiter))]
+        await asyncio.sleep(0)
+        limiter.release()
+        await asyncio.wait(tasks)
+    assert limiter.in_use == 0
+
+
+def test_the_end_of_a_batch_costs_no_start_of_a_rate_limiter() -> None:
+    """As many jobs as one period allows end in that period."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        limiter = RateLimiter(5, 60.0, clock=loop.time)
+        await run_jobs((make for _ in range(5)), workers=limiter)
+        return loop.time() - started
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == 0
+
+
+@pytest.mark.parametrize("given_first", [True, False])
+async def test_a_task_that_was_given_has_ended_when_the_race_is_over(given_first: bool) -> None:
+    """A loser that is a task of the caller's is cancelled and awaited, whether it was started or not."""
+    given = asyncio.create_task(asyncio.sleep(30))
+    await asyncio.sleep(0)
+    entries: list[Any] = [given, asyncio.sleep(0, "won")]
+    assert await race(*(entries if given_first else reversed(entries))) == "won"
+    assert given.cancelled()
+
+
+async def test_a_task_that_was_given_has_ended_when_gather_raises() -> None:
+    """The siblings of a failure are awaited, tasks of the caller's among them."""
+    given = asyncio.create_task(asyncio.sleep(30))
+    await asyncio.sleep(0)
+
+    async def at_once() -> None:
+        raise KeptError
+
+    with pytest.raises(KeptError):
+        await gather(at_once(), given)
+    assert given.cancelled()
+
+
+async def test_the_failure_of_a_job_is_not_replaced_by_noise_of_the_input() -> None:
+    """An async iterator that raises when it is interrupted does not hide what it was interrupted for."""
+
+    async def source() -> AsyncIterator[int]:
+        yield 0
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("noise")
+
+    async def job(number: int) -> None:
+        await asyncio.sleep(0)
+        raise KeptError
+
+    with pytest.raises(KeptError):
+        await async_map(job, source(), limit=2)
+
+
+async def test_the_queue_time_of_an_async_item_counts_from_its_arrival() -> None:
+    """An item that came by itself has waited since it came, not since the batch began."""
+    manager = CallbackManager()
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(2):
+            await asyncio.sleep(0.02)
+            yield number
+
+    limiter = FixedLimiter(1)
+
+    async def job(number: int) -> None:
+        await asyncio.sleep(0.05)
+
+    with use_callback_manager(manager):
+        await async_map(job, source(), limit=limiter)
+    assert manager.recorder is not None
+    first, second = (event.queue_ns or 0 for event in manager.recorder.ended() if event.type == "job")
+    assert first < 15_000_000 < second
+
+
+@isolations
+async def test_closing_the_call_itself_is_quiet(isolation: Any) -> None:
+    """A runner's coroutine that is closed while it waits cancels its jobs and does not wait for them."""
+    call = run_jobs([asyncio.Event().wait, asyncio.Event().wait], isolation=isolation)
+    call.send(None)
+    call.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_loop_that_is_closed_in_the_middle_holds_no_slots() -> None:
+    """When its tasks are collected, a batch whose loop is gone gives back its slots and ends its events."""
+    limiter = FixedLimiter(2)
+    manager = CallbackManager()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # it says of each task that it was pending
+
+    async def main() -> None:
+        with use_callback_manager(manager):
+            await run_jobs([asyncio.Event().wait] * 4, workers=limiter)
+
+    task = loop.create_task(main())
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    assert len(manager.in_flight()) > 2
+    loop.close()
+    del task
+    assert not limiter.try_acquire()  # but it lets go of who waits for it in a loop that is gone
+    gc.collect()
+    assert limiter.in_use == 0
+    assert manager.in_flight() == []
+
+
+@isolations
+async def test_two_consumers_share_a_stream(isolation: Any) -> None:
+    """Each outcome goes to one of those who wait, and the end of the stream to all."""
+    async with asyncio.timeout(5), stream([make] * 9, limit=2, isolation=isolation) as outcomes:
+
+        async def consume() -> list[int]:
+            return [outcome.index async for outcome in outcomes]
+
+        first, second = await asyncio.gather(consume(), consume())
+    assert sorted(first + second) == list(range(9))
+
+
+@isolations
+async def test_the_counts_of_a_batch_are_right_if_only_batches_are_wanted(isolation: Any) -> None:
+    """A handler of batches, with the recorder off, sees how the jobs ended."""
+    ended: list[Any] = []
+
+    class Batches:
+        wants = frozenset({"batch"})
+
+        def on_event_end(self, event: Any) -> None:
+            ended.append(event.counts)
+
+    with use_callback_manager(CallbackManager([Batches()], recorder=0)):
+        await run_jobs([make, fail, make], on_error="skip", isolation=isolation)
+    assert [(counts.ok, counts.failed, counts.ended) for counts in ended] == [(2, 1, 3)]
+
+
+@isolations
+async def test_stopping_many_jobs_lets_the_loop_turn_meanwhile(isolation: Any) -> None:
+    """Ten thousand jobs are cancelled in slices: other tasks run between the first cancel and the last."""
+    cancelled: list[int] = []
+    seen: list[int] = []
+    failing = asyncio.Event()
+
+    async def job(number: int) -> None:
+        if number == 0:
+            await failing.wait()
+            raise KeptError
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+
+    async def watch() -> None:
+        while len(cancelled) < 9_999:
+            seen.append(len(cancelled))
+            await asyncio.sleep(0)
+
+    async def begin() -> None:
+        await asyncio.sleep(0.1)
+        failing.set()
+        await watch()
+
+    watcher = asyncio.create_task(begin())
+    with pytest.raises(KeptError):
+        await async_map(job, range(10_000), limit=10_000, isolation=isolation)
+    await watcher
+    assert len({count for count in seen if 0 < count < 9_999}) >= 3
