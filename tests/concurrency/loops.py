@@ -22,7 +22,7 @@ def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: complaints.append(context))
         if kind == "eager":
-            loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+            loop.set_task_factory(asyncio.eager_task_factory)
         value = await coroutine
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return value

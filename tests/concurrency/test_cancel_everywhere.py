@@ -163,7 +163,7 @@ class Sweep:
         loop = SteppedLoop(turn, self._cancel)
         loop.set_exception_handler(lambda loop, context: self.complaints.append(context))
         if isolation == "eager":
-            loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+            loop.set_task_factory(asyncio.eager_task_factory)
         run_of_handles = asyncio.Handle._run  # type: ignore[attr-defined]  # private
         try:
             self.task = loop.create_task(self._main())

@@ -55,7 +55,7 @@ async def test_gather_never_returns_a_cancel() -> None:
 async def test_gather_takes_a_wrong_type_for_a_failure() -> None:
     """Something that is not awaitable fails as a job, and the coroutines are not left unawaited."""
     with pytest.raises(TypeError, match="a job must be an awaitable"):
-        await gather(value(1), 7)  # type: ignore[call-overload]
+        await gather(value(1), 7)
 
 
 @pytest.mark.parametrize("source", ["list", "generator", "async generator"])

@@ -186,7 +186,7 @@ def test_a_job_that_cancels_itself_ends_the_batch_as_cancelled(loop: str, isolat
                     [lambda index=index: job(index) for index in range(6)],
                     workers=2,
                     on_error="skip",
-                    isolation=isolation,  # type: ignore[arg-type]
+                    isolation=isolation,
                 )
             assert started == [0, 1]
         task = asyncio.current_task()

@@ -331,7 +331,7 @@ async def test_coroutines_that_never_start_are_closed(
 @isolations
 async def test_a_job_of_the_wrong_type_is_a_failure_of_that_job(isolation: Any) -> None:
     """The message says what was given and what is allowed."""
-    results: list[Any] = await run_jobs([value(0), 7, value(2)], on_error="return", isolation=isolation)  # type: ignore[list-item]
+    results: list[Any] = await run_jobs([value(0), 7, value(2)], on_error="return", isolation=isolation)
     assert results[::2] == [0, 2]
     assert str(results[1]) == (
         "a job must be an awaitable or a function without arguments that returns one, not int"
@@ -464,7 +464,7 @@ async def test_something_that_is_not_iterable_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"jobs must be an iterable or async iterable, not coroutine; pass a list: \[job\]"
     ):
-        await run_jobs(job)  # type: ignore[arg-type]
+        await run_jobs(job)
     assert await job == 1
 
 

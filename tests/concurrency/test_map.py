@@ -106,8 +106,8 @@ async def test_items_in_the_place_of_the_function_are_refused() -> None:
     with pytest.raises(
         TypeError, match="async_map takes a function first and then the items, but list came first"
     ):
-        await async_map([1], double)  # type: ignore[call-overload]
+        await async_map([1], double)
     with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
-        await async_map(double, 3)  # type: ignore[call-overload]
+        await async_map(double, 3)
     with pytest.raises(ValueError, match=r"limit must be at least 1 \(got 0\)"):
         await async_map(double, [1], limit=0)

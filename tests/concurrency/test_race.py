@@ -88,5 +88,5 @@ async def test_a_race_of_none_or_with_a_wrong_first_is_refused() -> None:
         await race()
     job = after(0, 1)
     with pytest.raises(ValueError, match=r"first must be 'completed' or 'success' \(got 'last'\)"):
-        await race(job, first="last")  # type: ignore[arg-type]
+        await race(job, first="last")
     assert await job == 1

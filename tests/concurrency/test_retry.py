@@ -299,7 +299,7 @@ async def test_a_policy_decorates_functions() -> None:
 def test_a_policy_has_no_state() -> None:
     """It cannot be changed."""
     with pytest.raises(AttributeError):
-        RetryPolicy().attempts = 5  # type: ignore[misc]
+        RetryPolicy().attempts = 5
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ async def test_a_coroutine_cannot_be_retried() -> None:
     with pytest.raises(
         TypeError, match="not coroutine; give the function itself: a coroutine runs only once"
     ):
-        await retry(coroutine)  # type: ignore[arg-type]
+        await retry(coroutine)
     assert await coroutine == "done"
 
 

@@ -277,13 +277,13 @@ async def test_a_stream_is_entered_once_and_used_inside() -> None:
 def test_bad_arguments_are_refused_at_the_call() -> None:
     """The call itself raises, not the iteration."""
     with pytest.raises(TypeError, match=r"stream\(function\) lacks the items"):
-        stream(double)  # type: ignore[call-overload]
+        stream(double)
     with pytest.raises(TypeError, match="stream takes a function first"):
-        stream([1], [2])  # type: ignore[call-overload]
+        stream([1], [2])
     with pytest.raises(ValueError, match=r"limit must be at least 1 \(got 0\)"):
         stream(double, [1], limit=0)
     with pytest.raises(ValueError, match="on_error must be one of"):
-        stream(double, [1], on_error="drop")  # type: ignore[call-overload]
+        stream(double, [1], on_error="drop")
 
 
 @isolations

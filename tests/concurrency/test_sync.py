@@ -103,6 +103,6 @@ async def test_waiting_for_the_blocked_loop_is_explained() -> None:
 def test_it_needs_a_coroutine() -> None:
     """The message says what was given, and reminds of the call."""
     with pytest.raises(TypeError, match="run_sync needs a coroutine, not int"):
-        run_sync(3)  # type: ignore[arg-type]
+        run_sync(3)
     with pytest.raises(TypeError, match=r"not function; call the function: run_sync\(main\(\)\)"):
-        run_sync(value)  # type: ignore[arg-type]
+        run_sync(value)

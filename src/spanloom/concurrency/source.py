@@ -51,7 +51,7 @@ class Source:
         self.fixed: bool = kind is tuple or kind is range
         sized = self.quiet or isinstance(items, Collection)
         self.total: int | None = len(cast("Collection[object]", items)) if sized else None
-        self.first = items[0] if jobs and isinstance(items, (list, tuple)) and items else None
+        self.first: object = items[0] if jobs and isinstance(items, (list, tuple)) and items else None
         self._unstarted: Iterator[object] | None = None
         if not self.quiet and hasattr(items, "__aiter__"):
             self.asynchronous = items.__aiter__()

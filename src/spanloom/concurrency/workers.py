@@ -198,7 +198,8 @@ class Workers(Engine):
                     else:
                         value = await (item if type(item) is CoroutineType else start(item))
                     after = copy_context()
-                    if get_referents(after)[0] is not get_referents(before)[0] and _differ(before, after):
+                    was, is_now = get_referents(before, after)
+                    if was is not is_now and _differ(before, after):
                         tainted = True
                         if _cancelled.get():
                             await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
@@ -225,9 +226,9 @@ class Workers(Engine):
                 if tainted:
                     break
                 if now > yield_at:
+                    yield_at = now + SLICE_NS  # at once, or every worker of this turn would yield
                     await asyncio.sleep(0)
                     now = monotonic_ns()
-                    yield_at = now + SLICE_NS
                 if backlog is not None and backlog() + alive >= limit:
                     while backlog() + alive >= limit:
                         await self._wait_for_room()
