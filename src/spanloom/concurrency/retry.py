@@ -139,11 +139,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         Returns:
             A coroutine function with the signature of `fn`.
         """
-        name = name_of(fn) or "retry"
 
         @functools.wraps(fn)
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await _retry(self, functools.partial(fn, *args, **kwargs), name)
+            return await _retry(self, functools.partial(fn, *args, **kwargs), fn)
 
         return call
 
@@ -202,12 +201,14 @@ async def retry(
     if not callable(fn):
         hint = "; give the function itself: a coroutine runs only once" if inspect.isawaitable(fn) else ""
         raise TypeError(f"retry needs a function to call for each attempt, not {type(fn).__name__}{hint}")
-    return await _retry(policy, fn, name_of(fn) or "retry")
+    return await _retry(policy, fn, fn)
 
 
-async def _retry(policy: RetryPolicy, fn: Callable[[], Awaitable[T]], name: str) -> T:
+async def _retry(policy: RetryPolicy, call: Callable[[], Awaitable[T]], named: object) -> T:
+    """Make attempts under one event, if anybody would notice it. `named` is what to name it after."""
     manager = get_callback_manager()
     if not manager.active:
-        return await policy.attempt(fn, name)
+        return await make_attempts(call, "", policy.pause_after, policy.attempt_timeout)
+    name = name_of(named) or "retry"
     with manager.event(EventType.RETRY, name=name):
-        return await policy.attempt(fn, name)
+        return await make_attempts(call, name, policy.pause_after, policy.attempt_timeout)
