@@ -12,8 +12,8 @@ from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
     from spanloom.callbacks.context import EventContext
+    from spanloom.callbacks.emitter import Emitter
     from spanloom.callbacks.guard import Guard
-    from spanloom.callbacks.manager import CallbackManager
     from spanloom.callbacks.route import Route
 
 __all__ = ["BatchScope", "JobTable"]
@@ -56,7 +56,7 @@ class BatchScope:
 
     def __init__(
         self,
-        manager: CallbackManager,
+        manager: Emitter,
         name: str,
         jobs: JobTable,
         *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from spanloom.events.event import Event, ScopeEvent, data_of
 
 if TYPE_CHECKING:
-    from spanloom.callbacks.manager import CallbackManager
+    from spanloom.callbacks.emitter import Emitter
     from spanloom.callbacks.route import Route
     from spanloom.events.counts import BatchCounts
 
@@ -30,7 +30,7 @@ class EventContext:
 
     def __init__(
         self,
-        manager: CallbackManager,
+        manager: Emitter,
         type: str,
         name: str,
         data: dict[str, object] | None,

@@ -12,7 +12,7 @@ from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
     from spanloom.callbacks.context import EventContext
-    from spanloom.callbacks.manager import CallbackManager
+    from spanloom.callbacks.emitter import Emitter
 
 __all__ = ["decorate"]
 
@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def decorate(manager: CallbackManager, function: Callable[P, R], name: str | None) -> Callable[P, R]:
+def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Callable[P, R]:
     """Wrap `function`, whatever kind of function it is, so that each call is one event.
 
     Raises:

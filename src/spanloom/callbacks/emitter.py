@@ -1,0 +1,344 @@
+"""Making events: from the start of one to its end, and which is current where.
+
+Theory of operation. `begin` makes the record of an event, puts it into the table of open events
+and calls the inline start hooks; `finish` completes the record, moves it to the flight recorder,
+calls the inline end hooks and appends it to the drains. Which event is current lives in a
+ContextVar of this object, so tasks and threads have stacks of their own, and two managers never
+see each other's events. Runners open a `BatchScope` instead, which does the same for many jobs.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import weakref
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
+
+from spanloom.callbacks.batch import BatchScope, JobTable
+from spanloom.callbacks.context import EventContext
+from spanloom.callbacks.decorate import decorate
+from spanloom.callbacks.guard import Guard, delivering
+from spanloom.callbacks.recorder import FlightRecorder
+from spanloom.callbacks.route import Route
+from spanloom.callbacks.table import HandlerTable
+from spanloom.callbacks.traces import TraceTable
+from spanloom.events.clock import monotonic_ns
+from spanloom.events.counts import BatchCounts
+from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fail_scope
+from spanloom.events.ids import new_event_id
+from spanloom.events.trace import Trace
+from spanloom.events.types import EventType
+from spanloom.exceptions import HandlerError
+
+__all__ = ["Emitter"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Emitter:
+    """The making half of a `CallbackManager`: whatever opens, ends or emits events goes through it.
+
+    Args:
+        table: The handlers.
+        recorder: Keeps the ended events, or ``None``.
+
+    Attributes:
+        current: The current event of each context.
+        recorder: The flight recorder, or ``None`` if that is switched off.
+        route: Tells who gets the events of a type.
+    """
+
+    def __init__(self, table: HandlerTable, recorder: FlightRecorder | None) -> None:
+        self.current: contextvars.ContextVar[Event | None] = contextvars.ContextVar(
+            "spanloom_event", default=None
+        )
+        self.recorder: FlightRecorder | None = recorder
+        self._table = table
+        self.route: Callable[[str], Route] = table.route
+        self._forget_open()
+
+    def _forget_open(self) -> None:
+        self._traces = TraceTable()
+        self._told: dict[int, tuple[Guard, ...]] = {}
+        self._open: dict[int, ScopeEvent] = {}
+        self._held: dict[int, tuple[ScopeEvent, Route]] = {}
+        self._held_traces: dict[int, EventContext] = {}
+        # Weak: a batch whose event loop was closed under it must not be kept alive by being shown.
+        self._batches: dict[int, weakref.ref[BatchScope]] = {}
+        self._produced = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anyone would notice an event: the flight recorder or a handler."""
+        return self.recorder is not None or bool(self._table)
+
+    # making events --------------------------------------------------------------------------------
+
+    def event(
+        self,
+        type: str = EventType.STEP,
+        payload: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> EventContext:
+        """Return a context that opens an event on entry and ends it on exit.
+
+        Args:
+            type: An `EventType`, or any string of your own.
+            payload: Values to attach; copied.
+            name: Low-cardinality label; by default the type.
+        """
+        return EventContext(self, type, name or str(type), dict(payload) if payload else None)
+
+    def attempt(
+        self, type: str, name: str, number: int, payload: Mapping[str, object] | None = None
+    ) -> EventContext:
+        """Return a context for try number `number` of something, or for the back-off after it."""
+        return EventContext(self, type, name, dict(payload) if payload else None, number)
+
+    def on_event_start(
+        self,
+        type: str,
+        payload: Mapping[str, object] | None = None,
+        event_id: int | None = None,
+        parent_id: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> int:
+        """Start an event that no block encloses, and return its id.
+
+        It does not become the current event: what follows is not its child unless it says so by
+        `parent_id`. Prefer `event`, which cannot be left open.
+
+        Args:
+            type, payload, name: As for `event`.
+            event_id: The id to take, 1 <= id < 2**64; by default a fresh one.
+            parent_id: Id of an open event; by default the current event, if there is one.
+
+        Raises:
+            ValueError: `event_id` is out of range or taken, or `parent_id` is not open.
+        """
+        if event_id is not None and not 0 < event_id < 1 << 64:
+            raise ValueError(f"event_id must be from 1 to 2**64 - 1 (got {event_id})")
+        if event_id in self._open:
+            raise ValueError(
+                f"event_id {event_id} is taken by an open event; leave it out to get a fresh one"
+            )
+        parent = self.current.get() if parent_id is None else self._find_open(parent_id)
+        event, route = self.begin(
+            type, name or str(type), dict(payload) if payload else None, parent, event_id
+        )
+        self._held[event.event_id] = event, route
+        return event.event_id
+
+    def on_event_end(
+        self,
+        event_id: int,
+        payload: Mapping[str, object] | None = None,
+        *,
+        error: BaseException | None = None,
+    ) -> None:
+        """End the event that `on_event_start` gave this id, wherever it stands in the tree.
+
+        Args:
+            event_id: What `on_event_start` returned.
+            payload: Values to attach.
+            error: The exception that ended it; decides the status.
+
+        Raises:
+            ValueError: no such event is open.
+        """
+        held = self._held.pop(event_id, None)
+        if held is None:
+            raise ValueError(f"no event with id {event_id} was started by on_event_start and is still open")
+        event, route = held
+        if payload:
+            data_of(event).update(payload)
+        self.finish(event, route, error)
+
+    def emit(
+        self,
+        type: str = EventType.MARK,
+        payload: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        """Emit a point event under the current event.
+
+        Args:
+            type, payload, name: As for `event`.
+        """
+        parent = self.current.get()
+        now = monotonic_ns()
+        event_id = new_event_id()
+        if parent is None:
+            parent_id, trace, job = None, Trace(name or type, event_id), None
+        else:
+            parent_id, trace, job = parent.event_id, parent.trace, parent.job
+            trace.add(parent_id, event_id)
+        data = dict(payload) if payload else None
+        event = ScopeEvent(
+            type, name or str(type), event_id, parent_id, trace, now, data, job, end_ns=now, is_point=True
+        )
+        self._produced += 1
+        if self.recorder is not None:
+            self.recorder.record(event)
+        route = self.route(type)
+        if parent is not None:
+            route.point(event)
+            return
+        try:
+            self._trace_started(event.trace)
+            route.point(event)
+        finally:
+            self._trace_ended(event.trace)
+
+    def begin(
+        self,
+        type: str,
+        name: str,
+        data: dict[str, object] | None,
+        parent: Event | None,
+        event_id: int | None = None,
+        attempt: int | None = None,
+        counts: BatchCounts | None = None,
+    ) -> tuple[ScopeEvent, Route]:
+        """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`."""
+        route = self.route(type)
+        if event_id is None:
+            event_id = new_event_id()
+        if parent is None:
+            trace = Trace(name, event_id)
+            event = ScopeEvent(type, name, event_id, None, trace, monotonic_ns(), data, None, attempt, counts)
+            self._open[event_id] = event
+        else:
+            parent_id, trace = parent.event_id, parent.trace
+            trace.add(parent_id, event_id)
+            event = ScopeEvent(
+                type, name, event_id, parent_id, trace, monotonic_ns(), data, parent.job, attempt, counts
+            )
+            self._open[event_id] = event
+        try:
+            if parent is None:
+                self._trace_started(trace)
+            if route.starts:
+                route.start(event)
+        except HandlerError as error:  # raise_handler_errors: nobody else will end the event
+            self.finish(event, route, error)
+            raise
+        return event, route
+
+    def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
+        """End an event that `begin` opened."""
+        if error is not None:
+            fail_scope(event, error)
+        complete_scope(event, monotonic_ns())
+        if self._open.pop(event.event_id, None) is None:
+            return  # this is a forked child, and the event its parent's: it ends over there
+        self._produced += 1
+        if self.recorder is not None:
+            self.recorder.record(event)
+        try:
+            if route.ends:
+                route.end(event)
+        finally:
+            if event.parent_id is None:
+                self._trace_ended(event.trace)
+
+    def _find_open(self, event_id: int) -> Event:
+        event = self._open.get(event_id)
+        if event is not None:
+            return event
+        for scope in self._running():
+            for job in scope.jobs.open_jobs():
+                if job.event_id == event_id:
+                    return job
+        raise ValueError(f"parent_id {event_id} is not an open event of this manager")
+
+    # traces ---------------------------------------------------------------------------------------
+
+    def as_trace(self, name: str) -> EventContext:
+        """Return a context whose event is the root of a trace, or a child if one is open already."""
+        return EventContext(self, EventType.TRACE, name, None)
+
+    def start_trace(self, name: str) -> int:
+        """Open a trace without a block, make it current, and return its root's event id."""
+        context = self.as_trace(name)
+        event = context.start()
+        self._held_traces[event.event_id] = context
+        return event.event_id
+
+    def end_trace(self, event_id: int, *, error: BaseException | None = None) -> None:
+        """End what `start_trace` opened.
+
+        Args:
+            event_id: What `start_trace` returned.
+            error: The exception that ended it; decides the status.
+
+        Raises:
+            ValueError: no such trace is open.
+        """
+        context = self._held_traces.pop(event_id, None)
+        if context is None:
+            raise ValueError(f"no trace whose root is {event_id} was opened by start_trace and is still open")
+        context.end(error)
+
+    def trace_map(self, trace_id: int) -> dict[int, list[int]]:
+        """Return a map from each event id of a trace to the ids of its children, in order of start.
+
+        All open traces and the last 1,024 ended ones are known.
+
+        Raises:
+            KeyError: the trace is not known, or was forgotten.
+        """
+        return self._traces[trace_id].tree()
+
+    def trace(self, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Return a decorator that makes every call of a function an event of type ``call``.
+
+        Works on functions, coroutine functions, generators and async generators; the event of a
+        generator lasts until it is exhausted or closed, and is current only while its body runs.
+
+        Args:
+            name: Label of the event; by default the function's qualified name.
+        """
+        return lambda function: decorate(self, function, name)
+
+    def _trace_started(self, trace: Trace) -> None:
+        self._traces.opened(trace)
+        told = self._table.trace_guards
+        if told:
+            if delivering.guards:
+                told = tuple(guard for guard in told if guard not in delivering.guards)
+            # Whoever comes later gets no end: what it sees end, it has seen start.
+            self._told[trace.trace_id] = told
+            for guard in told:
+                guard.start_trace(trace)
+
+    def _trace_ended(self, trace: Trace) -> None:
+        self._traces.ended(trace)
+        if self._told:
+            for guard in self._told.pop(trace.trace_id, ()):
+                guard.end_trace(trace)
+
+    # batches, for runners ---------------------------------------------------------------------------
+
+    def batch(
+        self, name: str, jobs: JobTable, *, total: int | None, payload: dict[str, object]
+    ) -> BatchScope:
+        """Return the scope of a batch whose jobs are in `jobs`; for runners."""
+        return BatchScope(self, name, jobs, total=total, payload=payload)
+
+    def batch_opened(self, event_id: int, scope: BatchScope) -> None:
+        """Take a running batch into the table of open events; for `BatchScope`."""
+        self._batches[event_id] = weakref.ref(scope)
+
+    def batch_closed(self, event_id: int, jobs: int) -> None:
+        """Account for the jobs of a batch that has ended; for `BatchScope`."""
+        self._batches.pop(event_id, None)
+        self._produced += jobs
+
+    def _running(self) -> list[BatchScope]:
+        scopes = [reference() for reference in self._batches.copy().values()]
+        return [scope for scope in scopes if scope is not None]
