@@ -56,12 +56,13 @@ def test_a_failure_without_suspension_starts_and_leaves_nothing(loop: str, runne
         return number
 
     async def main() -> None:
+        if runner == "async_map":
+            await async_map(job, range(8))
+            return
         jobs = [job(number) for number in range(8)]
         async with asyncio.timeout(10):
             if runner == "run_jobs":
                 await run_jobs(jobs, workers=8)
-            elif runner == "async_map":
-                await async_map(lambda job: job, jobs)
             elif runner == "gather":
                 await gather(*jobs)
             elif runner == "batch_gather":
