@@ -397,6 +397,7 @@ async def test_tqdm_gather_lets_17_of_20_tasks_run_on_after_a_failure() -> None:
 def test_tenacity_shares_the_state_of_concurrent_calls() -> None:
     """Concurrent calls under one tenacity AsyncRetrying count their attempts apart."""
     import tenacity
+
     policy = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(1), reraise=True
     )
@@ -423,6 +424,7 @@ def test_tenacity_shares_the_state_of_concurrent_calls() -> None:
 async def test_tenacity_swallows_a_cancel() -> None:
     """A cancel is raised at once, even if the policy says to retry on any BaseException."""
     import tenacity
+
     policy = tenacity.AsyncRetrying(retry=tenacity.retry_if_exception_type(BaseException))
     calls = 0
 

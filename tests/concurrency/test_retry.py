@@ -345,6 +345,7 @@ async def test_a_coroutine_cannot_be_retried() -> None:
 async def test_a_policy_of_tenacity_is_taken_with_our_events() -> None:
     """AsyncRetrying decides, and attempts and pauses are events all the same."""
     import tenacity
+
     policy = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.001))
     flaky = Flaky(ConnectionError())
     with capture_events() as captured:
@@ -363,6 +364,7 @@ async def test_a_policy_of_tenacity_is_taken_with_our_events() -> None:
 async def test_a_policy_of_tenacity_can_retry_results_and_give_up_its_way() -> None:
     """retry_if_result is obeyed; without reraise the end is tenacity's RetryError."""
     import tenacity
+
     values = [None, None, 3]
 
     async def call(_: object) -> int | None:

@@ -189,7 +189,8 @@ class Workers(Engine):
                     slots[slot] = record = JobEvent(family, index, now)
                     set_current(record)
                     before = copy_context()
-                alive += 1
+                if backlog is not None:
+                    alive += 1
                 try:
                     if starts is not None and record is not None:
                         starts(record)
@@ -217,12 +218,13 @@ class Workers(Engine):
                         raise
                     tainted = True
                     break
-                alive -= 1
                 if values is not None:
                     values[index] = value
-                elif sink.ok(index, record, value):
-                    self.stop(None)
-                    break
+                else:
+                    alive -= 1
+                    if sink.ok(index, record, value):
+                        self.stop(None)
+                        break
                 if tainted:
                     break
                 if now > yield_at:
