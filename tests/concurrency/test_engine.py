@@ -198,13 +198,13 @@ async def test_the_queue_time_of_an_async_item_counts_from_its_arrival() -> None
     limiter = FixedLimiter(1)
 
     async def job(number: int) -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.25)
 
     with use_callback_manager(manager):
         await async_map(job, source(), limit=limiter)
     assert manager.recorder is not None
     first, second = (event.queue_ns or 0 for event in manager.recorder.ended() if event.type == "job")
-    assert first < 15_000_000 < second
+    assert first < 100_000_000 < second
 
 
 @isolations
