@@ -7,8 +7,6 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import pytest
-
 T = TypeVar("T")
 
 LOOPS = ["asyncio", "uvloop", *(["eager"] if sys.version_info >= (3, 12) else [])]
@@ -28,7 +26,8 @@ def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
         return value
 
     if kind == "uvloop":
-        uvloop = pytest.importorskip("uvloop")
+        import uvloop
+
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             value = runner.run(main())
     else:

@@ -131,6 +131,33 @@ async def test_a_slot_is_not_taken_to_find_that_there_is_no_more_work() -> None:
     assert limiter.in_use == 0
 
 
+async def test_a_slot_that_comes_in_spite_of_the_stop_is_given_back() -> None:
+    """A limiter whose wait swallows the cancel that breaks it off does not lose the slot by that."""
+
+    class Stubborn:
+        held = 0
+
+        def try_acquire(self) -> bool:
+            if self.held:
+                return False
+            self.held += 1
+            return True
+
+        async def acquire(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.held += 1
+
+        def release(self) -> None:
+            self.held -= 1
+
+    limiter = Stubborn()
+    with pytest.raises(KeptError):
+        await run_jobs([fail, make, make], workers=limiter)
+    assert limiter.held == 0
+
+
 def test_the_end_of_a_batch_costs_no_start_of_a_rate_limiter() -> None:
     """As many jobs as one period allows end in that period."""
 

@@ -148,8 +148,6 @@ class Window(Engine):
         """Start as many jobs as may start; return True if time was up before that."""
         room = self._room()
         if room == 0:
-            if self.quota is not None and self._started >= self.quota:
-                self._exhausted = not self._alive
             return False
         spawn = self._spawn
         before = self._started
@@ -183,13 +181,17 @@ class Window(Engine):
             except (StopIteration, StopAsyncIteration):
                 self._exhausted = True
                 return
+            if self._stopping:  # the input had an item for us although we interrupted it
+                discard(item, self._adopt)
+                return
             try:
-                if limiter is not None and not self._stopping and not limiter.try_acquire():
+                if limiter is not None and not limiter.try_acquire():
                     await wait(limiter.acquire())
             except BaseException:
                 discard(item, self._adopt)
                 raise
-            if self._stopping:  # the input had an item for us although we interrupted it
+            if limiter is not None and self._stopping:  # and so had a limiter that swallows a cancel
+                limiter.release()
                 discard(item, self._adopt)
                 return
             self._spawn(item, ready_ns)
