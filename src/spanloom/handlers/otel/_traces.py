@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import Span, SpanContext, TraceFlags, TraceState
 
-from spanloom.handlers._otel_live import Call
+from spanloom.handlers.otel._live import Call
 
 __all__ = ["MAX_CALLS", "Note", "Notes", "TraceNote", "Traces", "follows_root", "span_context"]
 

@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import SpanContext, SpanKind, Tracer
 
 from spanloom.events import Event
-from spanloom.handlers._otel_attributes import end_attributes, plain_text, start_attributes
-from spanloom.handlers._otel_live import Call, LiveSpan, attach, innermost, open_context
-from spanloom.handlers._otel_traces import (
+from spanloom.handlers.otel._attributes import end_attributes, plain_text, start_attributes
+from spanloom.handlers.otel._live import Call, LiveSpan, attach, innermost, open_context
+from spanloom.handlers.otel._traces import (
     MAX_CALLS,
     Note,
     Notes,

@@ -20,15 +20,15 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Span, StatusCode, Tracer
 
 from spanloom.events import Event, EventStatus
-from spanloom.handlers._otel_attributes import (
+from spanloom.handlers.otel._attributes import (
     end_attributes,
     exception_attributes,
     payload_attributes,
     plain_text,
 )
-from spanloom.handlers._otel_points import Points
-from spanloom.handlers._otel_spans import SpanStarts
-from spanloom.handlers._otel_traces import Note
+from spanloom.handlers.otel._points import Points
+from spanloom.handlers.otel._starts import SpanStarts
+from spanloom.handlers.otel._traces import Note
 
 __all__ = ["SpanBuilder"]
 

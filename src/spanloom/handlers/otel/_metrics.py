@@ -15,7 +15,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, Event, EventStatus, EventType
-from spanloom.handlers._otel_attributes import plain_text
+from spanloom.handlers.otel._attributes import plain_text
 
 __all__ = ["EventMetrics"]
 

@@ -19,10 +19,10 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from spanloom.events import Event, EventType
-from spanloom.handlers._otel_build import SpanBuilder
-from spanloom.handlers._otel_live import detach
-from spanloom.handlers._otel_metrics import EventMetrics
-from spanloom.handlers._otel_setup import (
+from spanloom.handlers.otel._build import SpanBuilder
+from spanloom.handlers.otel._live import detach
+from spanloom.handlers.otel._metrics import EventMetrics
+from spanloom.handlers.otel._setup import (
     Helper,
     endpoint_is_set,
     global_meter_provider,
@@ -31,7 +31,7 @@ from spanloom.handlers._otel_setup import (
     make_provider,
     queue_size,
 )
-from spanloom.handlers._otel_spans import SpanStarts
+from spanloom.handlers.otel._starts import SpanStarts
 
 __all__ = ["OpenTelemetryHandler"]
 

@@ -1,0 +1,5 @@
+"""Spans and metrics of events, by OpenTelemetry."""
+
+from spanloom.handlers.otel._handler import OpenTelemetryHandler
+
+__all__ = ["OpenTelemetryHandler"]
