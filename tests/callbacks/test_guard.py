@@ -393,7 +393,7 @@ def test_in_tests_a_failing_hook_can_be_made_to_raise(hook: str) -> None:
     assert caught.value.__cause__ is error
     assert manager.in_flight() == []
     assert manager.current.get() is None
-    assert manager._traces._open == {}
+    assert manager._traces.open == {}
     with manager.as_trace("t"):
         pass
 

@@ -593,7 +593,7 @@ def test_many_event_types_do_not_fill_the_memory() -> None:
     for number in range(5_000):
         with manager.event(f"type {number}"):
             pass
-    assert len(manager._table._routes) <= 2_000
+    assert len(manager._table.routes) <= 2_000
 
 
 # accounts -----------------------------------------------------------------------------------------------

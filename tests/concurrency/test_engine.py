@@ -24,6 +24,8 @@ from spanloom import (
     stream,
     use_callback_manager,
 )
+from spanloom.callbacks import traces
+from spanloom.events.trace import Trace
 from spanloom.testing import virtual_clock
 
 isolations = pytest.mark.parametrize("isolation", ["task", "context"])
@@ -94,6 +96,20 @@ async def test_the_errors_of_a_race_and_of_a_filled_batch_are_freed_without_the_
         await asyncio.sleep(0)
         assert [error() for error in errors] == [None, None]
         assert value() is None
+
+
+@isolations
+async def test_a_batch_leaves_nothing_behind_but_what_is_remembered_on_purpose(
+    isolation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand batches at the root leave as many traces in memory as the manager promises to know."""
+    monkeypatch.setattr(traces, "KEPT_TRACES", 3)
+    with use_callback_manager(CallbackManager(recorder=10)), without_collector():
+        before = sum(type(thing) is Trace for thing in gc.get_objects())
+        for _ in range(1000):
+            await run_jobs([make], isolation=isolation)
+        after = sum(type(thing) is Trace for thing in gc.get_objects())
+    assert after - before <= 10
 
 
 @isolations
@@ -304,6 +320,8 @@ async def test_stopping_many_jobs_lets_the_loop_turn_meanwhile(isolation: Any) -
     failing = asyncio.Event()
 
     async def job(number: int) -> None:
+        if number == 9_999:  # the others have started: they started before
+            failing.set()
         if number == 0:
             await failing.wait()
             raise KeptError
@@ -319,8 +337,7 @@ async def test_stopping_many_jobs_lets_the_loop_turn_meanwhile(isolation: Any) -
             await asyncio.sleep(0)
 
     async def begin() -> None:
-        await asyncio.sleep(0.1)
-        failing.set()
+        await failing.wait()
         await watch()
 
     watcher = asyncio.create_task(begin())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spanloom import batch_gather, gather
+from spanloom import CallbackManager, batch_gather, gather, use_callback_manager
 from spanloom.testing import virtual_clock
 
 
@@ -50,6 +50,47 @@ async def test_gather_never_returns_a_cancel() -> None:
     asyncio.get_running_loop().call_soon(task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await gather(task, return_exceptions=True)
+
+
+async def test_a_large_gather_lets_others_run_before_it_begins() -> None:
+    """Looking for an awaitable given twice among 50,000 takes several turns of the loop, and finds it."""
+    first_at: list[int] = []
+    turns = 0
+
+    async def job(number: int) -> int:
+        first_at.append(turns)
+        return number
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while not first_at:
+            turns += 1
+            await asyncio.sleep(0)
+
+    jobs = [job(number) for number in range(50_000)]
+    counting = asyncio.create_task(count_turns())
+    results = await gather(*jobs, jobs[0])
+    assert results == [*range(50_000), 0]
+    assert first_at[0] >= 5
+    await counting
+
+
+async def test_a_large_gather_that_is_cancelled_before_it_begins_cleans_up() -> None:
+    """Coroutines that never started are closed, a future is cancelled, and the batch ends as cancelled."""
+    jobs = [value(number) for number in range(25_000)]
+    future = asyncio.get_running_loop().create_future()
+    manager = CallbackManager()
+    with use_callback_manager(manager):
+        task = asyncio.create_task(gather(*jobs, future))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert all(job.cr_frame is None for job in jobs)
+    assert future.cancelled()
+    assert manager.recorder is not None
+    (batch,) = manager.recorder.ended()
+    assert (batch.type, batch.status) == ("batch", "cancelled")
 
 
 async def test_gather_takes_a_wrong_type_for_a_failure() -> None:

@@ -329,12 +329,13 @@ def test_what_a_job_shields_goes_on_when_the_job_is_cancelled(loop: str, isolati
     """``asyncio.shield`` keeps a cancel of the batch from what it shields."""
     done: list[int] = []
 
-    async def precious(index: int) -> None:
-        await asyncio.sleep(0.005)
+    async def precious(index: int, release: asyncio.Event) -> None:
+        await release.wait()
         done.append(index)
 
     async def main() -> None:
-        inner = [asyncio.ensure_future(precious(index)) for index in range(2)]
+        release = asyncio.Event()
+        inner = [asyncio.ensure_future(precious(index, release)) for index in range(2)]
 
         async def job(index: int) -> None:
             await asyncio.shield(inner[index])
@@ -343,6 +344,7 @@ def test_what_a_job_shields_goes_on_when_the_job_is_cancelled(loop: str, isolati
             async with asyncio.timeout(0.001):
                 await by_run_jobs([lambda index=index: job(index) for index in range(2)], isolation)
         assert done == []
+        release.set()
         await asyncio.gather(*inner)
 
     run_on(loop, main())

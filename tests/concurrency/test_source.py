@@ -45,7 +45,7 @@ def test_a_job_is_called_what_its_author_calls_it() -> None:
 )
 def test_the_total_is_known_where_it_can_be(items: Any, total: int | None) -> None:
     """Collections know how many they are, iterators do not."""
-    assert Source(items).total == total
+    assert Source.of(items).total == total
 
 
 def test_looking_at_a_source_consumes_nothing() -> None:
@@ -56,7 +56,7 @@ def test_looking_at_a_source_consumes_nothing() -> None:
         steps.append(1)
         yield 1
 
-    source = Source(items())
+    source = Source.of(items())
     assert steps == []
     assert list(source.sync or ()) == [1]
 
@@ -69,14 +69,14 @@ def no_future(future: Any) -> None:
 def test_a_long_rest_is_closed_bit_by_bit() -> None:
     """Closing 5,000 coroutines takes three calls, between which the loop may run."""
     jobs = [job() for _ in range(5000)]
-    source = Source(jobs)
+    source = Source.of(jobs)
     assert [source.close_some(no_future) for _ in range(3)] == [False, False, True]
     assert all(coroutine.cr_frame is None for coroutine in jobs)
 
 
 def test_items_of_a_function_are_left_alone() -> None:
     """What a function would have been called with is not walked through after a failure."""
-    source = Source([1, 2, 3], jobs=False)
+    source = Source.of([1, 2, 3], jobs=False)
     assert source.close_some(no_future)
     assert list(source.sync or ()) == [1, 2, 3]
 
@@ -84,7 +84,7 @@ def test_items_of_a_function_are_left_alone() -> None:
 def test_only_coroutines_that_have_not_started_are_closed() -> None:
     """Of a list the unstarted rest is closed; a generator's coroutines are its own affair."""
     rest = [job(), job()]
-    source = Source([job(), *rest])
+    source = Source.of([job(), *rest])
     assert source.sync is not None
     first: Any = next(source.sync)
     assert source.close_some(no_future)
@@ -92,7 +92,7 @@ def test_only_coroutines_that_have_not_started_are_closed() -> None:
     assert first.cr_frame is not None
     first.close()
 
-    generated = Source(coroutine for coroutine in [job()])
+    generated = Source.of(coroutine for coroutine in [job()])
     assert generated.close_some(no_future)
     assert generated.sync is not None
     left: Any = next(generated.sync)
@@ -107,4 +107,4 @@ def test_only_coroutines_that_have_not_started_are_closed() -> None:
 def test_what_cannot_be_iterated_is_refused(items: Any, message: str) -> None:
     """The message names the caller's parameter."""
     with pytest.raises(TypeError, match=message):
-        Source(items, "things")
+        Source.of(items, "things")

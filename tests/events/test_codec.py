@@ -217,7 +217,7 @@ def test_whatever_a_newer_version_writes_comes_back_unchanged(wire: dict[str, ob
     assert json.loads(encode(decode(json.dumps(wire)))) == wire
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=5), st.text(), st.text())
+@given(st.dictionaries(TEXT, JSON, max_size=5), st.text(), st.text())
 def test_any_payload_and_any_name_can_be_written_and_read(
     payload: dict[str, object], type: str, name: str
 ) -> None:

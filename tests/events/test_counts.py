@@ -20,7 +20,7 @@ class Jobs:
 def test_the_numbers_of_a_running_batch() -> None:
     """What is started, running, ended and waiting is read from the runner's own table."""
     jobs = Jobs(started=6, alive=2)
-    counts = BatchCounts(10, jobs)
+    counts = BatchCounts(10, weakref.ref(jobs))
     counts.failed, counts.cancelled = 1, 1
     assert (counts.started, counts.in_flight, counts.ended, counts.ok, counts.waiting) == (6, 2, 4, 2, 4)
     jobs.started, jobs.alive = 10, 0
@@ -30,13 +30,13 @@ def test_the_numbers_of_a_running_batch() -> None:
 def test_an_unknown_total_is_not_guessed() -> None:
     """Nobody knows how many jobs of a generator wait."""
     jobs = Jobs(started=6, alive=2)
-    assert BatchCounts(None, jobs).waiting is None
+    assert BatchCounts(None, weakref.ref(jobs)).waiting is None
 
 
 def test_the_numbers_are_never_negative() -> None:
     """A reader in another thread may come between two writes, and still sees sane numbers."""
     jobs = Jobs(started=3, alive=2)
-    counts = BatchCounts(2, jobs)
+    counts = BatchCounts(2, weakref.ref(jobs))
     counts.failed = 2
     assert (counts.ok, counts.waiting) == (0, 0)
 
@@ -44,7 +44,7 @@ def test_the_numbers_are_never_negative() -> None:
 def test_settled_numbers_stay() -> None:
     """At the end of a batch its numbers become final, and its runner is let go."""
     jobs = Jobs(started=6, alive=0)
-    counts = BatchCounts(6, jobs)
+    counts = BatchCounts(6, weakref.ref(jobs))
     counts.settle()
     jobs.started = 99
     assert (counts.started, counts.in_flight, counts.ended) == (6, 0, 6)
@@ -53,7 +53,7 @@ def test_settled_numbers_stay() -> None:
 def test_counts_do_not_keep_a_runner_alive() -> None:
     """An event in the flight recorder pins no runner, tasks or frames; a runner that died leaves zeros."""
     jobs = Jobs(started=6, alive=2)
-    counts = BatchCounts(6, jobs)
+    counts = BatchCounts(6, weakref.ref(jobs))
     gone = weakref.ref(jobs)
     gc.disable()
     try:

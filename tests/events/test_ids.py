@@ -27,7 +27,7 @@ def test_fresh_ids_are_in_range_and_distinct() -> None:
 def test_zero_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Zero is invalid on the wire, so a generator that returns it is asked once more."""
     drawn = iter([0, 7, 0, 9])
-    monkeypatch.setattr(ids, "_getrandbits", lambda bits: next(drawn))
+    monkeypatch.setattr(ids, "random_bits", lambda bits: next(drawn))
     assert ids.new_event_id() == 7
     assert ids.new_trace_id() == 9
 

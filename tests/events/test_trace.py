@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from spanloom.events import BatchCounts
 from spanloom.events import trace as trace_module
 from spanloom.events.event import JobFamily
@@ -18,7 +20,12 @@ class Jobs:
 
 def family_of(trace: Trace, batch_id: int, jobs: Jobs) -> JobFamily:
     family = JobFamily(
-        batch_id=batch_id, trace=trace, name="job", base_id=1, ready_ns=None, counts=BatchCounts(None, jobs)
+        batch_id=batch_id,
+        trace=trace,
+        name="job",
+        base_id=1,
+        ready_ns=None,
+        counts=BatchCounts(None, weakref.ref(jobs)),
     )
     trace.add_family(family)
     return family
@@ -45,6 +52,19 @@ def test_the_jobs_of_a_batch_are_in_the_tree() -> None:
     assert trace.tree()[5][:3] == [family.id_at(0), family.id_at(1), family.id_at(2)]
 
 
+def test_a_settled_batch_stays_in_the_tree() -> None:
+    """A batch that has ended is no longer among the open ones, and its jobs are where they were."""
+    trace = Trace("t", 1)
+    family = family_of(trace, 5, jobs := Jobs(started=2))
+    assert trace.families == (family,)
+    family.counts.settle()
+    trace.settle(family)
+    tree = trace.tree()
+    jobs.started = 9
+    assert trace.families == ()
+    assert trace.tree() == tree == {5: [family.id_at(0), family.id_at(1)]}
+
+
 def test_a_batch_without_jobs_has_no_children() -> None:
     """An empty batch is a leaf."""
     trace = Trace("t", 1)
@@ -65,6 +85,8 @@ def test_what_is_left_out_is_counted(monkeypatch) -> None:
     assert list(trace.tree()) == [2, 3, 4, 1]
     assert trace.tree()[1] == [2, 3, 4]
     assert trace.omitted == 4
+    trace.settle(family_of(trace, 9, jobs))
+    assert list(trace.tree()) == [2, 3, 4, 1]
 
 
 def test_a_trace_may_bring_its_id() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from spanloom.events.counts import BatchCounts, LiveJobs
-from spanloom.events.event import Event, JobEvent, JobFamily
-from spanloom.events.ids import new_event_id
+from spanloom.events.event import Event, JobEvent, JobFamily, ScopeEvent
+from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
-    from spanloom.callbacks.context import EventContext
     from spanloom.callbacks.emitter import Emitter
     from spanloom.callbacks.guard import Guard
     from spanloom.callbacks.route import Route
 
 __all__ = ["BatchScope", "JobTable"]
+
+
+_BATCH: Final = EventType.BATCH
+_JOB: Final = EventType.JOB
 
 
 class JobTable(LiveJobs, Protocol):
@@ -26,100 +32,122 @@ class JobTable(LiveJobs, Protocol):
         """Return the events of the jobs that are running now; safe from any thread."""
 
 
-class BatchScope:
+class BatchScope(msgspec.Struct, eq=False, weakref=True):
     """The events of one batch, from `open` to `close`.
 
     A runner asks once what its jobs need, and then makes one `JobEvent` per job and calls
     `deliver` with it at its end: no lookup, lock or id per job.
 
     Attributes:
+        event: The batch's own event.
         counts: Live numbers of the batch.
+        jobs: The runner's table of jobs.
         job_name: What the jobs are called.
         family: What the job events have in common; ``None`` if nobody listens to jobs.
         starts: To be called with each started job; ``None`` if nobody asks for that.
         deliver: To be called with each ended job; ``None`` if nobody asks for that.
+        deliver_too: The same, after `deliver`: most programs have a recorder and one handler, and a
+            function that calls both would cost more than the two of them.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_context",
-        "_manager",
-        "_route",
-        "counts",
-        "deliver",
-        "event",
-        "family",
-        "job_name",
-        "jobs",
-        "starts",
-    )
+    event: ScopeEvent
+    counts: BatchCounts
+    jobs: JobTable
+    job_name: str
+    family: JobFamily | None
+    starts: Callable[[Event], None] | None
+    deliver: Callable[[Event], object] | None
+    deliver_too: Callable[[Event], object] | None
+    _manager: Emitter
+    _outer: Event | None
+    _batch_route: Route
+    _job_route: Route
 
-    def __init__(
-        self,
+    @classmethod
+    def open(
+        cls,
         manager: Emitter,
         name: str,
         jobs: JobTable,
         *,
         total: int | None,
         payload: dict[str, object],
-    ) -> None:
-        self.jobs: JobTable = jobs
-        self.counts: BatchCounts = BatchCounts(total, jobs)
-        self.family: JobFamily | None = None
-        self.starts: Callable[[Event], None] | None = None
-        self.deliver: Callable[[Event], object] | None = None
-        self.event: Event | None = None
-        self.job_name: str = name
-        self._manager = manager
-        self._route: Route = manager.route(EventType.JOB)
-        self._context: EventContext = manager.event(EventType.BATCH, payload, name=name)
-
-    def open(self, *, job_name: str, ready_at_once: bool, always: bool = False) -> None:
-        """Start the batch event in the caller's context.
+        job_name: str,
+        ready_at_once: bool,
+        always: bool = False,
+    ) -> BatchScope:
+        """Start the event of a batch in the caller's context.
 
         Args:
+            manager: Carries the events.
+            name: The batch's name.
+            jobs: The runner's table of jobs.
+            total: How many jobs there will be, or ``None``.
+            payload: Values to attach; not copied.
             job_name: The jobs' name; empty if the first job will give it.
             ready_at_once: True if all jobs could run now, so that their queue time counts from here.
             always: Have a family even if nobody listens, for a runner that needs the records itself.
         """
-        manager, route = self._manager, self._route
-        self.job_name = job_name or self.job_name
-        context = self._context
-        event = context.start(counts=self.counts)
-        self.event = event
+        counts = BatchCounts(total, weakref.ref(jobs))
+        route = manager.route(_JOB)
+        current = manager.current
+        outer = current.get()
+        event, batch_route = manager.begin(_BATCH, name, payload, outer, None, None, counts)
+        current.set(event)
         recorder = manager.recorder
-        sinks = route.job_sinks() if recorder is None else [recorder.record, *route.job_sinks()]
-        if not (manager.active or always):
-            return
-        self.family = JobFamily(
-            batch_id=event.event_id,
-            trace=event.trace,
-            name=job_name,
-            base_id=new_event_id(),
-            ready_ns=event.start_ns if ready_at_once else None,
-            counts=self.counts,
+        family: JobFamily | None = None
+        starts = deliver_too = None
+        deliver: Callable[[Event], object] | None = None
+        if recorder is not None or always or manager.active:
+            trace = event.trace
+            ready_ns = event.start_ns if ready_at_once else None
+            base_id = random_bits(64) or new_event_id()
+            family = JobFamily(event.event_id, trace, job_name, base_id, ready_ns, counts)
+            trace.add_family(family)
+            if recorder is not None:
+                deliver = recorder.record
+            if route.starts:
+                starts = route.start
+            if route.ends:
+                sinks = route.job_sinks()
+                if recorder is None:
+                    deliver, *sinks = sinks
+                deliver_too = _join(sinks)
+                route.batch_started()
+        scope = cls(
+            event,
+            counts,
+            jobs,
+            job_name or name,
+            family,
+            starts,
+            deliver,
+            deliver_too,
+            manager,
+            outer,
+            batch_route,
+            route,
         )
-        event.trace.add_family(self.family)
-        if route.starts:
-            self.starts = route.start
-        self.deliver = _join(sinks) if sinks else None
-        route.batch_started()
-        manager.batch_opened(event.event_id, self)
+        if family is not None:
+            manager.batch_opened(event.event_id, scope)
+        return scope
 
     def close(self, error: BaseException | None) -> None:
         """End the batch event, and restore the caller's context."""
-        self.counts.settle()
-        event = self.event
-        if event is not None and self.family is not None:
-            # In this order: jobs that were counted in both places would look like lost ones.
-            self._manager.batch_closed(event.event_id, self.counts.ended)
-            self._route.batch_ended(self.counts.ended)
+        manager, event, family, outer = self._manager, self.event, self.family, self._outer
+        ended = self.counts.settle()
         self.jobs = _NO_JOBS  # or scope and runner would keep each other, and all results, alive
-        self._context.end(error)
+        if family is not None:
+            # In this order: jobs that were counted in both places would look like lost ones.
+            manager.batch_closed(event.event_id, ended)
+            if self._job_route.ends:
+                self._job_route.batch_ended(ended)
+            event.trace.settle(family)
+        manager.leave((event, self._batch_route), outer, error)
 
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
-        return self.counts.ended if guard in self._route.ends else 0
+        return self.counts.ended if guard in self._job_route.ends else 0
 
 
 class _NoJobs:
@@ -137,17 +165,11 @@ class _NoJobs:
 _NO_JOBS = _NoJobs()
 
 
-def _join(sinks: list[Callable[[Event], object]]) -> Callable[[Event], object]:
+def _join(sinks: list[Callable[[Event], object]]) -> Callable[[Event], object] | None:
+    if not sinks:
+        return None
     if len(sinks) == 1:
         return sinks[0]
-    if len(sinks) == 2:  # the recorder and one handler: what most programs have
-        first, second = sinks
-
-        def deliver_both(event: Event) -> None:
-            first(event)
-            second(event)
-
-        return deliver_both
     every = tuple(sinks)
 
     def deliver_all(event: Event) -> None:

@@ -10,7 +10,6 @@ from spanloom.events.event import Event, ScopeEvent, data_of
 if TYPE_CHECKING:
     from spanloom.callbacks.emitter import Emitter
     from spanloom.callbacks.route import Route
-    from spanloom.events.counts import BatchCounts
 
 __all__ = ["EventContext"]
 
@@ -46,12 +45,7 @@ class EventContext:
         self._inside: Event | None = None
         self.event: ScopeEvent | None = None
 
-    def start(self, counts: BatchCounts | None = None) -> ScopeEvent:
-        """Open the event without a ``with`` block; `end` must follow.
-
-        Raises:
-            RuntimeError: the event was opened before; make a new context for each event.
-        """
+    def __enter__(self) -> Self:
         if self.event is not None:
             raise RuntimeError(
                 f"this context has already opened event {self.event.name!r}; call manager.event(...) again"
@@ -59,12 +53,19 @@ class EventContext:
         manager = self._manager
         current = manager.current
         self._outer = outer = current.get()
-        event, self._route = manager.begin(
-            self._type, self._name, self._data, outer, None, self._attempt, counts
-        )
+        event, self._route = manager.begin(self._type, self._name, self._data, outer, None, self._attempt)
         self.event = event
         current.set(event)
-        return event
+        return self
+
+    def start(self) -> ScopeEvent:
+        """Open the event without a ``with`` block; `end` must follow.
+
+        Raises:
+            RuntimeError: the event was opened before; make a new context for each event.
+        """
+        self.__enter__()
+        return self._opened()
 
     def end(self, error: BaseException | None = None) -> None:
         """End the event with the status that `error` stands for; only the first call counts."""
@@ -128,18 +129,13 @@ class EventContext:
             raise RuntimeError("the event has no id before its start; enter the context with 'with' first")
         return self.event
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.end(error)
 
     async def __aenter__(self) -> Self:
-        self.start()
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

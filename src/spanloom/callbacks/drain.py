@@ -15,8 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
 from spanloom.exceptions import HandlerError
@@ -29,7 +31,10 @@ __all__ = ["CAPACITY", "Drain", "TraceEnded", "TraceStarted"]
 CAPACITY: Final = 100_000
 """Events that may wait for one handler: some 20 MB, or half a second of the fastest batches."""
 CHUNK: Final = 512
-"""Events per call of ``on_events``: about 0.1 ms of a statistics handler between two GIL hand-overs."""
+"""Events per call of ``on_events``: about 0.1 ms of a statistics handler."""
+HOLD_NS: Final = 1_000_000
+"""How long the thread works before it lets the loop's thread have the GIL, a fifth of the interpreter's own
+switch interval. The pause itself, a timer of the kernel's, may take as long as a list of events does."""
 INTERVAL_S: Final = 0.1
 
 
@@ -49,11 +54,19 @@ _MARKS: Final = frozenset({TraceStarted, TraceEnded})
 
 
 class Drain:
-    """The buffer and the thread of one handler."""
+    """The buffer and the thread of one handler.
 
-    def __init__(self, guard: Guard, on_events: Callable[[Sequence[Event]], object]) -> None:
+    Args:
+        guard: The handler's.
+        on_events: Its hook for lists.
+        marks: Whether `TraceStarted` and `TraceEnded` will be among the events: looking for them takes
+            as long as handing over does.
+    """
+
+    def __init__(self, guard: Guard, on_events: Callable[[Sequence[Event]], object], *, marks: bool) -> None:
         self._guard = guard
         self._on_events = on_events
+        self._marks = marks
         self.reset()
 
     def reset(self) -> None:
@@ -78,7 +91,7 @@ class Drain:
         """Events that wait here or are in the handler's hands."""
         with self._lock:  # or an event would be seen in neither place on its way from one to the other
             waiting, in_hand = self.outbox.copy(), self._in_hand
-        return _count_events(waiting) + in_hand
+        return self._count_events(waiting) + in_hand
 
     def push(self, item: Event | TraceStarted | TraceEnded) -> None:
         """Append one item from any thread; wake the thread if it sleeps."""
@@ -173,21 +186,30 @@ class Drain:
         """Hand over what is there now. What comes meanwhile is for the next time, or a flush would never end."""
         handed = 0
         left = len(self.outbox)
+        pause_at = monotonic_ns() + HOLD_NS
         while left > 0 and (chunk := self._take()):
             left -= len(chunk)
-            if _MARKS.isdisjoint(map(type, chunk)):
+            if self._in_hand == len(chunk):
                 handed += self._deliver(cast("list[Event]", chunk))
             else:
                 handed += self._deliver_marked(chunk)
-            time.sleep(0)  # let the loop's thread have the GIL between two lists
+            if monotonic_ns() > pause_at:
+                time.sleep(0)
+                pause_at = monotonic_ns() + HOLD_NS
         return handed
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
-        take = self.outbox.popleft  # nobody else takes, so what len() counts is there
+        outbox = self.outbox
         with self._lock:
-            chunk = [take() for _ in range(min(CHUNK, len(self.outbox)))]
-            self._in_hand = _count_events(chunk)
+            count = min(CHUNK, len(outbox))  # nobody else takes, so what len() counts is there
+            chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of what a loop takes
+            self._in_hand = self._count_events(chunk)
         return chunk
+
+    def _count_events(self, items: Collection[Event | TraceStarted | TraceEnded]) -> int:
+        if not self._marks or _MARKS.isdisjoint(map(type, items)):
+            return len(items)
+        return sum(isinstance(item, Event) for item in items)
 
     def _deliver(self, events: list[Event]) -> int:
         if events:
@@ -218,12 +240,6 @@ class Drain:
         except HandlerError as error:
             self._failure = error  # raise_handler_errors: flush() raises it, a thread has no caller
             return False
-
-
-def _count_events(items: Collection[Event | TraceStarted | TraceEnded]) -> int:
-    if _MARKS.isdisjoint(map(type, items)):
-        return len(items)
-    return sum(isinstance(item, Event) for item in items)
 
 
 async def _finish(awaitable: Awaitable[object]) -> None:

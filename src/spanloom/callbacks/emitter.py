@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
-from spanloom.callbacks.batch import BatchScope, JobTable
+from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.context import EventContext
 from spanloom.callbacks.decorate import decorate
 from spanloom.callbacks.guard import Guard, delivering
@@ -25,7 +25,7 @@ from spanloom.callbacks.traces import TraceTable
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.counts import BatchCounts
 from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fail_scope
-from spanloom.events.ids import new_event_id
+from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.trace import Trace
 from spanloom.events.types import EventType
 from spanloom.exceptions import HandlerError
@@ -71,7 +71,7 @@ class Emitter:
     @property
     def active(self) -> bool:
         """Whether anyone would notice an event: the flight recorder or a handler."""
-        return self.recorder is not None or bool(self._table)
+        return self.recorder is not None or bool(self._table.guards)
 
     # making events --------------------------------------------------------------------------------
 
@@ -174,6 +174,7 @@ class Emitter:
         event_id = new_event_id()
         if parent is None:
             parent_id, trace, job = None, Trace(name or type, event_id), None
+            self._traces.open[trace.trace_id] = trace
         else:
             parent_id, trace, job = parent.event_id, parent.trace, parent.job
             trace.add(parent_id, event_id)
@@ -189,10 +190,11 @@ class Emitter:
             route.point(event)
             return
         try:
-            self._trace_started(event.trace)
+            if self._table.trace_guards:
+                self._tell_start(trace)
             route.point(event)
         finally:
-            self._trace_ended(event.trace)
+            self._trace_ended(trace)
 
     def begin(
         self,
@@ -205,23 +207,25 @@ class Emitter:
         counts: BatchCounts | None = None,
     ) -> tuple[ScopeEvent, Route]:
         """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`."""
-        route = self.route(type)
+        route = self._table.routes.get(type)
+        if route is None or route.guards:
+            route = self.route(type)
         if event_id is None:
-            event_id = new_event_id()
+            event_id = random_bits(64) or new_event_id()
         if parent is None:
             trace = Trace(name, event_id)
             event = ScopeEvent(type, name, event_id, None, trace, monotonic_ns(), data, None, attempt, counts)
-            self._open[event_id] = event
+            self._traces.open[trace.trace_id] = trace
         else:
             parent_id, trace = parent.event_id, parent.trace
             trace.add(parent_id, event_id)
             event = ScopeEvent(
                 type, name, event_id, parent_id, trace, monotonic_ns(), data, parent.job, attempt, counts
             )
-            self._open[event_id] = event
+        self._open[event_id] = event
         try:
-            if parent is None:
-                self._trace_started(trace)
+            if parent is None and self._table.trace_guards:
+                self._tell_start(trace)
             if route.starts:
                 route.start(event)
         except HandlerError as error:  # raise_handler_errors: nobody else will end the event
@@ -245,6 +249,17 @@ class Emitter:
         finally:
             if event.parent_id is None:
                 self._trace_ended(event.trace)
+
+    def leave(
+        self, begun: tuple[ScopeEvent, Route], outer: Event | None, error: BaseException | None
+    ) -> None:
+        """End what `begin` returned, and make `outer` current if the event still is; for runners."""
+        event, route = begun
+        current = self.current
+        # Not Token.reset: see EventContext.end.
+        if current.get() is event:
+            current.set(outer)
+        self.finish(event, route, error)
 
     def _find_open(self, event_id: int) -> Event:
         event = self._open.get(event_id)
@@ -305,16 +320,14 @@ class Emitter:
         """
         return lambda function: decorate(self, function, name)
 
-    def _trace_started(self, trace: Trace) -> None:
-        self._traces.opened(trace)
+    def _tell_start(self, trace: Trace) -> None:
         told = self._table.trace_guards
-        if told:
-            if delivering.guards:
-                told = tuple(guard for guard in told if guard not in delivering.guards)
-            # Whoever comes later gets no end: what it sees end, it has seen start.
-            self._told[trace.trace_id] = told
-            for guard in told:
-                guard.start_trace(trace)
+        if delivering.guards:
+            told = tuple(guard for guard in told if guard not in delivering.guards)
+        # Whoever comes later gets no end: what it sees end, it has seen start.
+        self._told[trace.trace_id] = told
+        for guard in told:
+            guard.start_trace(trace)
 
     def _trace_ended(self, trace: Trace) -> None:
         self._traces.ended(trace)
@@ -323,12 +336,6 @@ class Emitter:
                 guard.end_trace(trace)
 
     # batches, for runners ---------------------------------------------------------------------------
-
-    def batch(
-        self, name: str, jobs: JobTable, *, total: int | None, payload: dict[str, object]
-    ) -> BatchScope:
-        """Return the scope of a batch whose jobs are in `jobs`; for runners."""
-        return BatchScope(self, name, jobs, total=total, payload=payload)
 
     def batch_opened(self, event_id: int, scope: BatchScope) -> None:
         """Take a running batch into the table of open events; for `BatchScope`."""

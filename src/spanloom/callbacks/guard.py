@@ -65,7 +65,9 @@ class Guard:
         self._hooks = hooks
         self.drain: Drain | None = None
         if (on_events := hooks["on_events"]) is not None:
-            self.drain = Drain(self, on_events)
+            self.drain = Drain(
+                self, on_events, marks=hooks["start_trace"] is not None or hooks["end_trace"] is not None
+            )
             hooks["on_events"] = self.drain.call_on_events
         self._inline: tuple[str, ...] = _INLINE if self.drain is None else _ON_EVENT
 

@@ -27,7 +27,14 @@ def unclosed_tables() -> list[HandlerTable]:
 
 
 class HandlerTable:
-    """An ordered set of guarded handlers; readers never wait for writers."""
+    """An ordered set of guarded handlers; readers never wait for writers.
+
+    Attributes:
+        guards: All of them, in order.
+        routes: What `route` has found so far; to be asked first where a call would be felt. A route
+            with guards depends on the thread, too.
+        trace_guards: Those that want to hear of traces.
+    """
 
     def __init__(self, *, raise_errors: bool) -> None:
         self._raise_errors = raise_errors
@@ -35,8 +42,8 @@ class HandlerTable:
         self._lock = threading.Lock()
 
     def _put(self, guards: tuple[Guard, ...]) -> None:
-        self._guards = guards
-        self._routes: dict[str, Route] = {}
+        self.guards: tuple[Guard, ...] = guards
+        self.routes: dict[str, Route] = {}
         self.trace_guards: tuple[Guard, ...] = tuple(
             guard for guard in guards if guard.defines("start_trace") or guard.defines("end_trace")
         )
@@ -46,20 +53,17 @@ class HandlerTable:
             _unclosed.pop(self, None)
 
     def __iter__(self) -> Iterator[Guard]:
-        return iter(self._guards)
-
-    def __bool__(self) -> bool:
-        return bool(self._guards)
+        return iter(self.guards)
 
     def route(self, type: str) -> Route:
         """Return who gets events of that type which the calling thread emits now."""
-        route = self._routes.get(type)
+        route = self.routes.get(type)
         if route is None:
             with self._lock:
-                route = Route(type, tuple(guard for guard in self._guards if guard.wants_type(type)))
-                if len(self._routes) >= MAX_ROUTES:
-                    self._routes = {}
-                self._routes[type] = route
+                route = Route(type, tuple(guard for guard in self.guards if guard.wants_type(type)))
+                if len(self.routes) >= MAX_ROUTES:
+                    self.routes = {}
+                self.routes[type] = route
         if route.guards and delivering.guards:
             return route.without(delivering.guards)
         return route
@@ -72,20 +76,20 @@ class HandlerTable:
         """Add `handler` at the end; one that is there already is taken out of quarantine instead."""
         guard = self.guard(handler)
         with self._lock:
-            known = next((old for old in self._guards if old.handler is handler), None)
+            known = next((old for old in self.guards if old.handler is handler), None)
             if known is not None:
                 known.quarantined = False
                 return
-            self._put((*self._guards, guard))
+            self._put((*self.guards, guard))
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
         new = {id(handler): handler for handler in handlers}
         with self._lock:
-            known = {id(guard.handler): guard for guard in self._guards}
+            known = {id(guard.handler): guard for guard in self.guards}
         guards = tuple(known.get(key) or self.guard(handler) for key, handler in new.items())
         with self._lock:
-            gone = [guard for guard in self._guards if guard not in guards]
+            gone = [guard for guard in self.guards if guard not in guards]
             self._put(guards)
         return gone
 
@@ -96,20 +100,20 @@ class HandlerTable:
             ValueError: it is not there.
         """
         with self._lock:
-            for guard in self._guards:
+            for guard in self.guards:
                 if guard.handler is handler:
-                    self._put(tuple(other for other in self._guards if other is not guard))
+                    self._put(tuple(other for other in self.guards if other is not guard))
                     return guard
         raise ValueError(f"{type(handler).__name__} is not a handler of this manager; it has {self.names()}")
 
     def names(self) -> list[str]:
         """Return the class names of the handlers, in order."""
-        return [guard.name for guard in self._guards]
+        return [guard.name for guard in self.guards]
 
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
         self._lock = threading.Lock()
-        for guard in self._guards:
+        for guard in self.guards:
             guard.after_fork()
 
 

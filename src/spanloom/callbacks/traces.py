@@ -19,32 +19,32 @@ class TraceTable:
     """All open traces, and the last ended ones as far as `KEPT_TRACES` and `KEPT_ENTRIES` allow.
 
     Safe from any thread: every step is one operation on a built-in container.
+
+    Attributes:
+        open: The traces whose root has started and not ended, by id; written by who starts a root.
     """
 
-    __slots__ = ("_ended", "_entries", "_open")
+    __slots__ = ("_ended", "_entries", "open")
 
     def __init__(self) -> None:
-        self._open: dict[int, Trace] = {}
+        self.open: dict[int, Trace] = {}
         self._ended: deque[Trace] = deque()
         self._entries = 0
 
-    def opened(self, trace: Trace) -> None:
-        """Note that the root of `trace` has started."""
-        self._open[trace.trace_id] = trace
-
     def ended(self, trace: Trace) -> None:
         """Note that the root of `trace` has ended; forget the oldest ended ones if there are too many."""
-        self._open.pop(trace.trace_id, None)
-        self._ended.append(trace)
-        self._entries += len(trace)
-        while len(self._ended) > KEPT_TRACES or (self._entries > KEPT_ENTRIES and len(self._ended) > 1):
+        self.open.pop(trace.trace_id, None)
+        ended = self._ended
+        ended.append(trace)
+        self._entries += trace.__len__()  # not len(trace): the same, for half of the price
+        while len(ended) > KEPT_TRACES or (self._entries > KEPT_ENTRIES and len(ended) > 1):
             try:
-                self._entries -= len(self._ended.popleft())
+                self._entries -= ended.popleft().__len__()
             except IndexError:  # another thread was here first
                 return
 
     def __getitem__(self, trace_id: int) -> Trace:
-        trace = self._open.get(trace_id)
+        trace = self.open.get(trace_id)
         if trace is None:
             trace = next(
                 (ended for ended in reversed(self._ended.copy()) if ended.trace_id == trace_id), None

@@ -1,13 +1,28 @@
 """Busy time: how long a job holds the event loop, step by step.
 
-Deep timing replaces ``asyncio.Handle._run`` while a batch that asked for it is running, and puts it
-back afterwards. Every callback of every loop then costs two clock readings more (0.3 us), which is
-why it is a choice. The time of a step belongs to the job whose context the step runs in, so the
-child tasks and the callbacks of a job count for the job.
+Deep timing puts a clock around every callback of the loop while a batch that asked for it is
+running, and takes it away afterwards. Each callback then costs some 0.6 us more (1.2 on loops that
+are not asyncio's), which is why it is a choice. The time of a callback belongs to the job whose context
+it runs in. So what counts for a job is
 
-Nothing of the user's is wrapped: a coroutine stepped by a wrapper would lose its name and its
-stack in every other tool. Loops that do not use ``asyncio.Handle``, such as uvloop's, cannot be
-measured in this way; `BusyMeter.attach` says so once, and busy times stay ``None``.
+* each step of its own task, from being resumed until it suspends or ends;
+* each step of the tasks that it started, and of theirs;
+* each callback that it scheduled: ``call_soon``, ``call_later``, a future's done-callback,
+  ``add_reader`` and so on;
+
+and what does not count is what runs in threads, and the waiting in between.
+
+asyncio's own loops run every callback by ``asyncio.Handle._run``, which is replaced. Others, such as
+uvloop's, have handles of their own in C. There the methods that schedule a callback are replaced on
+the loop object, through which asyncio's tasks and futures look them up, too. The one thing this does
+not see is what such a loop calls without having been asked to: the methods of the protocols of its
+transports, such as ``data_received``.
+
+Nothing of the user's is wrapped: a coroutine stepped by a wrapper would lose its name and its stack
+in every other tool. The clock stands below the task, where its frame is the loop's affair. The
+alternatives: ``sys.monitoring`` starts at 3.12, calls back for every function of the program that is
+resumed, and its tool ids belong to debuggers and profilers; asyncio's tasks written in Python are
+slower and, from 3.12 on, unknown to ``current_task`` as it is written in C.
 """
 
 from __future__ import annotations
@@ -17,7 +32,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event, JobEvent, detail_of
@@ -27,8 +42,18 @@ __all__ = ["BusyMeter"]
 _logger = logging.getLogger("spanloom.concurrency")
 _lock = threading.Lock()
 _attached: list[ContextVar[Event | None]] = []
-_original: Callable[[Any], None] | None = None
+_clocks: dict[asyncio.AbstractEventLoop | None, _Clock] = {}
+"""By loop; under ``None`` the one of all of asyncio's own."""
 _SEAM: Final = "_run"  # not public, but the one seam there is, the same from Python 3.4 to 3.14
+_SCHEDULERS: Final = {
+    "call_soon": 0,
+    "call_soon_threadsafe": 0,
+    "call_later": 1,
+    "call_at": 1,
+    "add_reader": 1,
+    "add_writer": 1,
+}
+"""The methods of a loop that take a callback, and the place of the callback among their arguments."""
 _warned = False
 
 
@@ -43,8 +68,9 @@ _step = _Step()
 class BusyMeter:
     """Adds up the busy time of the jobs of one manager while it is attached."""
 
-    def __init__(self, current: ContextVar[Event | None]) -> None:
+    def __init__(self, current: ContextVar[Event | None], key: asyncio.AbstractEventLoop | None) -> None:
         self._current = current
+        self._key = key
 
     @classmethod
     def attach(cls, current: ContextVar[Event | None], loop: asyncio.AbstractEventLoop) -> BusyMeter | None:
@@ -54,31 +80,31 @@ class BusyMeter:
             current: Holds the current event of a context.
             loop: The running event loop.
         """
-        global _original, _warned  # noqa: PLW0603 -- one patch for the process, counted by _attached
-        if not isinstance(loop, asyncio.BaseEventLoop):
-            if not _warned:
-                _warned = True
-                _logger.warning(
-                    "deep timing needs asyncio's own event loop; busy times are not measured on %s",
-                    type(loop).__qualname__,
-                )
-            return None
+        key = None if isinstance(loop, asyncio.BaseEventLoop) else loop
         with _lock:
+            clock = _clocks.get(key)
+            if clock is None:
+                clock = _HandleClock() if key is None else _LoopClock(key)
+                try:
+                    clock.install()
+                except (AttributeError, TypeError):
+                    _warn(loop)
+                    return None
+                _clocks[key] = clock
+            clock.users += 1
             _attached.append(current)
-            if _original is None:
-                _original = getattr(asyncio.Handle, _SEAM)
-                setattr(asyncio.Handle, _SEAM, _timed(_original))
         _step.mark_ns = monotonic_ns()
-        return cls(current)
+        return cls(current, key)
 
     def detach(self) -> None:
         """Stop measuring."""
-        global _original  # noqa: PLW0603 -- see attach
         with _lock:
             _attached.remove(self._current)
-            if not _attached and _original is not None:
-                setattr(asyncio.Handle, _SEAM, _original)
-                _original = None
+            clock = _clocks[self._key]
+            clock.users -= 1
+            if not clock.users:
+                del _clocks[self._key]
+                clock.remove()
 
     def begin(self, record: JobEvent) -> None:
         """Count for `record` from its start on: what this step did before that was not the job's."""
@@ -91,9 +117,79 @@ class BusyMeter:
         _step.mark_ns = now
 
 
-def _credit(record: JobEvent, busy_ns: int) -> None:
-    detail = detail_of(record)
-    detail.busy_ns = busy_ns + (detail.busy_ns or 0)
+class _Clock(Protocol):
+    """Stands around the callbacks of a loop from `install` to `remove`; `users` counts the batches."""
+
+    users: int
+
+    def install(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+class _HandleClock:
+    """The clock of all of asyncio's own loops."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self._original: Callable[[Any], None] = getattr(asyncio.Handle, _SEAM)
+
+    def install(self) -> None:
+        setattr(asyncio.Handle, _SEAM, _timed(self._original))
+
+    def remove(self) -> None:
+        setattr(asyncio.Handle, _SEAM, self._original)
+
+
+class _LoopClock:
+    """The clock of one loop that has handles of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.users = 0
+        self._loop = loop
+        self._before: dict[str, object] = {}
+        self._mine: dict[str, object] = {}
+
+    def install(self) -> None:
+        loop = self._loop
+        self._before = {name: vars(loop)[name] for name in _SCHEDULERS if name in vars(loop)}
+        self._mine = {name: _scheduling(getattr(loop, name), place) for name, place in _SCHEDULERS.items()}
+        for name, schedule in self._mine.items():
+            setattr(loop, name, schedule)
+
+    def remove(self) -> None:
+        for name, schedule in self._mine.items():
+            if vars(self._loop).get(name) is not schedule:
+                continue  # somebody has put something around it; it goes on, and what it times is nobody's
+            if name in self._before:
+                setattr(self._loop, name, self._before[name])
+            else:
+                delattr(self._loop, name)
+
+
+def _scheduling(original: Callable[..., object], place: int) -> Callable[..., object]:
+    """Return a method of the loop that times the callback among its arguments."""
+
+    def schedule(*args: Any, **kwargs: Any) -> object:
+        callback = args[place] if len(args) > place else None
+        # What cannot be called is for the loop to refuse. What is timed already comes from another
+        # of these methods, by which the loop has implemented this one.
+        if callback is not _call and callable(callback):
+            args = (*args[:place], _call, *args[place:])
+        return original(*args, **kwargs)
+
+    return schedule
+
+
+def _call(callback: Callable[..., object], *args: object) -> None:
+    """Call back, in the context that the loop has entered, and credit whose context it is."""
+    _step.mark_ns = monotonic_ns()
+    try:
+        callback(*args)
+    finally:
+        busy_ns = monotonic_ns() - _step.mark_ns
+        for current in _attached:
+            _credit_open(current.get(), busy_ns)
 
 
 def _timed(original: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -105,9 +201,27 @@ def _timed(original: Callable[[Any], None]) -> Callable[[Any], None]:
             return
         busy_ns = monotonic_ns() - _step.mark_ns
         for current in _attached:
-            event = context.get(current)
-            job = None if event is None else event.job
-            if job is not None and job.end_ns is None:
-                _credit(job, busy_ns)
+            _credit_open(context.get(current), busy_ns)
 
     return _run
+
+
+def _credit_open(event: Event | None, busy_ns: int) -> None:
+    job = None if event is None else event.job
+    if job is not None and job.end_ns is None:
+        _credit(job, busy_ns)
+
+
+def _credit(record: JobEvent, busy_ns: int) -> None:
+    detail = detail_of(record)
+    detail.busy_ns = busy_ns + (detail.busy_ns or 0)
+
+
+def _warn(loop: asyncio.AbstractEventLoop) -> None:
+    global _warned  # noqa: PLW0603 -- once per process: every batch would say the same
+    if not _warned:
+        _warned = True
+        _logger.warning(
+            "deep timing cannot put its clock on %s; busy times are not measured there",
+            type(loop).__qualname__,
+        )

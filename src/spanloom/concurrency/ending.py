@@ -53,6 +53,8 @@ def end_record(
         complete_job(record, monotonic_ns())
         if scope.deliver is not None:
             scope.deliver(record)
+        if scope.deliver_too is not None:
+            scope.deliver_too(record)
     except HandlerError as harm:
         if record.end_ns is None:
             complete_job(record, monotonic_ns())

@@ -120,7 +120,6 @@ class Engine(ABC):
         owner = asyncio.current_task()
         if owner is None:
             raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
-        self._interrupt = interrupt = Interrupt(owner)
         error: BaseException | None = None
         cancelled: BaseException | None = None
         try:
@@ -134,9 +133,10 @@ class Engine(ABC):
             if error is not None or self._stopping:
                 self.stop(None)
                 cancelled = await self._clean_up()
-                if interrupt.fired and isinstance(error, Exception):
-                    error = None  # from the input, on being interrupted; the job's own failure is raised
-                error = interrupt.undo(error)
+                if (interrupt := self._interrupt) is not None:
+                    if interrupt.fired and isinstance(error, Exception):
+                        error = None  # from the input, on being interrupted; the job's own failure is raised
+                    error = interrupt.undo(error)
             for reason in (cancelled, error, self._error):
                 if reason is not None:
                     raise reason

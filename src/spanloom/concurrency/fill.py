@@ -81,9 +81,9 @@ async def fill_batch(
         raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
     allowed = max_failure_fraction * size
     sink = _FillSink(int(allowed) if allowed < 1 << 62 else 1 << 62, size)
-    run = Run(
+    run = Run.bounded(
         "fill_batch",
-        Source(source, "source", jobs=False),
+        Source.of(source, "source", jobs=False),
         sink,
         limit=size,
         call=func,

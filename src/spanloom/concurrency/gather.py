@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Final, Literal, TypeVar, cast, overload
 
 from spanloom.concurrency.limits import check_count
 from spanloom.concurrency.runner import Run
@@ -13,6 +14,9 @@ from spanloom.concurrency.source import Source
 __all__ = ["batch_gather", "gather"]
 
 T = TypeVar("T")
+
+COMPARED: Final = 10_000
+"""Awaitables looked at in one go, in search of one that was given twice: 1 ms."""
 
 
 @overload
@@ -39,16 +43,33 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
             result, not even with `return_exceptions`.
         TypeError: one of them is not awaitable; it counts as its failure.
     """
-    unique = aws
-    if len(set(map(id, aws))) != len(aws):
-        unique = tuple({id(aw): aw for aw in aws}.values())
     sink = ListSink("return" if return_exceptions else "raise")
-    await Run("gather", Source(unique, "aws"), sink, limit=None).run()
+    if len(aws) <= COMPARED:
+        distinct = len(set(map(id, aws)))
+    else:
+        distinct = await _count(aws, sink)
+    unique = aws if distinct == len(aws) else tuple({id(aw): aw for aw in aws}.values())
+    await Run.unbounded("gather", unique, sink).run()
     if unique is aws:
         return sink.results()
     places = {id(aw): index for index, aw in enumerate(unique)}
     results = sink.results()
     return [results[places[id(aw)]] for aw in aws]
+
+
+async def _count(aws: tuple[Awaitable[Any], ...], sink: ListSink) -> int:
+    """Return how many different awaitables there are, without holding the loop."""
+    seen: set[int] = set()
+    try:
+        for start in range(0, len(aws), COMPARED):
+            seen.update(map(id, aws[start : start + COMPARED]))
+            await asyncio.sleep(0)
+    except asyncio.CancelledError as error:
+        # Nobody will start them now. A batch that is stopped before it begins closes them, and raises.
+        run = Run.unbounded("gather", aws, sink)
+        run.engine.stop(error)
+        await run.run()
+    return len(seen)
 
 
 @overload
@@ -104,9 +125,9 @@ async def batch_gather(
         ValueError: `batch_size` is below 1; nothing has been consumed.
     """
     sink = ListSink(check_on_error(on_error))
-    run = Run(
+    run = Run.bounded(
         "batch_gather",
-        Source(aws, "aws"),
+        Source.of(aws, "aws"),
         sink,
         limit=check_count(batch_size, "batch_size"),
         what="batch_size",

@@ -92,8 +92,8 @@ async def run_jobs(
     sink = ListSink(check_on_error(on_error))
     check_jobs(jobs, retry=retry)
     call = compose(None, timeout=timeout, retry=retry)
-    source = Source(jobs)
-    run = Run(
+    source = Source.of(jobs)
+    run = Run.bounded(
         "run_jobs",
         source,
         sink,

@@ -121,9 +121,9 @@ async def async_map(
     check_function(func, "async_map")
     sink = ListSink(check_on_error(on_error))
     call = compose(func, timeout=timeout, retry=retry, name=name_of(func))
-    run = Run(
+    run = Run.bounded(
         "async_map",
-        Source(items, "items", jobs=False),
+        Source.of(items, "items", jobs=False),
         sink,
         limit=limit,
         call=call,

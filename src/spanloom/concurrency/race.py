@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeVar
 
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source
 from spanloom.events.event import JobEvent
 
 __all__ = ["race"]
@@ -56,7 +55,7 @@ async def race(*aws: Awaitable[T], first: Literal["completed", "success"] = "com
     if not aws:
         raise ValueError("race needs at least one awaitable: there is no first of none")
     sink = _RaceSink(success=first == "success")
-    await Run("race", Source(aws, "aws"), sink, limit=None).run()
+    await Run.unbounded("race", aws, sink).run()
     errors, sink.errors = sink.errors, []  # their tracebacks lead to the sink: see ListSink.results
     if sink.winner is MISSING:
         raise ExceptionGroup(f"all {len(aws)} awaitables of the race failed", errors)

@@ -11,12 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import make_attempts
 from spanloom.concurrency.limits import check_count
 from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.concurrency.source import name_of
-from spanloom.events.types import EventType
 
 __all__ = ["RetryPolicy", "retry"]
 
@@ -139,10 +137,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         Returns:
             A coroutine function with the signature of `fn`.
         """
+        name = name_of(fn) or "retry"
 
         @functools.wraps(fn)
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await _retry(self, functools.partial(fn, *args, **kwargs), fn)
+            once = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
+            return await make_attempts(once, name, self.pause_after, self.attempt_timeout, enclosed=True)
 
         return call
 
@@ -201,14 +201,4 @@ async def retry(
     if not callable(fn):
         hint = "; give the function itself: a coroutine runs only once" if inspect.isawaitable(fn) else ""
         raise TypeError(f"retry needs a function to call for each attempt, not {type(fn).__name__}{hint}")
-    return await _retry(policy, fn, fn)
-
-
-async def _retry(policy: RetryPolicy, call: Callable[[], Awaitable[T]], named: object) -> T:
-    """Make attempts under one event, if anybody would notice it. `named` is what to name it after."""
-    manager = get_callback_manager()
-    if not manager.active:
-        return await make_attempts(call, "", policy.pause_after, policy.attempt_timeout)
-    name = name_of(named) or "retry"
-    with manager.event(EventType.RETRY, name=name):
-        return await make_attempts(call, name, policy.pause_after, policy.attempt_timeout)
+    return await make_attempts(fn, "", policy.pause_after, policy.attempt_timeout, enclosed=True)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+import msgspec
+
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
@@ -24,32 +26,42 @@ __all__ = ["Isolation", "Run"]
 Isolation = Literal["task", "context"]
 
 
-class Run:
-    """One batch: what it runs, how it is bounded, what it is called.
+class Run(msgspec.Struct, eq=False):
+    """One batch: what it runs, how it is bounded, what it is called. Made by `bounded` or `unbounded`.
 
-    Args:
+    Attributes:
         runner: Name of the public function.
         source: The input.
-        sink: Takes the results.
-        limit: Number of slots, a limiter, or ``None``.
-        what: What the caller's parameter for `limit` is called.
-        call: Makes the awaitable of an item; ``None`` if the item is it.
-        function: What to take the jobs' name from, if not from the first item.
+        engine: Runs it.
+        limit: What the batch's event says of its bound.
+        job_name: The jobs' name, if it is known before they are.
         desc: Name of the batch; by default the jobs' name.
-        isolation: ``"task"`` or ``"context"``. The latter is a permission: where the fast lane does
-            not apply (a limiter, no limit, an async input), jobs have tasks of their own, too.
         show_progress: Show a progress bar, unless a handler shows one already.
-        chunked, quota, backlog: See `Window`.
-
-    Raises:
-        ValueError: a number is out of range, or `isolation` is not one of the two.
-        TypeError: `limit` is neither a number nor a limiter.
     """
 
-    __slots__ = ("_desc", "_job_name", "_limit", "_runner", "_show_progress", "_source", "engine")
+    runner: str
+    source: Source
+    engine: Window | Workers
+    limit: int | str | None
+    job_name: str | None
+    desc: str | None = None
+    show_progress: bool = False
 
-    def __init__(
-        self,
+    @classmethod
+    def unbounded(cls, runner: str, aws: tuple[Any, ...], sink: Sink) -> Run:
+        """Return the run of the awaitables that a caller gave as arguments, all of them at once.
+
+        Args:
+            runner: Name of the public function.
+            aws: The awaitables, each of them once.
+            sink: Takes the results.
+        """
+        source = Source.together(aws)
+        return cls(runner, source, Window(source, sink, limit=None), None, name_of(source.first))
+
+    @classmethod
+    def bounded(
+        cls,
         runner: str,
         source: Source,
         sink: Sink,
@@ -64,7 +76,27 @@ class Run:
         chunked: bool = False,
         quota: int | None = None,
         backlog: Callable[[], int] | None = None,
-    ) -> None:
+    ) -> Run:
+        """Return a run.
+
+        Args:
+            runner: Name of the public function.
+            source: The input.
+            sink: Takes the results.
+            limit: Number of slots, a limiter, or ``None``.
+            what: What the caller's parameter for `limit` is called.
+            call: Makes the awaitable of an item; ``None`` if the item is it.
+            function: What to take the jobs' name from, if not from the first item.
+            desc: Name of the batch; by default the jobs' name.
+            isolation: ``"task"`` or ``"context"``. The latter is a permission: where the fast lane does
+                not apply (a limiter, no limit, an async input), jobs have tasks of their own, too.
+            show_progress: Show a progress bar, unless a handler shows one already.
+            chunked, quota, backlog: See `Window`.
+
+        Raises:
+            ValueError: a number is out of range, or `isolation` is not one of the two.
+            TypeError: `limit` is neither a number nor a limiter.
+        """
         limiter: Limiter | None = None
         if limit is None or isinstance(limit, int):
             size = None if limit is None else check_count(limit, what)
@@ -74,13 +106,7 @@ class Run:
             raise TypeError(f"{what} must be an int, a limiter or None, not {type(limit).__name__}")
         if isolation not in ("task", "context"):
             raise ValueError(f"isolation must be 'task' or 'context' (got {isolation!r})")
-        self._runner = runner
-        self._source = source
-        self._limit = size if limiter is None else repr(limiter)
-        self._desc = desc
-        self._job_name = name_of(source.first if function is None else function)
-        self._show_progress = show_progress
-        self.engine: Window | Workers
+        engine: Window | Workers
         if (
             isolation == "context"
             and size is not None
@@ -88,9 +114,9 @@ class Run:
             and not chunked
             and quota is None
         ):
-            self.engine = Workers(source, sink, limit=size, call=call, backlog=backlog)
+            engine = Workers(source, sink, limit=size, call=call, backlog=backlog)
         else:
-            self.engine = Window(
+            engine = Window(
                 source,
                 sink,
                 limit=size,
@@ -100,6 +126,9 @@ class Run:
                 quota=quota,
                 backlog=backlog,
             )
+        job_name = name_of(source.first if function is None else function)
+        shown = size if limiter is None else repr(limiter)
+        return cls(runner, source, engine, shown, job_name, desc, show_progress)
 
     async def run(self, *, always: bool = False) -> None:
         """Run it under the ambient manager.
@@ -110,12 +139,16 @@ class Run:
         Raises:
             BaseException: what ended the batch early; every started job has ended by then.
         """
-        manager = get_callback_manager()
-        label = self._desc or self._job_name or self._runner
-        payload: dict[str, object] = {keys.RUNNER: self._runner, keys.LIMIT: self._limit}
-        scope = manager.batch(label, self.engine, total=self._source.total, payload=payload)
-        scope.open(
-            job_name=self._job_name or "", ready_at_once=self._source.asynchronous is None, always=always
+        manager, source, job_name = get_callback_manager(), self.source, self.job_name
+        scope = BatchScope.open(
+            manager,
+            self.desc or job_name or self.runner,
+            self.engine,
+            total=source.total,
+            payload={keys.RUNNER: self.runner, keys.LIMIT: self.limit},
+            job_name=job_name or "",
+            ready_at_once=source.asynchronous is None,
+            always=always,
         )
         error: BaseException | None = None
         busy: BusyMeter | None = None
@@ -123,7 +156,7 @@ class Run:
         try:
             if manager.deep and scope.family is not None:
                 busy = BusyMeter.attach(manager.current, asyncio.get_running_loop())
-            if self._show_progress:
+            if self.show_progress:
                 progress = _Progress.of(manager, scope)
             await self.engine.run(scope, manager.current.set, busy)
         except BaseException as raised:
@@ -148,9 +181,7 @@ class _Progress:
 
     @classmethod
     def of(cls, manager: CallbackManager, scope: BatchScope) -> _Progress | None:
-        if scope.event is None or any(
-            getattr(handler, "shows_progress", False) for handler in manager.handlers
-        ):
+        if any(getattr(handler, "shows_progress", False) for handler in manager.handlers):
             return None
         return cls(manager, scope.event)
 

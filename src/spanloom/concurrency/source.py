@@ -9,6 +9,8 @@ from itertools import islice
 from types import CoroutineType
 from typing import Any, Final, cast
 
+import msgspec
+
 from spanloom.events.event import JobFamily
 
 __all__ = ["Source", "name_family", "name_of"]
@@ -21,43 +23,54 @@ CLOSE_SLICE: Final = 2000
 """Unstarted jobs closed in one go: some 2 ms."""
 
 
-class Source:
-    """One pass over the input of a runner.
-
-    Args:
-        items: Iterable, iterator, async iterable or async iterator.
-        what: What the caller's parameter is called, for the error message.
-        jobs: True if the items are the jobs themselves, not what a function is called with.
+class Source(msgspec.Struct, eq=False):
+    """One pass over the input of a runner. Made by `of`, or by `together`.
 
     Attributes:
-        total: How many items there are; ``None`` if the input cannot tell.
-        first: The first item of a list or tuple of jobs, to take a name from; else ``None``.
         sync: The iterator, or ``None`` for an asynchronous input.
         asynchronous: The async iterator, or ``None``.
+        total: How many items there are; ``None`` if the input cannot tell.
+        first: The first item of a list or tuple of jobs, to take a name from; else ``None``.
         quiet: True if pulling runs no code of the user's.
         fixed: True if the input cannot change while it is pulled.
-
-    Raises:
-        TypeError: `items` is none of these; nothing has been consumed.
     """
 
-    __slots__ = ("_unstarted", "asynchronous", "first", "fixed", "quiet", "sync", "total")
+    sync: Iterator[object] | None
+    asynchronous: AsyncIterator[object] | None
+    total: int | None
+    first: object
+    quiet: bool
+    fixed: bool
+    _unstarted: Iterator[object] | None = None
 
-    def __init__(self, items: object, what: str = "jobs", *, jobs: bool = True) -> None:
+    @classmethod
+    def together(cls, aws: tuple[object, ...]) -> Source:
+        """Return the source of the awaitables that a caller gave as arguments."""
+        jobs = iter(aws)
+        return cls(jobs, None, len(aws), aws[0] if aws else None, True, True, jobs)
+
+    @classmethod
+    def of(cls, items: object, what: str = "jobs", *, jobs: bool = True) -> Source:
+        """Return the source of what a runner was given.
+
+        Args:
+            items: Iterable, iterator, async iterable or async iterator.
+            what: What the caller's parameter is called, for the error message.
+            jobs: True if the items are the jobs themselves, not what a function is called with.
+
+        Raises:
+            TypeError: `items` is none of these; nothing has been consumed.
+        """
         kind = type(items)
-        self.sync: Iterator[object] | None = None
-        self.asynchronous: AsyncIterator[object] | None = None
-        self.quiet: bool = kind in _QUIET
-        self.fixed: bool = kind is tuple or kind is range
-        sized = self.quiet or isinstance(items, Collection)
-        self.total: int | None = len(cast("Collection[object]", items)) if sized else None
-        self.first: object = items[0] if jobs and isinstance(items, (list, tuple)) and items else None
-        self._unstarted: Iterator[object] | None = None
-        if not self.quiet and hasattr(items, "__aiter__"):
-            self.asynchronous = items.__aiter__()
-            return
+        quiet = kind in _QUIET
+        fixed = kind is tuple or kind is range
+        sized = quiet or isinstance(items, Collection)
+        total = len(cast("Collection[object]", items)) if sized else None
+        first = items[0] if jobs and isinstance(items, (list, tuple)) and items else None
+        if not quiet and hasattr(items, "__aiter__"):
+            return cls(None, items.__aiter__(), total, first, quiet, fixed)
         try:
-            self.sync = iter(items)  # type: ignore[call-overload]  # the error is what we are after
+            sync = iter(items)  # type: ignore[call-overload]  # the error is what we are after
         except TypeError:
             raise TypeError(
                 f"{what} must be an iterable or async iterable, not {kind.__name__}"
@@ -65,8 +78,7 @@ class Source:
             ) from None
         # What a generator has not made yet is its own affair, and what somebody's own container does
         # when it is iterated over, nobody knows.
-        if jobs and kind in _OWNED:
-            self._unstarted = self.sync
+        return cls(sync, None, total, first, quiet, fixed, sync if jobs and kind in _OWNED else None)
 
     def close_some(self, adopt: Callable[[asyncio.Future[Any]], None]) -> bool:
         """Close some of the coroutines that nobody will start, so that none warns.
@@ -103,6 +115,8 @@ def name_family(family: JobFamily, item: object) -> None:
 
 def name_of(job: object) -> str | None:
     """Return what the author calls `job`: the qualified name of its function, without ``<locals>``."""
+    if type(job) is CoroutineType:
+        return job.__qualname__.rpartition("<locals>.")[2]
     while hasattr(job, "func"):  # functools.partial
         job = job.func
     name = getattr(job, "__qualname__", None)

@@ -216,15 +216,15 @@ def stream(
     if items is None:
         if callable(jobs) and not hasattr(jobs, "__iter__"):
             raise TypeError("stream(function) lacks the items: stream(function, items, limit=...)")
-        source, name, function = Source(jobs), None, None
+        source, name, function = Source.of(jobs), None, None
         call = None
         check_jobs(jobs, retry=retry)
     else:
         check_function(jobs, "stream")
-        source, name, function = Source(items, "items", jobs=False), name_of(jobs), jobs
+        source, name, function = Source.of(items, "items", jobs=False), name_of(jobs), jobs
         call = jobs
     ready = sink.ready
-    run = Run(
+    run = Run.bounded(
         "stream",
         source,
         sink,

@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
+from spanloom.concurrency.interrupt import Interrupt
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, discard, name_family
@@ -29,6 +30,8 @@ from spanloom.events.event import JobEvent, complete_job, detail_of
 
 __all__ = ["Window"]
 
+START_SLICE_NS: Final = SLICE_NS // 2
+"""How long jobs are started before others may run: their own first steps come on top, in the next turns."""
 UNTOLD_BACKLOG: Final = 100
 """Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
 
@@ -110,6 +113,8 @@ class Window(Engine):
         # A task factory may be eager: a job then ends, and may end the batch, where it is started.
         waits = self._limiter is not None or self._source.asynchronous is not None
         slow = waits or loop.get_task_factory() is not None
+        if slow:
+            self._interrupt = Interrupt(cast("asyncio.Task[Any]", asyncio.current_task()))
         while not self._stopping:
             if not self._exhausted:
                 if slow:
@@ -120,7 +125,11 @@ class Window(Engine):
             if self._stopping or not (self._alive or self._backlogged()):
                 return
             self._wake_at = 0 if self._exhausted or self._chunked else len(self._alive)
-            await self._wait()
+            self._waiter = waiter = loop.create_future()  # as in _wait, which would be a coroutine more
+            try:
+                await waiter
+            finally:
+                self._waiter = None
 
     def _forget(self) -> None:
         self._spawn = cast("Any", None)
@@ -151,7 +160,7 @@ class Window(Engine):
             return False
         spawn = self._spawn
         before = self._started
-        deadline = monotonic_ns() + SLICE_NS
+        deadline = monotonic_ns() + START_SLICE_NS
         for item in islice(cast("Any", self._source.sync), room):
             spawn(item)
             if not self._started & 31 and monotonic_ns() > deadline:
@@ -241,6 +250,8 @@ class Window(Engine):
             raise
         if job.index in self._alive:
             self._alive[job.index] = task
+            if self._busy is not None and job.record is not None:  # it has had its first step, in one of ours
+                self._busy.split(job.record)
             task.add_done_callback(lambda _: self._ended_unstarted(job))
         else:  # an eager task has ended already
             del self._foreign[job.index]
@@ -250,7 +261,8 @@ class Window(Engine):
     ) -> Callable[[Job], Coroutine[Any, Any, Any]]:
         live, sink, scope, limiter, busy = self._alive, self._sink, self._scope, self._limiter, self._busy
         call, set_current, tainted = self._call, self._current, self._tainted
-        values, family, starts, deliver = sink.values, scope.family, scope.starts, scope.deliver
+        values, family, starts = sink.values, scope.family, scope.starts
+        deliver, deliver_too = scope.deliver, scope.deliver_too
 
         async def run_job(job: Job) -> Any:  # noqa: C901 -- see above
             index = job.index
@@ -278,6 +290,8 @@ class Window(Engine):
                     complete_job(record, monotonic_ns())
                     if deliver is not None:
                         deliver(record)
+                    if deliver_too is not None:
+                        deliver_too(record)
             except BaseException as error:
                 self._failed(index, record, error)
                 raise

@@ -2,14 +2,8 @@
 
 A job has no task of its own here: ``current_task()`` is the worker, which runs many jobs one after
 the other. What a job sets in its context still reaches no other job: if a job has left something
-behind in the context of its worker, that retires in favour of a fresh one. So does a worker whose
-task was cancelled.
-
-How a worker knows: a context keeps its variables in an immutable map, which a set replaces. The map
-is all that a copied `Context` refers to, so ``gc.get_referents`` returns the map itself, and while
-it is the same one nothing was set (tests/concurrency/test_workers.py holds this to be so). Else the
-values are compared one by one, by identity: equality of contexts would run code of the user's, and
-take a list for an equal other list.
+behind in the context of its worker (`spanloom.concurrency.isolation` tells), that retires in favour
+of a fresh one. So does a worker whose task was cancelled.
 
 Code of the input runs in a copy of the caller's context, and on a worker's task.
 """
@@ -18,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
-from functools import partial
 from gc import get_referents
 from types import CoroutineType
 from typing import Any, Final, cast
@@ -28,10 +21,11 @@ from typing import Any, Final, cast
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
+from spanloom.concurrency.isolation import differ, in_context, is_quiet
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, name_family
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import JobEvent, complete_job
+from spanloom.events.event import JobEvent, JobFamily, complete_job
 
 __all__ = ["Workers"]
 
@@ -58,16 +52,35 @@ class _Worker(asyncio.Task[Any]):
         return requested
 
 
-def _differ(before: Context, after: Context) -> bool:
-    """Tell whether a variable is bound to another object than before: a set that was undone is none."""
-    return len(before) != len(after) or any(
-        after.get(key, MISSING) is not value for key, value in before.items()
-    )
+class _Pace:
+    """When workers let the loop turn.
 
+    A job that suspends lets it turn anyway. So a worker looks at the clock only when it has ended two
+    jobs and no other worker has ended one in between; and once one of them finds that time is up, all
+    that still work in this turn of the loop stop after the job they are at.
 
-def _in_context(iterator: Iterator[object], context: Context) -> Iterator[object]:
-    """Return an iterator over the same items whose code runs in `context`; itself it is all C."""
-    return iter(partial(context.run, next, iterator), MISSING)
+    Attributes:
+        last: The slot whose worker ended the last job.
+        until_ns: When time is up.
+        over: Whether somebody has found that it is.
+    """
+
+    __slots__ = ("last", "over", "until_ns")
+
+    def __init__(self) -> None:
+        self.last = -1
+        self.over = False
+        self.until_ns = monotonic_ns() + SLICE_NS
+
+    async def turn(self) -> None:
+        """Let the loop turn."""
+        first, self.over = not self.over, True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            if first:  # and so the first to come back: the others have not begun their next turn
+                self.over = False
+                self.until_ns = monotonic_ns() + SLICE_NS
 
 
 class Workers(Engine):
@@ -76,7 +89,17 @@ class Workers(Engine):
     Needs a synchronous input and a number of slots; the runner takes a `Window` for anything else.
     """
 
-    __slots__ = ("_context", "_pairs", "_room", "_slots", "_started", "_work")
+    __slots__ = (
+        "_context",
+        "_growing",
+        "_pace",
+        "_pairs",
+        "_quiet",
+        "_room",
+        "_running",
+        "_slots",
+        "_started",
+    )
 
     def __init__(
         self,
@@ -90,8 +113,12 @@ class Workers(Engine):
         super().__init__(source, sink, limit=limit, call=call, backlog=backlog)
         self._slots: list[JobEvent | None] = [None] * limit
         self._started = 0
+        self._running = 0
         self._room: asyncio.Future[None] | None = None
         self._pairs: Iterator[tuple[int, object]] = iter(())
+        self._quiet = False
+        self._growing: list[object] | None = None
+        self._pace = _Pace()
 
     # for the events ---------------------------------------------------------------------------------
 
@@ -117,24 +144,25 @@ class Workers(Engine):
 
     async def _work_off(self) -> None:
         self._context = context = copy_context()
-        iterator = cast("Iterator[object]", self._source.sync)
-        self._pairs = enumerate(iterator if self._source.quiet else _in_context(iterator, context.copy()))
-        self._work = self._work_body()
-        total = self._source.total if self._source.fixed else None
+        source, values = self._source, self._sink.values
+        iterator = cast("Iterator[object]", source.sync)
+        self._quiet = source.quiet or is_quiet(iterator)
+        self._pairs = enumerate(iterator if self._quiet else in_context(iterator, context.copy()))
+        total = cast("int", source.total) if source.fixed else None
+        self._growing = values
+        if values is not None and total is not None and total <= PREPARED:
+            values.extend([MISSING] * total)
+            self._growing = None
         for slot in range(len(self._slots) if total is None else min(len(self._slots), total)):
             if not self._stopping:
                 self._hire(slot)
         while self._alive and not self._stopping:
             await self._wait()
 
-    def _forget(self) -> None:
-        self._work = cast("Any", None)
-
     def _hire(self, slot: int) -> None:
         context = self._context.copy()
-        worker = _Worker(
-            self._work(slot), loop=asyncio.get_running_loop(), name=self._scope.job_name, context=context
-        )
+        work = self._work_unheard(slot) if self._scope.family is None else self._work(slot)
+        worker = _Worker(work, loop=asyncio.get_running_loop(), name=self._scope.job_name, context=context)
         worker.context = context
         self._alive[slot] = worker
         worker.add_done_callback(lambda task: self._retired(slot, task))
@@ -151,96 +179,133 @@ class Workers(Engine):
         if not self._alive:
             self.wake()
 
-    async def _wait_for_room(self) -> None:
-        if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._room)
+    # the hot path: a call per step would cost more than the step, and so would a variable of an outer scope
 
-    def _work_body(  # noqa: C901 -- the hot path: a call per step would cost more than the step
-        self,
-    ) -> Callable[[int], Coroutine[Any, Any, bool]]:
-        pairs, slots, sink, scope, busy = self._pairs, self._slots, self._sink, self._scope, self._busy
-        call, set_current, backlog = self._call, self._current, self._backlog
-        values, family, starts, deliver = sink.values, scope.family, scope.starts, scope.deliver
-        growing, limit, quiet = values, len(self._slots), self._source.quiet
-        if values is not None and self._source.fixed and cast("int", self._source.total) <= PREPARED:
-            values.extend([MISSING] * cast("int", self._source.total))
-            growing = None
-        yield_at = monotonic_ns() + SLICE_NS
-        alive = 0
+    async def _work_unheard(self, slot: int) -> bool:
+        """Run jobs without events, whose results are all kept, until there are none.
 
-        async def work(slot: int) -> bool:  # noqa: C901 -- see above
-            """Run jobs until there are none; return True if a fresh worker should go on instead."""
-            nonlocal yield_at, alive
-            while backlog is not None and backlog() + alive >= limit:
-                await self._wait_for_room()
-            now = monotonic_ns()
-            record: JobEvent | None = None
-            tainted = False
-            before = copy_context()
-            for index, item in pairs:
-                if growing is not None:
-                    growing.append(MISSING)
-                if family is not None:
-                    if not quiet:
-                        now = monotonic_ns()  # the pull was not the job's
-                    if not index:
-                        name_family(family, item)
-                    slots[slot] = record = JobEvent(family, index, now)
-                    set_current(record)
-                    before = copy_context()
-                if backlog is not None:
-                    alive += 1
-                try:
-                    if starts is not None and record is not None:
-                        starts(record)
-                    if call is not None:
-                        value = await call(item)
-                    else:
-                        value = await (item if type(item) is CoroutineType else start(item))
-                    after = copy_context()
-                    was, is_now = get_referents(before, after)
-                    if was is not is_now and _differ(before, after):
-                        tainted = True
-                        if _cancelled.get():
-                            await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
-                    now = monotonic_ns()
-                    if record is not None:
-                        if busy is not None:
-                            busy.split(record)
-                        complete_job(record, now)
-                        if deliver is not None:
-                            deliver(record)
-                except BaseException as error:
-                    alive -= 1
-                    self._failed(index, record, error)
-                    if not isinstance(error, (Exception, CancelledError)):
-                        raise
-                    tainted = True
-                    break
-                if values is not None:
-                    values[index] = value
+        Returns:
+            True if a fresh worker should go on instead.
+        """
+        call, pace, growing = self._call, self._pace, self._growing
+        values = cast("list[object]", self._sink.values)
+        before = copy_context()
+        (untouched,) = get_referents(before)
+        tainted = False
+        for index, item in self._pairs:
+            if growing is not None:
+                growing.append(MISSING)
+            try:
+                if call is not None:
+                    value = await call(item)
                 else:
-                    alive -= 1
-                    if sink.ok(index, record, value):
-                        self.stop(None)
-                        break
-                if tainted:
-                    break
-                if now > yield_at:
-                    yield_at = now + SLICE_NS  # at once, or every worker of this turn would yield
-                    await asyncio.sleep(0)
-                    now = monotonic_ns()
-                if backlog is not None and backlog() + alive >= limit:
-                    while backlog() + alive >= limit:
-                        await self._wait_for_room()
-                    now = monotonic_ns()
-            if record is not None:
-                self._started = max(self._started, record.index + 1)
-                slots[slot] = None
-            return tainted
+                    value = await (item if type(item) is CoroutineType else start(item))
+                (variables,) = get_referents(copy_context())
+                if variables is not untouched:
+                    tainted = await self._left_behind(before)
+                    untouched = variables
+            except BaseException as error:
+                self._failed(index, None, error)
+                if not isinstance(error, (Exception, CancelledError)):
+                    raise
+                return True
+            values[index] = value
+            if tainted:
+                return True
+            if pace.last != slot and not pace.over:
+                pace.last = slot
+            elif pace.over or monotonic_ns() > pace.until_ns:
+                await pace.turn()
+        return False
 
-        return work
+    async def _work(self, slot: int) -> bool:  # noqa: C901 -- see above
+        """Run jobs with events until there are none.
+
+        Returns:
+            True if a fresh worker should go on instead.
+        """
+        call, pace, growing, quiet = self._call, self._pace, self._growing, self._quiet
+        set_current, busy, backlog = self._current, self._busy, self._backlog
+        sink, values, slots = self._sink, self._sink.values, self._slots
+        starts, deliver, deliver_too = self._scope.starts, self._scope.deliver, self._scope.deliver_too
+        family = cast("JobFamily", self._scope.family)
+        if backlog is not None and backlog() + self._running >= len(slots):
+            await self._wait_for_room(backlog)
+        now = monotonic_ns()
+        record: JobEvent | None = None
+        tainted = False
+        for index, item in self._pairs:
+            if growing is not None:
+                growing.append(MISSING)
+            if not quiet:
+                now = monotonic_ns()  # the pull was not the job's
+            if not index:
+                name_family(family, item)
+            slots[slot] = record = JobEvent(family, index, now)
+            set_current(record)
+            before = copy_context()
+            if backlog is not None:
+                self._running += 1
+            try:
+                if starts is not None:
+                    starts(record)
+                if call is not None:
+                    value = await call(item)
+                else:
+                    value = await (item if type(item) is CoroutineType else start(item))
+                untouched, variables = get_referents(before, copy_context())
+                if variables is not untouched:
+                    tainted = await self._left_behind(before)
+                now = monotonic_ns()
+                if busy is not None:
+                    busy.split(record)
+                complete_job(record, now)
+                if deliver is not None:
+                    deliver(record)
+                if deliver_too is not None:
+                    deliver_too(record)
+            except BaseException as error:
+                self._failed(index, record, error)
+                if not isinstance(error, (Exception, CancelledError)):
+                    raise
+                tainted = True
+                break
+            if values is not None:
+                values[index] = value
+            else:
+                self._running -= 1
+                if sink.ok(index, record, value):
+                    self.stop(None)
+                    break
+            if tainted:
+                break
+            if pace.last != slot and not pace.over:
+                pace.last = slot
+            elif pace.over or now > pace.until_ns:
+                await pace.turn()
+                now = monotonic_ns()
+            if backlog is not None and backlog() + self._running >= len(slots):
+                await self._wait_for_room(backlog)
+                now = monotonic_ns()
+        if record is not None:
+            self._started = max(self._started, record.index + 1)
+            slots[slot] = None
+        return tainted
+
+    async def _wait_for_room(self, backlog: Callable[[], int]) -> None:
+        """Wait until one job more would not take more than the slots, with the results that nobody has taken."""
+        while backlog() + self._running >= len(self._slots):
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+
+    async def _left_behind(self, before: Context) -> bool:
+        """Tell whether a job has left something in its worker's context."""
+        if not differ(before, copy_context()):
+            return False
+        if _cancelled.get():
+            await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
+        return True
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
@@ -254,4 +319,5 @@ class Workers(Engine):
         ):
             self.stop(error)
         if self._backlog is not None:
+            self._running -= 1
             self.wake()  # a failure that is skipped makes room, and no consumer will say so

@@ -261,7 +261,7 @@ def _trace_of(wire: _Wire, traces: dict[str, Trace]) -> Trace:
 
 
 def _counts_of(wire: _Counts) -> StoredCounts:
-    counts = StoredCounts(wire.total, wire.started, wire.in_flight)
+    counts = StoredCounts(wire.total, _started=wire.started, _in_flight=wire.in_flight)
     counts.failed = wire.failed
     counts.cancelled = wire.cancelled
     counts.backing_off = wire.backing_off

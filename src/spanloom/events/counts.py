@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
+import msgspec
+
 __all__ = ["BatchCounts", "LiveJobs"]
 
 
@@ -19,7 +21,7 @@ class LiveJobs(Protocol):
         """Jobs that have started and not ended."""
 
 
-class BatchCounts:
+class BatchCounts(msgspec.Struct, eq=False):
     """How far a batch has come. Written by its runner on the loop's thread, read by anyone.
 
     Attributes:
@@ -30,17 +32,14 @@ class BatchCounts:
         retried: Attempts beyond the first, of all jobs so far.
     """
 
-    __slots__ = ("_live", "_started", "backing_off", "cancelled", "failed", "retried", "total")
-
-    def __init__(self, total: int | None, live: LiveJobs | None = None) -> None:
-        self.total: int | None = total
-        self.failed: int = 0
-        self.cancelled: int = 0
-        self.backing_off: int = 0
-        self.retried: int = 0
-        # Weak: events must not keep a runner, its tasks and their frames alive.
-        self._live = None if live is None else weakref.ref(live)
-        self._started = 0
+    total: int | None
+    _live: weakref.ref[LiveJobs] | None = None
+    """The runner. Weak: events must not keep it, its tasks and their frames alive."""
+    failed: int = 0
+    cancelled: int = 0
+    backing_off: int = 0
+    retried: int = 0
+    _started: int = 0
 
     @property
     def started(self) -> int:
@@ -69,7 +68,11 @@ class BatchCounts:
         """Jobs of the input that have not started; ``None`` where `total` is."""
         return None if self.total is None else max(0, self.total - self.started)
 
-    def settle(self) -> None:
-        """Keep the final numbers and let go of the runner; called once, when the batch ends."""
-        self._started = self.started
+    def settle(self) -> int:
+        """Keep the final numbers, let go of the runner, and return how many jobs have ended.
+
+        Called once, when the batch ends: by then as many have ended as have started.
+        """
+        self._started = started = self.started
         self._live = None
+        return started

@@ -57,6 +57,8 @@ def _type_name(kind: type[BaseException]) -> str:
 
 def _message(error: BaseException) -> str:
     args = error.args
+    if not args and type(error).__str__ is BaseException.__str__:  # a cancel, most of the time
+        return ""
     try:
         if type(type(error).__str__) is not WrapperDescriptorType:
             text = str(error)  # the class's author wrote a message; logging and tracebacks call it, too
@@ -74,8 +76,8 @@ def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
     while traceback is not None:
         lines.append(traceback)
         traceback = traceback.tb_next
-    return tuple(
-        Frame(code.co_filename, line.tb_lineno or 0, code.co_qualname)
-        for line in lines[-MAX_FRAMES:]
-        for code in (line.tb_frame.f_code,)
-    )
+    frames = []
+    for line in lines[-MAX_FRAMES:]:
+        code = line.tb_frame.f_code
+        frames.append(Frame(code.co_filename, line.tb_lineno or 0, code.co_qualname))
+    return tuple(frames)

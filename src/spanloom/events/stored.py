@@ -16,15 +16,10 @@ from spanloom.events.trace import Trace
 __all__ = ["StoredCounts", "StoredEvent"]
 
 
-class StoredCounts(BatchCounts):
+class StoredCounts(BatchCounts, eq=False):
     """The numbers of a batch as they were when its event was written."""
 
-    __slots__ = ("_in_flight",)
-
-    def __init__(self, total: int | None, started: int, in_flight: int) -> None:
-        super().__init__(total)
-        self._started = started
-        self._in_flight = in_flight
+    _in_flight: int = 0
 
     @property
     def in_flight(self) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from spanloom.events.ids import new_trace_id
+import msgspec
+
+from spanloom.events.ids import event_id_at, new_trace_id
 
 if TYPE_CHECKING:
     from spanloom.events.event import JobFamily
@@ -15,7 +17,7 @@ MAX_SCOPES: Final = 20_000
 """Scopes whose parent a trace remembers: some 3 MB. Jobs need no entry of their own."""
 
 
-class Trace:
+class Trace(msgspec.Struct, eq=False):
     """A tree of events under one root.
 
     The jobs of a batch are a range of ids under one parent, so a batch of ten million jobs takes
@@ -28,18 +30,16 @@ class Trace:
         omitted: Events beyond `MAX_SCOPES`, missing from `tree`.
     """
 
-    __slots__ = ("_families", "_scopes", "name", "omitted", "root_id", "trace_id")
-
-    def __init__(self, name: str, root_id: int, trace_id: int | None = None) -> None:
-        self.trace_id: int = new_trace_id() if trace_id is None else trace_id
-        self.name: str = name
-        self.root_id: int = root_id
-        self.omitted: int = 0
-        self._scopes: list[tuple[int, int]] = []
-        self._families: list[JobFamily] = []
+    name: str
+    root_id: int
+    trace_id: int = msgspec.field(default_factory=new_trace_id)
+    omitted: int = 0
+    _scopes: list[tuple[int, int]] = []
+    _families: dict[int, JobFamily | tuple[int, int]] | None = None
+    """By batch: its family while it runs, then what the tree needs of it, base id and number of jobs."""
 
     def __len__(self) -> int:
-        return len(self._scopes) + len(self._families)
+        return len(self._scopes) + (0 if self._families is None else len(self._families))
 
     def add(self, parent_id: int, event_id: int) -> None:
         """Note that `event_id` lies under `parent_id`."""
@@ -49,16 +49,28 @@ class Trace:
             self.omitted += 1
 
     def add_family(self, family: JobFamily) -> None:
-        """Note a batch, whose jobs lie under it."""
+        """Note a batch, whose jobs lie under it; `settle` must follow."""
+        if self._families is None:
+            self._families = {}
         if len(self._families) < MAX_SCOPES:
-            self._families.append(family)
+            self._families[family.batch_id] = family
         else:
             self.omitted += 1
 
+    def settle(self, family: JobFamily) -> None:
+        """Let go of a batch that has ended, and keep its numbers.
+
+        A family knows its trace. If the trace went on knowing the family, nothing would free the two
+        of them, not even the garbage collector: job events and families are not in its sight.
+        """
+        families = self._families
+        if families is not None and family.batch_id in families:
+            families[family.batch_id] = family.base_id, family.started
+
     @property
     def families(self) -> tuple[JobFamily, ...]:
-        """The batches of this trace, in order of their start; open ones among them."""
-        return tuple(self._families)
+        """The batches of this trace that are open now, in order of their start."""
+        return tuple(family for family in self._batches().values() if not isinstance(family, tuple))
 
     def tree(self) -> dict[int, list[int]]:
         """Return a map from each parent's event id to its children's ids, in order of their start.
@@ -66,8 +78,13 @@ class Trace:
         A leaf has no key. A batch's jobs stand before other events directly under that batch.
         """
         tree: dict[int, list[int]] = {}
-        for family in self._families:
-            tree[family.batch_id] = [family.id_at(index) for index in range(family.started)]
+        for batch_id, family in self._batches().items():
+            base_id, started = family if isinstance(family, tuple) else (family.base_id, family.started)
+            tree[batch_id] = [event_id_at(base_id, index) for index in range(started)]
         for parent_id, event_id in self._scopes:
             tree.setdefault(parent_id, []).append(event_id)
         return {parent: children for parent, children in tree.items() if children}
+
+    def _batches(self) -> dict[int, JobFamily | tuple[int, int]]:
+        """Return a copy that nobody writes to."""
+        return {} if self._families is None else self._families.copy()

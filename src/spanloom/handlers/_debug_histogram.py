@@ -21,33 +21,39 @@ import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import add
 from typing import Final
 
 __all__ = ["Histogram"]
 
-_EXACT: Final = 128
-"""Values kept as they are before they are counted in buckets: up to there, quantiles are exact."""
+_EXACT: Final = 512
+"""Values kept as they are before they are counted in buckets: up to there, quantiles are exact, and a
+histogram is merged for next to nothing, which is what becomes of the histogram of every small batch."""
 _BULK: Final = 32
 """From this many values on, counting them in bulk is cheaper than keeping them one by one."""
+_ROW: Final = 256
+"""Buckets come in rows, one per upper byte of the float: a row covers a factor of four."""
 _ONE_AT: Final = 0x3F
-"""Upper byte of the float 1.0. No duration but 0 is shorter than 1 ns, so numbering starts there."""
-_SHIFT: Final = bytes(max(0, byte - _ONE_AT) for byte in range(256))
+"""Upper byte of the float 1.0. No duration but 0 is shorter than 1 ns, so rows are numbered from there."""
+_SHIFTS: Final = tuple(bytes(one) + bytes(range(256 - one)) for one in range(_ONE_AT, 0x80))
+"""By row: from the upper byte of a positive float to its row, counted from that one."""
 _LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
 
 
 class Histogram:
     """Count durations in nanoseconds: exact count, total, minimum and maximum, quantiles to 0.4 %.
 
-    Values are 0 or more; a negative one counts as 0. Takes under 6 KB up to 128 values; beyond,
-    8 bytes a bucket, with 128 buckets per power of two up to the largest value: 35 KB for durations
-    of up to 10 s, at most 80 KB for any that fit 64 bits. Not thread-safe.
+    Values are 0 or more; a negative one counts as 0. Takes under 22 KB up to 512 values; beyond,
+    8 bytes a bucket, with 128 buckets per power of two from the smallest to the largest value: 2 KB for
+    durations that differ by a factor of four, at most 80 KB for any that fit 64 bits. Not thread-safe.
     """
 
-    __slots__ = ("_buckets", "_count", "_maximum", "_minimum", "_recent", "_total")
+    __slots__ = ("_buckets", "_count", "_maximum", "_minimum", "_recent", "_row", "_total")
 
     def __init__(self) -> None:
         self._recent: list[int] = []
         self._buckets: list[int] = []
+        self._row = 0  # that the buckets begin with
         self._count = 0
         self._total = 0
         self._minimum = 0
@@ -89,7 +95,7 @@ class Histogram:
         if low < 0:
             values = [value if value > 0 else 0 for value in values]
             low, high = 0, max(0, high)
-        if len(values) >= _BULK:
+        if len(values) >= _BULK and (self._count or len(self._recent) + len(values) >= _EXACT):
             self._count_in_buckets(values, low, high)
         else:
             self._recent.extend(values)
@@ -100,14 +106,11 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Add all values of `other`, which stays as it is."""
         if other._count:
+            self._widen(other._minimum, other._maximum)
             mine, theirs = self._buckets, other._buckets
-            if len(mine) < len(theirs):
-                mine, theirs = theirs, mine
-            merged = mine.copy()
-            merged[: len(theirs)] = map(int.__add__, mine, theirs)
-            self._buckets = merged
-            self._minimum = min(self._minimum, other._minimum) if self._count else other._minimum
-            self._maximum = max(self._maximum, other._maximum)
+            begin = _ROW * (other._row - self._row)
+            end = begin + len(theirs)
+            mine[begin:end] = map(add, mine[begin:end], theirs)
             self._total += other._total
             self._count += other._count
         if other._recent:
@@ -135,7 +138,8 @@ class Histogram:
         self._settle()
         cumulative = list(accumulate(self._buckets))
         return [
-            min(self._maximum, max(self._minimum, _middle(bisect_left(cumulative, rank)))) for rank in ranks
+            min(self._maximum, max(self._minimum, _middle(_ROW * self._row + bisect_left(cumulative, rank))))
+            for rank in ranks
         ]
 
     def _settle(self) -> None:
@@ -145,17 +149,24 @@ class Histogram:
             self._count_in_buckets(recent, min(recent), max(recent))
 
     def _count_in_buckets(self, values: Sequence[int], low: int, high: int) -> None:
-        if high > self._maximum:
-            missing = _numbers((high,))[0] + 1 - len(self._buckets)
-            self._buckets += [0] * missing
-            self._maximum = high
-        if low < self._minimum or not self._count:
-            self._minimum = low
+        if not self._count or low < self._minimum or high > self._maximum:
+            self._widen(low, high)
         self._count += len(values)
         self._total += sum(values)
         buckets = self._buckets
-        for number in _numbers(values):
+        for number in _numbers(values, self._row):
             buckets[number] += 1
+
+    def _widen(self, low: int, high: int) -> None:
+        """Make room for values from `low` to `high`, which are about to be counted."""
+        if self._count:
+            low, high = min(low, self._minimum), max(high, self._maximum)
+        self._minimum, self._maximum = low, high
+        first, last = (number // _ROW for number in _numbers((low, high), 0))
+        if self._buckets:
+            self._buckets[:0] = [0] * (_ROW * (self._row - first))
+        self._row = first
+        self._buckets += [0] * (_ROW * (last + 1 - first) - len(self._buckets))
 
 
 @functools.lru_cache(maxsize=512)  # lists of events have up to 512
@@ -163,12 +174,12 @@ def _floats(count: int) -> struct.Struct:
     return struct.Struct(f"<{count}f")
 
 
-def _numbers(values: Sequence[int]) -> memoryview[int]:
-    """Return the bucket number of each value: the upper 16 bits of its float, counted from 1.0."""
+def _numbers(values: Sequence[int], row: int) -> memoryview[int]:
+    """Return the bucket number of each value: the upper 16 bits of its float, counted from that row."""
     packed = _floats(len(values)).pack(*values)
     numbers = bytearray(2 * len(values))
     numbers[_LOW::2] = packed[2::4]
-    numbers[_HIGH::2] = packed[3::4].translate(_SHIFT)
+    numbers[_HIGH::2] = packed[3::4].translate(_SHIFTS[row])
     return memoryview(numbers).cast("H")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
-from spanloom.events.event import Event, JobEvent
+from spanloom.events.event import Event, JobEvent, JobFamily
 from spanloom.events.trace import Trace
 from spanloom.handlers._debug_group import Group, Node
 from spanloom.handlers._debug_slowest import Slowest
@@ -102,17 +102,19 @@ class Ledger:
         # Jobs are put off until their batch ends, or to the end of the list: by then, all that
         # happened inside them has been counted, and the tree wants that first.
         put_off: dict[int, list[JobEvent]] = {}
+        family: JobFamily | None = None
+        jobs: list[JobEvent] = []
         for event in events:
             if isinstance(event, JobEvent):
-                batch_id = event.family.batch_id
-                if batch_id in put_off:
-                    put_off[batch_id].append(event)
-                else:
-                    put_off[batch_id] = [event]
+                if event.family is not family:  # most follow another of their batch
+                    family = event.family
+                    jobs = put_off.setdefault(family.batch_id, [])
+                jobs.append(event)
                 continue
             if event.counts is not None:
                 self._open_batches.pop(event.event_id, None)
                 self._add_jobs(put_off.pop(event.event_id, ()))
+                family = None
             trace = event.trace
             tree = self._tree(trace)
             duration_ns = event.duration_ns or 0
