@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spanloom.events import EventStatus, EventType, keys
+from spanloom.events import EventStatus, EventType, keys, model_keys
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -75,6 +75,14 @@ def test_every_event_type_and_status_is_in_the_reference(member: str) -> None:
 def test_every_payload_key_is_in_the_reference(name: str) -> None:
     """A reader may rely on the payload keys that spanloom writes, so each is explained."""
     assert f"| `{getattr(keys, name)}` |" in (DOCS / "reference" / "events.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(model_keys.__all__) - {"CONTENT"}))
+def test_every_key_for_models_is_in_the_reference(name: str) -> None:
+    """What a handler understands, whoever writes a payload can look up."""
+    assert f"| `{getattr(model_keys, name)}` |" in (DOCS / "reference" / "recorded.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_environment_variable_is_in_the_reference() -> None:

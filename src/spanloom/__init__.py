@@ -14,6 +14,7 @@ from spanloom.callbacks import (
     current_event,
     get_callback_manager,
     in_flight,
+    link,
     propagate,
     use_callback_manager,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "gather",
     "get_callback_manager",
     "in_flight",
+    "link",
     "propagate",
     "race",
     "retry",

@@ -38,6 +38,21 @@ def test_the_default_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ambient._make_default() is made[0]
 
 
+def test_who_waits_for_the_default_manager_is_told_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of asking, once each; who asks later is told at once; nobody makes it by waiting."""
+    monkeypatch.setattr(ambient, "_default", None)
+    monkeypatch.setattr(ambient, "_factory", CallbackManager)
+    told: list[tuple[str, CallbackManager]] = []
+    ambient.with_default_manager(lambda manager: told.append(("first", manager)))
+    ambient.with_default_manager(lambda manager: told.append(("second", manager)))
+    assert told == []
+    manager = get_callback_manager()
+    assert told == [("first", manager), ("second", manager)]
+    ambient.with_default_manager(lambda manager: told.append(("late", manager)))
+    get_callback_manager()
+    assert told[2:] == [("late", manager)]
+
+
 def test_a_block_chooses_its_manager() -> None:
     """Inside the block the chosen manager is ambient, nested choices win, and after it all is as before."""
     before = get_callback_manager()

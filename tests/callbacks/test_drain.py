@@ -336,6 +336,29 @@ def test_a_closed_handler_lets_its_thread_go() -> None:
     assert not thread.is_alive()
 
 
+def test_a_handler_that_cannot_flush_is_closed_all_the_same() -> None:
+    """One that says it could not send everything in time is closed, so that it can let go of its files and threads."""
+
+    class Unsent(Lists):
+        def flush(self, timeout: float) -> bool:
+            return False
+
+    manager = CallbackManager([handler := Unsent()])
+    manager.emit()
+    assert not manager.close(10)
+    assert handler.closed
+
+
+def test_a_handler_whose_thread_is_stuck_is_not_closed_by_another() -> None:
+    """While its list is in its hands, nobody else calls a hook of it."""
+    manager = CallbackManager([handler := Gate()])
+    manager.emit()
+    assert handler.entered.wait(10)
+    assert not manager.close(0.1)
+    assert not handler.closed
+    handler.opened.set()
+
+
 def test_events_that_end_after_the_close_are_not_delivered() -> None:
     """A handler that was closed gets nothing, and nothing is kept for it."""
     manager = CallbackManager([handler := Lists()])

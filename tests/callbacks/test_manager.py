@@ -460,6 +460,21 @@ def test_a_removed_handler_hears_nothing_more() -> None:
     assert lists.events == []
 
 
+def test_removing_says_whether_everything_was_handed_over() -> None:
+    """True in time, False if the handler was still busy when time ran out."""
+    gate = threading.Event()
+
+    class Slow:
+        def on_events(self, events: list[Event]) -> None:
+            gate.wait(10)
+
+    manager = CallbackManager([quick := Lists(), slow := Slow()])
+    manager.emit(name="a")
+    assert manager.remove_handler(quick) is True
+    assert manager.remove_handler(slow, timeout=0.05) is False
+    gate.set()
+
+
 def test_a_handler_can_be_removed_and_added_again() -> None:
     """After its ``close`` it may come back, with new accounts."""
     manager = CallbackManager([handler := Inline()])

@@ -110,7 +110,7 @@ def test_a_handler_that_hangs_does_not_keep_the_process(run_python: Callable[[st
     out = run_python(
         PRELUDE
         + """
-from spanloom.callbacks import manager as module
+from spanloom.callbacks import table as module
 assert module.EXIT_TIMEOUT_S == 2.0
 module.EXIT_TIMEOUT_S = 0.3
 
@@ -127,6 +127,7 @@ atexit.register(lambda started=time.monotonic(): print(flush=True))
 """
     )
     assert "parent lists: a" in out
+    assert "parent lists: close" in out
 
 
 # fork -----------------------------------------------------------------------------------------------------------
@@ -334,18 +335,73 @@ def test_a_forked_child_does_not_close_its_parents_loop(monkeypatch: pytest.Monk
     assert loop.is_closed()
 
 
+def test_handlers_are_served_before_what_they_hand_events_to(run_python: Callable[[str], str]) -> None:
+    """What was registered with atexit before the first event still works when the last events come to it."""
+    out = run_python(
+        PRELUDE
+        + """
+import atexit
+
+class Passes:
+    is_open = True
+    def on_events(self, events):
+        print(Passes.is_open, [event.name for event in events], flush=True)
+
+def shut():
+    Passes.is_open = False
+    manager.emit(name="late")
+
+manager = CallbackManager([Passes()])
+atexit.register(shut)
+manager.emit(name="a")
+"""
+    )
+    assert out == "True ['a']\nFalse ['late']\n"
+
+
+def test_the_end_of_the_process_has_one_deadline(run_python: Callable[[str], str]) -> None:
+    """A handler that hangs is waited for once, not once for the flush and once for the close."""
+    out = run_python(
+        PRELUDE
+        + """
+from spanloom.callbacks import table
+
+table.EXIT_TIMEOUT_S = 0.5
+
+class Hangs:
+    def on_events(self, events):
+        threading.Event().wait()
+
+import atexit
+atexit.unregister(table._close_at_exit)  # to look at the clock after it
+atexit.register(lambda: print(0.4 < time.monotonic() - started < 0.9, flush=True))
+atexit.register(table._close_at_exit)
+manager = CallbackManager([Hangs()])
+manager.emit(name="a")
+started = time.monotonic()
+"""
+    )
+    assert out == "True\n"
+
+
 def test_at_exit_all_handlers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Handlers of all managers are served, those of forgotten ones too; one that fails keeps nobody from it."""
     monkeypatch.setattr(table, "_unclosed", {})
+    monkeypatch.setattr(table, "_exit_deadline_ns", None)
 
     class Fails:
+        def flush(self, timeout: float) -> None:
+            raise ValueError
+
         def close(self) -> None:
             raise ValueError
 
     handlers = [Lists(), Inline(), Lists()]
     for handler in handlers:
         CallbackManager([Fails(), handler], raise_handler_errors=True).emit(name="a")
-    manager._at_exit()
+    table._flush_at_exit()
+    assert handlers[0].names == handlers[2].names == ["a"]  # type: ignore[attr-defined]  # they have them
+    table._close_at_exit()
     assert [getattr(handler, "closed", None) or handler.calls.count("close") for handler in handlers] == [
         1,
         1,
@@ -353,7 +409,7 @@ def test_at_exit_all_handlers_are_closed(monkeypatch: pytest.MonkeyPatch) -> Non
     ]  # type: ignore[attr-defined]  # one of the two
     assert handlers[0].names == handlers[2].names == ["a"]  # type: ignore[attr-defined]  # they have them
     assert table.unclosed_tables() == []
-    manager._at_exit()
+    table._close_at_exit()
 
 
 def test_only_what_holds_something_is_kept_until_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,10 @@ def test_a_job_costs_no_inline_call() -> None:
     manager = CallbackManager([Both()])
     route = manager.route(EventType.JOB)
     assert route.starts == ()
-    assert len(route.job_sinks()) == 1
+    with manager.event(EventType.BATCH) as batch:
+        assert batch.event is not None
+        starts, sinks = route.job_hooks(batch.event)
+    assert (len(starts), len(sinks)) == (0, 1)
     manager.close()
 
 

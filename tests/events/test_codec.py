@@ -114,6 +114,9 @@ async def test_the_payload_keys_are_those_that_are_written() -> None:
         if event.type in ("batch", "backoff", "slot_wait")
         for key in event.payload
     }
+    with spanloom.CallbackManager().event().link({"traceparent": f"00-{1:032x}-{1:016x}-01"}) as linked:
+        assert linked.event is not None
+        written.update(linked.event.payload)
     assert written == {getattr(keys, name) for name in keys.__all__}
 
 

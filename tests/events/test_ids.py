@@ -89,3 +89,10 @@ def test_a_forked_child_has_ids_of_its_own(run_python) -> None:
         """
     )
     assert out == "True\n"
+
+
+@given(BASES, INDEXES)
+def test_an_id_tells_its_index(base: int, index: int) -> None:
+    """Whoever knows the start of a range finds the place of an id in it, that of the one odd id aside."""
+    taken = ids.event_id_at(base, index)
+    assert ids.index_in(base, taken) == index or taken == base ^ (1 << 63)

@@ -283,7 +283,7 @@ PARENTS = {
 
 def test_the_run_is_exported(receiver: Receiver) -> None:
     """With an endpoint in the environment, one whole trace arrives there: each span under its own parent."""
-    process = start("--documents", 150, "--workers", 48, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    process = start("--documents", 80, "--workers", 48, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
     text, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, text + errors
     totals, spans = totals_of(text), receiver.spans()

@@ -526,7 +526,7 @@ def test_a_tracer_that_is_not_the_sdk_s_gets_the_same_tree() -> None:
 
     async def job(number: int) -> None:
         trace_api.get_current_span().set_attribute("mine", number)
-        with plain.tracer.start_as_current_span("user"):
+        with plain.tracer.start_as_current_span("user"), manager.event(name="below"):
             await fails(number)
 
     with use_callback_manager(manager):
@@ -538,11 +538,13 @@ def test_a_tracer_that_is_not_the_sdk_s_gets_the_same_tree() -> None:
     users = [span for span in spans if span.name == "user"]
     assert {parent_of(span) for span in jobs} == {id_of(batch)}
     assert [parent_of(span) for span in users] == [id_of(span) for span in jobs]
+    below = [span for span in spans if span.name == "below"]
+    assert [parent_of(span) for span in below] == [id_of(span) for span in users]
     assert [(span.attributes or {})["mine"] for span in jobs] == [0, 1]
     assert [span.status.status_code for span in jobs] == [StatusCode.UNSET, StatusCode.ERROR]
     assert (batch.attributes or {})["spanloom.batch.failed"] == 1
     times = [(event.start_wall_ns, event.end_wall_ns) for event in recorder.events]
-    assert sorted(times) == sorted((span.start_time or 0, span.end_time) for span in (*jobs, batch))
+    assert sorted(times) == sorted((span.start_time or 0, span.end_time) for span in (*jobs, *below, batch))
 
 
 # metrics ---------------------------------------------------------------------------------------------------

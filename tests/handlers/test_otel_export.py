@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -25,59 +18,9 @@ from spanloom.callbacks import CallbackManager, use_callback_manager
 from spanloom.concurrency.map import async_map
 from spanloom.exceptions import MissingDependencyError
 from spanloom.handlers.otel import OpenTelemetryHandler
+from tests.handlers.otlp import Receiver
 
 OTLP = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL")
-
-
-class Receiver:
-    """A real OTLP/HTTP endpoint on loopback that keeps what it is sent."""
-
-    def __init__(self, hang_s: float = 0.0) -> None:
-        requests: list[tuple[str, ExportTraceServiceRequest]] = []
-        released = threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                assert self.headers["Content-Type"] == "application/x-protobuf"
-                requests.append((self.path, ExportTraceServiceRequest.FromString(body)))
-                released.wait(hang_s)
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.requests = requests
-        self.released = released
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def spans(self) -> list[Any]:
-        return [
-            span
-            for _, request in self.requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture
@@ -119,7 +62,7 @@ async def job(number):
     if number == 3:
         raise ValueError("three")
 
-asyncio.run(async_map(job, range(1000), limit=50, desc="thousand", on_error="return"))
+asyncio.run(async_map(job, range(400), limit=50, desc="hundreds", on_error="return"))
 assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 """
 
@@ -145,9 +88,9 @@ def test_a_run_reaches_the_endpoint_in_the_environment(
     assert done.stderr == ""
     assert {path for path, _ in receiver.requests} == {posted}
     spans = receiver.spans()
-    assert len(spans) == 1001
-    assert len({span.span_id for span in spans}) == 1001
-    (batch,) = [span for span in spans if span.name == "thousand"]
+    assert len(spans) == 401
+    assert len({span.span_id for span in spans}) == 401
+    (batch,) = [span for span in spans if span.name == "hundreds"]
     jobs = [span for span in spans if span.name == "job"]
     assert {span.parent_span_id for span in jobs} == {batch.span_id}
     assert {span.trace_id for span in spans} == {batch.trace_id}
@@ -287,7 +230,8 @@ def test_a_burst_into_a_slow_exporter_loses_nothing() -> None:
     """The SDK's queue of 2,048 spans drops what comes too fast; it is emptied before it is full."""
     exporter = Slow(0.02)
     provider = provider_of(exporter)
-    manager = CallbackManager([OpenTelemetryHandler(provider)], raise_handler_errors=True)
+    handler = OpenTelemetryHandler(provider, max_spans_per_trace=None)
+    manager = CallbackManager([handler], raise_handler_errors=True)
 
     async def job(number: int) -> None:
         pass

@@ -24,6 +24,7 @@ from spanloom import (
     use_callback_manager,
 )
 from spanloom.events import Event, EventType, Handler
+from spanloom.handlers.otel import Configuration, OpenTelemetryHandler, configure
 
 
 async def length(text: str) -> int:
@@ -141,3 +142,11 @@ class ByShape:
 
 def handlers() -> None:
     CallbackManager([Counter(), ByShape()], raise_handler_errors=True)
+
+
+def telemetry() -> None:
+    with configure(set_global=True, max_text=100, spool="spool") as configuration:
+        assert_type(configuration, Configuration)
+        assert_type(configuration.handler, OpenTelemetryHandler | None)
+        assert_type(configuration.flush(1.0), bool)
+    configure(max_texts=100)  # type: ignore[call-arg]  # there is no such option

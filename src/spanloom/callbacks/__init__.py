@@ -4,6 +4,7 @@ from spanloom.callbacks.ambient import (
     current_event,
     get_callback_manager,
     in_flight,
+    link,
     propagate,
     use_callback_manager,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "current_event",
     "get_callback_manager",
     "in_flight",
+    "link",
     "propagate",
     "use_callback_manager",
 ]

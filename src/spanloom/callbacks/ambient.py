@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from spanloom.callbacks.manager import CallbackManager
-from spanloom.events.event import Event
+from spanloom.events.event import Event, data_of
+from spanloom.events.link import Linkable, add_link
 
 __all__ = [
     "current_event",
     "get_callback_manager",
     "in_flight",
+    "link",
     "propagate",
     "set_default_factory",
     "use_callback_manager",
+    "with_default_manager",
 ]
 
 P = ParamSpec("P")
@@ -30,6 +33,7 @@ _chosen: contextvars.ContextVar[CallbackManager | None] = contextvars.ContextVar
 _lock = threading.RLock()
 _default: CallbackManager | None = None
 _factory: Callable[[], CallbackManager] = CallbackManager
+_waiting: list[Callable[[CallbackManager], object]] = []
 
 
 def set_default_factory(factory: Callable[[], CallbackManager]) -> None:
@@ -52,7 +56,22 @@ def _make_default() -> CallbackManager:
     with _lock:
         if _default is None:
             _default = _factory()
+            while _waiting:
+                _waiting.pop(0)(_default)
         return _default
+
+
+def with_default_manager(function: Callable[[CallbackManager], object]) -> None:
+    """Call `function` with the process's default manager: now if there is one, else as soon as it is made.
+
+    For what is set up before the program itself runs, which may still change the environment that the default manager
+    is made from. `function` must not raise: the first who needs a manager would be told.
+    """
+    with _lock:
+        if _default is None:
+            _waiting.append(function)
+        else:
+            function(_default)
 
 
 @contextmanager
@@ -76,6 +95,20 @@ def current_event() -> Event | None:
     """Return the innermost open event of this context under the ambient manager; ``None`` if there is none."""
     manager = _chosen.get() or _default  # before anyone has needed a manager, nothing can be open
     return None if manager is None else manager.current.get()
+
+
+def link(target: Linkable | Mapping[str, object], **attributes: object) -> None:
+    """Link the current event to another one that is not its parent; see `EventContext.link`.
+
+    In a job, this is the job's event. Without a current event there is nothing to link, and nothing happens.
+
+    Args:
+        target: An `Event`, an opened `EventContext`, or a W3C carrier.
+        attributes: What there is to say of the link: numbers, booleans, texts.
+    """
+    event = current_event()
+    if event is not None:
+        add_link(data_of(event), target, attributes)
 
 
 def in_flight() -> list[Event]:

@@ -55,7 +55,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
     jobs: JobTable
     job_name: str
     family: JobFamily | None
-    starts: Callable[[Event], None] | None
+    starts: Callable[[Event], object] | None
     deliver: Callable[[Event], object] | None
     deliver_too: Callable[[Event], object] | None
     _manager: Emitter
@@ -106,11 +106,10 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             trace.add_family(family)
             if recorder is not None:
                 deliver = recorder.record
-            if route.starts:
-                starts = route.start
-            if route.ends:
-                sinks = route.job_sinks()
-                if recorder is None:
+            if route.guards:
+                hooks, sinks = route.job_hooks(event)
+                starts = _join(hooks)
+                if recorder is None and sinks:
                     deliver, *sinks = sinks
                 deliver_too = _join(sinks)
                 route.batch_started()

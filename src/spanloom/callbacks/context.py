@@ -6,10 +6,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from spanloom.events.event import Event, ScopeEvent, data_of
+from spanloom.events.link import add_link
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spanloom.callbacks.emitter import Emitter
     from spanloom.callbacks.route import Route
+    from spanloom.events.link import Linkable
 
 __all__ = ["EventContext"]
 
@@ -89,12 +93,16 @@ class EventContext:
         if event is not None and inside is not None and inside.trace is event.trace:
             self._inside = inside
             current.set(self._outer)
+            if self._route is not None:
+                self._route.pause(event)
 
     def resume(self) -> None:
         """Make current, in the context that runs the generator's body now, what was so in the body."""
         current = self._manager.current
         self._outer = current.get()
         current.set(self._inside)
+        if self.event is not None and self._route is not None:
+            self._route.resume(self.event)
 
     def set(self, **payload: object) -> Self:
         """Attach values to the event, before, during or after the block. Returns the context."""
@@ -104,6 +112,24 @@ class EventContext:
             self._data = payload
         else:
             self._data.update(payload)
+        return self
+
+    def link(self, target: Linkable | Mapping[str, object], **attributes: object) -> Self:
+        """Link the event to another one that is not its parent, of this trace or any other. Returns the context.
+
+        For fan-in: the message that is worked off, the earlier runs whose results are put together.
+
+        Args:
+            target: An `Event`, an opened `EventContext`, or a W3C carrier: a mapping with ``traceparent``, such as
+                the headers of a message. A carrier that names no span adds no link.
+            attributes: What there is to say of the link: numbers, booleans, texts.
+        """
+        if self.event is not None:
+            add_link(data_of(self.event), target, attributes)
+        else:
+            if self._data is None:
+                self._data = {}
+            add_link(self._data, target, attributes)
         return self
 
     @property

@@ -35,6 +35,9 @@ CHUNK: Final = 512
 HOLD_NS: Final = 1_000_000
 """How long the thread works before it lets the loop's thread have the GIL, a fifth of the interpreter's own
 switch interval. The pause itself, a timer of the kernel's, may take as long as a list of events does."""
+BACKLOG: Final = CAPACITY // 4
+"""Events beyond which the thread works on until the interpreter takes the GIL from it, which is after 5 ms. Who only
+gets it for 1 ms in 6 falls behind a batch of jobs that hardly wait, and would lose what is more than `CAPACITY`."""
 INTERVAL_S: Final = 0.1
 
 
@@ -193,7 +196,7 @@ class Drain:
                 handed += self._deliver(cast("list[Event]", chunk))
             else:
                 handed += self._deliver_marked(chunk)
-            if monotonic_ns() > pause_at:
+            if monotonic_ns() > pause_at and len(self.outbox) < BACKLOG:
                 time.sleep(0)
                 pause_at = monotonic_ns() + HOLD_NS
         return handed

@@ -11,13 +11,14 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
 from spanloom.callbacks.stats import HandlerStats
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
+from spanloom.events.types import EventType
 from spanloom.exceptions import HandlerError
 
 __all__ = ["Guard", "delivering"]
@@ -25,9 +26,18 @@ __all__ = ["Guard", "delivering"]
 SLOW_S: Final = 1.0
 """Seconds an inline hook may hold its caller: far above any honest hook, far below a hang."""
 
-_ON_EVENT: Final = ("on_event_start", "on_event_end", "on_event")
+_ON_EVENT: Final = (
+    "on_event_start",
+    "on_event_end",
+    "on_event_pause",
+    "on_event_resume",
+    "on_event",
+    "job_hooks",
+)
 _INLINE: Final = (*_ON_EVENT, "start_trace", "end_trace")
 HOOKS: Final = (*_INLINE, "on_events", "flush", "close")
+
+JobHook = Callable[[Event], object]
 
 _logger = logging.getLogger("spanloom.callbacks")
 
@@ -54,6 +64,7 @@ class Guard:
         self.quarantined: bool = False
         self.errors: int = 0
         self._raise = raise_errors
+        self._closed = False
         self._lock = threading.Lock()
         self._produced = 0
         self._delivered = 0
@@ -89,6 +100,16 @@ class Guard:
         """Deliver the start of an event."""
         self.call("on_event_start", event)
 
+    def pause(self, event: Event) -> None:
+        """Tell that the body of the event's generator does not run for a while."""
+        if self.defines_inline("on_event_pause", event.type):
+            self.call("on_event_pause", event)
+
+    def resume(self, event: Event) -> None:
+        """Tell that it runs again, perhaps in another context."""
+        if self.defines_inline("on_event_resume", event.type):
+            self.call("on_event_resume", event)
+
     def end(self, event: Event) -> None:
         """Deliver an event that has ended, and account for it."""
         self._deliver("on_event_end", event)
@@ -101,6 +122,61 @@ class Guard:
         """Deliver an ended job; its batch accounts for it, and its drain has it already."""
         if self.call("on_event_end", event) and self.drain is None:
             self.delivered(1)
+
+    def job_hooks(self, batch: Event, *, first: bool) -> tuple[JobHook | None, JobHook | None]:
+        """Return what a runner is to call with each started and with each ended job of `batch`.
+
+        That is what the handler's own ``job_hooks`` says, where it has one and takes lists; by default its
+        ``on_event_start`` and ``on_event_end``, as far as it has them and wants them for jobs.
+
+        Args:
+            batch: The event of the batch, just started.
+            first: No other handler is called between the stamp of such an event and this one.
+        """
+        start, end = (
+            self._hooks[hook] if self.defines_inline(hook, EventType.JOB) else None
+            for hook in ("on_event_start", "on_event_end")
+        )
+        if self.drain is not None and self.defines_inline("job_hooks", EventType.JOB):
+            start = end = None
+            answer = self._invoke("job_hooks", batch)
+            try:
+                if answer is not _FAILED:
+                    start, end = cast("Any", answer)
+            except (TypeError, ValueError) as error:
+                self.fail("job_hooks", error)
+        if start is not None:
+            start = self._job_hook("on_event_start", start, first=first)
+        if end is not None:
+            end = self.job_end if self.drain is None else self._job_hook("on_event_end", end, first=first)
+        return start, end
+
+    def _job_hook(self, hook: str, function: JobHook, *, first: bool) -> JobHook:
+        """Return `function` with what `_invoke` puts around it, all constants bound: it is called with every job."""
+        alone, here, slow_ns = (self,), delivering, SLOW_S * 1e9
+
+        def guarded(event: Event) -> None:
+            outer = here.guards
+            if outer or self.quarantined or self._closed:
+                if self in outer or self.quarantined or self._closed:
+                    return
+                here.guards = (*outer, self)
+            else:
+                here.guards = alone
+            # The event was stamped a moment ago; only what other handlers did since then needs another look.
+            began = (event.end_ns or event.start_ns) if first else monotonic_ns()
+            try:
+                function(event)
+            except BaseException as error:  # noqa: BLE001 -- a handler may raise anything and must not be felt
+                self.fail(hook, error)
+                return
+            finally:
+                here.guards = outer
+            held_ns = monotonic_ns() - began
+            if held_ns > slow_ns:
+                self._held(hook, held_ns / 1e9)
+
+        return guarded
 
     def start_trace(self, trace: Trace) -> None:
         """Tell of a new trace: in order with the events where the handler takes lists."""
@@ -159,8 +235,11 @@ class Guard:
             delivering.guards = outer
         held_s = (monotonic_ns() - started) / 1e9
         if held_s > SLOW_S and hook in self._inline:
-            self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
+            self._held(hook, held_s)
         return result
+
+    def _held(self, hook: str, held_s: float) -> None:
+        self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
 
     def ask(self) -> int:
         """Ask for what is buffered to be handed over, without waiting for that."""
@@ -191,10 +270,15 @@ class Guard:
 
         Nothing is called inline any more from here on, also for events that are open now.
         """
+        self._closed = True
         self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
+        deadline_ns = monotonic_ns() + int(timeout * 1e9)
+        done = False
         try:
-            done = self.flush(timeout, asked)
-            if done:
+            # A handler that says it could not flush in time still has its files and threads to let go of; one whose
+            # thread has not come back may not be called by another.
+            if self.drain is None or self.drain.flush(timeout, asked or self.ask()):
+                done = self._invoke("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) is not False
                 self.call("close")
         finally:
             if self.drain is not None:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import weakref
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from spanloom.callbacks.emitter import Emitter
 from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
 from spanloom.callbacks.stats import ManagerStats
-from spanloom.callbacks.table import HandlerTable, close_all, flush_all, unclosed_tables
+from spanloom.callbacks.table import EXIT_TIMEOUT_S, HandlerTable, close_all, flush_all, unclosed_tables
 from spanloom.events.event import Event
-from spanloom.exceptions import HandlerError
 
 __all__ = ["CallbackManager"]
-
-EXIT_TIMEOUT_S: Final = 2.0
-"""Seconds that the end of the process waits for the handlers of all managers together."""
 
 
 class CallbackManager(Emitter):
@@ -107,13 +102,16 @@ class CallbackManager(Emitter):
         """
         self._table.add(handler)
 
-    def remove_handler(self, handler: object, timeout: float = EXIT_TIMEOUT_S) -> None:
+    def remove_handler(self, handler: object, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Take a handler out, hand over what waits for it within `timeout` s, and close it.
+
+        Returns:
+            True if it got everything in time.
 
         Raises:
             ValueError: it is not a handler of this manager.
         """
-        close_all([self._table.remove(handler)], timeout)
+        return close_all([self._table.remove(handler)], timeout)
 
     def set_handlers(self, handlers: Iterable[object], timeout: float = EXIT_TIMEOUT_S) -> None:
         """Have exactly these handlers; those that are not among them any more are closed.
@@ -172,12 +170,4 @@ def _after_fork() -> None:
         manager.after_fork()
 
 
-def _at_exit() -> None:
-    try:
-        close_all([guard for table in unclosed_tables() for guard in table.replace(())], EXIT_TIMEOUT_S)
-    except HandlerError:
-        pass  # it has been logged, and there is nobody left to raise it to
-
-
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from spanloom.callbacks.guard import Guard
+from spanloom.callbacks.guard import Guard, JobHook
 from spanloom.events.event import Event
 
 __all__ = ["Route"]
@@ -44,6 +42,16 @@ class Route:
         for guard in self.starts:
             guard.start(event)
 
+    def pause(self, event: Event) -> None:
+        """Tell everyone that the body of the event's generator does not run for a while."""
+        for guard in self.guards:
+            guard.pause(event)
+
+    def resume(self, event: Event) -> None:
+        """Tell everyone that it runs again."""
+        for guard in self.guards:
+            guard.resume(event)
+
     def end(self, event: Event) -> None:
         """Tell everyone of an end."""
         for guard in self.ends:
@@ -54,15 +62,24 @@ class Route:
         for guard in self.guards:
             guard.point(event)
 
-    def job_sinks(self) -> list[Callable[[Event], object]]:
-        """Return what a runner calls with each ended job; the jobs are accounted for in bulk."""
-        sinks: list[Callable[[Event], object]] = []
-        for guard in self.ends:
+    def job_hooks(self, batch: Event) -> tuple[list[JobHook], list[JobHook]]:
+        """Return what a runner calls with each started, and with each ended job of `batch`.
+
+        The jobs are accounted for in bulk.
+        """
+        starts: list[JobHook] = []
+        sinks: list[JobHook] = []
+        inline = 0
+        for guard in self.guards:
+            start, end = guard.job_hooks(batch, first=not starts and not inline)
+            if start is not None:
+                starts.append(start)
             if guard.drain is not None:
                 sinks.append(guard.drain.outbox.append)
-            if guard.defines_inline("on_event_end", self.type):
-                sinks.append(guard.job_end)
-        return sinks
+            if end is not None:
+                sinks.append(end)
+                inline += 1
+        return starts, sinks
 
     def batch_started(self) -> None:
         """Wake the drains: jobs will end without a word to them."""

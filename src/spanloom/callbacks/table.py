@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -11,7 +12,12 @@ from spanloom.callbacks.route import Route
 from spanloom.events.clock import monotonic_ns
 from spanloom.exceptions import HandlerError
 
-__all__ = ["HandlerTable", "close_all", "flush_all", "unclosed_tables"]
+__all__ = ["EXIT_TIMEOUT_S", "HandlerTable", "close_all", "flush_all", "unclosed_tables"]
+
+EXIT_TIMEOUT_S: Final = 2.0
+"""Seconds that the end of the process waits for the handlers of all managers together."""
+CLOSE_GRACE_S: Final = 0.1
+"""Seconds on top, should one have used them up: the others have nothing left to do, but have to say so."""
 
 MAX_ROUTES: Final = 1_000
 """Event types whose route is remembered; a program that makes up a type per event must not fill the memory."""
@@ -59,6 +65,8 @@ class HandlerTable:
         """Return who gets events of that type which the calling thread emits now."""
         route = self.routes.get(type)
         if route is None:
+            if not self.routes:
+                _flush_before_others()
             with self._lock:
                 route = Route(type, tuple(guard for guard in self.guards if guard.wants_type(type)))
                 if len(self.routes) >= MAX_ROUTES:
@@ -141,3 +149,45 @@ def _all(guards: Iterable[Guard], finish: Callable[[Guard, float, int], bool], t
     if failure is not None:
         raise failure
     return done
+
+
+# the end of the process -----------------------------------------------------------------------------------
+
+_exit_deadline_ns: int | None = None
+
+
+def _flush_before_others() -> None:
+    """Have the handlers flushed before whatever has been registered with ``atexit`` until now.
+
+    What a handler passes events on to may have an end of its own there, as a provider of OpenTelemetry has that was
+    made after spanloom was imported: what came later would be lost. So the first event that a handler gets moves us to
+    the front. Only the flush: code that still runs then may have events, and handlers are closed after it.
+    """
+    atexit.unregister(_flush_at_exit)
+    atexit.register(_flush_at_exit)
+
+
+def _flush_at_exit() -> None:
+    guards = [guard for table in unclosed_tables() for guard in table]
+    try:
+        flush_all(guards, _exit_seconds_left())
+    except HandlerError:
+        pass  # it has been logged, and there is nobody left to raise it to
+
+
+def _close_at_exit() -> None:
+    guards = [guard for table in unclosed_tables() for guard in table.replace(())]
+    try:
+        close_all(guards, max(CLOSE_GRACE_S, _exit_seconds_left()))
+    except HandlerError:
+        pass  # the same
+
+
+def _exit_seconds_left() -> float:
+    global _exit_deadline_ns  # noqa: PLW0603 -- the process ends once
+    if _exit_deadline_ns is None:
+        _exit_deadline_ns = monotonic_ns() + int(EXIT_TIMEOUT_S * 1e9)
+    return max(0.0, (_exit_deadline_ns - monotonic_ns()) / 1e9)
+
+
+atexit.register(_close_at_exit)

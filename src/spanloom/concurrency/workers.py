@@ -249,6 +249,7 @@ class Workers(Engine):
             try:
                 if starts is not None:
                     starts(record)
+                    before = copy_context()  # what a handler sets at a start, it sets anew at the next
                 if call is not None:
                     value = await call(item)
                 else:

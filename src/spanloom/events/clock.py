@@ -2,6 +2,9 @@
 
 Events hold ``time.perf_counter_ns`` values. Durations are therefore immune to clock steps; dates
 are computed by whoever reads, from one pair of readings taken at import.
+
+The pair matters to the microsecond: spans of user code take their times from ``time.time_ns``, and
+one that seems to end after the job it ran in is marked by trace viewers as recorded by a wrong clock.
 """
 
 from __future__ import annotations
@@ -14,7 +17,20 @@ __all__ = ["monotonic_ns", "wall_ns"]
 
 monotonic_ns: Callable[[], int] = time.perf_counter_ns
 
-_ANCHOR_NS: Final = time.time_ns() - time.perf_counter_ns()
+_READINGS: Final = 16
+"""Pairs of readings to choose from: the first few are slow, and one that is interrupted is wrong by any amount."""
+
+
+def _anchor_ns() -> int:
+    """Return the wall clock minus the monotonic one, from the reading that took the least time."""
+    readings = []
+    for _ in range(_READINGS):
+        before, wall, after = monotonic_ns(), time.time_ns(), monotonic_ns()
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]
+
+
+_ANCHOR_NS: Final = _anchor_ns()
 
 
 def wall_ns(at_ns: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +28,13 @@ class Handler:
     Hooks:
         ``on_event_start(event)``: inline, at the start of every event with a duration.
         ``on_event_end(event)``: inline, the same event, now with its end and status.
+        ``on_event_pause(event)``, ``on_event_resume(event)``: inline, for the event of a generator, at each
+            of its yields and when its body goes on after that, perhaps in another task.
         ``on_event(event)``: inline, a point event.
+        ``job_hooks(batch)``: inline, at the start of every batch, for a handler with ``on_events``. What it
+        returns, a pair of functions or ``None``, is called instead of ``on_event_start`` and
+        ``on_event_end`` with the jobs of that batch: bind in them what is the same for all jobs, and
+        give ``None`` for what need not be called a million times.
         ``on_events(events)``: batch; events that have ended and point events, in order of their
         end, in lists of at most 512, at most some 100 ms late. May be ``async def``: it then runs
         on an event loop of the handler's thread.
@@ -47,7 +53,12 @@ class Handler:
 
         def on_event_start(self, event: Event) -> None: ...
         def on_event_end(self, event: Event) -> None: ...
+        def on_event_pause(self, event: Event) -> None: ...
+        def on_event_resume(self, event: Event) -> None: ...
         def on_event(self, event: Event) -> None: ...
+        def job_hooks(
+            self, batch: Event
+        ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]: ...
         def on_events(self, events: Sequence[Event]) -> Awaitable[None] | None: ...
         def start_trace(self, trace_id: int, name: str) -> None: ...
         def end_trace(self, trace_id: int, trace_map: Mapping[int, Sequence[int]]) -> None: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "RUNNER"]
+__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "LINKS", "RUNNER"]
 
 RUNNER: Final = "runner"
 """Batch: name of the function that runs it, ``run_jobs`` for one."""
@@ -19,3 +19,6 @@ DELAY_S: Final = "delay_s"
 """Back-off: seconds that it is to last."""
 ERROR: Final = "error"
 """Back-off: type of the exception that made it necessary."""
+LINKS: Final = "links"
+"""Any event: what it was linked to by ``link``, a list of dicts. ``trace_id`` (32 hexadecimal digits) and ``event_id``
+(16) are always there; ``flags`` (int), ``state`` (text) and ``attributes`` (dict) where they are known."""

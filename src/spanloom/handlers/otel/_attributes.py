@@ -7,36 +7,37 @@ from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
-from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType
+from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, model_keys
+from spanloom.handlers.otel._plain import plain_text, scalar
+from spanloom.handlers.otel._profiles import Rules, contents
 
-__all__ = ["end_attributes", "exception_attributes", "payload_attributes", "plain_text", "start_attributes"]
+__all__ = [
+    "end_attributes",
+    "exception_attributes",
+    "payload_attributes",
+    "plain_text",
+    "scalar_attributes",
+    "start_attributes",
+]
 
 MAX_PAYLOAD_KEYS: Final = 32
 """Payload values that become attributes of one span; the SDK's own limit is 128 attributes."""
 MAX_KEY_LENGTH: Final = 64
 
-_INT64: Final = 1 << 63
-# OTLP carries 64-bit integers; the exporter would fail the whole batch of spans on a larger one.
 
-
-def start_attributes(event: Event, max_length: int) -> dict[str, AttributeValue]:
-    """Return what is known of `event` at its start: what a sampler decides by."""
+def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
+    """Return what is known of `event` at its start: what a sampler decides by. Contents are not among it."""
     attributes: dict[str, AttributeValue] = {"spanloom.type": plain_text(event.type)}
-    index = event.job_index
-    if index is not None:
-        attributes["spanloom.job.index"] = index
-        return attributes
+    if event.job is event and event.job_index is not None:
+        attributes["spanloom.job.index"] = event.job_index
     if event.attempt is not None:
         attributes["spanloom.attempt"] = event.attempt
-    if event.counts is not None:
-        _add_batch(attributes, event, max_length)
-    elif event.payload:
-        attributes.update(payload_attributes(event.payload, max_length))
+    _add_payload(attributes, event, rules, with_content=False)
     return attributes
 
 
-def end_attributes(event: Event, max_length: int) -> dict[str, AttributeValue]:
-    """Return everything that the span of an ended `event` says, payload texts cut to `max_length`."""
+def end_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
+    """Return everything that the span of an ended `event` says."""
     attributes: dict[str, AttributeValue] = {"spanloom.type": plain_text(event.type)}
     status = event.status
     if status is not None:
@@ -46,7 +47,6 @@ def end_attributes(event: Event, max_length: int) -> dict[str, AttributeValue]:
     if event.type == EventType.JOB:
         _add_job(attributes, event)
     elif event.counts is not None:
-        _add_batch(attributes, event, max_length)
         _add_counts(attributes, event.counts)
     error = event.error
     if error is not None and status != EventStatus.CANCELLED:
@@ -58,9 +58,25 @@ def end_attributes(event: Event, max_length: int) -> dict[str, AttributeValue]:
             attributes["code.function.name"] = plain_text(frame.function)
     elif status == EventStatus.TIMEOUT:
         attributes["error.type"] = "timeout"
-    if event.payload and event.counts is None:
-        attributes.update(payload_attributes(event.payload, max_length))
+    _add_payload(attributes, event, rules, with_content=rules.content)
     return attributes
+
+
+def _add_payload(
+    attributes: dict[str, AttributeValue], event: Event, rules: Rules, *, with_content: bool
+) -> None:
+    used: frozenset[str] = frozenset()
+    if rules.describe is not None:
+        described, used = rules.describe(event, rules, with_content)
+        attributes.update(described)
+    elif with_content and event.data:
+        attributes.update(contents(event, rules))
+    if not event.data:
+        return
+    if event.counts is not None:
+        _add_batch(attributes, event, rules)
+        used |= {"runner", "limit"}
+    attributes.update(payload_attributes(event.payload, rules, used))
 
 
 def _add_job(attributes: dict[str, AttributeValue], event: Event) -> None:
@@ -72,14 +88,12 @@ def _add_job(attributes: dict[str, AttributeValue], event: Event) -> None:
         attributes["spanloom.job.busy_s"] = event.busy_ns / 1e9
 
 
-def _add_batch(attributes: dict[str, AttributeValue], event: Event, max_length: int) -> None:
+def _add_batch(attributes: dict[str, AttributeValue], event: Event, rules: Rules) -> None:
     # What a runner attaches to its batch has names of its own; the rest of the payload is the user's.
-    payload = dict(event.payload)
     for key in ("runner", "limit"):
-        plain = _scalar(payload.pop(key, None), max_length)
+        plain = scalar(event.payload.get(key), rules.max_text)
         if plain is not None:
             attributes[f"spanloom.batch.{key}"] = plain
-    attributes.update(payload_attributes(payload, max_length))
 
 
 def _add_counts(attributes: dict[str, AttributeValue], counts: BatchCounts) -> None:
@@ -106,33 +120,27 @@ def exception_attributes(error: ErrorInfo) -> dict[str, AttributeValue]:
     return attributes
 
 
-def payload_attributes(payload: Mapping[str, object], max_length: int) -> dict[str, AttributeValue]:
-    """Return the scalars of `payload` as ``spanloom.payload.<key>``; everything else is left out."""
+def payload_attributes(
+    payload: Mapping[str, object], rules: Rules, used: frozenset[str] = frozenset()
+) -> dict[str, AttributeValue]:
+    """Return the scalars of `payload` as ``spanloom.payload.<key>``; everything else is left out.
+
+    So are contents, and the keys in `used`, which have been told otherwise.
+    """
+    without = used | model_keys.CONTENT if used else model_keys.CONTENT
+    return scalar_attributes(payload, rules, "spanloom.payload.", without)
+
+
+def scalar_attributes(
+    values: Mapping[str, object], rules: Rules, prefix: str = "", without: frozenset[str] = frozenset()
+) -> dict[str, AttributeValue]:
+    """Return the scalars among `values`, their names behind `prefix`, at most `MAX_PAYLOAD_KEYS`."""
     attributes: dict[str, AttributeValue] = {}
-    for key, value in list(payload.items()):  # a list: its owner may still write to it
+    max_text = rules.max_text
+    for key, value in list(values.items()):  # a list: its owner may still write to it
         if len(attributes) == MAX_PAYLOAD_KEYS:
             break
-        plain = _scalar(value, max_length)
-        if plain is not None and isinstance(key, str):
-            attributes[f"spanloom.payload.{plain_text(key[:MAX_KEY_LENGTH])}"] = plain
+        plain = scalar(value, max_text)
+        if plain is not None and isinstance(key, str) and key not in without:
+            attributes[prefix + plain_text(key[:MAX_KEY_LENGTH])] = plain
     return attributes
-
-
-def _scalar(value: object, max_length: int) -> AttributeValue | None:
-    # The base classes' own methods: a subclass of str or int may bring a __str__ of the user's.
-    if isinstance(value, str):
-        text = str.__str__(value)
-        return plain_text(text if len(text) <= max_length else text[: max_length - 1] + "…")
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        number = int.__int__(value)
-        return number if -_INT64 <= number < _INT64 else plain_text(hex(number)[:max_length])
-    return float.__float__(value) if isinstance(value, float) else None
-
-
-def plain_text(text: str) -> str:
-    """Return `text` without lone surrogates, on which the OTLP encoder fails a whole batch of spans."""
-    if text.isascii():
-        return str.__str__(text)
-    return text.encode("utf-8", "replace").decode("utf-8")

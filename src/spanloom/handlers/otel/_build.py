@@ -1,161 +1,230 @@
-"""Building spans from ended events, with the events' own ids, parents and times.
+"""From ended events to spans that are on their way: which way, out by which outlet.
 
-The SDK gives every span a fresh id, but a child's event ends before its parent's, so a parent's span
-id has to be known before its span exists. So spans are started by a copy of the provider's tracer
-that takes the ids from the events and the sampling decisions from their start; resource, limits,
-processors and exporters are the provider's. The copy is made anew for every list of events: what
-the SDK changes in the original (the resource after a fork, say) is in the next copy.
+The provider is looked at anew for every list of events (`_plan.py`), so a processor that is added later changes the way
+from the next list on. On the lean way (`_lean.py`), spans that only a collector will see are made as bytes, and as
+objects only if there is an exporter of another kind. On the SDK's way (`_sdk.py`), a processor of ours stands between
+the tracer and the provider's, and has the SDK's own encoder write what goes to a pipeline.
+
+With a spool, spans are built where their events end, on any thread, so one lock is around it all.
 """
 
 from __future__ import annotations
 
-import copy
+import logging
+import os
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Span, StatusCode, Tracer
+from opentelemetry.trace import Tracer
 
-from spanloom.events import Event, EventStatus
-from spanloom.handlers.otel._attributes import (
-    end_attributes,
-    exception_attributes,
-    payload_attributes,
-    plain_text,
-)
+from spanloom.events import Event
+from spanloom.events.event import JobEvent
+from spanloom.handlers.otel._encode import encode_envelope
+from spanloom.handlers.otel._frame import frame
+from spanloom.handlers.otel._inline import Stretch
+from spanloom.handlers.otel._lean import LeanBuilder
+from spanloom.handlers.otel._links import MAX_LINKS
+from spanloom.handlers.otel._outlets import Outlets
+from spanloom.handlers.otel._plan import Plan, look_at
 from spanloom.handlers.otel._points import Points
+from spanloom.handlers.otel._profiles import Rules
+from spanloom.handlers.otel._roots import ShardRoots
+from spanloom.handlers.otel._sdk import Diverter, SdkBuilder
 from spanloom.handlers.otel._starts import SpanStarts
-from spanloom.handlers.otel._traces import Note
+from spanloom.handlers.otel._tail import Tail, TailPolicy
 
 __all__ = ["SpanBuilder"]
 
-_FAILED: Final = frozenset({EventStatus.ERROR, EventStatus.TIMEOUT, EventStatus.INTERRUPTED})
-
-
-class _EventIds(IdGenerator):
-    """Hands out the ids of the event whose span is being built."""
-
-    span_id = 0
-    trace_id = 0
-
-    def generate_span_id(self) -> int:
-        return self.span_id
-
-    def generate_trace_id(self) -> int:
-        return self.trace_id
-
-    def is_trace_id_random(self) -> bool:
-        return True
-
-
-class _Decided(Sampler):
-    """Repeats what the provider's sampler said at the start of the event whose span is being built."""
-
-    result = SamplingResult(Decision.DROP)
-
-    def should_sample(self, *_: object, **__: object) -> SamplingResult:
-        return self.result
-
-    def get_description(self) -> str:
-        return "spanloom"
+_JOBS: Final = {JobEvent}
+_logger = logging.getLogger("spanloom.handlers.otel")
 
 
 class SpanBuilder:
-    """Builds the spans of one handler; on the drain thread, one list at a time.
+    """Builds the spans of one handler, a list of events at a time.
 
     Args:
         tracer: Of the scope ``spanloom``, from the provider.
         starts: What was noted at the start of the events.
-        max_length: Characters kept of a payload text.
+        outlets: Where finished spans go.
+        rules: What is recorded of payloads.
+        tail: Which jobs get spans; ``None`` for all.
+
+    Attributes:
+        plan: Which way the spans of the last list were built, and why.
     """
 
-    def __init__(self, tracer: Tracer, starts: SpanStarts, *, max_length: int) -> None:
+    def __init__(
+        self,
+        tracer: Tracer,
+        starts: SpanStarts,
+        outlets: Outlets,
+        *,
+        rules: Rules,
+        tail: TailPolicy | None = None,
+    ) -> None:
         self._tracer = tracer
         self._starts = starts
-        self._max_length = max_length
+        self._outlets = outlets
         self._points = Points()
+        self._roots = ShardRoots(starts, max_links=_max_links(tracer))
+        self._tail = None if tail is None else Tail(tail, starts.forget, starts.is_sampled)
+        self._lean = LeanBuilder(starts, self._points, rules=rules)
+        self._sdk = SdkBuilder(starts, self._points, rules=rules)
+        self.renew()
+        _builders.add(self)
+        self.plan = look_at(tracer, follows_root=starts.follows_root)
+        self._adopt(self.plan)
 
-    def build(self, events: Sequence[Event]) -> int:
-        """Build and end the spans of `events`, in order; return how many there are.
+    def renew(self) -> None:
+        """Forget who was building; in a forked child, where that thread is not."""
+        self._lock = threading.RLock()
+        self._stretch: Stretch | None = None
+
+    def build_one(self, event: Event) -> None:
+        """Build the span of one event, and send it on its way; for a plain job at half the cost of a list of one."""
+        with self._lock:
+            stretch = self._stretch
+            if stretch is not None:
+                if type(event) is JobEvent:
+                    frame = stretch.frame(event, self._starts.notes, self._points)
+                    if frame is not None:
+                        for pipe in self._outlets.pipes:
+                            pipe.put(stretch.envelope, (frame,))
+                        return
+                self._end_stretch(stretch)
+            self.build((event,))
+            is_bytes = self.plan.way == "lean" and self._tail is None and not self._outlets.processors
+            if is_bytes and type(event) is JobEvent:
+                self._stretch = self._lean.stretch_from(event)
+
+    def _end_stretch(self, stretch: Stretch) -> None:
+        """Account for the jobs of a stretch where they lie, and build the roots of the shards that this completes."""
+        self._stretch = None
+        if stretch.jobs:
+            self._build(self._roots.roots_after(stretch.jobs))
+
+    def build(self, events: Sequence[Event]) -> None:
+        """Build the spans of `events`, in order, and send them on their way.
 
         A point event waits here for the span of its parent. A point event without a parent becomes a span of no
         length.
         """
-        spans: list[Event] = []
-        for event in events:
-            if event.is_point and event.parent_id is not None:
-                spans.extend(self._points.keep(event))
-            else:
-                spans.append(event)
-        return self._build_all(spans)
+        if self.plan.way != "off":
+            with self._lock:
+                if self._stretch is not None:
+                    self._end_stretch(self._stretch)
+                self._build(self._roots.weave(self._spans_of(events)))
 
-    def build_rest(self) -> int:
-        """Build spans of the point events whose parent has not come; return how many there are."""
-        return self._build_all(self._points.take_all())
+    def _spans_of(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return those of `events` that become spans now, and others that give way to the rest."""
+        if self._tail is not None:
+            events = self._sifted(self._tail.sift(events), self._tail)
+        if set(map(type, events)) != _JOBS and any(event.is_point for event in events):
+            spans: list[Event] = []
+            for event in events:
+                if event.is_point and event.parent_id is not None:
+                    spans.extend(self._placed(self._points.keep(event)))
+                else:
+                    spans.append(event)
+            return spans
+        return events
 
-    def _build_all(self, events: Sequence[Event]) -> int:
-        ids, decided = _EventIds(), _Decided()
-        tracer = copy.copy(self._tracer)
-        if isinstance(tracer, SdkTracer):
-            tracer.id_generator = ids
-            tracer.sampler = decided
-        contexts: dict[int | None, Context] = {}
-        built = 0
-        for event in events:
-            trace, note = self._starts.recall(event)
-            points, omitted = self._points.take(event.event_id)
-            if self._starts.sampler is None:
-                span = _made_at_start(event, note, self._max_length)
-            else:
-                decided.result = self._starts.sampled(event, trace, note)
-                context = contexts.get(event.parent_id)
-                if context is None or (note is not None and note.context is not None):
-                    context = self._starts.parent_context(event, trace, note)
-                    if note is None or note.context is None:
-                        contexts[event.parent_id] = context
-                ids.span_id, ids.trace_id = event.event_id, trace.trace_id
-                span = (
-                    _start(tracer, event, context) if decided.result.decision is not Decision.DROP else None
-                )
-            if span is not None:
-                self._finish(span, event, note, points, omitted)
-                built += 1
-            self._starts.forget(event)
-        return built
+    def build_rest(self) -> None:
+        """Build what is left: kept jobs of batches that have not ended, orphaned point events, roots of shards."""
+        with self._lock:
+            if self._stretch is not None:
+                self._end_stretch(self._stretch)
+            if self._tail is not None:
+                self._build(self._roots.weave(self._sifted(self._tail.rest(), self._tail)))
+            self._build(self._roots.weave(self._placed(self._points.take_all())))
+            self._build(self._roots.rest())
 
-    def _finish(self, span: Span, event: Event, note: Note | None, points: list[Event], omitted: int) -> None:
+    def batch_started(self, batch: Event) -> None:
+        """Take note of a batch; at its start, on its thread."""
+        if self._tail is not None:
+            self._tail.batch_started(batch)
+
+    def _placed(self, points: list[Event]) -> list[Event]:
+        """Return point events that become spans, each with a place in a trace."""
         for point in points:
-            attributes = payload_attributes(point.payload, self._max_length)
-            span.add_event(plain_text(point.name), attributes, point.start_wall_ns)
-        if note is not None and note.calls is not None:
-            for method, arguments in note.calls:
-                getattr(span, method)(*arguments)
-            omitted += note.omitted
-        if omitted:
-            span.set_attribute("spanloom.omitted", omitted)
-        error = event.error
-        if event.status in _FAILED:
-            span.set_status(StatusCode.ERROR, None if error is None else plain_text(error.message))
-            if error is not None:
-                span.add_event("exception", exception_attributes(error), event.end_wall_ns)
-        span.end(event.end_wall_ns)
+            self._starts.place(point)
+        return points
+
+    def _sifted(self, events: list[Event], tail: Tail) -> list[Event]:
+        """Return the events that `tail` has kept, and have them tell what it has left out."""
+        for event in events:
+            jobs, omitted = tail.take_left_out(event)
+            if jobs:
+                self._starts.tell(event, {"spanloom.batch.left_out": jobs})
+            if omitted:
+                self._starts.omit(event, omitted)
+        return events
+
+    def _build(self, events: Sequence[Event]) -> None:
+        tracer, outlets = self._tracer, self._outlets
+        plan = look_at(tracer, follows_root=self._starts.follows_root)
+        if plan != self.plan:
+            self._adopt(plan)
+        if plan.way == "lean" and isinstance(tracer, SdkTracer):
+            built = self._lean.build(
+                events, tracer, frames=bool(outlets.pipes), spans=bool(outlets.processors)
+            )
+            outlets.lose(built.lost)
+            outlets.put_frames(built.envelope, built.frames)
+            outlets.put_spans(built.spans)
+        else:
+            self._build_by_tracer(events, tracer)
+
+    def _build_by_tracer(self, events: Sequence[Event], tracer: Tracer) -> None:
+        outlets = self._outlets
+        if not outlets.pipes:
+            self._sdk.build(events, tracer, outlets.count)
+            return
+        taken: list[ReadableSpan] = []
+
+        def divert(whole: SpanProcessor) -> SpanProcessor:
+            return Diverter(whole, outlets.processors, taken.append)
+
+        self._sdk.build(events, tracer, outlets.count, divert)
+        frames = [written for span in taken if (written := _encode(span)) is not None]
+        outlets.lose(len(taken) - len(frames))
+        if taken:
+            envelope = encode_envelope(taken[0].resource, taken[0].instrumentation_scope)
+            outlets.put_frames(envelope, frames)
+
+    def _adopt(self, plan: Plan) -> None:
+        _logger.debug("spans are built the way %s", plan)
+        self._outlets.follow(plan)
+        self.plan = plan
 
 
-def _start(tracer: Tracer, event: Event, context: Context) -> Span:
-    return tracer.start_span(
-        plain_text(event.name),
-        context,
-        start_time=event.start_wall_ns,
-        record_exception=False,
-        set_status_on_exception=False,
-    )
+def _max_links(tracer: Tracer) -> int | None:
+    limits = getattr(tracer, "_span_limits", None)  # the SDK has no public name for it
+    return MAX_LINKS if limits is None else limits.max_links
 
 
-def _made_at_start(event: Event, note: Note | None, max_length: int) -> Span | None:
-    if note is None or note.span is None:
+def _encode(span: ReadableSpan) -> bytes | None:
+    """Return `span` as the SDK's encoder writes it; ``None``, and a line in the log, if it cannot."""
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+    try:
+        request = encode_spans([span])
+        return frame(request.resource_spans[0].scope_spans[0].spans[0].SerializeToString())
+    except Exception as error:  # noqa: BLE001 -- a processor of the user's may have put anything into the span
+        _logger.warning("the span %r cannot be sent by OTLP: %s", span.name, error)
         return None
-    note.span.set_attributes(end_attributes(event, max_length))
-    return note.span
+
+
+_builders: weakref.WeakSet[SpanBuilder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for builder in list(_builders):
+        builder.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -26,17 +26,21 @@ SPAN_ID_OFFSET: Final = 20
 
 def length_delimited(tag: int, body: bytes) -> bytes:
     """Return `body` as a field: its tag (below 128), its length as a varint, itself."""
-    length = len(body)
+    return _head(tag, len(body)) + body
+
+
+def _head(tag: int, length: int) -> bytes:
+    """Return the tag, and the length as a varint."""
     if length < 1 << 7:
-        return bytes((tag, length)) + body
+        return bytes((tag, length))
     if length < 1 << 14:
-        return bytes((tag, length & 127 | 128, length >> 7)) + body
+        return bytes((tag, length & 127 | 128, length >> 7))
     head = bytearray((tag,))
     while length >= 1 << 7:
         head.append(length & 127 | 128)
         length >>= 7
     head.append(length)
-    return bytes(head) + body
+    return bytes(head)
 
 
 def frame(span: bytes) -> bytes:
@@ -69,5 +73,8 @@ class Envelope(NamedTuple):
 
     def wrap(self, frames: Iterable[bytes]) -> bytes:
         """Return a complete ``ExportTraceServiceRequest`` with these spans."""
-        scope_spans = length_delimited(SCOPE_SPANS, self.scope + b"".join(frames))
-        return length_delimited(RESOURCE_SPANS, self.resource + scope_spans)
+        spans = [self.scope, *frames]  # joined once: a request may have megabytes
+        size = sum(map(len, spans))
+        scope_head = _head(SCOPE_SPANS, size)
+        head = _head(RESOURCE_SPANS, len(self.resource) + len(scope_head) + size)
+        return b"".join([head, self.resource, scope_head, *spans])

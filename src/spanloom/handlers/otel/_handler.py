@@ -5,33 +5,54 @@ later: which span is current there (a remote or ambient parent), and what the sa
 a stand-in with the event's own ids current, so that spans of user code nest under it. After the end,
 on the handler's own thread, the span is built with those ids, the event's times, status and
 attributes, and goes to the processors and exporters of the provider. Nothing global is touched.
+
+There are two ways to build a span, which give the same spans: the lean one makes finished spans, or their OTLP bytes,
+without the SDK's tracer; the SDK's own is taken where the provider has parts that would notice (`_plan.py` tells how
+that is decided, ``OpenTelemetryHandler.path`` what came out). Whatever is known about the start of events is kept by
+`SpanStarts`, whatever is done at their end by `SpanBuilder`, and what becomes of finished spans is up to `Outlets`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import threading
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import TracerProvider
 
 from spanloom.events import Event, EventType
 from spanloom.handlers.otel._build import SpanBuilder
+from spanloom.handlers.otel._content import captures_content
+from spanloom.handlers.otel._counts import ExportCounts, total
+from spanloom.handlers.otel._genai import describe_gen_ai
 from spanloom.handlers.otel._live import detach
 from spanloom.handlers.otel._metrics import EventMetrics
+from spanloom.handlers.otel._openinference import describe_openinference
+from spanloom.handlers.otel._outlets import Outlets, Pipe
+from spanloom.handlers.otel._pipeline import open_pipeline, transport_for
+from spanloom.handlers.otel._profiles import Rules
+from spanloom.handlers.otel._remote import environment_parent
 from spanloom.handlers.otel._setup import (
     Helper,
     endpoint_is_set,
+    export_is_off,
     global_meter_provider,
     global_tracer_provider,
     load_exporter,
     make_provider,
-    queue_size,
+    names_other_exporters,
 )
+from spanloom.handlers.otel._sharding import MIN_LIMIT
+from spanloom.handlers.otel._sigterm import SigtermFlush
+from spanloom.handlers.otel._spool_options import SpoolOptions
 from spanloom.handlers.otel._starts import SpanStarts
+from spanloom.handlers.otel._tail import TailPolicy
 
 __all__ = ["OpenTelemetryHandler"]
 
@@ -39,18 +60,36 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """Seconds that `close` waits for the exporter: what the end of the process allows all handlers together."""
+MAX_SPANS_PER_TRACE: Final = 500
+"""Jaeger's page gets slow from a few hundred spans on, and gives up at some ten thousand (jaeger-ui #645)."""
+HAND_OVER_S: Final = 0.5
+"""Seconds without any list of events after which none is coming: five times the interval in which they come."""
 MAX_TEXT: Final = 256
 """Characters kept of a payload text, unless told otherwise: identifiers and URLs, not documents."""
+MAX_CONTENT: Final = 16_384
+"""Characters kept of one prompt or answer, unless told otherwise: some 4,000 tokens."""
+
+_PROFILES: Final = {
+    "plain": None,
+    "gen_ai": describe_gen_ai,
+    "openinference": describe_openinference,
+}
 
 
 class OpenTelemetryHandler:
     """Make a span of every event, and metrics of all of them.
 
     Spans have the ids, parents and times of their events. Spans go to `tracer_provider`; without one to the global
-    provider, looked up at the first event; without that, if ``OTEL_EXPORTER_OTLP_ENDPOINT`` or
-    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` is set, to a provider of the handler's own, configured by the environment
-    and sending by OTLP (``http/protobuf`` unless ``OTEL_EXPORTER_OTLP_PROTOCOL`` says ``grpc``). The global providers
-    are never replaced, and only a provider of the handler's own is ever shut down.
+    provider, looked up at the first event; without that, if ``OTEL_EXPORTER_OTLP_ENDPOINT``,
+    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` or ``OTEL_TRACES_EXPORTER`` says where to, to a provider of the handler's
+    own, configured by the environment and sending by OTLP unless that says otherwise (``http/protobuf`` unless
+    ``OTEL_EXPORTER_OTLP_PROTOCOL`` says ``grpc``). The global providers are never replaced, and only a provider of the
+    handler's own is ever shut down.
+
+    Spans are built without the SDK's tracer where that makes no difference, at a tenth of the cost: where the
+    provider has only the SDK's own batch and simple processors, with any exporter, and a sampler that
+    ``OTEL_TRACES_SAMPLER`` can name. Anything else (a processor of your own, a sampler that decides by attributes)
+    gets spans that the SDK has started and ended. `path` tells which.
 
     Point events become span events of their parent, or spans of no length if they have none. Metrics are made if
     `meter_provider` is given or a global one is set: ``spanloom.event.duration`` and ``spanloom.job.queue.duration``
@@ -61,16 +100,40 @@ class OpenTelemetryHandler:
         meter_provider: Where metrics go; ``None`` for the global one, if there is one.
         live_parents: Make the span of an open event the current one in its context, so that spans of user code and
             of instrumented libraries nest under it, and keep what user code sets on it.
+        max_spans_per_trace: Spans of ours that one trace may have, at least 10; ``None`` for any number. What would be
+            more goes to shards: traces of their own, each under a root span that is linked to the span it belongs to.
+            A batch that does not fit into what is left of its trace is divided as a whole, by index.
+        tail: Which jobs get spans if not all do; ``None`` for all. Metrics and the numbers on the batch's span count
+            every job.
         max_text: Characters kept of a payload text, at least 1. Of payloads, only numbers, booleans and texts become
             attributes, at most 32, as ``spanloom.payload.<key>``.
+        profile: In whose words the payload keys of `spanloom.events.model_keys` are told: ``"plain"`` (ours),
+            ``"gen_ai"`` (OpenTelemetry's semantic conventions for generative AI, version `SEMCONV_GEN_AI`) or
+            ``"openinference"``.
+        capture_content: Record prompts, answers and what tools were given and returned. ``None``: as the variable
+            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, and without it no.
+        max_content: Characters kept of each of those, at least 16.
+        spool: A directory where spans are kept until the collector has acknowledged them, made if it is not there;
+            ``None`` to keep them in memory. A span is written there before its event's end is over, so the death of
+            the process, by SIGKILL too, loses none; the next process with the same directory sends what is left.
+            For OTLP only; without any provider, spans go to the endpoint in the environment or to the default one.
+            Any number of processes may share a directory. With `tail`, a job is written when it is chosen. POSIX only.
+        spool_max_bytes: What may lie there, of all processes, in bytes; the oldest spans give way. ``None``: 256 MiB.
+        spool_max_age_s: How long spans may lie there, in seconds. ``None``: seven days.
+        flush_on_sigterm: Take SIGTERM to send what has ended (at most 2 s), then have happen what would have
+            happened without: an earlier handler is called, or the process dies of the signal. Not needed with
+            `spool`. The handler must then be made in the main thread.
 
     Raises:
         MissingDependencyError: nothing but the environment says where spans go, and the OTLP exporter for its
             protocol is not installed; the message names the extra.
-        ValueError: `max_text` is below 1, or the environment names an unknown OTLP protocol.
+        ValueError: `max_text` or a bound of the spool is below 1, `max_spans_per_trace` below 10, `max_content` below
+            16, there is no such `profile`, `spool` is a file or the system has no file locks, the environment names an
+            unknown OTLP protocol, or SIGTERM cannot be taken here.
     """
 
     wants: frozenset[str] | None = None
+    on_event: Callable[[Event], None] | None = None  # a hook with a spool only
 
     def __init__(
         self,
@@ -78,60 +141,141 @@ class OpenTelemetryHandler:
         meter_provider: MeterProvider | None = None,
         *,
         live_parents: bool = True,
+        max_spans_per_trace: int | None = MAX_SPANS_PER_TRACE,
+        tail: TailPolicy | None = None,
         max_text: int = MAX_TEXT,
+        profile: Literal["plain", "gen_ai", "openinference"] = "plain",
+        capture_content: bool | None = None,
+        max_content: int = MAX_CONTENT,
+        spool: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int | None = None,
+        spool_max_age_s: float | None = None,
+        flush_on_sigterm: bool = False,
     ) -> None:
         if max_text < 1:
             raise ValueError(f"max_text is a number of characters, at least 1 (got {max_text})")
-        if tracer_provider is None and global_tracer_provider() is None and endpoint_is_set():
+        if max_content < 16:
+            raise ValueError(f"max_content is a number of characters, at least 16 (got {max_content})")
+        if profile not in _PROFILES:
+            raise ValueError(f"profile must be one of {', '.join(_PROFILES)} (got {profile!r})")
+        if max_spans_per_trace is not None and max_spans_per_trace < MIN_LIMIT:
+            raise ValueError(
+                f"max_spans_per_trace is a number of spans, at least {MIN_LIMIT}, or None for no limit "
+                f"(got {max_spans_per_trace})"
+            )
+        self._spool = None if spool is None else SpoolOptions.checked(spool, spool_max_bytes, spool_max_age_s)
+        makes_own = tracer_provider is None and global_tracer_provider() is None and self._may_export()
+        if makes_own and not names_other_exporters():
             load_exporter()  # now, where its absence has a caller to be told
         self._given = tracer_provider
         self._given_meters = meter_provider
         self._live_parents = live_parents
-        self._max_text = max_text
+        self._rules = Rules(max_text, _PROFILES[profile], captures_content(capture_content), max_content)
+        self._max_spans = max_spans_per_trace
+        self._tail = tail
         self._lock = threading.Lock()
         self._provider: TracerProvider | None = None
         self._is_own = False
         self._starts: SpanStarts | None = None
         self._builder: SpanBuilder | None = None
+        self._outlets: Outlets | None = None
         self._metrics: EventMetrics | None = None
         self._helper: Helper | None = None
-        self._unflushed = 0
         self._is_stuck = False
+        self._is_closed = False
         self._warned = False
+        self._counted: Outlets | None = None
+        self._pipes = 0
+        self._ended = self._taken = 0
+        if self._spool is not None:
+            self.on_event = self._build_inline  # a point event has to be there before its parent ends
+        self._sigterm = SigtermFlush(self._flush_ended, CLOSE_TIMEOUT_S) if flush_on_sigterm else None
+
+    @property
+    def path(self) -> str | None:
+        """Which way spans are built, and why: ``lean: …``, ``sdk: …``, or how a provider of another kind is served.
+
+        ``None`` before the first event, which is when the provider is looked up. A processor that is added to the
+        provider later may change it. The logger ``spanloom.handlers.otel`` says the same at level DEBUG.
+        """
+        return None if self._builder is None else str(self._builder.plan)
+
+    def stats(self) -> ExportCounts:
+        """Return what became of the spans that this handler sends by OTLP itself.
+
+        ``exported + dropped + pending == produced`` at every instant, and ``reasons`` says why spans were dropped.
+        What goes to exporters of other kinds is theirs to count. The counts outlive `close`.
+        """
+        return total([] if self._counted is None else self._counted.stats())
 
     # inline -----------------------------------------------------------------------------------------
 
     def on_event_start(self, event: Event) -> None:
         """Note what the event inherits, and make its span-to-be current."""
+        # The provider is looked up at the roots only: a trace is exported as a whole, or not at all.
+        if self._provider is None and (event.parent_id is not None or not self._connect()):
+            return
         starts = self._starts
-        if starts is None:
-            # Looked up at the roots only: a trace is exported as a whole, or not at all.
-            if event.parent_id is not None or not self._connect() or self._starts is None:
-                return
-            starts = self._starts
-        if starts.wants_every_start or event.parent_id is None:
+        if starts is not None and (starts.wants_every_start or event.parent_id is None):
             starts.opened(event)
         if self._metrics is not None and event.type == EventType.BATCH:
             self._metrics.batch_started(event)
 
+    def job_hooks(
+        self, batch: Event
+    ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]:
+        """Say what each job of `batch` needs at its start and at its end: its context is its own, and dies with it."""
+        starts, builder = self._starts, self._builder
+        if builder is not None:
+            builder.batch_started(batch)
+        started = None if starts is None else starts.job_starter(batch)
+        if self._spool is not None and builder is not None:
+            return started, builder.build_one
+        return started, self._note_end if self._sigterm is not None else None
+
     def on_event_end(self, event: Event) -> None:
-        """Set back what was current before, where that is the caller's context and not a job's own."""
-        if event.job_index is not None or self._starts is None:
+        """Set back what was current before: the context of an event that is no job is its caller's.
+
+        With a spool, the span is built and written down here: when this returns, it can no longer be lost.
+        """
+        self._note_end(event)
+        if self._provider is None:
             return
         if self._live_parents:
             detach(event)
         if self._metrics is not None and event.type == EventType.BATCH:
             self._metrics.batch_ended(event)
 
+    def on_event_pause(self, event: Event) -> None:
+        """Set back what was current before a generator ran, while it waits at a ``yield``."""
+        if self._live_parents and self._starts is not None:
+            detach(event)
+
+    def on_event_resume(self, event: Event) -> None:
+        """Make a generator's span current where its body goes on."""
+        if self._live_parents and self._starts is not None:
+            self._starts.resumed(event)
+
+    def _note_end(self, event: Event) -> None:
+        if self._spool is not None:
+            self._build_inline(event)
+        elif self._sigterm is not None:
+            self._ended += 1
+
+    def _build_inline(self, event: Event) -> None:
+        if self._builder is not None or (self._connect() and self._builder is not None):
+            self._builder.build_one(event)
+
     # on the drain thread ------------------------------------------------------------------------------
 
     def on_events(self, events: Sequence[Event]) -> None:
-        """Build the spans of ended events and record their metrics."""
+        """Build the spans of ended events, unless that is done already, and record their metrics."""
         if self._builder is None and not self._connect():
             return
-        if self._builder is not None:
-            self._unflushed += self._builder.build(events)
-            self._pace()
+        if self._builder is not None and self._spool is None:
+            self._builder.build(events)
+        if self._sigterm is not None:
+            self._taken += sum(not event.is_point for event in events)
         if self._metrics is not None:
             self._metrics.record(events)
 
@@ -144,32 +288,44 @@ class OpenTelemetryHandler:
         Returns:
             True if the provider said in time that it has exported everything.
         """
-        provider, helper = self._provider, self._helper_of_this_process()
-        if provider is None or helper is None:
+        provider, outlets, helper = self._provider, self._outlets, self._helper_of_this_process()
+        if provider is None or outlets is None or helper is None:
             return True
+        deadline = time.monotonic() + timeout
+        is_done = True
         force_flush = getattr(provider, "force_flush", None)  # of the SDK, not of the API
-        self._unflushed = 0
+        outlets.flushed()
         if force_flush is not None:
-            self._is_stuck = helper.call(lambda: force_flush(int(timeout * 1000)), timeout) is not True
-        return not self._is_stuck
+            is_done = helper.call(lambda: force_flush(int(timeout * 1000)), timeout) is True
+        is_done = outlets.flush(max(0.0, deadline - time.monotonic())) and is_done
+        self._is_stuck = not is_done and time.monotonic() >= deadline
+        return is_done
 
     def close(self) -> None:
         """Export what is left within 2 s; shut the provider down if it is the handler's own."""
         helper, builder, provider = self._helper_of_this_process(), self._builder, self._provider
-        if helper is None or builder is None or provider is None:
+        outlets = self._outlets
+        if helper is None or builder is None or provider is None or outlets is None:
             return
-        self._unflushed += builder.build_rest()
+        builder.build_rest()
         # What the last flush could not send in its time, another wait would not send either.
         timeout = 0.0 if self._is_stuck else CLOSE_TIMEOUT_S
+        deadline = time.monotonic() + timeout
+        if outlets.holds_some and not self._is_own:
+            self.flush(timeout)
+        outlets.close(max(0.0, deadline - time.monotonic()))
         shutdown = getattr(provider, "shutdown", None) if self._is_own else None
         if shutdown is not None:
-            helper.call(shutdown, timeout)
-        elif self._unflushed:
-            self.flush(timeout)
+            helper.call(shutdown, max(0.0, deadline - time.monotonic()))
         with self._lock:
             # Added again, it begins anew; a provider that was shut down takes no more spans.
-            self._provider = self._starts = self._builder = self._metrics = self._helper = None
+            self._provider = self._starts = self._builder = self._outlets = self._metrics = self._helper = (
+                None
+            )
         helper.stop()
+        self._is_closed = True
+        if self._sigterm is not None:
+            self._sigterm.undo()
 
     # where it all goes ----------------------------------------------------------------------------------
 
@@ -179,33 +335,68 @@ class OpenTelemetryHandler:
             if self._provider is not None:
                 return True
             provider = self._given or global_tracer_provider()
-            is_own = provider is None and endpoint_is_set()
-            if is_own:
-                provider = make_provider()
+            is_own = provider is None and self._may_export()
+            if is_own and names_other_exporters():
+                from spanloom.handlers.otel._environment import make_tracer_provider
+
+                provider = make_tracer_provider()
+            elif is_own:
+                exporter = load_exporter()()
+                provider = make_provider(exporter, has_queue=transport_for(exporter) is None)
             if provider is None:
                 self._warn()
                 return False
             tracer = provider.get_tracer("spanloom", _version())
             self._is_own = is_own
-            starts = SpanStarts(tracer, live=self._live_parents, max_length=self._max_text)
-            self._builder = SpanBuilder(tracer, starts, max_length=self._max_text)
+            starts = SpanStarts(
+                tracer,
+                live=self._live_parents,
+                rules=self._rules,
+                remote=environment_parent(),
+                max_spans=self._max_spans,
+                is_sifted=self._tail is not None,
+            )
+            self._pipes = 0
+            self._outlets = self._counted = Outlets(
+                self._open_pipe, getattr(provider, "force_flush", lambda: None)
+            )
+            self._builder = SpanBuilder(tracer, starts, self._outlets, rules=self._rules, tail=self._tail)
+            if self._spool is not None and not self._outlets.pipes:
+                _logger.warning(
+                    "spool= has no effect: the tracer provider sends nothing by the SDK's OTLP exporter"
+                )
             meters = self._given_meters or global_meter_provider()
             if meters is not None:
                 self._metrics = EventMetrics(meters, _version())
             self._helper = Helper("spanloom-otel-flush")
-            self._provider, self._starts = provider, starts
+            if self._is_closed and self._sigterm is not None:
+                self._is_closed = False
+                self._sigterm.redo()
+            # Where the SDK is disabled, nothing is noted and nothing is current.
+            self._provider, self._starts = provider, None if self._builder.plan.way == "off" else starts
             return True
 
-    def _pace(self) -> None:
-        """Have the provider export before its queue is full: it drops what comes then, and tells nobody.
+    def _may_export(self) -> bool:
+        """Tell whether spans go somewhere without any provider."""
+        return endpoint_is_set() or (self._spool is not None and not export_is_off())
 
-        The events that end meanwhile wait for this thread, where a loss is counted.
-        """
-        if self._unflushed * 2 >= queue_size():
-            self._unflushed = 0
-            force_flush = getattr(self._provider, "force_flush", None)
-            if force_flush is not None:
-                force_flush()
+    def _open_pipe(self, exporter: SpanExporter) -> Pipe | None:
+        """Return a pipeline of our own in place of `exporter`, one of the SDK's OTLP exporters."""
+        if transport_for(exporter) is None:
+            return None
+        spool = None if self._spool is None else self._spool.part(self._pipes)
+        self._pipes += 1
+        return open_pipeline(exporter, spool=spool)
+
+    def _flush_ended(self, timeout: float) -> None:
+        """Export everything that has ended, also what has not come to this handler's thread yet."""
+        deadline = time.monotonic() + timeout
+        taken, stuck_at = self._taken, time.monotonic() + HAND_OVER_S
+        while self._taken < self._ended and time.monotonic() < min(deadline, stuck_at):
+            time.sleep(0.002)
+            if taken != self._taken:
+                taken, stuck_at = self._taken, time.monotonic() + HAND_OVER_S
+        self.flush(max(0.0, deadline - time.monotonic()))
 
     def _helper_of_this_process(self) -> Helper | None:
         if self._helper is not None and not self._helper.is_ours:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry import context as context_api
@@ -23,13 +23,29 @@ from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from spanloom.events import Event
+from spanloom.events.event import JobEvent
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Call", "LiveSpan", "attach", "detach", "innermost", "open_context"]
+__all__ = [
+    "EVENT_KEY",
+    "SPAN_KEY",
+    "Call",
+    "LiveSpan",
+    "StandIn",
+    "attach",
+    "detach",
+    "innermost",
+    "job_attacher",
+    "open_context",
+]
 
-_KEY: Final = context_api.create_key("spanloom-event")
+EVENT_KEY: Final = context_api.create_key("spanloom-event")
+"""Where a context holds the stand-in that was set last, also while a span of user code is current inside it."""
+
+(SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
+"""Where a context holds its current span. The API does not name it, but it shows it: a context with nothing else."""
 
 Call = tuple[str, tuple[object, ...]]
 """A method of a span and its arguments, to be repeated on the real span."""
@@ -42,11 +58,35 @@ class Maker(Protocol):
         """Return the span context of the span of `event`, made or not."""
         ...
 
+    def records(self, event: Event) -> bool:
+        """Tell whether what user code does to the span of `event` is of any use."""
+        ...
+
     def keep(self, event: Event, call: Call) -> None:
         """Take what user code does to the span of `event`, to be repeated on the real one."""
 
 
-class LiveSpan(trace_api.Span):
+class StandIn(trace_api.Span):
+    """A span that is current for a while, and answers for `outer` after that.
+
+    Attributes:
+        outer: The OpenTelemetry context that was current before.
+    """
+
+    __slots__ = ("outer",)
+
+    outer: Context
+
+    @property
+    def is_over(self) -> bool:
+        """Whether another span answers."""
+        raise NotImplementedError
+
+    def _behind(self) -> Span:
+        return trace_api.get_current_span(open_context(self.outer))
+
+
+class LiveSpan(StandIn):
     """Stands for the span of an event from its start to its end, and for `outer` after that.
 
     Args:
@@ -55,29 +95,31 @@ class LiveSpan(trace_api.Span):
         outer: The OpenTelemetry context that was current before.
     """
 
+    __slots__ = ("event", "known", "maker")
+
     def __init__(self, event: Event, maker: Maker, outer: Context) -> None:
-        self.event = event
-        self.maker = maker
+        self.event: Event = event
+        self.maker: Maker = maker
         self.outer = outer
-        self._context: SpanContext | None = None
+        self.known: SpanContext | None = None  # asked for when it is needed: by most jobs never
 
     @property
     def is_over(self) -> bool:
         """Whether another span answers: a job's context is its own, so there nobody is deceived."""
         event = self.event
-        return event.end_ns is not None and event.job_index is None
+        return event.end_ns is not None and event.job is not event
 
     def get_span_context(self) -> SpanContext:
         if self.is_over:
             return self._behind().get_span_context()
-        if self._context is None:
-            self._context = self.maker.identify(self.event)
-        return self._context
+        if self.known is None:
+            self.known = self.maker.identify(self.event)
+        return self.known
 
     def is_recording(self) -> bool:
         if self.is_over:
             return self._behind().is_recording()
-        return self.event.end_ns is None and self.get_span_context().trace_flags.sampled
+        return self.event.end_ns is None and self.maker.records(self.event)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         self._do("set_attribute", key, value)
@@ -119,9 +161,6 @@ class LiveSpan(trace_api.Span):
         elif self.is_recording():
             self.maker.keep(self.event, (method, arguments))
 
-    def _behind(self) -> Span:
-        return trace_api.get_current_span(open_context(self.outer))
-
 
 def _describe(exception: BaseException) -> dict[str, Any]:  # Any: what OpenTelemetry calls an attribute value
     module, name = type(exception).__module__, type(exception).__qualname__
@@ -133,8 +172,8 @@ def _describe(exception: BaseException) -> dict[str, Any]:  # Any: what OpenTele
 
 
 def innermost(context: Context) -> LiveSpan | None:
-    """Return the stand-in that was set last in `context`, user code's spans inside it aside."""
-    live = context.get(_KEY)
+    """Return the stand-in of an event that was set last in `context`, user code's spans inside it aside."""
+    live = context.get(EVENT_KEY)
     return live if isinstance(live, LiveSpan) else None
 
 
@@ -148,24 +187,78 @@ def open_context(context: Context, starting: Event | None = None, maker: Maker |
             of those is current lies beside it, not under it. It was started by id, and such an event is nobody's
             surroundings.
     """
-    live = innermost(context)
     # Only while the stand-in itself is current: a span of user code on top of it is still the user's.
-    while live is not None and trace_api.get_current_span(context) is live:
-        if not (live.is_over or live.event is starting or live.maker is maker):
+    while isinstance(current := context.get(SPAN_KEY), StandIn):
+        if not (current.is_over or (isinstance(current, LiveSpan) and _is_past(current, starting, maker))):
             break
-        context = live.outer
-        live = innermost(context)
+        context = current.outer
     return context
 
 
-def attach(live: LiveSpan) -> None:
-    """Make `live` the current span of the running task or thread."""
-    context_api.attach(context_api.set_value(_KEY, live, trace_api.set_span_in_context(live, live.outer)))
+def _is_past(live: LiveSpan, starting: Event | None, maker: Maker | None) -> bool:
+    if live.event is starting or live.maker is maker:
+        return True
+    # Jobs of the fast lane run one after the other in one context. The last one's stand-in is left there.
+    return (
+        isinstance(starting, JobEvent)
+        and isinstance(live.event, JobEvent)
+        and live.event.family is starting.family
+    )
+
+
+def attach(live: LiveSpan, context: Context) -> None:
+    """Make `live` the current span of the running task or thread, in what else `context` holds."""
+    context_api.attach(Context({**context, SPAN_KEY: live, EVENT_KEY: live}))
+
+
+def job_attacher(
+    maker: Maker,
+    base: Context,
+    otherwise: Callable[[Event], object],
+    place: Callable[[Event], object] | None = None,
+) -> Callable[[Event], object]:
+    """Return what makes the span of a started job current. A call per step would cost more than the step.
+
+    Args:
+        maker: Makes the real spans.
+        base: What is current where the jobs' batch has just started, and so, as a rule, where its jobs start.
+        otherwise: Is called instead for a job that starts inside something else, such as a span around its input.
+        place: Is called before, if at all.
+    """
+    get_current, attach_context, context = context_api.get_current, context_api.attach, Context
+    make, kind, span_key, event_key = LiveSpan.__new__, LiveSpan, SPAN_KEY, EVENT_KEY
+    beside = {key: value for key, value in base.items() if key not in (SPAN_KEY, EVENT_KEY)}
+
+    def job_opened(event: Event) -> None:
+        current = get_current()
+        if current is not base:
+            live = current.get(event_key)
+            # What the last job of this worker, or another handler at the start of this one, has left there.
+            if not (
+                type(live) is kind
+                and live.outer is base
+                and live.event.job is live.event
+                and current.get(span_key) is live
+            ):
+                otherwise(event)
+                return
+        if place is not None:
+            place(event)
+        live = make(kind)
+        live.event = event
+        live.maker = maker
+        live.outer = base
+        live.known = None
+        # With no baggage beside it, a display of two entries is all there is to copy.
+        entries = {**beside, span_key: live, event_key: live} if beside else {span_key: live, event_key: live}
+        attach_context(context(entries))
+
+    return job_opened
 
 
 def detach(event: Event) -> None:
     """Set back what was current before `event`, if the stand-in of `event` is current here."""
     context = context_api.get_current()
-    live = innermost(context)
-    if live is not None and live.event is event and trace_api.get_current_span(context) is live:
+    live = context.get(SPAN_KEY)
+    if isinstance(live, LiveSpan) and live.event is event:
         context_api.attach(live.outer)

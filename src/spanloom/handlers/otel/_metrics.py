@@ -1,7 +1,7 @@
 """Metrics of ended events: how long they took, how long jobs queued, what was retried, what is running.
 
-A histogram has to be told of every duration by itself. Everything else is one call per list of
-events and set of attributes, or is read from the running batches when somebody collects.
+Everything is one call per list of events and set of attributes, or is read from the running batches
+when somebody collects: nothing of this happens while a job runs.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, Event, EventStatus, EventType
 from spanloom.handlers.otel._attributes import plain_text
+from spanloom.handlers.otel._histograms import make_histogram, recorder_of
 
 __all__ = ["EventMetrics"]
 
-BOUNDARIES_S: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-)  # fmt: skip
-"""Those of the HTTP semantic conventions, and more below and above: jobs last from one turn of the loop to hours."""
+_Key = tuple[str, str, str | None, str | None]
+"""Type, name, status, type of the error."""
 
 MAX_NAMES: Final = 1000
 """Names of batches that are reported as 0 when none of them runs."""
@@ -38,10 +37,12 @@ class EventMetrics:
 
     def __init__(self, provider: MeterProvider, version: str) -> None:
         meter = provider.get_meter("spanloom", version)
-        self._duration = _histogram(
-            meter, "spanloom.event.duration", "Time from the start to the end of an event"
+        self._duration = recorder_of(
+            make_histogram(meter, "spanloom.event.duration", "Time from the start to the end of an event")
         )
-        self._queue = _histogram(meter, "spanloom.job.queue.duration", "Time that a job waited for its slot")
+        self._queue = recorder_of(
+            make_histogram(meter, "spanloom.job.queue.duration", "Time that a job waited for its slot")
+        )
         self._retries = meter.create_counter("spanloom.retries", "{attempt}", "Attempts beyond the first")
         self._lock = threading.Lock()
         self._names: set[str] = set()
@@ -66,23 +67,25 @@ class EventMetrics:
 
     def record(self, events: Sequence[Event]) -> None:
         """Account for ended events; point events have no duration."""
-        known: dict[tuple[str, str, str | None], dict[str, AttributeValue]] = {}
+        durations: dict[_Key, list[float]] = {}
+        queues: dict[str, list[float]] = {}
         retries: Counter[str] = Counter()
         for event in events:
-            if event.is_point or event.duration_ns is None:
+            end_ns = event.end_ns
+            if end_ns is None or event.is_point:
                 continue
-            kind, name, status = event.type, event.name, event.status
-            error = None if event.error is None or status == EventStatus.CANCELLED else event.error.type
-            key = (kind, name, error or status)
-            attributes = known.get(key)
-            if attributes is None:
-                attributes = known[key] = _attributes(kind, name, status, error)
-            self._duration.record(event.duration_ns / 1e9, attributes)
+            kind, name, status, error = event.type, event.name, event.status, event.error
+            failure = None if error is None or status == EventStatus.CANCELLED else error.type
+            key = kind, name, status, failure
+            durations.setdefault(key, []).append((end_ns - event.start_ns) / 1e9)
             if kind == EventType.JOB:
-                queue_s = (event.queue_ns or 0) / 1e9
-                self._queue.record(queue_s, {"spanloom.name": attributes["spanloom.name"]})
+                queues.setdefault(name, []).append((event.queue_ns or 0) / 1e9)
             elif kind == EventType.ATTEMPT and (event.attempt or 1) > 1:
                 retries[name] += 1
+        for told_apart, seconds in durations.items():
+            self._duration(seconds, _attributes(*told_apart))
+        for name, seconds in queues.items():
+            self._queue(seconds, {"spanloom.name": plain_text(name)})
         for name, count in retries.items():
             self._retries.add(count, {"spanloom.name": plain_text(name)})
 
@@ -92,15 +95,6 @@ class EventMetrics:
             for name, counts in self._running.values():
                 in_flight[name] = in_flight.get(name, 0) + counts.in_flight
         return [Observation(count, {"spanloom.name": name}) for name, count in in_flight.items()]
-
-
-def _histogram(meter: Meter, name: str, description: str) -> Histogram:
-    try:
-        return meter.create_histogram(
-            name, "s", description, explicit_bucket_boundaries_advisory=BOUNDARIES_S
-        )
-    except TypeError:  # before OpenTelemetry 1.30: the buckets are the SDK's, or those of a view
-        return meter.create_histogram(name, "s", description)
 
 
 def _attributes(kind: str, name: str, status: str | None, error: str | None) -> dict[str, AttributeValue]:

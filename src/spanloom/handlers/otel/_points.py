@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from spanloom.events import Event
@@ -20,6 +21,11 @@ class Points:
     def __init__(self) -> None:
         self._waiting: dict[int, list[Event]] = {}
         self._omitted: dict[int, int] = {}
+
+    @property
+    def waiting(self) -> Mapping[int, list[Event]]:
+        """Those that wait, by the id of their parent."""
+        return self._waiting
 
     def keep(self, event: Event) -> list[Event]:
         """Keep a point event; return those that give way because their parent has kept them waiting longest."""

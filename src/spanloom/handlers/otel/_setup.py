@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Helper",
     "endpoint_is_set",
+    "export_is_off",
     "global_meter_provider",
     "global_tracer_provider",
     "load_exporter",
@@ -42,11 +43,25 @@ def _environment(*names: str) -> str:
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
+def export_is_off() -> bool:
+    """Tell whether the environment says to send no spans."""
+    return (
+        _environment("OTEL_SDK_DISABLED").lower() == "true" or _environment("OTEL_TRACES_EXPORTER") == "none"
+    )
+
+
 def endpoint_is_set() -> bool:
     """Tell whether the environment says where to send spans, and does not say to send none."""
-    if _environment("OTEL_SDK_DISABLED").lower() == "true" or _environment("OTEL_TRACES_EXPORTER") == "none":
+    if export_is_off():
         return False
-    return bool(_environment("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"))
+    return names_other_exporters() or bool(
+        _environment("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+
+
+def names_other_exporters() -> bool:
+    """Tell whether ``OTEL_TRACES_EXPORTER`` names more, or others, than OTLP."""
+    return _environment("OTEL_TRACES_EXPORTER").lower() not in {"", "otlp", "none"}
 
 
 def load_exporter() -> type[SpanExporter]:
@@ -72,17 +87,24 @@ def load_exporter() -> type[SpanExporter]:
         ) from error
 
 
-def make_provider() -> SdkTracerProvider:
-    """Return a provider of our own that sends spans to the OTLP endpoint named by the environment.
+def make_provider(exporter: SpanExporter, *, has_queue: bool) -> SdkTracerProvider:
+    """Return a provider of our own, configured by the environment, whose spans go to `exporter`.
 
     It is not the global one, and it does not wait for its exporter when the process exits: the handler's ``close``
     does, within its deadline.
-    """
-    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider = SdkTracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(load_exporter()()))
+    Args:
+        exporter: Where to.
+        has_queue: Have a thread of the SDK's collect and export the spans. Without, each goes to the exporter by
+            itself: for a provider whose spans take another way there.
+    """
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+    from spanloom.handlers.otel._environment import bare_tracer_provider
+
+    provider = bare_tracer_provider()
+    processor = BatchSpanProcessor if has_queue else SimpleSpanProcessor
+    provider.add_span_processor(processor(exporter))
     return provider
 
 

@@ -18,8 +18,11 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.trace import Span, SpanContext, TraceFlags, TraceState
+from opentelemetry.util.types import AttributeValue
 
+from spanloom.events import Event
 from spanloom.handlers.otel._live import Call
+from spanloom.handlers.otel._sharding import Sharding
 
 __all__ = ["MAX_CALLS", "Note", "Notes", "TraceNote", "Traces", "follows_root", "span_context"]
 
@@ -27,6 +30,8 @@ MAX_NOTES: Final = 100_000
 """As many events as may wait for a handler: a note whose event was dropped there gives way."""
 KEPT_TRACES: Final = 1024
 """Traces whose root has ended that may still get late spans."""
+KEPT_PLACES: Final = 50_000
+"""Shards, and events of which is remembered where they lie, that such traces may have together: some 10 MB."""
 MAX_CALLS: Final = 256
 """What user code may do to the span of one event; twice the SDK's own default limits."""
 
@@ -44,14 +49,24 @@ class TraceNote:
         parent: The ambient parent of the root.
         result: What the sampler said of the root; holds for the whole trace if the sampler is one of those.
         flags: Those of the root's span context.
+        random: The W3C random flag, if its id is to be called that.
+        sharding: Which spans of the run lie in traces of their own; ``None`` if none may.
+        owner_id: Of a shard: the event whose children lie directly under its root.
+        root_id: Of a shard: the span id of its root.
     """
 
-    __slots__ = ("context", "flags", "parent", "result", "trace_id")
+    __slots__ = (
+        "context", "flags", "owner_id", "parent", "random", "result", "root_id", "sharding", "trace_id",
+    )  # fmt: skip
 
     def __init__(self, trace_id: int, context: Context, parent: SpanContext | None) -> None:
         self.trace_id = trace_id
         self.context = context
         self.parent = parent
+        self.random = RANDOM_FLAG if parent is None else parent.trace_flags & RANDOM_FLAG
+        self.sharding: Sharding | None = None
+        self.owner_id: int | None = None
+        self.root_id = 0
         self.result = SamplingResult(Decision.DROP)
         self.flags = TraceFlags(TraceFlags.DEFAULT)
 
@@ -62,9 +77,13 @@ class TraceNote:
 
     def flags_of(self, result: SamplingResult) -> TraceFlags:
         """Return the flags of a span of this trace of which the sampler said `result`."""
-        random = RANDOM_FLAG if self.parent is None else self.parent.trace_flags & RANDOM_FLAG
         is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
-        return TraceFlags((TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT) | random)
+        return TraceFlags((TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT) | self.random)
+
+    def parent_id(self, event: Event) -> int:
+        """Return the id of the span that `event`, which is not the root, lies under in this trace."""
+        parent_id = event.parent_id or 0
+        return self.root_id if parent_id == self.owner_id else parent_id
 
     @property
     def state(self) -> TraceState | None:
@@ -80,16 +99,18 @@ class Note:
         result: What the sampler said, where it has to be asked about every span.
         calls: What user code did to the span.
         span: The span itself, where somebody else's tracer made it at the start.
+        attributes: What there is to say of the event that is not in it: of its shards.
         omitted: Calls beyond `MAX_CALLS`.
     """
 
-    __slots__ = ("calls", "context", "omitted", "result", "span")
+    __slots__ = ("attributes", "calls", "context", "omitted", "result", "span")
 
     def __init__(self) -> None:
         self.context: Context | None = None
         self.result: SamplingResult | None = None
         self.calls: list[Call] | None = None
         self.span: Span | None = None
+        self.attributes: dict[str, AttributeValue] | None = None
         self.omitted = 0
 
 
@@ -111,7 +132,8 @@ class Traces(dict[int, TraceNote]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ended: deque[int] = deque()
+        self._ended: deque[tuple[int, int]] = deque()
+        self._places = 0
 
     def keep(self, trace_id: int, note: TraceNote) -> None:
         """Remember a trace."""
@@ -120,10 +142,15 @@ class Traces(dict[int, TraceNote]):
         self[trace_id] = note
 
     def ended(self, trace_id: int) -> None:
-        """Note that the root's span is built; forget the trace that has been so for longest."""
-        self._ended.append(trace_id)
-        if len(self._ended) > KEPT_TRACES:
-            self.pop(self._ended.popleft(), None)
+        """Note that the root's span is built; forget the traces that have been so for longest."""
+        note = self.get(trace_id)
+        places = 0 if note is None or note.sharding is None else len(note.sharding)
+        self._ended.append((trace_id, places))
+        self._places += places
+        while len(self._ended) > KEPT_TRACES or (self._places > KEPT_PLACES and len(self._ended) > 1):
+            oldest, places = self._ended.popleft()
+            self._places -= places
+            self.pop(oldest, None)
 
 
 def _drop_oldest(notes: dict[int, V]) -> None:

@@ -1,0 +1,88 @@
+"""Links: what an event has to do with beyond its parent, such as the messages that it works off.
+
+A link is plain data in the payload, under the key ``links``, so every handler and every record can carry it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from spanloom.events import keys
+
+__all__ = ["Linkable", "add_link", "header_of", "link_to"]
+
+# Version, trace id, parent id, flags; what a version after 00 may add is not looked at.
+# Source: W3C Trace Context, section 3.2, https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT: Final = re.compile(
+    r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
+)
+MAX_HEADER: Final = 512
+"""Characters of a ``traceparent`` or ``tracestate`` that are looked at: what W3C asks everyone to pass on."""
+
+
+class Linkable(Protocol):
+    """An `Event`, or an `EventContext` that was opened."""
+
+    @property
+    def event_id(self) -> int: ...
+    @property
+    def trace_id(self) -> int: ...
+
+
+def header_of(carrier: Mapping[str, object], name: str) -> str | None:
+    """Return a header of `carrier` whatever the case of its name, as text; ``None`` if it is not there.
+
+    Values may be texts, bytes, or lists of them, of which the first counts.
+    """
+    value = carrier.get(name)
+    if value is None:
+        value = next((carrier[key] for key in carrier if isinstance(key, str) and key.lower() == name), None)
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else None
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode("latin-1")
+    return value if isinstance(value, str) else None
+
+
+def link_to(
+    target: Linkable | Mapping[str, object], attributes: Mapping[str, object] | None = None
+) -> dict[str, object] | None:
+    """Return the link to an event, or to the span that a W3C carrier names; ``None`` if it names none.
+
+    Args:
+        target: An event, its context, or a mapping with ``traceparent`` and perhaps ``tracestate``.
+        attributes: What there is to say of the link: numbers, booleans, texts.
+    """
+    link: dict[str, object]
+    if isinstance(target, Mapping):
+        parent = header_of(target, "traceparent")
+        match = None if parent is None or len(parent) > MAX_HEADER else _TRACEPARENT.fullmatch(parent)
+        if match is None:
+            return None
+        version, trace_id, event_id, flags, more = match.groups()
+        if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(event_id, 16):
+            return None
+        link = {"trace_id": trace_id, "event_id": event_id, "flags": int(flags, 16)}
+        state = header_of(target, "tracestate")
+        if state is not None and 0 < len(state) <= MAX_HEADER:
+            link["state"] = state
+    else:
+        link = {"trace_id": f"{target.trace_id:032x}", "event_id": f"{target.event_id:016x}"}
+    if attributes:
+        link["attributes"] = dict(attributes)
+    return link
+
+
+def add_link(
+    data: dict[str, object], target: Linkable | Mapping[str, object], attributes: Mapping[str, object]
+) -> None:
+    """Add a link to the payload `data`, if `target` names something."""
+    link = link_to(target, attributes)
+    if link is not None:
+        links = data.get(keys.LINKS)
+        if isinstance(links, list):
+            links.append(link)
+        else:
+            data[keys.LINKS] = [link]

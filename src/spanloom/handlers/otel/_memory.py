@@ -1,0 +1,172 @@
+"""Frames that wait in memory: bounded, first in first out, the oldest give way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from spanloom.handlers.otel._counts import Ledger
+from spanloom.handlers.otel._frame import Envelope
+from spanloom.handlers.otel._store import Parcel
+
+__all__ = ["MemoryStore"]
+
+_logger = logging.getLogger("spanloom.handlers.otel")
+
+MAX_BYTES: Final = 32 << 20
+"""What may wait: some 100,000 spans of 250 bytes. With a request in the making it stays below 64 MB."""
+OVERHEAD: Final = 64
+"""Bytes that CPython adds to a frame: a bytes object's header, rounding, a place in a list."""
+
+
+class _Chunk:
+    """The frames of one `put`, from `start` on."""
+
+    __slots__ = ("envelope", "frames", "start")
+
+    def __init__(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
+        self.envelope = envelope
+        self.frames = frames
+        self.start = 0
+
+
+class MemoryStore:
+    """Keeps frames in memory.
+
+    Args:
+        ledger: Where what comes and goes is accounted for.
+        max_bytes: What may wait, as memory; the frames of a request under way come on top.
+        max_spans: How many may wait; ``None`` for no bound but the bytes.
+    """
+
+    is_durable = False
+
+    def __init__(self, ledger: Ledger, *, max_bytes: int = MAX_BYTES, max_spans: int | None = None) -> None:
+        self._ledger = ledger
+        self._max_bytes = max_bytes
+        self._max_spans = max_spans
+        self.renew()
+
+    def renew(self) -> None:
+        """Be empty; in a forked child."""
+        self._lock = threading.Lock()
+        self._chunks: deque[_Chunk] = deque()
+        self._in_flight: dict[int, int] = {}  # by what came before a parcel: how many of its frames are left
+        self._gone = 0
+        self._stopped = False
+        self.waiting = 0
+        self.waiting_bytes = 0
+
+    def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
+        """Keep frames; the oldest give way if there is no room."""
+        count = len(frames)
+        self._ledger.put(count)
+        with self._lock:
+            if stopped := self._stopped:
+                dropped = count
+            else:
+                self._chunks.append(_Chunk(envelope, frames))
+                self.waiting += count
+                self.waiting_bytes += _size(frames)
+                dropped = self._make_room()
+        if self._ledger.drop(dropped, reason := "closed" if stopped else "memory full"):
+            _logger.warning("spans are being dropped: %s; OpenTelemetryHandler.stats() counts them", reason)
+
+    def take(self, max_spans: int, max_bytes: int) -> Parcel | None:
+        """Return the oldest frames that share an envelope; ``None`` if there are none."""
+        taken: list[bytes] = []
+        size = 0
+        with self._lock:
+            if not self._chunks or self._stopped:
+                return None
+            envelope = self._chunks[0].envelope
+            while self._chunks and (chunk := self._chunks[0]).envelope == envelope:
+                for frame in islice(chunk.frames, chunk.start, None):
+                    size += len(frame)
+                    if taken and (len(taken) == max_spans or size > max_bytes):
+                        break
+                    taken.append(frame)
+                    self._forget_oldest(chunk, frame)
+                else:
+                    continue
+                break
+            number = self._gone - len(taken)
+            self._in_flight[number] = len(taken)
+        return Parcel(envelope, taken, number=number)
+
+    def settle(self, parcel: Parcel) -> bool:
+        """Forget a parcel; False if it is counted already."""
+        with self._lock:
+            if self._stopped:
+                return False
+            left = self._in_flight[parcel.number] - len(parcel.frames)
+            if left:
+                self._in_flight[parcel.number] = left
+            else:
+                del self._in_flight[parcel.number]
+            return True
+
+    def holds_any_of(self, count: int) -> bool:
+        """Tell whether one of the first `count` frames is under way."""
+        return any(number < count for number in list(self._in_flight))
+
+    def oldest(self) -> tuple[Envelope, Sequence[bytes]] | None:
+        """Return the oldest frames that came together, without taking them."""
+        with self._lock:
+            if not self._chunks:
+                return None
+            chunk = self._chunks[0]
+            return chunk.envelope, chunk.frames[chunk.start :]
+
+    def forget_oldest(self) -> None:
+        """Let go of what `oldest` returns: it is kept elsewhere now."""
+        with self._lock:
+            chunk = self._chunks.popleft()
+            frames = chunk.frames[chunk.start :]
+            self._gone += len(frames)
+            self.waiting -= len(frames)
+            self.waiting_bytes -= _size(frames)
+
+    def adopt(self, *, now: bool = False) -> bool:
+        """Memory is never left behind."""
+        return False
+
+    def stop(self) -> None:
+        """Drop everything, what is under way included."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            lost = self.waiting + sum(self._in_flight.values())
+            self._chunks.clear()
+            self.waiting = self.waiting_bytes = 0
+        self._ledger.drop(lost, "unsent at exit")
+
+    def close(self) -> None:
+        """Memory holds nothing open."""
+
+    def _make_room(self) -> int:
+        dropped = 0
+        while self.waiting_bytes > self._max_bytes or (
+            self._max_spans is not None and self.waiting > self._max_spans
+        ):
+            chunk = self._chunks[0]
+            self._forget_oldest(chunk, chunk.frames[chunk.start])
+            dropped += 1
+        return dropped
+
+    def _forget_oldest(self, chunk: _Chunk, frame: bytes) -> None:
+        self._gone += 1
+        self.waiting -= 1
+        self.waiting_bytes -= len(frame) + OVERHEAD
+        chunk.start += 1
+        if chunk.start == len(chunk.frames):
+            self._chunks.popleft()
+
+
+def _size(frames: Sequence[bytes]) -> int:
+    return sum(map(len, frames)) + OVERHEAD * len(frames)

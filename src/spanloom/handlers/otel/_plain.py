@@ -1,0 +1,34 @@
+"""Single values as OpenTelemetry attributes: plain, bounded, and safe to encode."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["plain_text", "scalar"]
+
+_INT64: Final = 1 << 63
+# OTLP carries 64-bit integers; the exporter would fail the whole batch of spans on a larger one.
+
+
+def scalar(value: object, max_length: int) -> str | bool | int | float | None:
+    """Return `value` if it is a number, a boolean or a text, cut to `max_length`; else ``None``."""
+    kind = type(value)
+    if kind is float or kind is bool:
+        return value  # type: ignore[return-value]  # mypy does not follow a type kept in a variable
+    # The base classes' own methods: a subclass of str or int may bring a __str__ of the user's.
+    if isinstance(value, str):
+        text = str.__str__(value)
+        return plain_text(text if len(text) <= max_length else text[: max_length - 1] + "…")
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        number = int.__int__(value)
+        return number if -_INT64 <= number < _INT64 else plain_text(hex(number)[:max_length])
+    return float.__float__(value) if isinstance(value, float) else None
+
+
+def plain_text(text: str) -> str:
+    """Return `text` without lone surrogates, on which the OTLP encoder fails a whole batch of spans."""
+    if text.isascii():
+        return text if type(text) is str else str.__str__(text)
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,214 @@
+"""The shards of one event: where its next child goes, and where those before it went."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from spanloom.events import Event
+from spanloom.events.ids import index_in
+from spanloom.handlers.otel._shard import Room, Shard
+
+if TYPE_CHECKING:
+    from spanloom.events.event import JobEvent, JobFamily
+
+__all__ = ["Series"]
+
+MAX_STRAYS: Final = 1024
+"""Jobs of one batch that were overtaken at their start and found the shard of their neighbours full."""
+_RECENT: Final = 8
+"""Shards of a batch by which is judged how many children come late."""
+
+
+class Series:
+    """The shards of one event, and where its next child goes.
+
+    Args:
+        run_id: Trace id of the run.
+        owner_id: Id of the event.
+        owner: The event, if it is at hand.
+        home: Where its own span lies.
+        limit: Spans per trace.
+        total: How many jobs it will have; ``None`` if nobody knows, or if it is no batch.
+        strayed: Is called with the id of a job that does not lie with its neighbours.
+
+    Attributes:
+        shards: What has been opened so far.
+        children: Spans below its jobs, so far.
+    """
+
+    __slots__ = (
+        "_built", "_family", "_firsts", "_last", "_mark", "_numbers", "_open", "_ranges", "_spare", "_strayed",
+        "_strays", "children", "home", "limit", "owner", "owner_id", "run_id", "shards", "total",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        run_id: int,
+        owner_id: int,
+        owner: Event | None,
+        home: Room,
+        limit: int,
+        total: int | None = None,
+        strayed: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self.run_id = run_id
+        self._strayed = strayed
+        self.owner_id = owner_id
+        self.owner = owner
+        self.home = home
+        self.limit = limit
+        self.total = total
+        self.shards: list[Shard] = []
+        self.children = 0
+        self._numbers = itertools.count()
+        self._spare: Shard | None = None  # for children that are no jobs
+        # Jobs: the shards for them, the index of the first job in each, and where the next one goes.
+        self._ranges: list[Shard] = []
+        self._firsts: list[int] = []
+        self._strays: dict[int, Room] = {}
+        self._family: JobFamily | None = None  # if it has shards
+        self._last = 0
+        self._built: Shard | None = None
+        self._open: Room = home
+        self._mark = limit // 2 if total is None or home.promise(total) else 0
+        """Up to which place there is certainly room; 0 if the first job opens a shard."""
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether its jobs go to the trace that its own span lies in."""
+        return self._open is self.home and self._mark > 0
+
+    def place(self, job: JobEvent) -> None:
+        """Take a place for the next job of the batch; by one thread, in the order of their start."""
+        room = self._open
+        number = room.number()
+        index = job.index
+        if index < self._last:
+            self._place_stray(job)
+            return
+        self._last = index
+        if number < self._mark:
+            room.taken = number + 1
+        elif self._has_room(room, number):
+            room.accept(number)
+        else:
+            self._family = job.family
+            self._open_range(index).take()
+
+    def place_unordered(self) -> Room:
+        """Take a place for any job of the batch and return where it is; from any thread. Excludes `place`."""
+        room = self._open
+        number = room.number()
+        if number < self._mark or self._has_room(room, number):
+            room.accept(number)
+            return room
+        shard = self._open_range(0)
+        shard.take()
+        return shard
+
+    def place_child(self) -> Room:
+        """Take a place for a child of the owner that is no job, and return where it is; from any thread."""
+        shard = self._spare
+        if shard is None or not shard.take():
+            if shard is not None:
+                shard.close()
+            shard = self._spare = self._open_shard()
+            shard.take()
+        return shard
+
+    def room_of(self, index: int) -> Room:
+        """Return where `place` has put job `index`, or would put it."""
+        if self._strays and index in self._strays:
+            return self._strays[index]
+        at = bisect_right(self._firsts, index)
+        return self._ranges[at - 1] if at else self.home
+
+    def room_of_id(self, event_id: int) -> Room | None:
+        """Return where the job with this id lies that `place` has put somewhere; ``None`` if it is none of those."""
+        family = self._family
+        if family is None:
+            return None
+        index = index_in(family.base_id, event_id)
+        return self.room_of(index) if index <= self._last else None
+
+    def range_of(self, index: int) -> tuple[Room, int, int]:
+        """Return where job `index` lies, and from which index to before which all that have started lie there."""
+        if self._strays:
+            return self.room_of(index), index, index + 1
+        end = max(self._last, index) + 1
+        firsts = self._firsts
+        at = bisect_right(firsts, index)
+        room, low = (self._ranges[at - 1], firsts[at - 1]) if at else (self.home, 0)
+        return room, low, firsts[at] if at < len(firsts) else end
+
+    def completed(self, shard: Shard) -> Sequence[Shard]:
+        """Return what is complete, and not told, of `shard`, in which a span was built, and of those around it.
+
+        The last span of a shard may be built before the next shard is opened, and nobody looks at it then. A shard
+        whose owner is not at hand waits for that: its root is called after it.
+        """
+        if self.owner is None:
+            return ()
+        before, self._built = self._built, shard
+        if before is shard:
+            return (shard,) if shard.is_complete and not shard.is_told else ()
+        around = {shard, before or shard, *self.shards[max(0, shard.index - 1) : shard.index]}
+        return sorted(
+            (each for each in around if each.is_complete and not each.is_told), key=lambda each: each.index
+        )
+
+    def close(self) -> list[Shard]:
+        """Take note that the owner has ended; return the shards whose roots are not built, in order."""
+        for shard in self.shards:
+            shard.close()
+        return [shard for shard in self.shards if not shard.is_told]
+
+    def _place_stray(self, job: JobEvent) -> None:
+        """Take a place for a job that was overtaken at its start, in the range that it belongs to."""
+        if not self.room_of(job.index).take():
+            room = self.place_child()
+            if len(self._strays) < MAX_STRAYS:
+                self._strays[job.index] = room
+                self._strayed(job.event_id)
+
+    def _open_range(self, first: int) -> Shard:
+        room = self._open
+        if isinstance(room, Shard):
+            room.close()
+        shard = self._open_shard()
+        self._ranges.append(shard)
+        self._firsts.append(first)  # after its shard: another thread that sees this finds that
+        self._open = shard
+        self._mark = self.limit // 2
+        return shard
+
+    def _open_shard(self) -> Shard:
+        shard = Shard(self, next(self._numbers), self.limit)
+        self.shards.append(shard)
+        return shard
+
+    def _has_room(self, room: Room, number: int) -> bool:
+        """Tell whether place `number` of `room` is for a job: there is room for the children of those in it, too.
+
+        Asked again each time that half of what seemed to be left is taken: the first jobs of a batch have no
+        children yet.
+        """
+        if room is self.home and (self._mark == 0 or self.total is None):
+            return False  # all jobs go to shards; or the trace is half full
+        end = room.limit - self._children_to_come(room)
+        if number >= end:
+            return False
+        self._mark = number + max(1, (end - number) // 2)
+        return True
+
+    def _children_to_come(self, room: Room) -> int:
+        late = max((shard.late for shard in self._ranges[-_RECENT:]), default=0)
+        counts = None if self.owner is None else self.owner.counts
+        if counts is not None and self.children:
+            in_room = min(counts.in_flight, room.taken)
+            late = max(late, -(-in_room * self.children // max(1, counts.started)))
+        # One job with a thousand children is no reason to make shards of two jobs ever after.
+        return min(late, room.limit * 3 // 4)

@@ -1,0 +1,71 @@
+"""The way from here to a collector: one request's bytes out, one verdict back.
+
+What an answer means is the protocol's to say (OTLP specification 1.x, "OTLP/gRPC Response" and
+"OTLP/HTTP Response"), so it is decided in the transports; what to do about a verdict is decided once,
+in the sender.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, Protocol
+
+__all__ = ["Reply", "Transport", "Verdict"]
+
+
+class Verdict(enum.Enum):
+    """What became of a request.
+
+    Attributes:
+        ACCEPTED: The collector has it; `Reply.rejected` of its spans it did not want.
+        RETRY: It may have it or not, and wants to be asked again.
+        REFUSED: It does not want it, and asking again would not help.
+        TOO_LARGE: It would take the same spans in smaller requests.
+    """
+
+    ACCEPTED = "accepted"
+    RETRY = "retry"
+    REFUSED = "refused"
+    TOO_LARGE = "too large"
+
+
+class Reply(NamedTuple):
+    """The answer to one request.
+
+    Attributes:
+        verdict: What became of the request.
+        reason: Why, in a word or two out of few: by it spans are counted that are lost.
+        message: What the collector or the network said, for the log; at most a line.
+        rejected: How many spans of an accepted request the collector did not take.
+        retry_after_s: How long it asked to be left alone; ``None`` if it did not say.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    message: str = ""
+    rejected: int = 0
+    retry_after_s: float | None = None
+
+
+class Transport(Protocol):
+    """Sends requests to one endpoint; any number at a time, from any thread.
+
+    Attributes:
+        timeout_s: How long one request may take, as the exporter is configured.
+        max_body: Bytes of the largest request, before compression, that it will send.
+    """
+
+    timeout_s: float
+    max_body: int
+
+    def send(self, body: bytes, *, spans: int, timeout_s: float) -> Reply:
+        """Send one complete ``ExportTraceServiceRequest`` with so many spans; never raises."""
+
+    def abort(self) -> None:
+        """Have the requests that are under way fail soon; from any thread."""
+
+    def renew(self) -> None:
+        """Give up the connections of a parent process; in a forked child, before anything is sent."""
+
+    def close(self) -> None:
+        """Close the connections that are this transport's own."""
