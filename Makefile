@@ -1,5 +1,5 @@
 # The commands of this project. CI runs these same targets (.ci/run). Each sets up what it needs by itself:
-# all that has to be there is make and a Python >= 3.11 with pip.
+# all that has to be there is make and a Python >= 3.11 with pip, and Go for `make jaeger` and `make test-jaeger`.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,6 +39,13 @@ $(VENV)/.installed: $(INPUTS)
 .venvs/bench/.installed: $(INPUTS) bench/requirements.txt
 	$(call install,.venvs/bench,$(DEFAULT_PYTHON),--editable . --requirement bench/requirements.txt)
 
+# A peer whose versions do not go with ours; all of them are in its file.
+build/bench-asyncio/.installed: bench/requirements-asyncio.txt
+	@echo "making build/bench-asyncio with $(DEFAULT_PYTHON)"
+	@"$(DEFAULT_PYTHON)" -m venv --clear build/bench-asyncio
+	@build/bench-asyncio/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 .venvs/%/.installed: $(INPUTS)
 	$(call install,.venvs/$*,$(shell tools/pythons $*),--editable '.[otlp]' --group test --group examples)
 
@@ -62,9 +69,13 @@ pins: ## resolve the newest versions and write them to constraints-dev.txt
 demo: $(VENV)/.installed ## run the example pipeline on a real local HTTP server
 	@$(BIN)/python examples/fetch_and_count.py
 
+.PHONY: jaeger
+jaeger: $(VENV)/.installed ## start Jaeger and a Collector (built with Go) with the demo in them, until Ctrl-C
+	@$(BIN)/python -m tools.backends
+
 # -- tests -------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-fast test-all coverage
+.PHONY: test test-fast test-all test-jaeger coverage
 test: $(VENV)/.installed ## run the tests on the default Python
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -84,6 +95,11 @@ test-all: ## run the tests on every Python >= 3.11 this machine has
 
 test-on-%: .venvs/%/.installed
 	.venvs/$*/bin/python -m pytest $(PYTEST_ARGS)
+
+test-jaeger: $(VENV)/.installed ## run the tests against a real Jaeger and a real Collector (built with Go)
+	tools/backends/build jaeger
+	tools/backends/build otelcol
+	$(BIN)/python -m pytest tests/jaeger $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed ## run the tests and print the lines and branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)
@@ -107,7 +123,7 @@ format: $(VENV)/.installed ## format the sources and fix what can be fixed
 # -- speed -------------------------------------------------------------------------------------------------------------
 
 .PHONY: bench bench-check
-bench: .venvs/bench/.installed ## measure against bare asyncio and other libraries, in one run
+bench: .venvs/bench/.installed build/bench-asyncio/.installed ## measure against bare asyncio and other libraries, in one run
 	.venvs/bench/bin/python -m bench $(BENCH_ARGS)
 
 bench-check: $(VENV)/.installed ## count instructions per job (needs valgrind) and fail if there are more than allowed
