@@ -20,6 +20,8 @@ from bench.plan import FULL, QUICK, STANDARD, Plan
 SUITES = {
     "core": "bench.suites.core",
     "handlers": "bench.suites.handlers",
+    "otel": "bench.suites.otel",
+    "delivery": "bench.suites.delivery",
     "gather": "bench.suites.gather",
     "retry": "bench.suites.retry",
     "memory": "bench.suites.memory",

@@ -31,6 +31,15 @@ CEILINGS: dict[tuple[str, str, str], float] = {
     **_pair("handlers", "spanloom + OpenTelemetryHandler, OTLP bytes, context", 0.5, 0.5),
     **_pair("handlers", "spanloom + ProgressHandler", 0.1, 0.1),
     **_pair("handlers", "spanloom + ProgressHandler, context", 0.1, 0.1),
+    # what spans add to the same run without them, live parents included; and that, as a ratio to the SDK by hand
+    ("otel", "spanloom, lean", "production"): 2.0,
+    ("otel", "spanloom, lean", "production + encoding + sending, to the SDK by hand"): 0.17,
+    # spans of a burst that do not arrive, by the time that the collector takes to answer
+    **{
+        ("delivery", row, f"{latency_ms:,} ms"): 0.0
+        for row in ("spanloom, lean", "spanloom, lean + spool", "spanloom, SDK's tracer")
+        for latency_ms in (0, 50, 250, 1_000)
+    },
     # to asyncio.gather
     ("gather", "spanloom gather", "4"): 1.0,
     ("gather", "spanloom gather", "1,000"): 1.0,

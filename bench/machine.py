@@ -10,6 +10,8 @@ PACKAGES = (
     "aiometer",
     "anyio",
     "llama-index-core",
+    "llama-index-observability-otel",
+    "logfire",
     "opentelemetry-sdk",
     "stamina",
     "tenacity",

@@ -6,10 +6,13 @@ from dataclasses import asdict
 
 from bench.figure import DECIMALS, Figure
 
-_SUFFIX = {"x": " x", "+x": "", "B": " B", "ms": " ms"}
+_SUFFIX = {"x": " x", "+x": "", "B": " B", "ms": " ms", "lost": "", "/s": "/s"}
+_COUNTS = {"lost", "/s"}
 _TITLES = {
     "core": "Runners: CPU per job, as a ratio to the bare pool",
     "handlers": "Handlers: what listening adds, in bare pools",
+    "otel": "OpenTelemetry: what a span costs",
+    "delivery": "OpenTelemetry: what arrives",
     "gather": "Small calls, as a ratio to asyncio's own",
     "retry": "Retry, as a ratio to a loop by hand",
     "memory": "Memory: slope of the peak, bytes a job",
@@ -19,6 +22,8 @@ _TITLES = {
 
 
 def _number(value: float, unit: str) -> str:
+    if unit in _COUNTS:
+        return f"{value:,.0f}"
     sign = "+" if unit == "+x" else ""
     # adding zero turns the -0.0 of a tiny negative difference into 0.0
     return f"{round(value, DECIMALS) + 0.0:{sign},.{DECIMALS}f}"
