@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from spanloom import run_jobs, use_callback_manager
+from spanloom import async_map, run_jobs, use_callback_manager
 from spanloom.callbacks import CallbackManager, drain
-from spanloom.events import Event
+from spanloom.events import Event, Handler
 from tests.callbacks.recorders import Ends, Gate, Inline, Lists, adds_up, recorded, stats_of
 
 
@@ -607,4 +607,25 @@ def test_a_flush_in_the_callers_thread_waits_for_its_turn(monkeypatch: pytest.Mo
     first.join()
     assert results == [True]
     assert handler.names == ["a"]
+    manager.close()
+
+
+@pytest.mark.slow
+async def test_a_batch_gives_time_to_a_handler_that_falls_behind() -> None:
+    """Jobs that end faster than a busy handler can take their events are started later, and none is dropped."""
+
+    class Busy(Handler):
+        def on_events(self, events: Sequence[Event]) -> None:
+            for _ in events:
+                sum(range(1_500))
+
+    async def job(_: int) -> None:
+        pass
+
+    manager = CallbackManager([Busy()])
+    with use_callback_manager(manager):
+        await async_map(job, range(170_000), limit=64)
+    assert manager.flush(60)
+    (stats,) = manager.stats().handlers
+    assert (stats.produced, stats.dropped) == (170_001, 0)
     manager.close()

@@ -489,6 +489,7 @@ def test_memory_of_a_list_is_what_its_results_take(isolation: Any) -> None:
 
     async def main() -> float:
         await peak(100)
-        return (await peak(6000) - await peak(1000)) / 5000
+        # The peak is that of the whole process: what grows with the jobs does so each time.
+        return min([(await peak(6000) - await peak(1000)) / 5000 for _ in range(3)])
 
     assert asyncio.run(main()) < 24

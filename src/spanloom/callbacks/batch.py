@@ -144,6 +144,12 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             event.trace.settle(family)
         manager.leave((event, self._batch_route), outer, error)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a handler takes the jobs' events, but slower than they come, and will lose some before long."""
+        ends = self._job_route.ends
+        return bool(ends) and any(guard.drain is not None and guard.drain.is_behind() for guard in ends)
+
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
         return self.counts.ended if guard in self._job_route.ends else 0

@@ -38,6 +38,8 @@ switch interval. The pause itself, a timer of the kernel's, may take as long as 
 BACKLOG: Final = CAPACITY // 4
 """Events beyond which the thread works on until the interpreter takes the GIL from it, which is after 5 ms. Who only
 gets it for 1 ms in 6 falls behind a batch of jobs that hardly wait, and would lose what is more than `CAPACITY`."""
+MOVING_NS: Final = 200_000_000
+"""How long a handler may have had its list in hand: one that holds it for longer hangs, for all that can be told."""
 INTERVAL_S: Final = 0.1
 
 
@@ -76,6 +78,7 @@ class Drain:
         """Begin anew, with nothing buffered and no thread: as made, and after a fork in the child."""
         self.outbox: deque[Event | TraceStarted | TraceEnded] = deque(maxlen=CAPACITY)
         self._in_hand = 0
+        self._taken_ns = 0
         self._batches = 0
         self._parked = True
         self._closed = False
@@ -95,6 +98,15 @@ class Drain:
         with self._lock:  # or an event would be seen in neither place on its way from one to the other
             waiting, in_hand = self.outbox.copy(), self._in_hand
         return self._count_events(waiting) + in_hand
+
+    def is_behind(self) -> bool:
+        """Tell whether half of what may wait does, and a pause of who makes events would help: the thread is at it."""
+        if len(self.outbox) <= CAPACITY // 2 or self._closed or self._thread is None:
+            return False
+        if not self._in_hand:
+            self._wake.set()
+            return True
+        return monotonic_ns() - self._taken_ns < MOVING_NS
 
     def push(self, item: Event | TraceStarted | TraceEnded) -> None:
         """Append one item from any thread; wake the thread if it sleeps."""
@@ -207,6 +219,7 @@ class Drain:
             count = min(CHUNK, len(outbox))  # nobody else takes, so what len() counts is there
             chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of what a loop takes
             self._in_hand = self._count_events(chunk)
+            self._taken_ns = monotonic_ns()
         return chunk
 
     def _count_events(self, items: Collection[Event | TraceStarted | TraceEnded]) -> int:

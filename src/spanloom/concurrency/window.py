@@ -32,6 +32,9 @@ __all__ = ["Window"]
 
 START_SLICE_NS: Final = SLICE_NS // 2
 """How long jobs are started before others may run: their own first steps come on top, in the next turns."""
+RELIEF_S: Final = 0.002
+"""How long a batch starts no job when its handlers fall behind. Once per round of jobs, and only while they do take
+events, so one that hangs or blocks slows no batch down by more than this for each round."""
 UNTOLD_BACKLOG: Final = 100
 """Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
 
@@ -120,7 +123,10 @@ class Window(Engine):
                 if slow:
                     await self._fill_waiting()
                 elif self._fill():
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(RELIEF_S if self._scope.is_ahead else 0)
+                    continue
+                elif self._scope.is_ahead:
+                    await asyncio.sleep(RELIEF_S)
                     continue
             if self._stopping or not (self._alive or self._backlogged()):
                 return
