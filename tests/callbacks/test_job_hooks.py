@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from spanloom.callbacks import CallbackManager, guard, use_callback_manager
+from spanloom.concurrency.jobs import run_jobs
 from spanloom.concurrency.map import async_map
 from spanloom.events import Event
+from spanloom.exceptions import HandlerError
 
 Hook = Callable[[Event], object]
 
@@ -104,6 +107,43 @@ def test_a_bound_function_is_guarded_like_any_hook(
     assert [stats.quarantined for stats in manager.stats().handlers] == [False, True]
     assert [call for call in other.calls if "ends" in call] == ["b ends 0", "b ends 1"]
     assert len(caplog.records) == 1
+    manager.close()
+
+
+class Refusing:
+    """Fails when a batch begins, by the hook that it is given."""
+
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self.refuse)
+
+    def refuse(self, event: Event) -> None:
+        if event.type == "batch":
+            raise ValueError(event.name)
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("hook", ["job_hooks", "on_event_start"])
+async def test_a_batch_that_a_handler_keeps_from_beginning_has_ended(hook: str, isolation: Any) -> None:
+    """Under `raise_handler_errors` nothing stays open or current, and no coroutine is left unawaited."""
+    manager = CallbackManager([Refusing(hook)], raise_handler_errors=True)
+    jobs = [nothing(number) for number in range(3)]
+    with use_callback_manager(manager):
+        with manager.event("outer"):
+            outer = manager.current.get()
+            assert outer is not None
+            with pytest.raises(HandlerError, match=hook):
+                await run_jobs(jobs, workers=2, isolation=isolation)
+            assert manager.current.get() is outer
+            assert outer.trace.families == ()
+            assert manager.in_flight() == [outer]
+        assert [inspect.getcoroutinestate(job) for job in jobs] == [inspect.CORO_CLOSED] * 3
+    assert manager.recorder is not None
+    batch = next(event for event in manager.recorder.ended() if event.type == "batch")
+    assert batch.status == "error"
+    assert manager.stats().open == 0
     manager.close()
 
 

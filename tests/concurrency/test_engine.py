@@ -16,6 +16,7 @@ from spanloom import (
     FixedLimiter,
     HandlerError,
     RateLimiter,
+    RetryPolicy,
     async_map,
     fill_batch,
     gather,
@@ -75,6 +76,18 @@ async def test_results_and_errors_are_freed_without_the_collector(isolation: Any
         del results
         await asyncio.sleep(0)
         assert (value(), error()) == (None, None)
+
+
+@isolations
+async def test_the_error_of_a_job_that_was_retried_is_freed_without_the_collector(isolation: Any) -> None:
+    """What the last attempt raised is in no reference cycle with the task that made the attempts."""
+    policy = RetryPolicy(attempts=2, base_delay=0)
+    with without_collector():
+        results: list[Any] = await run_jobs([fail], on_error="return", retry=policy, isolation=isolation)
+        error = weakref.ref(results[0])
+        del results
+        await asyncio.sleep(0)
+        assert error() is None
 
 
 async def test_the_errors_of_a_race_and_of_a_filled_batch_are_freed_without_the_collector() -> None:

@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
@@ -377,3 +378,11 @@ async def test_a_policy_of_tenacity_can_retry_results_and_give_up_its_way() -> N
     with pytest.raises(tenacity.RetryError):
         await async_map(call, [1], retry=tenacity.AsyncRetrying(retry=unwanted, stop=stop))
     assert len(values) == 1
+
+
+async def test_a_mock_is_retried_like_any_function() -> None:
+    """A function that claims to have every attribute is not taken for a partial, and has its type's name."""
+    flaky = AsyncMock(side_effect=[ValueError, 1])
+    with capture_events() as captured:
+        assert await retry(flaky, base_delay=0) == 1
+    assert {event.name for event in captured.events} == {"AsyncMock"}

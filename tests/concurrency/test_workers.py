@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from gc import get_referents
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from spanloom import CallbackManager, async_map, current_event, run_jobs, stream, use_callback_manager
-from spanloom.concurrency import workers
+from spanloom import CallbackManager, Event, async_map, current_event, run_jobs, stream, use_callback_manager
+from spanloom.concurrency import engine, workers
 from spanloom.concurrency.isolation import is_quiet
 
 bucket: ContextVar[Any] = ContextVar("bucket")
@@ -243,3 +244,219 @@ async def test_jobs_that_never_suspend_let_the_loop_turn(
     watcher.cancel()
     longest_ms = max(after - before for before, after in itertools.pairwise(turns)) / 1e6
     assert 5 <= longest_ms <= 5 + 1 + 2 * 20
+
+
+class Sets:
+    """Sets a variable at the start, or at the end, of some jobs."""
+
+    def __init__(self, *, at_start: bool, fails_at: int | None = None) -> None:
+        self.at_start, self.fails_at = at_start, fails_at
+
+    def on_event_start(self, event: Event) -> None:
+        if event.job_index == self.fails_at and event.type == "job":
+            raise ValueError
+        if self.at_start and (self.fails_at is not None or event.job_index == 0):
+            bucket.set(event.job_index)
+
+    def on_event_end(self, event: Event) -> None:
+        if not self.at_start and event.job_index == 0:
+            bucket.set(event.job_index)
+
+
+@pytest.mark.parametrize(
+    "handler", [Sets(at_start=True), Sets(at_start=False), Sets(at_start=True, fails_at=1)]
+)
+async def test_what_a_handler_sets_for_one_job_reaches_no_other(handler: Sets) -> None:
+    """Not even if it sets it at some starts only, at the end, or fails before it sets it anew."""
+    bucket.set(None)
+
+    async def job(_: int) -> Any:
+        return bucket.get()
+
+    with use_callback_manager(CallbackManager([handler])):
+        seen = await async_map(job, range(4), limit=1, isolation="context")
+    assert seen == [0 if handler.at_start else None, None, None, None]
+
+
+class Binds:
+    """Sets a variable at every start, as its ``job_hooks`` says."""
+
+    def job_hooks(self, batch: Event) -> Any:
+        return lambda event: bucket.set(event.job_index), None
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Do nothing."""
+
+
+async def test_what_a_handler_binds_anew_for_every_job_costs_no_worker() -> None:
+    """Each job finds its own value, and one task runs them all, whoever else listens."""
+    heard: list[Any] = []
+
+    class Listens:
+        def on_event_start(self, event: Event) -> None:
+            heard.append(event.job_index)
+
+    async def job(_: int) -> Any:
+        return bucket.get(), id(asyncio.current_task())
+
+    for handlers in ([Binds()], [Listens(), Binds()]):
+        with CallbackManager(handlers) as manager, use_callback_manager(manager):
+            seen = await async_map(job, range(20), limit=1, isolation="context")
+        assert [value for value, _ in seen] == list(range(20))
+        assert len({task for _, task in seen}) == 1
+    assert heard == [None, *range(20)]
+
+
+async def test_what_another_handler_sets_beside_one_that_binds_reaches_no_other_job() -> None:
+    """A start hook of the common kind is watched also where the worker trusts another handler's."""
+    other: ContextVar[Any] = ContextVar("other", default=None)
+
+    class SetsOther:
+        def on_event_start(self, event: Event) -> None:
+            if event.job_index == 1:
+                other.set("of job 1")
+
+    async def job(_: int) -> Any:
+        return other.get()
+
+    with CallbackManager([Binds(), SetsOther()]) as manager, use_callback_manager(manager):
+        seen = await async_map(job, range(4), limit=1, isolation="context")
+    assert seen == [None, "of job 1", None, None]
+
+
+async def test_what_a_handler_has_bound_ends_with_it() -> None:
+    """A handler that is taken out during a job leaves its variable to no later job."""
+    bucket.set(None)
+    handler = Binds()
+    manager = CallbackManager([handler])
+
+    async def job(number: int) -> Any:
+        if number == 1:
+            await asyncio.to_thread(manager.remove_handler, handler)
+        return bucket.get()
+
+    with use_callback_manager(manager):
+        seen = await async_map(job, range(4), limit=1, isolation="context")
+    assert seen == [0, 1, None, None]
+
+
+async def cancels_itself(started: list[int], cancel: Callable[[], object]) -> None:
+    """Run three jobs on one worker, the first of which cancels its task and returns without having waited."""
+
+    async def job(number: int) -> None:
+        started.append(number)
+        if number == 0:
+            cancel()
+            return
+        await asyncio.sleep(0)
+
+    await async_map(job, range(3), limit=1, isolation="context")
+
+
+def cancel_current() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize("recorder", [0, 100])
+async def test_a_cancel_is_the_jobs_own_whatever_its_worker_has_seen_before(recorder: int) -> None:
+    """A batch within a job that was cancelled and went on tells a job's cancel from the next job's."""
+    started: list[int] = []
+
+    async def outer(_: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(60)
+        with pytest.raises(asyncio.CancelledError):
+            await cancels_itself(started, cancel_current)
+
+    with use_callback_manager(CallbackManager(recorder=recorder)):
+        await async_map(outer, [1], limit=1, isolation="context")
+    assert started == [0]
+
+
+@pytest.mark.parametrize("recorder", [0, 100])
+async def test_a_cancel_from_a_copied_context_is_the_jobs_own(recorder: int) -> None:
+    """A job that cancels its task from within another context does not hand the cancel to the next job."""
+    started: list[int] = []
+    with use_callback_manager(CallbackManager(recorder=recorder)), pytest.raises(asyncio.CancelledError):
+        await cancels_itself(started, lambda: copy_context().run(cancel_current))
+    assert started == [0]
+
+
+@pytest.mark.parametrize("recorder", [0, 100])
+async def test_an_input_that_has_raised_is_asked_for_nothing_more(recorder: int) -> None:
+    """The other workers take no items from it, and start no jobs with them."""
+    pulls = itertools.count(1)
+
+    class Input:
+        def __iter__(self) -> Self:
+            return self
+
+        def __next__(self) -> int:
+            if (number := next(pulls)) == 5:
+                raise OSError("input")
+            return number
+
+    started: list[int] = []
+
+    async def job(number: int) -> None:
+        started.append(number)
+        await asyncio.sleep(0)
+
+    with use_callback_manager(CallbackManager(recorder=recorder)), pytest.raises(OSError, match="input"):
+        await async_map(job, Input(), limit=40, isolation="context")
+    assert next(pulls) == 6
+    assert started == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("recorder", [0, 100])
+async def test_a_worker_that_survives_the_end_of_its_batch_starts_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, recorder: int
+) -> None:
+    """Between the failure that ends a batch and the last of its cancels, no worker takes another item."""
+    monkeypatch.setattr(engine, "CANCEL_SLICE", 1)
+    failed = False
+    late: list[int] = []
+
+    async def job(number: int) -> None:
+        nonlocal failed
+        if failed:
+            late.append(number)
+        await asyncio.sleep(0)
+        if number == 0:
+            failed = True
+            raise ValueError(number)
+
+    with use_callback_manager(CallbackManager(recorder=recorder)), pytest.raises(ValueError, match="0"):
+        await async_map(job, range(1000), limit=20, isolation="context")
+    assert late == []
+
+
+async def test_a_limit_far_above_the_number_of_jobs_costs_nothing() -> None:
+    """Workers are hired as long as there is something left to take, a few at a time, and slots cost no memory."""
+    alive: list[int] = []
+
+    async def job(number: int) -> int:
+        alive.append(len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        return number
+
+    for items in ([0, 1, 2], (0, 1, 2), (number for number in range(3))):
+        assert await async_map(job, items, limit=10**11, isolation="context") == [0, 1, 2]
+    assert max(alive) <= workers.HIRE_SLICE + 10
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+async def test_the_bar_of_a_batch_that_nobody_listens_to_counts_its_jobs(
+    isolation: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`show_progress` tells the numbers also where there is neither a recorder nor a handler."""
+
+    async def job(_: int) -> None:
+        pass
+
+    with use_callback_manager(CallbackManager(recorder=0)):
+        await async_map(job, range(3), limit=1, isolation=isolation, show_progress=True, desc="shown")
+    assert "shown: 3/3 ok=3" in capsys.readouterr().err

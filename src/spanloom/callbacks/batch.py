@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
+from gc import get_referents
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -44,7 +46,11 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         jobs: The runner's table of jobs.
         job_name: What the jobs are called.
         family: What the job events have in common; ``None`` if nobody listens to jobs.
-        starts: To be called with each started job; ``None`` if nobody asks for that.
+        starts: To be called with each started job; ``None`` if nobody asks for that. Returns True if it has
+            set something in the context that the start of another job may leave as it is, as far as the
+            runner cannot tell that itself; see `binders`.
+        binders: Whose own hooks set the same variables at the start of every job, until they lapse. Who
+            starts jobs in one context one after the other has to end that context then, and not before.
         deliver: To be called with each ended job; ``None`` if nobody asks for that.
         deliver_too: The same, after `deliver`: most programs have a recorder and one handler, and a
             function that calls both would cost more than the two of them.
@@ -56,6 +62,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
     job_name: str
     family: JobFamily | None
     starts: Callable[[Event], object] | None
+    binders: tuple[Guard, ...]
     deliver: Callable[[Event], object] | None
     deliver_too: Callable[[Event], object] | None
     _manager: Emitter
@@ -87,6 +94,9 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             job_name: The jobs' name; empty if the first job will give it.
             ready_at_once: True if all jobs could run now, so that their queue time counts from here.
             always: Have a family even if nobody listens, for a runner that needs the records itself.
+
+        Raises:
+            HandlerError: a hook failed under ``raise_handler_errors``; the event has ended.
         """
         counts = BatchCounts(total, weakref.ref(jobs))
         route = manager.route(_JOB)
@@ -97,6 +107,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         recorder = manager.recorder
         family: JobFamily | None = None
         starts = deliver_too = None
+        binders: tuple[Guard, ...] = ()
         deliver: Callable[[Event], object] | None = None
         if recorder is not None or always or manager.active:
             trace = event.trace
@@ -107,8 +118,16 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             if recorder is not None:
                 deliver = recorder.record
             if route.guards:
-                hooks, sinks = route.job_hooks(event)
-                starts = _join(hooks)
+                try:
+                    hooks, sinks = route.job_hooks(event)
+                except BaseException as error:  # raise_handler_errors: nobody else will end the batch
+                    trace.settle(family)
+                    manager.leave((event, batch_route), outer, error)
+                    raise
+                binders = tuple(guard for _, guard in hooks if guard.binds_jobs)
+                starts = _join(
+                    [hook if guard in binders or not binders else _watched(hook) for hook, guard in hooks]
+                )
                 if recorder is None and sinks:
                     deliver, *sinks = sinks
                 deliver_too = _join(sinks)
@@ -120,6 +139,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             job_name or name,
             family,
             starts,
+            binders,
             deliver,
             deliver_too,
             manager,
@@ -150,6 +170,13 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         ends = self._job_route.ends
         return bool(ends) and any(guard.drain is not None and guard.drain.is_behind() for guard in ends)
 
+    def lapsed(self) -> bool:
+        """Tell whether one of the `binders` is not called any more: what it has set stays as it is."""
+        for guard in self.binders:  # noqa: SIM110 -- with every job; any() costs three times as much
+            if guard.lapsed:
+                return True
+        return False
+
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
         return self.counts.ended if guard in self._job_route.ends else 0
@@ -177,8 +204,23 @@ def _join(sinks: list[Callable[[Event], object]]) -> Callable[[Event], object] |
         return sinks[0]
     every = tuple(sinks)
 
-    def deliver_all(event: Event) -> None:
+    def deliver_all(event: Event) -> bool:
+        told = False
         for sink in every:
-            sink(event)
+            if sink(event):
+                told = True
+        return told
 
     return deliver_all
+
+
+def _watched(hook: Callable[[Event], object]) -> Callable[[Event], bool]:
+    """Return `hook`, telling whether it has set a variable of its caller's context."""
+
+    def call(event: Event) -> bool:
+        before = copy_context()
+        hook(event)
+        untouched, variables = get_referents(before, copy_context())
+        return variables is not untouched
+
+    return call

@@ -88,6 +88,16 @@ class Guard:
         """Tell whether the handler has that hook."""
         return self._hooks[hook] is not None
 
+    @property
+    def binds_jobs(self) -> bool:
+        """Whether the handler says itself, batch by batch, what is to be called with each job."""
+        return self.drain is not None and self.defines_inline("job_hooks", EventType.JOB)
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether its inline hooks are not called any more."""
+        return self.quarantined or self._closed
+
     def wants_type(self, type: str) -> bool:
         """Tell whether the handler asked for events of that type."""
         return self.wants is None or type in self.wants
@@ -137,7 +147,7 @@ class Guard:
             self._hooks[hook] if self.defines_inline(hook, EventType.JOB) else None
             for hook in ("on_event_start", "on_event_end")
         )
-        if self.drain is not None and self.defines_inline("job_hooks", EventType.JOB):
+        if self.binds_jobs:
             start = end = None
             answer = self._invoke("job_hooks", batch)
             try:

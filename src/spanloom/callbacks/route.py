@@ -62,18 +62,18 @@ class Route:
         for guard in self.guards:
             guard.point(event)
 
-    def job_hooks(self, batch: Event) -> tuple[list[JobHook], list[JobHook]]:
-        """Return what a runner calls with each started, and with each ended job of `batch`.
+    def job_hooks(self, batch: Event) -> tuple[list[tuple[JobHook, Guard]], list[JobHook]]:
+        """Return what a runner calls with each started job of `batch`, and whose it is; and with each ended one.
 
         The jobs are accounted for in bulk.
         """
-        starts: list[JobHook] = []
+        starts: list[tuple[JobHook, Guard]] = []
         sinks: list[JobHook] = []
         inline = 0
         for guard in self.guards:
             start, end = guard.job_hooks(batch, first=not starts and not inline)
             if start is not None:
-                starts.append(start)
+                starts.append((start, guard))
             if guard.drain is not None:
                 sinks.append(guard.drain.outbox.append)
             if end is not None:

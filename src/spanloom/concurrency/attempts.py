@@ -94,7 +94,7 @@ async def make_attempts(  # noqa: C901 -- retries wrap small calls: a coroutine 
     finally:
         if whole is not None:
             manager.leave(whole, outer, failure)
-        failure = None  # or its traceback and this frame would keep each other alive
+        failure = task = None  # or its traceback and this frame, or this task, would keep each other alive
 
 
 def too_late(pause: float, deadline: float) -> bool:

@@ -145,6 +145,18 @@ class Engine(ABC):
             error = cancelled = reason = self._error = None
             self._forget()
 
+    async def give_up(self, error: BaseException) -> None:
+        """Close what would have been run, in place of `run`: the batch could not begin, because of `error`."""
+        self.stop(error)
+        self._error = None
+        try:
+            cancelled = await self._clean_up()
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            cancelled = None
+            self._forget()
+
     def stop(self, error: BaseException | None) -> None:
         """Start no more jobs and cancel those that are alive; `run` then raises `error`."""
         if self._stopping:

@@ -43,11 +43,13 @@ def differ(before: Context, after: Context) -> bool:
 
 
 def in_context(iterator: Iterator[object], context: Context) -> Iterator[object]:
-    """Return an iterator over the same items whose code runs in `context`; itself it is all C.
+    """Return an iterator over the same items whose code runs in `context`; what happens per item is all C.
 
-    Not ``iter(function, sentinel)``: that asks every item whether it equals the sentinel.
+    A generator, because that is final: it asks an input that has ended or raised for nothing more, however
+    many workers still look for jobs. And not ``iter(function, sentinel)``: that asks every item whether it
+    equals the sentinel.
     """
-    return map(context.run, repeat(next), repeat(iterator))
+    yield from map(context.run, repeat(next), repeat(iterator))
 
 
 def is_quiet(iterator: Iterator[object]) -> bool:

@@ -140,16 +140,20 @@ class Run(msgspec.Struct, eq=False):
             BaseException: what ended the batch early; every started job has ended by then.
         """
         manager, source, job_name = get_callback_manager(), self.source, self.job_name
-        scope = BatchScope.open(
-            manager,
-            self.desc or job_name or self.runner,
-            self.engine,
-            total=source.total,
-            payload={keys.RUNNER: self.runner, keys.LIMIT: self.limit},
-            job_name=job_name or "",
-            ready_at_once=source.asynchronous is None,
-            always=always,
-        )
+        try:
+            scope = BatchScope.open(
+                manager,
+                self.desc or job_name or self.runner,
+                self.engine,
+                total=source.total,
+                payload={keys.RUNNER: self.runner, keys.LIMIT: self.limit},
+                job_name=job_name or "",
+                ready_at_once=source.asynchronous is None,
+                always=always or self.show_progress,  # a bar shows the numbers that records make
+            )
+        except BaseException as harm:  # raise_handler_errors
+            await self.engine.give_up(harm)
+            raise
         error: BaseException | None = None
         busy: BusyMeter | None = None
         progress: _Progress | None = None

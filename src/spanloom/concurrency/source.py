@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from itertools import islice
@@ -117,7 +118,7 @@ def name_of(job: object) -> str | None:
     """Return what the author calls `job`: the qualified name of its function, without ``<locals>``."""
     if type(job) is CoroutineType:
         return job.__qualname__.rpartition("<locals>.")[2]
-    while hasattr(job, "func"):  # functools.partial
+    while isinstance(job, functools.partial):
         job = job.func
     name = getattr(job, "__qualname__", None)
     if not isinstance(name, str):

@@ -3,7 +3,8 @@
 A job has no task of its own here: ``current_task()`` is the worker, which runs many jobs one after
 the other. What a job sets in its context still reaches no other job: if a job has left something
 behind in the context of its worker (`spanloom.concurrency.isolation` tells), that retires in favour
-of a fresh one. So does a worker whose task was cancelled.
+of a fresh one. So does a worker whose task was cancelled. What a handler sets at the start of every
+job anew is nothing left behind, as long as it does.
 
 Code of the input runs in a copy of the caller's context, and on a worker's task.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import Context, ContextVar, copy_context
+from contextvars import copy_context
 from gc import get_referents
 from types import CoroutineType
 from typing import Any, Final, cast
@@ -31,24 +32,25 @@ __all__ = ["Workers"]
 
 PREPARED: Final = 100_000
 """Longest list of results that is made beforehand: 1 ms."""
-
-_cancelled: ContextVar[bool] = ContextVar("spanloom_worker_cancelled", default=False)
+HIRE_SLICE: Final = 256
+"""Workers hired in one go: 2 ms."""
 
 
 class _Worker(asyncio.Task[Any]):
-    """A worker's task; a cancel leaves a mark in its context, where the worker will find it."""
+    """A worker's task; remembers a cancel, also one that its job takes back.
 
-    __slots__ = ("context",)
+    Attributes:
+        marked: Whether it was ever cancelled.
+    """
 
-    context: Context
+    __slots__ = ("marked",)
+
+    marked: bool
 
     def cancel(self, msg: Any | None = None) -> bool:
         requested = super().cancel(msg)
         if requested:
-            try:
-                self.context.run(_cancelled.set, True)
-            except RuntimeError:  # entered: we are called from within one of its own steps
-                _cancelled.set(True)
+            self.marked = True
         return requested
 
 
@@ -91,6 +93,7 @@ class Workers(Engine):
 
     __slots__ = (
         "_context",
+        "_exhausted",
         "_growing",
         "_pace",
         "_pairs",
@@ -111,12 +114,13 @@ class Workers(Engine):
         backlog: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(source, sink, limit=limit, call=call, backlog=backlog)
-        self._slots: list[JobEvent | None] = [None] * limit
+        self._slots: dict[int, JobEvent] = {}
         self._started = 0
         self._running = 0
         self._room: asyncio.Future[None] | None = None
         self._pairs: Iterator[tuple[int, object]] = iter(())
         self._quiet = False
+        self._exhausted = False
         self._growing: list[object] | None = None
         self._pace = _Pace()
 
@@ -124,14 +128,14 @@ class Workers(Engine):
 
     @property
     def started(self) -> int:
-        indexes = [record.index for record in list(self._slots) if record is not None]
+        indexes = [record.index for record in self._slots.copy().values()]
         return max(self._started, max(indexes, default=-1) + 1)
 
     def __len__(self) -> int:
         return len(self.open_jobs())
 
     def open_jobs(self) -> list[JobEvent]:
-        return [record for record in list(self._slots) if record is not None and record.end_ns is None]
+        return [record for record in self._slots.copy().values() if record.end_ns is None]
 
     # workers ------------------------------------------------------------------------------------------
 
@@ -153,9 +157,13 @@ class Workers(Engine):
         if values is not None and total is not None and total <= PREPARED:
             values.extend([MISSING] * total)
             self._growing = None
-        for slot in range(len(self._slots) if total is None else min(len(self._slots), total)):
-            if not self._stopping:
-                self._hire(slot)
+        limit = cast("int", self._limit)
+        for slot in range(limit if total is None else min(limit, total)):
+            if slot and slot % HIRE_SLICE == 0:
+                await asyncio.sleep(0)  # also for those hired so far: they may come to the end of the input
+            if self._stopping or self._exhausted:
+                break
+            self._hire(slot)
         while self._alive and not self._stopping:
             await self._wait()
 
@@ -163,7 +171,7 @@ class Workers(Engine):
         context = self._context.copy()
         work = self._work_unheard(slot) if self._scope.family is None else self._work(slot)
         worker = _Worker(work, loop=asyncio.get_running_loop(), name=self._scope.job_name, context=context)
-        worker.context = context
+        worker.marked = False
         self._alive[slot] = worker
         worker.add_done_callback(lambda task: self._retired(slot, task))
 
@@ -189,6 +197,7 @@ class Workers(Engine):
         """
         call, pace, growing = self._call, self._pace, self._growing
         values = cast("list[object]", self._sink.values)
+        worker = cast("_Worker", asyncio.current_task())
         before = copy_context()
         (untouched,) = get_referents(before)
         tainted = False
@@ -200,9 +209,12 @@ class Workers(Engine):
                     value = await call(item)
                 else:
                     value = await (item if type(item) is CoroutineType else start(item))
+                if worker.marked:
+                    tainted = True
+                    await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
                 (variables,) = get_referents(copy_context())
                 if variables is not untouched:
-                    tainted = await self._left_behind(before)
+                    tainted = tainted or differ(before, copy_context())
                     untouched = variables
             except BaseException as error:
                 self._failed(index, None, error)
@@ -216,6 +228,9 @@ class Workers(Engine):
                 pace.last = slot
             elif pace.over or monotonic_ns() > pace.until_ns:
                 await pace.turn()
+            if self._stopping:
+                return False
+        self._exhausted = True
         return False
 
     async def _work(self, slot: int) -> bool:  # noqa: C901 -- see above
@@ -228,8 +243,11 @@ class Workers(Engine):
         set_current, busy, backlog = self._current, self._busy, self._backlog
         sink, values, slots = self._sink, self._sink.values, self._slots
         starts, deliver, deliver_too = self._scope.starts, self._scope.deliver, self._scope.deliver_too
+        lapsed = self._scope.lapsed if self._scope.binders else None
         family = cast("JobFamily", self._scope.family)
-        if backlog is not None and backlog() + self._running >= len(slots):
+        limit = cast("int", self._limit)
+        worker = cast("_Worker", asyncio.current_task())
+        if backlog is not None and backlog() + self._running >= limit:
             await self._wait_for_room(backlog)
         now = monotonic_ns()
         record: JobEvent | None = None
@@ -248,15 +266,17 @@ class Workers(Engine):
                 self._running += 1
             try:
                 if starts is not None:
-                    starts(record)
-                    before = copy_context()  # what a handler sets at a start, it sets anew at the next
+                    if starts(record):
+                        tainted = True
+                    if lapsed is not None:
+                        before = copy_context()  # what was set at this start will be set anew at the next
                 if call is not None:
                     value = await call(item)
                 else:
                     value = await (item if type(item) is CoroutineType else start(item))
-                untouched, variables = get_referents(before, copy_context())
-                if variables is not untouched:
-                    tainted = await self._left_behind(before)
+                if worker.marked:
+                    tainted = True
+                    await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
                 now = monotonic_ns()
                 if busy is not None:
                     busy.split(record)
@@ -265,6 +285,9 @@ class Workers(Engine):
                     deliver(record)
                 if deliver_too is not None:
                     deliver_too(record)
+                untouched, variables = get_referents(before, copy_context())
+                if variables is not untouched and differ(before, copy_context()):
+                    tainted = True
             except BaseException as error:
                 self._failed(index, record, error)
                 if not isinstance(error, (Exception, CancelledError)):
@@ -285,28 +308,28 @@ class Workers(Engine):
             elif pace.over or now > pace.until_ns:
                 await pace.turn()
                 now = monotonic_ns()
-            if backlog is not None and backlog() + self._running >= len(slots):
+            if backlog is not None and backlog() + self._running >= limit:
                 await self._wait_for_room(backlog)
                 now = monotonic_ns()
+            if self._stopping:
+                break
+            if lapsed is not None and lapsed():
+                tainted = True
+                break
+        else:
+            self._exhausted = True
         if record is not None:
             self._started = max(self._started, record.index + 1)
-            slots[slot] = None
+            del slots[slot]
         return tainted
 
     async def _wait_for_room(self, backlog: Callable[[], int]) -> None:
         """Wait until one job more would not take more than the slots, with the results that nobody has taken."""
-        while backlog() + self._running >= len(self._slots):
+        limit = cast("int", self._limit)
+        while backlog() + self._running >= limit:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
-
-    async def _left_behind(self, before: Context) -> bool:
-        """Tell whether a job has left something in its worker's context."""
-        if not differ(before, copy_context()):
-            return False
-        if _cancelled.get():
-            await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
-        return True
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
