@@ -24,7 +24,8 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from spanloom.handlers.otel._counts import ExportCounts
+from spanloom.handlers.otel._counts import ExportCounts, Ledger
+from spanloom.handlers.otel._memory import MemoryStore
 from spanloom.handlers.otel._pipeline import Pipeline, open_pipeline, transport_for
 from spanloom.handlers.otel._sender import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, _pause_s
 from spanloom.handlers.otel._transport import Reply, Verdict
@@ -155,6 +156,17 @@ def test_retry_after_is_kept() -> None:
         pipeline.close()
 
 
+@pytest.mark.parametrize("value", ["0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_retry_after_of_no_time_is_no_call_to_hammer(value: str) -> None:
+    """A collector that is to be asked again at once, again and again, is asked after the usual back-off."""
+    with HttpCollector(lambda number, request: Answer(503, {"Retry-After": value})) as collector:
+        pipeline = pipeline_to(collector.url)
+        put(pipeline, 1, 11)
+        assert not pipeline.flush(1.2)
+        assert 2 <= len(collector.requests) <= 4
+        assert not pipeline.close(0.2)
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 501, 307])
 def test_what_must_not_be_retried_is_dropped_and_counted_by_its_status(
     status: int, caplog: pytest.LogCaptureFixture
@@ -227,6 +239,34 @@ def test_a_broken_connection_is_tried_again(fault: Callable[[socket.socket], Non
         assert not pipeline.flush(0.5)
         assert pipeline.stats() == ExportCounts(100, 0, 0, 100, {})
         assert not pipeline.close(0.5)
+
+
+@pytest.mark.parametrize(
+    ("error", "dropped"),
+    [(RuntimeError("can't create new thread at interpreter shutdown"), 0), (TypeError("no"), 10)],
+)
+def test_an_unforeseen_error_is_tried_again_unless_it_is_hopeless(
+    collector: HttpCollector, error: Exception, dropped: int
+) -> None:
+    """Of what a user's own session raises, only what says that the request is wrong costs its spans."""
+    errors = [error]
+
+    class Failing(requests.adapters.HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            if errors:
+                raise errors.pop()
+            return super().send(request, *args, **kwargs)
+
+    session = requests.Session()
+    session.mount("http://", Failing())
+    exporter = OTLPSpanExporter(collector.url, session=session)
+    pipeline = open_pipeline(exporter)
+    put(pipeline, 1, 11)
+    assert pipeline.flush(10) is not bool(dropped)
+    assert pipeline.stats().dropped == dropped
+    assert len(collector.span_ids) == 10 - dropped
+    pipeline.close()
+    exporter.shutdown()
 
 
 def test_a_collector_that_comes_later_gets_everything() -> None:
@@ -549,6 +589,7 @@ def test_pauses_grow_and_are_bounded() -> None:
     for retries in range(1, 100):
         middle = min(0.5 * 2 ** (retries - 1), MAX_BACKOFF_S)
         assert 0.8 * middle <= _pause_s(Reply(Verdict.RETRY), retries) <= 1.2 * middle
+        assert _pause_s(Reply(Verdict.RETRY, retry_after_s=0.0), retries) >= 0.8 * middle
     assert _pause_s(Reply(Verdict.RETRY, retry_after_s=1e9), 1) == MAX_RETRY_AFTER_S
 
 
@@ -627,3 +668,32 @@ def test_what_a_helper_cannot_deliver_is_not_lost() -> None:
         assert sorted(collector.span_ids) == list(range(1, 60_001))
         assert pipeline.close()
         assert pipeline.stats() == ExportCounts(60_000, 60_000, 0, 0, {})
+
+
+def test_threads_that_put_first_at_once_start_one_sender(
+    collector: HttpCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many threads put into a pipeline whose thread does not run yet, and slowly starts, there is one."""
+
+    class Slow(threading.Thread):
+        def start(self) -> None:
+            time.sleep(0.1)
+            super().start()
+
+    before = senders()
+    exporter = OTLPSpanExporter(collector.url)
+    transport = transport_for(exporter)
+    assert transport is not None
+    ledger = Ledger()
+    pipeline = Pipeline(transport, MemoryStore(ledger), ledger)
+    threads = [threading.Thread(target=put, args=(pipeline, at, at + 1)) for at in range(1, 9)]
+    with monkeypatch.context() as patch:
+        patch.setattr("spanloom.handlers.otel._sender.threading.Thread", Slow)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(senders() - before) == 1
+    assert pipeline.close()
+    assert sorted(collector.span_ids) == list(range(1, 9))
+    exporter.shutdown()

@@ -26,6 +26,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from spanloom.handlers.otel._counts import ExportCounts
 from spanloom.handlers.otel._pipeline import Pipeline, open_pipeline, transport_for
+from spanloom.handlers.otel._transport import Verdict
+from spanloom.handlers.otel._transport_grpc import _Connection, grpc_transport
 from tests.handlers.otel_peers import (
     ENVELOPE,
     closed_port,
@@ -293,3 +295,49 @@ def test_certificates_take_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         put(pipeline, 1, 11)
         assert pipeline.close(5)
         assert sorted(collector.span_ids) == list(range(1, 11))
+
+
+def test_an_outage_is_no_loss_when_several_requests_are_under_way() -> None:
+    """A call whose channel another thread closes, before it has begun or after, may be made again."""
+
+    def slow_at_first(number: int, context: grpc.ServicerContext) -> ExportTraceServiceResponse:
+        time.sleep(0.0 if number else 0.3)
+        return ExportTraceServiceResponse()
+
+    with GrpcCollector(slow_at_first) as collector:
+        exporter = OTLPSpanExporter(collector.url, retryable_error_codes=[grpc.StatusCode.UNAVAILABLE])
+        transport = grpc_transport(exporter)
+        assert transport is not None
+        connect = transport._connect
+        left = ["before", "after", "not"]
+
+        def connect_and_close() -> _Connection:
+            connection = connect()
+
+            def begin(*args: object, **how: object) -> object:
+                if when == "before":
+                    transport.close()
+                call = connection.begin(*args, **how)
+                if when == "after":
+                    transport.close()
+                return call
+
+            when = left.pop(0)
+            return _Connection(begin, connection.close)
+
+        transport._connect = connect_and_close
+        body = ENVELOPE.wrap(frames(1, 11))
+        replies = [transport.send(body, spans=10, timeout_s=5.0) for _ in range(3)]
+        assert [reply.verdict for reply in replies] == [Verdict.RETRY, Verdict.RETRY, Verdict.ACCEPTED]
+        transport.close()
+        exporter.shutdown()
+
+
+def test_nothing_is_dropped_while_nobody_listens() -> None:
+    """Spans for a port where nobody listens are pending after flushes that have many requests under way at once."""
+    pipeline = pipeline_to(f"http://127.0.0.1:{closed_port()}")
+    put(pipeline, 1, 60_001)
+    for _ in range(6):
+        assert not pipeline.flush(0.2)
+    assert pipeline.stats() == ExportCounts(60_000, 0, 0, 60_000, {})
+    assert not pipeline.close(0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -459,6 +460,22 @@ def test_one_span_may_be_larger_than_a_segment(tmp_path: Path, collector: HttpCo
     assert sorted(collector.span_ids) == list(range(1, 12))
 
 
+def test_what_belongs_to_others_costs_no_spans(tmp_path: Path) -> None:
+    """A strange file does not count; where other processes leave no room, nothing of one's own is dropped for it."""
+    (tmp_path / "core").write_bytes(bytes(3 << 20))
+    pipeline = spooled(tmp_path, max_bytes=2 << 20)
+    put(pipeline, 1, 101)
+    assert pipeline.stats().unspooled == 0
+    other = spooled(tmp_path, max_bytes=64 << 20)
+    put(other, 1, 2)  # makes a segment of 4 MiB
+    put(pipeline, 101, 5001)
+    counts = pipeline.stats()
+    assert counts.dropped == 0
+    assert counts.unspooled > 0
+    assert not other.close(0.2)
+    assert not pipeline.close(0.2)
+
+
 # when the disk fails -------------------------------------------------------------------------------------------------
 
 
@@ -606,6 +623,48 @@ def test_the_account_balances_at_every_instant(tmp_path: Path) -> None:
         pipeline.close()
         assert pipeline.stats() == counts
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("trouble", ["spool full", "kept in memory", "memory full", "cannot be noted"])
+def test_a_handler_of_the_log_may_make_spans(
+    tmp_path: Path, collector: HttpCollector, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """What there is to say about a spool is said when its lock is free: a logging handler may put spans into it."""
+    told: list[str] = []
+
+    class Putting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            put(pipeline, 1_000_000, 1_000_001)
+            told.append(record.getMessage())
+
+    if trouble == "memory full":
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "50")
+    if trouble in {"kept in memory", "memory full"}:
+        (tmp_path / "spool").touch()
+    if trouble == "cannot be noted":
+        monkeypatch.setattr(Segment, "settle", _fail)
+    url = collector.url if trouble == "cannot be noted" else DEAD
+    pipeline = open_pipeline(
+        OTLPSpanExporter(url, timeout=5), spool=SpoolOptions(tmp_path / "spool", 1 << 20, None)
+    )
+    logger, handler = logging.getLogger("spanloom.handlers.otel"), Putting()
+    logger.addHandler(handler)
+    try:
+        thread = threading.Thread(target=put, args=(pipeline, 1, 10_001), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "a deadlock"
+        deadline = time.monotonic() + 5
+        while not any(trouble in line for line in told):
+            pipeline.flush(0.05)
+            assert time.monotonic() < deadline
+    finally:
+        logger.removeHandler(handler)
+    pipeline.close(1)
+
+
+def _fail(*_: object) -> None:
+    raise OSError("no more")
 
 
 # its parts ------------------------------------------------------------------------------------------------------------

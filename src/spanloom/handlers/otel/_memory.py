@@ -13,12 +13,14 @@ from spanloom.handlers.otel._counts import Ledger
 from spanloom.handlers.otel._frame import Envelope
 from spanloom.handlers.otel._store import Parcel
 
-__all__ = ["MemoryStore"]
+__all__ = ["DROPPED", "MemoryStore"]
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 
 MAX_BYTES: Final = 32 << 20
 """What may wait: some 100,000 spans of 250 bytes. With a request in the making it stays below 64 MB."""
+DROPPED: Final = "spans are being dropped: %s; OpenTelemetryHandler.stats() counts them"
+"""What the log says, once for a reason."""
 OVERHEAD: Final = 64
 """Bytes that CPython adds to a frame: a bytes object's header, rounding, a place in a list."""
 
@@ -63,6 +65,11 @@ class MemoryStore:
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Keep frames; the oldest give way if there is no room."""
+        if (reason := self.keep(envelope, frames)) is not None:
+            _logger.warning(DROPPED, reason)
+
+    def keep(self, envelope: Envelope, frames: Sequence[bytes]) -> str | None:
+        """Do what `put` does, but log nothing: return for what reason spans were dropped, the first time."""
         count = len(frames)
         self._ledger.put(count)
         with self._lock:
@@ -73,8 +80,8 @@ class MemoryStore:
                 self.waiting += count
                 self.waiting_bytes += _size(frames)
                 dropped = self._make_room()
-        if self._ledger.drop(dropped, reason := "closed" if stopped else "memory full"):
-            _logger.warning("spans are being dropped: %s; OpenTelemetryHandler.stats() counts them", reason)
+        reason = "closed" if stopped else "memory full"
+        return reason if self._ledger.drop(dropped, reason) else None
 
     def take(self, max_spans: int, max_bytes: int) -> Parcel | None:
         """Return the oldest frames that share an envelope; ``None`` if there are none."""

@@ -142,6 +142,13 @@ class Segment:
         return self._map is None and not self.unread and not self.in_flight
 
     @property
+    def untaken_bytes(self) -> int:
+        """How much shorter `skip` would make a sealed file; all of it, if nothing of it is in flight."""
+        if not self.unread:
+            return 0
+        return self.size - self._reader.at if self.in_flight else self.size
+
+    @property
     def is_removed(self) -> bool:
         """Whether somebody has deleted the file: it can still be read here, but by no other process."""
         return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0

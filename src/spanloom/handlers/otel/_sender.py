@@ -1,7 +1,7 @@
 """The sender: takes what waits in a store, has it sent, and does what the answers ask for.
 
 The rules are those of the OTLP specification. A request that can be retried is retried for as long as
-there is somebody to do it, after an exponential back-off with jitter, or after the time that the
+there is somebody to do it, after an exponential back-off with jitter, and no sooner than the
 collector asked for. One that cannot be is dropped and counted by its reason; a plain HTTP 500 is of
 that kind (the specification: "MUST NOT be retried"), 502, 503 and 504 are not. One that is too
 large is halved, down to a single span.
@@ -44,6 +44,8 @@ ERROR_PAUSE_S: Final = 1.0
 ADOPT_EVERY_S: Final = 30.0
 """How often the spool of a process that died meanwhile is looked for."""
 _FINAL: Final = frozenset({Verdict.ACCEPTED, Verdict.REFUSED})
+_HOPELESS: Final = (TypeError, ValueError)
+"""Errors of a request that cannot be made of what was given, so that asking again does not help."""
 
 
 class Sender:
@@ -74,18 +76,24 @@ class Sender:
         self._returned: deque[Parcel] = deque()  # what a helper could not deliver at once
         self._deadline: float | None = None
         self._thread: threading.Thread | None = None
+        # Of the threads. Reentrant, since a signal's handler may flush while the thread below it does.
+        self._lock = threading.RLock()
 
     # called by others -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the thread, if it is not running."""
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="spanloom-otel-sender", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # the interpreter is shutting down; close() counts what is left
-            self._thread = thread
+            with self._lock:
+                if self._thread is None:
+                    # Set before it runs, for a signal's handler that comes here in between.
+                    self._thread = threading.Thread(
+                        target=self._run, name="spanloom-otel-sender", daemon=True
+                    )
+                    try:
+                        self._thread.start()
+                    except RuntimeError:
+                        self._thread = None  # the interpreter is shutting down; close() counts what is left
 
     def hurry(self, target: int) -> None:
         """Send without delay until so many own spans are settled; also cut a back-off short, once."""
@@ -103,11 +111,13 @@ class Sender:
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of the thread, and of those that help it; True if they are over."""
-        if self._thread is None:
+        with self._lock:
+            threads = [self._thread, *self._helpers] if self._thread is not None else []
+            self._thread = self._thread or threading.current_thread()  # nobody starts another one any more
+        if not threads:
             self._run()  # it never began: do here, within the deadline, what it would have done
             return True
         until = time.monotonic() + timeout
-        threads = [self._thread, *self._helpers]
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
@@ -123,13 +133,20 @@ class Sender:
             return
         requests = -(-self._store.waiting_bytes // self.max_body)
         wanted = min(MAX_HELPERS, requests if self.is_sending else requests - 1)
-        for _ in range(wanted - sum(helper.is_alive() for helper in self._helpers)):
-            helper = threading.Thread(target=self._help, name="spanloom-otel-sender-helper", daemon=True)
-            try:
-                helper.start()
-            except RuntimeError:
-                return  # the interpreter is shutting down
-            self._helpers.append(helper)
+        with self._lock:
+            for _ in range(wanted - len(self._living_helpers())):
+                helper = threading.Thread(target=self._help, name="spanloom-otel-sender-helper", daemon=True)
+                try:
+                    helper.start()
+                except RuntimeError:
+                    return  # the interpreter is shutting down
+                self._helpers.append(helper)
+
+    def _living_helpers(self) -> list[threading.Thread]:
+        """Forget the helpers that are over, and return the others."""
+        with self._lock:
+            self._helpers = [helper for helper in self._helpers if helper.is_alive()]
+            return list(self._helpers)
 
     def _help(self) -> None:
         with _uninstrumented():
@@ -170,10 +187,9 @@ class Sender:
         return True
 
     def _has_more(self) -> bool:
-        for helper in self._helpers:
+        for helper in self._living_helpers():
             if not self._store.waiting:
                 helper.join(max(0.0, self._left()))  # it may yet return what it has
-        self._helpers = [helper for helper in self._helpers if helper.is_alive()]
         return bool(self._returned or self._store.waiting) or self._store.adopt(now=True)
 
     def _turn(self) -> None:
@@ -244,7 +260,8 @@ class Sender:
         try:
             return self._transport.send(body, spans=spans, timeout_s=max(0.001, limit))
         except Exception as error:  # noqa: BLE001 -- an exporter's session or channel may be anybody's code
-            return Reply(Verdict.REFUSED, type(error).__name__, str(error)[:200])
+            verdict = Verdict.REFUSED if isinstance(error, _HOPELESS) else Verdict.RETRY
+            return Reply(verdict, type(error).__name__, str(error)[:200])
 
     def _account(self, part: Parcel, reply: Reply) -> None:
         lost = len(part.frames)
@@ -264,26 +281,29 @@ class Sender:
             )
         if self._deadline is not None and self._store.is_durable:
             return False  # tried since the close began, and not lost by waiting for the next process
-        pause_s = _pause_s(reply, retries)
-        if self._deadline is not None and reply.retry_after_s is None:
-            pause_s = min(pause_s, max(MIN_PAUSE_S, self._left() / 2))
-        until = time.monotonic() + pause_s
-        while (left := until - time.monotonic()) > 0:
-            if self._is_nudged and reply.retry_after_s is None:
-                self._is_nudged = False
-                return True
+        asked_s, pause_s = _asked_s(reply), _pause_s(reply, retries)
+        if self._deadline is not None:
+            pause_s = max(asked_s, min(pause_s, max(MIN_PAUSE_S, self._left() / 2)))
+        now = time.monotonic()
+        asked_until, until = now + asked_s, now + pause_s
+        while (left := (asked_until if self._is_nudged else until) - time.monotonic()) > 0:
             if self._left() <= left:
                 return False
             self.wake.wait(left)
             self.wake.clear()
+        self._is_nudged = False
         return True
 
 
+def _asked_s(reply: Reply) -> float:
+    """Return how long the collector is left alone in any case."""
+    return min(reply.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+
+
 def _pause_s(reply: Reply, retries: int) -> float:
-    if reply.retry_after_s is not None:
-        return min(reply.retry_after_s, MAX_RETRY_AFTER_S)
+    """Return how long nothing is sent, unless somebody is in a hurry: a time of 0, or past, is no call to hammer."""
     backoff_s: float = min(BACKOFF_S * 2.0 ** min(retries - 1, 16), MAX_BACKOFF_S)
-    return backoff_s * random.uniform(0.8, 1.2)  # noqa: S311 -- jitter, not crypto
+    return max(_asked_s(reply), backoff_s * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter, not crypto
 
 
 @contextmanager

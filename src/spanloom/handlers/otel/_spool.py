@@ -12,7 +12,7 @@ from typing import Final
 
 from spanloom.handlers.otel._counts import Ledger
 from spanloom.handlers.otel._frame import Envelope, span_id_of
-from spanloom.handlers.otel._memory import MemoryStore
+from spanloom.handlers.otel._memory import DROPPED, MemoryStore
 from spanloom.handlers.otel._seen import SeenIds
 from spanloom.handlers.otel._segment import SEGMENT_SIZE, Segment, SegmentParcel
 from spanloom.handlers.otel._spool_dir import Run, SpoolDir
@@ -74,6 +74,8 @@ class SpoolStore:
         self._said_so = False
         self._stopped = False
         self._closed = False
+        # What is to be logged once the lock is free: a handler of the log may put spans in here in its turn.
+        self._unsaid: deque[tuple[object, ...]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -96,9 +98,21 @@ class SpoolStore:
             ):
                 self._ledger.put(len(frames))
                 self._came(frames)
-                return
-            self._memory.put(envelope, frames)
-            self._ledger.unspooled(len(frames))
+            else:
+                if (reason := self._memory.keep(envelope, frames)) is not None:
+                    self._unsaid.append((DROPPED, reason))
+                self._ledger.unspooled(len(frames))
+        if self._unsaid:
+            self._say()
+
+    def _say(self) -> None:
+        """Log what there is to say; never under the lock."""
+        while self._unsaid:
+            try:
+                message, *values = self._unsaid.popleft()
+            except IndexError:
+                return  # another thread has said it
+            _logger.warning(message, *values)
 
     def _append_to_new(self, envelope: Envelope, frames: Sequence[bytes]) -> bool:
         size = sum(map(len, frames)) + 8 * len(frames)
@@ -117,11 +131,8 @@ class SpoolStore:
                 self._own[-1].seal()  # else what comes next would overtake what is in memory
             if not self._said_so:
                 self._said_so = True
-                _logger.warning(
-                    "spans are kept in memory, since the spool %s cannot be written: %s",
-                    self._dir.path,
-                    error,
-                )
+                told = "spans are kept in memory, since the spool %s cannot be written: %s"
+                self._unsaid.append((told, self._dir.path, error))
             return False
         return True
 
@@ -145,16 +156,16 @@ class SpoolStore:
         """Drop the oldest segments until one of `size` bytes may be made.
 
         Raises:
-            OSError: there are too many of other processes.
+            OSError: there are too many of other processes; then nothing is dropped, for it would be in vain.
         """
         excess = self._dir.total_bytes() + size - self._max_bytes
+        if excess > sum(segment.untaken_bytes for segment in [*self._old, *self._own]):
+            raise OSError(f"there is no room below the bound of {self._max_bytes} bytes")
         for segment in [*self._old, *self._own]:
             if excess > 0 and segment.unread:
                 excess -= segment.size
                 self._drop(segment, "spool full")
                 excess += 0 if segment.is_over else segment.size  # of which some is under way just now
-        if excess > 0:
-            raise OSError(f"there is no room below the bound of {self._max_bytes} bytes")
 
     def _take_from_memory(self) -> None:
         """Write down what was kept in memory meanwhile: it is older than what comes now."""
@@ -178,7 +189,7 @@ class SpoolStore:
         if not replayed:
             self._went(dropped, self._waiting_bytes * dropped // max(1, self._waiting))
         if self._ledger.drop(dropped, reason, replayed=replayed):
-            _logger.warning("spans are being dropped: %s (%s)", reason, self._dir.path)
+            self._unsaid.append(("spans are being dropped: %s (%s)", reason, self._dir.path))
         self._remove_if_over(segment)
 
     def _went(self, count: int, size: int) -> None:
@@ -195,22 +206,25 @@ class SpoolStore:
     def take(self, max_spans: int, max_bytes: int) -> Parcel | None:
         """Return the oldest own frames; if there are none, the oldest of a dead process."""
         with self._lock:
-            if self._stopped:
-                return None
-            for segment in list(self._own):
-                parcel = self._take_from(segment, max_spans, max_bytes)
-                if parcel is not None:
-                    self._went(len(parcel.frames), sum(map(len, parcel.frames)))
-                    return parcel
-            if (kept := self._memory.take(max_spans, max_bytes)) is not None:
-                return kept
-            for segment in list(self._old):
-                parcel = self._take_from(segment, max_spans, max_bytes)
-                while parcel is not None and not self._is_new(parcel):
-                    parcel = self._take_from(segment, max_spans, max_bytes) if segment.unread else None
-                if parcel is not None:
-                    return parcel
-            return None
+            parcel = None if self._stopped else self._take(max_spans, max_bytes)
+        self._say()
+        return parcel
+
+    def _take(self, max_spans: int, max_bytes: int) -> Parcel | None:
+        for segment in list(self._own):
+            parcel = self._take_from(segment, max_spans, max_bytes)
+            if parcel is not None:
+                self._went(len(parcel.frames), sum(map(len, parcel.frames)))
+                return parcel
+        if (kept := self._memory.take(max_spans, max_bytes)) is not None:
+            return kept
+        for segment in list(self._old):
+            parcel = self._take_from(segment, max_spans, max_bytes)
+            while parcel is not None and not self._is_new(parcel):
+                parcel = self._take_from(segment, max_spans, max_bytes) if segment.unread else None
+            if parcel is not None:
+                return parcel
+        return None
 
     def _take_from(self, segment: Segment, max_spans: int, max_bytes: int) -> SegmentParcel | None:
         if segment.is_open and segment.is_removed:
@@ -253,7 +267,8 @@ class SpoolStore:
                 parcel.segment.settle(parcel.ends[-1], len(parcel.frames))
                 self._remove_if_over(parcel.segment)
             except OSError as error:
-                _logger.warning("what was sent cannot be noted in %s: %s", parcel.segment.path, error)
+                self._unsaid.append(("what was sent cannot be noted in %s: %s", parcel.segment.path, error))
+        self._say()
         return True
 
     def holds_any_of(self, count: int) -> bool:
@@ -262,8 +277,9 @@ class SpoolStore:
 
     def adopt(self, *, now: bool = False) -> bool:
         """Look for what a dead process has left; True if there is something to take."""
-        if self._old:
-            return any(segment.unread for segment in self._old)
+        with self._lock:  # a `put` that makes room may remove some of them just now
+            if self._old:
+                return any(segment.unread for segment in self._old)
         if self._stopped or not (now or time.monotonic() >= self._look_at):
             return False
         try:
@@ -337,6 +353,7 @@ class SpoolStore:
             for run in (self._run, self._old_run):
                 if run is not None:
                     run.release(remove=not run.paths())
+        self._say()
 
     def renew(self) -> None:
         """Leave the files to the parent process; in a forked child."""

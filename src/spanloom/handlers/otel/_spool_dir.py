@@ -111,11 +111,12 @@ class SpoolDir:
             _logger.warning("%s in the spool %s is left alone: %s", name, self.path, reason)
 
     def total_bytes(self) -> int:
-        """Return the size of all segments, of other processes too."""
+        """Return the size of all segments, of other processes too; strange files are none of our business."""
         total = 0
         for entry in self._entries():
             try:
-                total += entry.stat(follow_symlinks=False).st_size
+                if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
             except FileNotFoundError:
                 pass  # sent meanwhile
         return total

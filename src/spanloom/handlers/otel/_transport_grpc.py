@@ -62,6 +62,10 @@ class _Connection(NamedTuple):
     close: Callable[[], None]
 
 
+class _BrokenOffError(Exception):
+    """A call was not ended by its server, but because its channel was closed here, or it was cancelled here."""
+
+
 class GrpcTransport:
     """Calls one service.
 
@@ -107,6 +111,10 @@ class GrpcTransport:
                 if result is not None:
                     result.error = error
                 return self._judge(error)
+            except _BrokenOffError as error:
+                if result is not None:
+                    result.error = error
+                return Reply(Verdict.RETRY, "broken off")
         try:
             partial = ExportTraceServiceResponse.FromString(answer).partial_success
         except DecodeError:
@@ -132,23 +140,44 @@ class GrpcTransport:
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect()
-            begin = self._connection.begin
-        call = begin(body, timeout=timeout_s, metadata=self._headers)
+            connection = self._connection
+        try:
+            call = connection.begin(body, timeout=timeout_s, metadata=self._headers)
+        except ValueError as error:
+            if connection is self._connection:
+                raise  # headers, say, that no call can be made with
+            raise _BrokenOffError from error  # another thread has closed the channel just now
         self._calls.add(call)
         try:
             answer: bytes | ExportTraceServiceResponse = call.result()
-        except grpc.FutureCancelledError:
-            raise call from None  # a call that was cancelled here is an error with a status like any other
+        except grpc.FutureCancelledError as error:
+            raise _BrokenOffError from error
+        except grpc.RpcError as error:
+            code = error.code()
+            if code is grpc.StatusCode.CANCELLED and connection is not self._connection:
+                raise _BrokenOffError from error
+            if code is grpc.StatusCode.UNAVAILABLE:
+                self._give_up(connection)
+            raise
         finally:
             self._calls.discard(call)
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+    def _give_up(self, connection: _Connection) -> None:
+        """Close a channel that has lost its peer: it would pause for up to two minutes before it looks again.
+
+        Only that one. Another thread may have done so before, and be connected again by now.
+        """
+        with self._lock:
+            if self._connection is not connection:
+                return
+            self._connection = None
+        connection.close()
 
     def _judge(self, error: grpc.RpcError) -> Reply:
         code = error.code()
         message = _plain(error.details() or "")
         reason = f"grpc {code.name}"
-        if code is grpc.StatusCode.UNAVAILABLE:
-            self.close()  # a channel that has lost its peer pauses for up to two minutes before it looks again
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             pause_s = _retry_delay(error)
             if pause_s is not None:
