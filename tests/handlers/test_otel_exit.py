@@ -182,6 +182,37 @@ def test_a_handler_of_the_loop_is_called(collector: HttpCollector) -> None:
         assert told - set(collector.span_ids) == set()
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop", "signal"])
+def test_a_handler_is_called_once_however_long_the_flush_takes(kind: str) -> None:
+    """Beside a collector that never answers, one SIGTERM is one call of the program's own handler, on any loop."""
+    program = """
+    calls = []
+    def call(*_):
+        calls.append(time.monotonic())
+    async def main():
+        if sys.argv[1] == "signal":
+            signal.signal(signal.SIGTERM, call)
+        else:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, call)
+        with manage(flush_on_sigterm=True):
+            await async_map(job, range(10), limit=10)
+            os.kill(os.getpid(), signal.SIGTERM)
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                await asyncio.sleep(0.01)
+        os.write(2, b"%d" % len(calls))
+        os._exit(0)
+    if sys.argv[1] == "uvloop":
+        import uvloop
+        uvloop.run(main())
+    else:
+        asyncio.run(main())
+    """
+    with listener(silent) as port, app(program, f"http://127.0.0.1:{port}/v1/traces", kind) as process:
+        _, err = process.communicate(timeout=20)
+    assert err.endswith("1"), err
+
+
 def test_a_program_that_ignores_sigterm_goes_on(collector: HttpCollector) -> None:
     """SIG_IGN stays SIG_IGN: the spans are sent, and nothing ends."""
     program = """

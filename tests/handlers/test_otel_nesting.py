@@ -48,6 +48,31 @@ def attribute(span: ReadableSpan, name: str) -> Any:
     return (span.attributes or {}).get(name)
 
 
+def test_values_are_kept_as_they_were_when_they_were_given(otel: Setup) -> None:
+    """What user code gives to the current span is what the span says, whatever becomes of it before the job ends."""
+
+    async def job(number: int) -> None:
+        names, attributes, nested = ["a"], {"names": ["b"]}, ["c"]
+        span = trace_api.get_current_span()
+        span.set_attribute("names", names)
+        span.set_attributes({"nested": nested})
+        span.add_event("event", attributes)
+        span.add_link(id_span := trace_api.SpanContext(1, 2, is_remote=False), attributes)
+        assert id_span.is_valid
+        for given in (names, attributes["names"], nested):
+            given.append("late")
+        attributes["late"] = []
+
+    async def main() -> None:
+        await async_map(job, [0], desc="batch")
+
+    otel.run(main())
+    (span,) = [span for span in otel.spans() if attribute(span, "names") is not None]
+    assert (attribute(span, "names"), attribute(span, "nested")) == (("a",), ("c",))
+    assert [dict(event.attributes or {}) for event in span.events] == [{"names": ("b",)}]
+    assert [dict(link.attributes or {}) for link in span.links] == [{"names": ("b",)}]
+
+
 # however a job ends -------------------------------------------------------------------------------------
 
 

@@ -323,7 +323,7 @@ def test_an_outage_is_no_loss_when_several_requests_are_under_way() -> None:
                 return call
 
             when = left.pop(0)
-            return _Connection(begin, connection.close)
+            return _Connection(begin, connection.call, connection.close)
 
         transport._connect = connect_and_close
         body = ENVELOPE.wrap(frames(1, 11))

@@ -5,7 +5,8 @@ from the next list on. On the lean way (`_lean.py`), spans that only a collector
 objects only if there is an exporter of another kind. On the SDK's way (`_sdk.py`), a processor of ours stands between
 the tracer and the provider's, and has the SDK's own encoder write what goes to a pipeline.
 
-With a spool, spans are built where their events end, on any thread, so one lock is around it all.
+With a spool, spans are built where their events end, on any thread, so one lock is around it all. Nothing waits there:
+the encoded ones go to the pipelines at once, and those for other processors wait in `Outlets` to be handed over.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from spanloom.handlers.otel._plan import Plan, look_at
 from spanloom.handlers.otel._points import Points
 from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._roots import ShardRoots
-from spanloom.handlers.otel._sdk import Diverter, SdkBuilder
+from spanloom.handlers.otel._sdk import Diverter, Later, SdkBuilder
 from spanloom.handlers.otel._starts import SpanStarts
 from spanloom.handlers.otel._tail import Tail, TailPolicy
 
@@ -181,15 +182,17 @@ class SpanBuilder:
 
     def _build_by_tracer(self, events: Sequence[Event], tracer: Tracer) -> None:
         outlets = self._outlets
-        if not outlets.pipes:
+        if not outlets.pipes and not outlets.is_deferring:
             self._sdk.build(events, tracer, outlets.count)
             return
         taken: list[ReadableSpan] = []
+        is_deferring = outlets.is_deferring
+        leaves = (Later(outlets.put_spans),) if is_deferring else outlets.processors
 
         def divert(whole: SpanProcessor) -> SpanProcessor:
-            return Diverter(whole, outlets.processors, taken.append)
+            return Diverter(whole, leaves, taken.append)
 
-        self._sdk.build(events, tracer, outlets.count, divert)
+        self._sdk.build(events, tracer, int if is_deferring else outlets.count, divert)
         frames = [written for span in taken if (written := _encode(span)) is not None]
         outlets.lose(len(taken) - len(frames))
         if taken:

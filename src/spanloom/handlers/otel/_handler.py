@@ -19,6 +19,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
@@ -90,6 +91,10 @@ class OpenTelemetryHandler:
     provider has only the SDK's own batch and simple processors, with any exporter, and a sampler that
     ``OTEL_TRACES_SAMPLER`` can name. Anything else (a processor of your own, a sampler that decides by attributes)
     gets spans that the SDK has started and ended. `path` tells which.
+
+    What would go through the SDK's OTLP exporter is sent by the handler itself, to the same endpoint. The provider does
+    not know of it: its ``force_flush`` says nothing of these spans and its ``shutdown`` does not end their sending, so
+    that nothing is lost where it comes first at the end of the process. `CallbackManager.flush` and ``close`` do both.
 
     Point events become span events of their parent, or spans of no length if they have none. Metrics are made if
     `meter_provider` is given or a global one is set: ``spanloom.event.duration`` and ``spanloom.job.queue.duration``
@@ -181,6 +186,7 @@ class OpenTelemetryHandler:
         self._outlets: Outlets | None = None
         self._metrics: EventMetrics | None = None
         self._helper: Helper | None = None
+        self._is_inline = self._spool is not None
         self._is_stuck = False
         self._is_closed = False
         self._warned = False
@@ -190,6 +196,7 @@ class OpenTelemetryHandler:
         if self._spool is not None:
             self.on_event = self._build_inline  # a point event has to be there before its parent ends
         self._sigterm = SigtermFlush(self._flush_ended, CLOSE_TIMEOUT_S) if flush_on_sigterm else None
+        _handlers.add(self)
 
     @property
     def path(self) -> str | None:
@@ -229,7 +236,7 @@ class OpenTelemetryHandler:
         if builder is not None:
             builder.batch_started(batch)
         started = None if starts is None else starts.job_starter(batch)
-        if self._spool is not None and builder is not None:
+        if self._is_inline and builder is not None:
             return started, builder.build_one
         return started, self._note_end if self._sigterm is not None else None
 
@@ -257,13 +264,17 @@ class OpenTelemetryHandler:
             self._starts.resumed(event)
 
     def _note_end(self, event: Event) -> None:
-        if self._spool is not None:
+        if self._is_inline:
             self._build_inline(event)
         elif self._sigterm is not None:
             self._ended += 1
 
     def _build_inline(self, event: Event) -> None:
-        if self._builder is not None or (self._connect() and self._builder is not None):
+        if not self._is_inline:
+            return
+        if self._builder is None and not (self._connect() and self._is_inline):
+            return
+        if self._builder is not None:
             self._builder.build_one(event)
 
     # on the drain thread ------------------------------------------------------------------------------
@@ -272,8 +283,10 @@ class OpenTelemetryHandler:
         """Build the spans of ended events, unless that is done already, and record their metrics."""
         if self._builder is None and not self._connect():
             return
-        if self._builder is not None and self._spool is None:
+        if not self._is_inline and self._builder is not None:
             self._builder.build(events)
+        elif self._outlets is not None:
+            self._outlets.hand_over()
         if self._sigterm is not None:
             self._taken += sum(not event.is_point for event in events)
         if self._metrics is not None:
@@ -292,14 +305,10 @@ class OpenTelemetryHandler:
         if provider is None or outlets is None or helper is None:
             return True
         deadline = time.monotonic() + timeout
-        is_done = True
-        force_flush = getattr(provider, "force_flush", None)  # of the SDK, not of the API
-        outlets.flushed()
-        if force_flush is not None:
-            is_done = helper.call(lambda: force_flush(int(timeout * 1000)), timeout) is True
-        is_done = outlets.flush(max(0.0, deadline - time.monotonic())) and is_done
-        self._is_stuck = not is_done and time.monotonic() >= deadline
-        return is_done
+        outlets.hurry()  # before anything is waited for: all have the whole time, side by side
+        is_exported = self._begin_export(helper, provider, outlets, timeout)(timeout) is True
+        self._is_stuck = not is_exported and time.monotonic() >= deadline
+        return outlets.flush(max(0.0, deadline - time.monotonic())) and is_exported
 
     def close(self) -> None:
         """Export what is left within 2 s; shut the provider down if it is the handler's own."""
@@ -307,25 +316,42 @@ class OpenTelemetryHandler:
         outlets = self._outlets
         if helper is None or builder is None or provider is None or outlets is None:
             return
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         builder.build_rest()
-        # What the last flush could not send in its time, another wait would not send either.
-        timeout = 0.0 if self._is_stuck else CLOSE_TIMEOUT_S
-        deadline = time.monotonic() + timeout
-        if outlets.holds_some and not self._is_own:
-            self.flush(timeout)
+        exported = None
+        if outlets.holds_some:
+            exported = self._begin_export(helper, provider, outlets, CLOSE_TIMEOUT_S)
         outlets.close(max(0.0, deadline - time.monotonic()))
+        # What the last flush could not export in its time, another wait would not export either.
+        patience_s = 0.0 if self._is_stuck else max(0.0, deadline - time.monotonic())
+        if exported is not None:
+            exported(patience_s)
         shutdown = getattr(provider, "shutdown", None) if self._is_own else None
         if shutdown is not None:
-            helper.call(shutdown, max(0.0, deadline - time.monotonic()))
+            helper.call(shutdown, min(patience_s, max(0.0, deadline - time.monotonic())))
         with self._lock:
             # Added again, it begins anew; a provider that was shut down takes no more spans.
             self._provider = self._starts = self._builder = self._outlets = self._metrics = self._helper = (
                 None
             )
         helper.stop()
+        self._is_inline = self._spool is not None
         self._is_closed = True
         if self._sigterm is not None:
             self._sigterm.undo()
+
+    def _begin_export(
+        self, helper: Helper, provider: TracerProvider, outlets: Outlets, timeout: float
+    ) -> Callable[[float], object]:
+        """Have `provider` export what it holds; return what waits so many seconds, and says True if it has."""
+        force_flush = getattr(provider, "force_flush", None)  # of the SDK, not of the API
+
+        def export() -> object:
+            outlets.hand_over()
+            outlets.flushed()
+            return force_flush is None or force_flush(int(timeout * 1000))
+
+        return helper.begin(export)
 
     # where it all goes ----------------------------------------------------------------------------------
 
@@ -361,7 +387,10 @@ class OpenTelemetryHandler:
                 self._open_pipe, getattr(provider, "force_flush", lambda: None)
             )
             self._builder = SpanBuilder(tracer, starts, self._outlets, rules=self._rules, tail=self._tail)
-            if self._spool is not None and not self._outlets.pipes:
+            self._is_inline = self._outlets.is_deferring = self._spool is not None and bool(
+                self._outlets.pipes
+            )
+            if self._spool is not None and not self._is_inline:
                 _logger.warning(
                     "spool= has no effect: the tracer provider sends nothing by the SDK's OTLP exporter"
                 )
@@ -398,6 +427,14 @@ class OpenTelemetryHandler:
                 taken, stuck_at = self._taken, time.monotonic() + HAND_OVER_S
         self.flush(max(0.0, deadline - time.monotonic()))
 
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._is_stuck = False
+        if self._outlets is not None:
+            self._outlets.renew()
+        if self._metrics is not None:
+            self._metrics.renew()
+
     def _helper_of_this_process(self) -> Helper | None:
         if self._helper is not None and not self._helper.is_ours:
             self._helper = Helper("spanloom-otel-flush")
@@ -417,3 +454,14 @@ def _version() -> str:
         return importlib.metadata.version("spanloom")
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+_handlers: weakref.WeakSet[OpenTelemetryHandler] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for handler in list(_handlers):
+        handler._after_fork()  # noqa: SLF001 -- of this module
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -159,7 +159,19 @@ class LiveSpan(StandIn):
         if self.is_over:
             getattr(self._behind(), method)(*arguments)
         elif self.is_recording():
-            self.maker.keep(self.event, (method, arguments))
+            self.maker.keep(self.event, (method, tuple(map(_snapshot, arguments))))
+
+
+def _snapshot(value: object) -> object:
+    """Return `value` as it is now: the call is repeated later, and its caller may go on changing what it gave."""
+    try:
+        if isinstance(value, Mapping):
+            return {key: _snapshot(item) for key, item in value.items()}
+        if isinstance(value, list) or type(value) is tuple:
+            return tuple(map(_snapshot, value))
+    except Exception:  # noqa: BLE001 -- a mapping of the user's may raise anything; later it does harm to nobody
+        return value
+    return value
 
 
 def _describe(exception: BaseException) -> dict[str, Any]:  # Any: what OpenTelemetry calls an attribute value

@@ -44,12 +44,16 @@ class EventMetrics:
             make_histogram(meter, "spanloom.job.queue.duration", "Time that a job waited for its slot")
         )
         self._retries = meter.create_counter("spanloom.retries", "{attempt}", "Attempts beyond the first")
-        self._lock = threading.Lock()
+        self.renew()
         self._names: set[str] = set()
         self._running: dict[int, tuple[str, BatchCounts]] = {}
         meter.create_observable_up_down_counter(
             "spanloom.jobs.in_flight", [self._observe], "{job}", "Jobs that have started and not ended"
         )
+
+    def renew(self) -> None:
+        """Free the lock; in a forked child, where the thread that held it is not."""
+        self._lock = threading.Lock()
 
     def batch_started(self, event: Event) -> None:
         """Read the live numbers of a batch from now on."""

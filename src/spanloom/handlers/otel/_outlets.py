@@ -7,10 +7,14 @@ to have a queue of the size that the environment says.
 
 Spans for an OTLP exporter of the SDK do not need its processor at all: encoded, they go to a pipeline that sends to the
 same endpoint, knows what has arrived, and does not drop what a slow collector has not taken yet.
+
+With a spool, spans are finished in the tasks and threads of user code. A pipeline may be called there: it never waits.
+A processor may export on the spot, or be made to, so what is for processors waits for `Outlets.hand_over`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -32,6 +36,9 @@ class Pipe(Protocol):
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Take spans; any thread, never waits for the network."""
+
+    def hurry(self) -> None:
+        """Have everything that was put sent without delay; does not wait."""
 
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` s; return True only if the collector has acknowledged everything put before."""
@@ -56,6 +63,10 @@ class Outlets:
     Args:
         open_pipe: Makes pipelines; called once for every OTLP exporter.
         flush_all: Has a provider whose processors are not known export what it holds; waits.
+
+    Attributes:
+        is_deferring: Whether finished spans come from where nothing may wait; those for processors are kept until
+            `hand_over`.
     """
 
     def __init__(self, open_pipe: OpenPipe, flush_all: Callable[[], object]) -> None:
@@ -68,6 +79,9 @@ class Outlets:
         self._room = 0
         self._unflushed = 0
         self._lost = 0
+        self.is_deferring = False
+        self._deferred: deque[ReadableSpan] = deque()
+        self._stuck: set[Pipe] = set()
 
     def follow(self, plan: Plan) -> None:
         """Find out, once for every plan, which processors a pipeline takes the place of."""
@@ -86,6 +100,12 @@ class Outlets:
         self._room = max(1, min(sizes, default=queue_size()) // 2)
         self._plan = plan
 
+    def renew(self) -> None:
+        """Forget what waits; in a forked child, where it would be exported once more."""
+        self._deferred.clear()
+        self._unflushed = 0
+        self._stuck.clear()
+
     def put_frames(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Hand encoded spans to every pipeline."""
         if frames:
@@ -94,6 +114,23 @@ class Outlets:
 
     def put_spans(self, spans: Sequence[ReadableSpan]) -> None:
         """Hand finished spans to every processor that no pipeline stands for, none faster than it can take them."""
+        if self.is_deferring:
+            if self.processors:
+                self._deferred.extend(spans)
+        else:
+            self._put_spans(spans)
+
+    def hand_over(self) -> None:
+        """Hand the processors what was deferred; on a thread that may wait for their exporters."""
+        while self._deferred:
+            spans: list[ReadableSpan] = []
+            with contextlib.suppress(IndexError):  # another thread may do the same
+                while len(spans) < self._room:
+                    spans.append(self._deferred.popleft())
+            self._put_spans(spans)
+            self._make_room()
+
+    def _put_spans(self, spans: Sequence[ReadableSpan]) -> None:
         if self.processors:
             self._unflushed += len(spans)
         for processor in self.processors:
@@ -112,6 +149,9 @@ class Outlets:
     def count(self) -> None:
         """Count one span that has gone to the processors by itself, and have them export in time."""
         self._unflushed += 1
+        self._make_room()
+
+    def _make_room(self) -> None:
         if self._unflushed >= self._room:
             self._unflushed = 0
             # One by one: before OpenTelemetry 1.30, a processor without a flush of its own keeps those after it
@@ -123,20 +163,46 @@ class Outlets:
 
     @property
     def holds_some(self) -> bool:
-        """Whether a processor was given spans since the provider has last exported what it held."""
-        return self._unflushed > 0
+        """Whether a processor was given spans, or is to be, since the provider has last exported what it held."""
+        return self._unflushed > 0 or bool(self._deferred)
 
     def flushed(self) -> None:
         """Note that the provider has just exported what it held."""
         self._unflushed = 0
 
+    def hurry(self) -> None:
+        """Have all pipelines send what they hold, side by side; before anything is waited for."""
+        for pipe in self._opened():
+            pipe.hurry()
+
     def flush(self, timeout: float) -> bool:
-        """Wait up to `timeout` s for the pipelines; return True if the collector has acknowledged everything."""
-        return self._each(lambda pipe, left: pipe.flush(left), timeout)
+        """Wait up to `timeout` s for the pipelines; return True if the collectors have acknowledged everything."""
+        deadline = time.monotonic() + timeout
+        self.hurry()
+        is_done = True
+        for pipe in self._opened():
+            if pipe.flush(max(0.0, deadline - time.monotonic())):
+                self._stuck.discard(pipe)
+                continue
+            is_done = False
+            if time.monotonic() >= deadline and pipe.stats().pending:
+                self._stuck.add(pipe)
+            else:
+                self._stuck.discard(pipe)
+        return is_done
 
     def close(self, timeout: float) -> bool:
-        """Close the pipelines within `timeout` s; return True if the collector has acknowledged everything."""
-        return self._each(lambda pipe, left: pipe.close(left), timeout)
+        """Close the pipelines within `timeout` s; return True if the collectors have acknowledged everything.
+
+        What the last flush of a pipeline could not send in its time, another wait would not send either.
+        """
+        deadline = time.monotonic() + timeout
+        self.hurry()
+        done = [
+            pipe.close(0.0 if pipe in self._stuck else max(0.0, deadline - time.monotonic()))
+            for pipe in sorted(self._opened(), key=self._stuck.__contains__)
+        ]
+        return all(done)
 
     def lose(self, count: int) -> None:
         """Account for spans that could not be encoded, so that none of the pipelines got them."""
@@ -146,14 +212,11 @@ class Outlets:
         """Return the accounts of all pipelines that were ever opened, and of what could not be put into them."""
         lost = self._lost
         unencodable = ExportCounts(lost, 0, lost, 0, {"not encodable": lost} if lost else {})
-        return [unencodable, *(pipe.stats() for pipe in self._pipes.values() if pipe is not None)]
+        return [unencodable, *(pipe.stats() for pipe in self._opened())]
 
-    def _each(self, call: Callable[[Pipe, float], bool], timeout: float) -> bool:
-        # All that were ever opened: an exporter that is not called any more may have left something in its pipeline.
-        deadline = time.monotonic() + timeout
-        opened = [pipe for pipe in self._pipes.values() if pipe is not None]
-        done = [call(pipe, max(0.0, deadline - time.monotonic())) for pipe in opened]
-        return all(done)
+    def _opened(self) -> list[Pipe]:
+        """Return all that were ever opened: an exporter that is not called any more may have left something there."""
+        return [pipe for pipe in list(self._pipes.values()) if pipe is not None]
 
     def _pipe_for(self, processor: SpanProcessor) -> Pipe | None:
         exporter = exporter_of(processor)

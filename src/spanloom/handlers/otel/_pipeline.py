@@ -86,6 +86,11 @@ class Pipeline:
         """Start the thread: it may be too late for that when the first span comes, at the end of the process."""
         self._sender.start()
 
+    def hurry(self) -> None:
+        """Send everything that was put before this call without delay; does not wait."""
+        target, _ = self._ledger.own
+        self._sender.hurry(target)
+
     def flush(self, timeout: float) -> bool:
         """Send everything that was put before this call.
 

@@ -27,7 +27,7 @@ from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._starts import SpanStarts
 from spanloom.handlers.otel._traces import Note
 
-__all__ = ["Diverter", "SdkBuilder"]
+__all__ = ["Diverter", "Later", "SdkBuilder"]
 
 
 class _EventIds(IdGenerator):
@@ -87,6 +87,20 @@ class Diverter(SpanProcessor):
             leaf.on_end(span)
         if span.context is not None and span.context.trace_flags.sampled:
             self._take(span)
+
+
+class Later(SpanProcessor):
+    """Keeps finished spans for processors that must not be called here and now.
+
+    Args:
+        put: Takes them, a list at a time.
+    """
+
+    def __init__(self, put: Callable[[Sequence[ReadableSpan]], object]) -> None:
+        self._put = put
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._put((span,))
 
 
 class SdkBuilder:

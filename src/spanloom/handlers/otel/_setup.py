@@ -149,11 +149,19 @@ class Helper:
 
     def call(self, function: Callable[[], object], timeout: float) -> object:
         """Return what `function` returns, or ``None`` if that takes longer than `timeout` s or raises."""
+        return self.begin(function)(timeout)
+
+    def begin(self, function: Callable[[], object]) -> Callable[[float], object]:
+        """Begin a :meth:`call`, and return what waits for its end for so many seconds."""
         done = threading.Event()
         result: list[object] = []
         self._jobs.put((function, done, result))
-        done.wait(max(0.0, timeout))
-        return result[0] if result else None
+
+        def wait(timeout: float) -> object:
+            done.wait(max(0.0, timeout))
+            return result[0] if result else None
+
+        return wait
 
     def stop(self) -> None:
         """End the thread when it is through with what it was given."""

@@ -7,6 +7,7 @@ a handler that was there before is called afterwards, and where there was none t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -23,13 +24,15 @@ _SignalHandler = Callable[[int, FrameType | None], object] | int
 _logger = logging.getLogger("spanloom.handlers.otel")
 
 SLICE_S: Final = 0.25
-"""How long the interrupted code is held at a time: it may hold a lock that the flush is waiting for."""
-PAUSE_S: Final = 0.005
-"""How long it is then let go on."""
+"""How long the interrupted code is held at most: it may hold a lock that the flush is waiting for."""
 
 
 class SigtermFlush:
-    """Flushes when the process gets a SIGTERM, then lets happen what would have happened.
+    """Flushes when the process gets a SIGTERM, then lets happen what would have happened, and that once.
+
+    A flush that takes longer than the interrupted code may be held goes on beside it, and sends the signal again when
+    it is over. Not so where the former handler is an event loop's: the loop has heard of the signal by then and ends
+    the program as it was told to, and the end of the handlers flushes; hearing of it again would be a second signal.
 
     Must be made in the main thread. A handler that asyncio's ``loop.add_signal_handler`` has set keeps being called
     by its loop; one that is set that way later replaces this one, as any later handler does.
@@ -79,24 +82,36 @@ class SigtermFlush:
         return previous
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._deadline is None:
-            self._deadline = time.monotonic() + self._timeout_s
-            self._done.clear()
-            if not _start(self._run):
-                self._done.set()
-        is_done = self._done.wait(min(SLICE_S, max(0.0, self._deadline - time.monotonic())))
-        if not is_done and time.monotonic() < self._deadline and _start(_signal_again):
-            return
+        now, deadline = time.monotonic(), self._deadline
+        if deadline is None:
+            self._deadline = deadline = now + self._timeout_s
+            done = self._flush_aside(deadline)
+            is_over = done.wait(SLICE_S) or _is_of_a_loop(self._previous)
+            # Where no thread can be started, somebody is shutting the interpreter down, and flushes.
+            if not is_over and _start(lambda: _signal_after(done, deadline)):
+                return
+        elif self._done.is_set() or now >= deadline:
+            # The signal that we sent: what has ended while it was put off.
+            self._flush_aside(deadline).wait(min(SLICE_S, max(0.0, deadline - now)))
+        else:
+            return  # sent again by somebody in a hurry: it is under way
         self._deadline = None
         self._pass_on(number, frame)
 
-    def _run(self) -> None:
+    def _flush_aside(self, deadline: float) -> threading.Event:
+        """Flush in a thread, made now: one made earlier would be missing after a fork."""
+        done = self._done = threading.Event()
+        if not _start(lambda: self._run(done, deadline)):
+            done.set()
+        return done
+
+    def _run(self, done: threading.Event, deadline: float) -> None:
         try:
-            self._flush(self._timeout_s)
+            self._flush(max(0.0, deadline - time.monotonic()))
         except Exception:
             _logger.exception("what has ended could not be sent before the end of the process")
         finally:
-            self._done.set()
+            done.set()
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous
@@ -107,15 +122,22 @@ class SigtermFlush:
             os.kill(os.getpid(), number)
 
 
-def _signal_again() -> None:
-    time.sleep(PAUSE_S)
+def _is_of_a_loop(handler: _SignalHandler) -> bool:
+    """Tell whether an event loop has set `handler`, which is told of signals through a file descriptor."""
+    owner = getattr(handler, "__self__", None)  # uvloop's is a method of the loop
+    is_asyncios = getattr(handler, "__module__", None) == "asyncio.unix_events"
+    return is_asyncios or isinstance(owner, asyncio.AbstractEventLoop)
+
+
+def _signal_after(done: threading.Event, deadline: float) -> None:
+    done.wait(max(0.0, deadline - time.monotonic()))
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _start(function: Callable[[], None]) -> bool:
-    """Run `function` in a thread; made now, since one made earlier would be missing after a fork."""
+    """Run `function` in a thread of its own; False if there can be no more of them."""
     try:
         threading.Thread(target=function, name="spanloom-otel-sigterm", daemon=True).start()
     except RuntimeError:
-        return False  # the interpreter is shutting down: whoever is doing that flushes
+        return False  # the interpreter is shutting down
     return True

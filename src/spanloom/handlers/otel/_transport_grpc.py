@@ -59,6 +59,7 @@ class _Connection(NamedTuple):
     """
 
     begin: Callable[..., Any]  # the futures of gRPC have no types
+    call: Callable[..., Any]  # the same, but waits
     close: Callable[[], None]
 
 
@@ -141,6 +142,10 @@ class GrpcTransport:
             if self._connection is None:
                 self._connection = self._connect()
             connection = self._connection
+        if not threading.main_thread().is_alive():
+            # The interpreter is ending and, from Python 3.12 on, starts no thread: a future of gRPC's wants one of its
+            # own, and fails when the request is on its way.
+            return _bytes_of(self._wait_for(connection, body, timeout_s))
         try:
             call = connection.begin(body, timeout=timeout_s, metadata=self._headers)
         except ValueError as error:
@@ -149,7 +154,7 @@ class GrpcTransport:
             raise _BrokenOffError from error  # another thread has closed the channel just now
         self._calls.add(call)
         try:
-            answer: bytes | ExportTraceServiceResponse = call.result()
+            return _bytes_of(call.result())
         except grpc.FutureCancelledError as error:
             raise _BrokenOffError from error
         except grpc.RpcError as error:
@@ -161,7 +166,15 @@ class GrpcTransport:
             raise
         finally:
             self._calls.discard(call)
-        return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+    def _wait_for(
+        self, connection: _Connection, body: bytes, timeout_s: float
+    ) -> bytes | ExportTraceServiceResponse:
+        """Return the answer to a call that only its timeout can break off."""
+        answer: bytes | ExportTraceServiceResponse = connection.call(
+            body, timeout=timeout_s, metadata=self._headers
+        )
+        return answer
 
     def _give_up(self, connection: _Connection) -> None:
         """Close a channel that has lost its peer: it would pause for up to two minutes before it looks again.
@@ -189,6 +202,10 @@ class GrpcTransport:
         return Reply(Verdict.REFUSED, reason, message)
 
 
+def _bytes_of(answer: bytes | ExportTraceServiceResponse) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
 def grpc_transport(exporter: SpanExporter) -> GrpcTransport | None:
     """Return a transport to where `exporter` sends; ``None`` if it keeps its settings in an unknown way."""
     try:
@@ -202,8 +219,8 @@ def grpc_transport(exporter: SpanExporter) -> GrpcTransport | None:
             channel = grpc.insecure_channel(endpoint, options=options, compression=compression)
         else:
             channel = grpc.secure_channel(endpoint, credentials, options=options, compression=compression)
-        # No (de)serializers: bytes in, bytes out.
-        return _Connection(channel.unary_unary(METHOD).future, channel.close)
+        export = channel.unary_unary(METHOD)  # no (de)serializers: bytes in, bytes out
+        return _Connection(export.future, export, channel.close)
 
     return GrpcTransport(
         connect,
@@ -223,8 +240,11 @@ def _through_stub(exporter: SpanExporter) -> GrpcTransport | None:
     def begin(body: bytes, **how: object) -> object:
         return stub.Export.future(ExportTraceServiceRequest.FromString(body), **how)
 
+    def call(body: bytes, **how: object) -> object:
+        return stub.Export(ExportTraceServiceRequest.FromString(body), **how)
+
     return GrpcTransport(
-        lambda: _Connection(begin, lambda: None), tuple(headers or ()), timeout_s=float(timeout_s)
+        lambda: _Connection(begin, call, lambda: None), tuple(headers or ()), timeout_s=float(timeout_s)
     )
 
 
