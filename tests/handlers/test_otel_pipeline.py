@@ -23,10 +23,15 @@ from opentelemetry import context
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from spanloom.handlers.otel._counts import ExportCounts, Ledger
+from spanloom.handlers.otel._http_session import AbortableAdapter
 from spanloom.handlers.otel._memory import MemoryStore
+from spanloom.handlers.otel._outlets import Outlets
 from spanloom.handlers.otel._pipeline import Pipeline, open_pipeline, transport_for
+from spanloom.handlers.otel._plan import look_at
 from spanloom.handlers.otel._sender import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, _pause_s
 from spanloom.handlers.otel._transport import Reply, Verdict
 from spanloom.handlers.otel._transport_http import _retry_after
@@ -267,6 +272,38 @@ def test_an_unforeseen_error_is_tried_again_unless_it_is_hopeless(
     assert len(collector.span_ids) == 10 - dropped
     pipeline.close()
     exporter.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("slow_from", "verdict"),
+    [("status", Verdict.RETRY), ("headers", Verdict.RETRY), ("body", Verdict.ACCEPTED)],
+)
+def test_an_answer_that_trickles_is_over_in_time(slow_from: str, verdict: Verdict) -> None:
+    """The timeout is for an answer as a whole, however often a byte of it arrives; a status that came counts."""
+    answer = {
+        "": b"",
+        "status": b"HTTP/1.1 200 OK\r\n",
+        "headers": b"Content-Length: 1000\r\n" + b"X-Wait: 1\r\n" * 10 + b"\r\n",
+        "body": b"x" * 1000,
+    }
+
+    def slowly(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        parts = list(answer)
+        at = parts.index(slow_from)
+        connection.sendall(b"".join(answer[part] for part in parts[:at]))
+        for byte in b"".join(answer[part] for part in parts[at:])[:100]:
+            connection.sendall(bytes((byte,)))
+            time.sleep(0.05)
+
+    with listener(slowly) as port:
+        transport = transport_for(OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces"))
+        assert transport is not None
+        started = time.monotonic()
+        reply = transport.send(ENVELOPE.wrap(frames(1, 2)), spans=1, timeout_s=0.5)
+        assert 0.4 < time.monotonic() - started < 2.5
+        assert reply.verdict is verdict
+        transport.close()
 
 
 def test_a_collector_that_comes_later_gets_everything() -> None:
@@ -697,3 +734,56 @@ def test_threads_that_put_first_at_once_start_one_sender(
     assert pipeline.close()
     assert sorted(collector.span_ids) == list(range(1, 9))
     exporter.shutdown()
+
+
+def test_connections_are_cut_while_others_are_made() -> None:
+    """An abort is not disturbed by a thread that connects meanwhile."""
+    adapter = AbortableAdapter()
+    over = threading.Event()
+
+    def connect() -> None:
+        while not over.is_set():
+            kept = [socket.socket() for _ in range(300)]
+            for sock in kept:
+                adapter._sockets.add(sock)
+                sock.close()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=connect)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            adapter.abort()
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        thread.join()
+        adapter.close()
+
+
+def test_a_pipeline_that_is_opened_meanwhile_does_not_disturb_the_accounts(collector: HttpCollector) -> None:
+    """An exporter may be added to a provider while the accounts of the others are looked at."""
+
+    class Adding(Pipeline):
+        def stats(self) -> ExportCounts:
+            follow_one_more()
+            return super().stats()
+
+    def open_pipe(exporter: SpanExporter) -> Pipeline:
+        transport, ledger = transport_for(exporter), Ledger()
+        assert transport is not None
+        return Adding(transport, MemoryStore(ledger), ledger)
+
+    def follow_one_more() -> None:
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(collector.url)))
+        outlets.follow(look_at(provider.get_tracer("test"), follows_root=True))
+
+    outlets = Outlets(open_pipe, lambda: None)
+    provider = TracerProvider(shutdown_on_exit=False)
+    follow_one_more()
+    assert len(outlets.stats()) == 2
+    assert len(outlets.pipes) == 2
+    assert outlets.close(5)
+    provider.shutdown()

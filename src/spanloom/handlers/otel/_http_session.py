@@ -1,12 +1,17 @@
-"""Connections of requests and urllib3 that another thread can cut.
+"""Connections of requests and urllib3 that another thread can cut, and whose answers are over in time.
 
 A thread that waits in `recv` for a peer that never answers cannot be told to stop; its socket can be shut down,
 and then it gets an error at once. urllib3 has a place to name the classes of its pools and connections.
+The timeout of a socket is for each piece that arrives; a peer that sends a byte now and then would never meet it.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import socket
+import threading
+import time
 import weakref
 from typing import Any
 
@@ -21,7 +26,7 @@ class AbortableAdapter(HTTPAdapter):
     """An adapter all of whose connections can be cut at once."""
 
     def __init__(self) -> None:
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets = _Sockets()
         self._pools = _pools_that_register(self._sockets)
         super().__init__()
 
@@ -37,16 +42,66 @@ class AbortableAdapter(HTTPAdapter):
 
     def abort(self) -> None:
         """Cut every connection; from any thread."""
-        for sock in list(self._sockets):
+        for sock in self._sockets.all():
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # it is closed by now, or was never connected
 
 
-def _pools_that_register(sockets: weakref.WeakSet[socket.socket]) -> dict[str, type[HTTPConnectionPool]]:
+class _Sockets:
+    """The sockets that are not garbage yet; for several threads, which a set by itself is not."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def add(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(sock)
+
+    def all(self) -> list[socket.socket]:
+        with self._lock:
+            return list(self._sockets)
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer, headers and body, that arrives within the timeout of its socket as a whole."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        timeout_s = sock.gettimeout()
+        if timeout_s is not None:
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_TimedStream(sock, raw, time.monotonic() + timeout_s))
+
+
+class _TimedStream(io.RawIOBase):
+    def __init__(self, sock: socket.socket, raw: Any, deadline: float) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _pools_that_register(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
     class Registered(HTTPConnection):
         _double: socket.socket | None = None
+        response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
             sock = super()._new_conn()
@@ -56,10 +111,12 @@ def _pools_that_register(sockets: weakref.WeakSet[socket.socket]) -> dict[str, t
             return sock
 
         def close(self) -> None:
-            super().close()
-            if self._double is not None:
-                self._double.close()
-                self._double = None
+            try:
+                super().close()
+            finally:
+                if self._double is not None:
+                    self._double.close()
+                    self._double = None
 
     class RegisteredTls(Registered, HTTPSConnection):
         pass
