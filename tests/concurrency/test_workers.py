@@ -111,6 +111,33 @@ async def test_failures_that_are_skipped_make_room() -> None:
         assert sorted([outcome.index async for outcome in outcomes]) == list(range(0, 200, 2))
 
 
+async def test_an_outcome_that_is_taken_wakes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for one job more is no news for all workers: what an outcome costs does not grow with the limit."""
+    loop = asyncio.get_running_loop()
+    call_soon, calls = loop.call_soon, itertools.count()
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        next(calls)
+        return call_soon(*args, **kwargs)
+
+    async def job(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    taken = 0
+    async with stream(job, range(300), limit=100, isolation="context") as outcomes:
+        async for _ in outcomes:
+            if taken == 100:
+                monkeypatch.setattr(loop, "call_soon", counting)
+            if taken == 200:
+                monkeypatch.undo()
+            taken += 1
+            for _ in range(3):
+                await asyncio.sleep(0)
+    assert taken == 300
+    assert next(calls) < 100 * 20
+
+
 async def test_an_input_that_grows_meanwhile_is_worked_off() -> None:
     """A job may append to the list that the batch takes its items from."""
     items = [0, 1]

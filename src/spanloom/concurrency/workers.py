@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from gc import get_referents
@@ -98,10 +99,11 @@ class Workers(Engine):
         "_pace",
         "_pairs",
         "_quiet",
-        "_room",
         "_running",
         "_slots",
         "_started",
+        "_waiting",
+        "_woken",
     )
 
     def __init__(
@@ -117,7 +119,8 @@ class Workers(Engine):
         self._slots: dict[int, JobEvent] = {}
         self._started = 0
         self._running = 0
-        self._room: asyncio.Future[None] | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._woken = 0
         self._pairs: Iterator[tuple[int, object]] = iter(())
         self._quiet = False
         self._exhausted = False
@@ -140,10 +143,16 @@ class Workers(Engine):
     # workers ------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Let `run` and the workers that wait for room look again."""
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        """Let `run` look again, and as many of the workers that wait for room as there is room for."""
+        waiting, backlog = self._waiting, self._backlog
+        if waiting and backlog is not None:
+            room = cast("int", self._limit) - self._running - self._woken - backlog()
+            while waiting and room > 0:
+                waiter = waiting.popleft()
+                if not waiter.done():
+                    waiter.set_result(None)
+                    self._woken += 1
+                    room -= 1
         super().wake()
 
     async def _work_off(self) -> None:
@@ -189,7 +198,7 @@ class Workers(Engine):
 
     # the hot path: a call per step would cost more than the step, and so would a variable of an outer scope
 
-    async def _work_unheard(self, slot: int) -> bool:
+    async def _work_unheard(self, slot: int) -> bool:  # noqa: C901 -- see above
         """Run jobs without events, whose results are all kept, until there are none.
 
         Returns:
@@ -198,6 +207,8 @@ class Workers(Engine):
         call, pace, growing = self._call, self._pace, self._growing
         values = cast("list[object]", self._sink.values)
         worker = cast("_Worker", asyncio.current_task())
+        if self._stopping:
+            return False
         before = copy_context()
         (untouched,) = get_referents(before)
         tainted = False
@@ -249,6 +260,8 @@ class Workers(Engine):
         worker = cast("_Worker", asyncio.current_task())
         if backlog is not None and backlog() + self._running >= limit:
             await self._wait_for_room(backlog)
+        if self._stopping:
+            return False
         now = monotonic_ns()
         record: JobEvent | None = None
         tainted = False
@@ -327,9 +340,13 @@ class Workers(Engine):
         """Wait until one job more would not take more than the slots, with the results that nobody has taken."""
         limit = cast("int", self._limit)
         while backlog() + self._running >= limit:
-            if self._room is None:
-                self._room = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._room)
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                if not waiter.cancelled():
+                    self._woken -= 1
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
