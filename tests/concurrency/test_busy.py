@@ -95,6 +95,56 @@ def test_busy_time_is_what_a_job_burns_between_its_awaits(loop: str, isolation: 
     measured(loop, much, little, nothing, isolation=isolation)
 
 
+@isolations
+@lazy_loops
+def test_batches_side_by_side_count_each_step_once(loop: str, isolation: Any) -> None:
+    """However many batches of one manager run at once, a job is as busy as what it burns."""
+
+    async def work() -> int:
+        burned = burn(40)
+        await asyncio.sleep(0)
+        return burned + burn(40)
+
+    async def idle() -> int:
+        await asyncio.sleep(2 * PAUSE_S)
+        return 0
+
+    async def main() -> list[int]:
+        batches = (run_jobs([job], workers=1, isolation=isolation) for job in (work, idle, idle))
+        return [burned for batch in await asyncio.gather(*batches) for burned in batch]
+
+    def measure() -> tuple[list[Event], list[int]]:
+        with deep() as manager:
+            burned = run_on(loop, main())
+        jobs = sorted(jobs_of(manager), key=lambda job: job.name, reverse=True)
+        assert [job.name.rpartition(".")[2] for job in jobs] == ["work", "idle", "idle"]
+        return jobs, burned
+
+    agree(measure)
+
+
+@isolations
+@lazy_loops
+def test_the_pull_of_an_item_is_not_busy_time(loop: str, isolation: Any) -> None:
+    """What a generator burns to make a job counts neither for that job nor for the one before."""
+
+    async def job(_: int) -> int:
+        await asyncio.sleep(0)
+        return burn(5)
+
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            burn(60)
+            yield number
+
+    def measure() -> tuple[list[Event], list[int]]:
+        with deep() as manager:
+            burned = run_on(loop, async_map(job, slow(), limit=1, isolation=isolation))
+        return jobs_of(manager), burned
+
+    agree(measure)
+
+
 @lazy_loops
 def test_the_tasks_that_a_job_starts_count_for_it(loop: str) -> None:
     """A job is as busy as itself and its children and grandchildren together."""

@@ -42,6 +42,9 @@ __all__ = ["BusyMeter"]
 _logger = logging.getLogger("spanloom.concurrency")
 _lock = threading.Lock()
 _attached: list[ContextVar[Event | None]] = []
+"""One entry per batch."""
+_credited: tuple[ContextVar[Event | None], ...] = ()
+"""The same, each variable once: of batches side by side that share a manager, one step is busy time of one job."""
 _clocks: dict[asyncio.AbstractEventLoop | None, _Clock] = {}
 """By loop; under ``None`` the one of all of asyncio's own."""
 _SEAM: Final = "_run"  # not public, but the one seam there is, the same from Python 3.4 to 3.14
@@ -80,6 +83,7 @@ class BusyMeter:
             current: Holds the current event of a context.
             loop: The running event loop.
         """
+        global _credited  # noqa: PLW0603 -- replaced as a whole: steps of other threads read it without the lock
         key = None if isinstance(loop, asyncio.BaseEventLoop) else loop
         with _lock:
             clock = _clocks.get(key)
@@ -93,13 +97,16 @@ class BusyMeter:
                 _clocks[key] = clock
             clock.users += 1
             _attached.append(current)
+            _credited = tuple(dict.fromkeys(_attached))
         _step.mark_ns = monotonic_ns()
         return cls(current, key)
 
     def detach(self) -> None:
         """Stop measuring."""
+        global _credited  # noqa: PLW0603 -- see attach
         with _lock:
             _attached.remove(self._current)
+            _credited = tuple(dict.fromkeys(_attached))
             clock = _clocks[self._key]
             clock.users -= 1
             if not clock.users:
@@ -188,7 +195,7 @@ def _call(callback: Callable[..., object], *args: object) -> None:
         callback(*args)
     finally:
         busy_ns = monotonic_ns() - _step.mark_ns
-        for current in _attached:
+        for current in _credited:
             _credit_open(current.get(), busy_ns)
 
 
@@ -200,7 +207,7 @@ def _timed(original: Callable[[Any], None]) -> Callable[[Any], None]:
         if context is None:
             return
         busy_ns = monotonic_ns() - _step.mark_ns
-        for current in _attached:
+        for current in _credited:
             _credit_open(context.get(current), busy_ns)
 
     return _run

@@ -274,6 +274,8 @@ class Workers(Engine):
                 name_family(family, item)
             slots[slot] = record = JobEvent(family, index, now)
             set_current(record)
+            if busy is not None:
+                busy.begin(record)
             before = copy_context()
             if backlog is not None:
                 self._running += 1
@@ -290,9 +292,9 @@ class Workers(Engine):
                 if worker.marked:
                     tainted = True
                     await asyncio.sleep(0)  # delivers a cancel that the job did not wait for
-                now = monotonic_ns()
                 if busy is not None:
                     busy.split(record)
+                now = monotonic_ns()
                 complete_job(record, now)
                 if deliver is not None:
                     deliver(record)
