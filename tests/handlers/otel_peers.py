@@ -175,12 +175,12 @@ def listener(serve: Callable[[socket.socket], None] | None, backlog: int = 16) -
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
         server.close()
+        if serve is not None:
+            thread.join()  # before the connections are closed: it may just have accepted another one
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
-        if serve is not None:
-            thread.join()
 
 
 def _quietly(serve: Callable[[socket.socket], None], connection: socket.socket) -> None:
