@@ -72,7 +72,9 @@ def app(program: str, url: str, *arguments: object) -> Iterator[subprocess.Popen
 def stop(process: subprocess.Popen[str], how: signal.Signals, after_s: float) -> tuple[set[int], str]:
     """Let it begin, end it, and return what it told and what it said on stderr."""
     assert process.stdout is not None
-    first = process.stdout.readline()
+    first = os.read(
+        process.stdout.fileno(), 1
+    ).decode()  # readline() would keep more, which communicate() does not see
     time.sleep(after_s)
     process.send_signal(how)
     out, err = process.communicate(timeout=20)
