@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -78,9 +79,9 @@ class StandIn(trace_api.Span):
     outer: Context
 
     @property
+    @abstractmethod
     def is_over(self) -> bool:
         """Whether another span answers."""
-        raise NotImplementedError
 
     def _behind(self) -> Span:
         return trace_api.get_current_span(open_context(self.outer))
