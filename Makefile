@@ -75,7 +75,7 @@ jaeger: $(VENV)/.installed ## start Jaeger and a Collector (built with Go) with 
 
 # -- tests -------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-fast test-all test-jaeger coverage
+.PHONY: test test-fast test-all test-jaeger test-browser coverage
 test: $(VENV)/.installed ## run the tests on the default Python
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -100,6 +100,10 @@ test-jaeger: $(VENV)/.installed ## run the tests against a real Jaeger and a rea
 	tools/backends/build jaeger
 	tools/backends/build otelcol
 	$(BIN)/python -m pytest tests/jaeger $(PYTEST_ARGS)
+
+test-browser: $(VENV)/.installed ## run the tests that open pages in a real Chromium
+	tools/install-chromium
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed ## run the tests and print the lines and branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)

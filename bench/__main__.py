@@ -22,6 +22,7 @@ SUITES = {
     "handlers": "bench.suites.handlers",
     "otel": "bench.suites.otel",
     "delivery": "bench.suites.delivery",
+    "record": "bench.suites.record",
     "gather": "bench.suites.gather",
     "retry": "bench.suites.retry",
     "memory": "bench.suites.memory",

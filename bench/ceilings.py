@@ -40,6 +40,12 @@ CEILINGS: dict[tuple[str, str, str], float] = {
         for row in ("spanloom, lean", "spanloom, lean + spool", "spanloom, SDK's tracer")
         for latency_ms in (0, 50, 250, 1_000)
     },
+    # microseconds and bytes a job, of a record of the same run without it
+    **{
+        ("record", row, column): most
+        for row, most in (("spanloom + RecordHandler", 4.0), ("the file", 250.0))
+        for column in ("sleep0", "sleep0, context", "1 in 10 fails")
+    },
     # to asyncio.gather
     ("gather", "spanloom gather", "4"): 1.0,
     ("gather", "spanloom gather", "1,000"): 1.0,

@@ -20,7 +20,7 @@ class Figure:
         row: Who was measured.
         column: On what: the kind of job, or the size.
         unit: What the number is: `x` a ratio to the reference, `+x` that ratio less the ratio of the row's
-            own base, `B` bytes a job, `ms` milliseconds, `lost` spans, `/s` spans per second.
+            own base, `B` bytes a job, `ms` milliseconds, `us` microseconds a job, `lost` spans, `/s` spans per second.
         median: The median of the rounds.
         q1: Their first quartile.
         q3: Their third quartile.

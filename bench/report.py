@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 from bench.figure import DECIMALS, Figure
 
-_SUFFIX = {"x": " x", "+x": "", "B": " B", "ms": " ms", "lost": "", "/s": "/s"}
+_SUFFIX = {"x": " x", "+x": "", "B": " B", "ms": " ms", "us": " us", "lost": "", "/s": "/s"}
 _COUNTS = {"lost", "/s"}
 _TITLES = {
     "core": "Runners: CPU per job, as a ratio to the bare pool",
     "handlers": "Handlers: what listening adds, in bare pools",
     "otel": "OpenTelemetry: what a span costs",
     "delivery": "OpenTelemetry: what arrives",
+    "record": "The record: what it adds to a batch, and the size of the file, a job",
     "gather": "Small calls, as a ratio to asyncio's own",
     "retry": "Retry, as a ratio to a loop by hand",
     "memory": "Memory: slope of the peak, bytes a job",

@@ -3,9 +3,10 @@
 A whole pipeline, and what spanloom shows of it: a progress bar while it runs; afterwards where the time went, step by
 step; the tree of what happened, with the slowest jobs; and one line of totals, checked against the server's.
 
-    python examples/fetch_and_count.py [--documents N] [--workers N] [--seed N]
+    python examples/fetch_and_count.py [--documents N] [--workers N] [--seed N] [--checkpoint FILE]
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set, the run is also exported as spans, for Jaeger and the like.
+With a checkpoint, a second run fetches only what the first, killed or interrupted, did not get to. With
+OTEL_EXPORTER_OTLP_ENDPOINT set, the run is also exported as spans, for Jaeger and the like.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import functools
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -23,6 +25,7 @@ import text_server
 
 from spanloom import (
     CallbackManager,
+    Checkpoint,
     FixedLimiter,
     RetryPolicy,
     batch_gather,
@@ -53,25 +56,37 @@ def worth_another_try(error: Exception) -> bool:
 PATIENCE = RetryPolicy(attempts=4, base_delay=0.1, classify=worth_another_try)
 
 
-async def fetch(client: httpx.AsyncClient, connections: FixedLimiter, path: str) -> bytes:
+class Received:
+    """What has come over the network in this run."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+async def fetch(client: httpx.AsyncClient, connections: FixedLimiter, received: Received, path: str) -> bytes:
     """Fetch one document."""
     # A job that pauses before its next attempt has no use for a connection. That is why there are more workers than
     # connections, and why the connection is taken here: once per attempt, not once per job.
     async with connections:
         response = await client.get(path)
     response.raise_for_status()
+    received.bytes += len(response.content)
     return response.content
 
 
-async def fetch_all(client: httpx.AsyncClient, paths: list[str], workers: int) -> list[bytes | Exception]:
+async def fetch_all(
+    client: httpx.AsyncClient, paths: list[str], options: argparse.Namespace, received: Received
+) -> list[bytes | Exception]:
     """Fetch all documents; what cannot be had is an exception in the place of its document."""
     connections = FixedLimiter(CONNECTIONS, name="connection")
     return await run_jobs(
         # Functions, not coroutines: a coroutine runs once, and each attempt needs a fresh one.
-        [functools.partial(fetch, client, connections, path) for path in paths],
-        workers=workers,
+        [functools.partial(fetch, client, connections, received, path) for path in paths],
+        workers=options.workers,
         retry=PATIENCE,
         on_error="return",
+        # What the file has is not fetched again. The path is what tells one document from another.
+        checkpoint=options.checkpoint and Checkpoint(options.checkpoint, key=paths, type=bytes),
         show_progress=True,
         desc="fetch",
     )
@@ -94,12 +109,13 @@ class Result(NamedTuple):
     documents: list[bytes]
     failures: list[Exception]
     tokens: int
+    received: int
     served: dict[str, Any]
 
 
-async def fetch_and_count(url: str, wanted: int, workers: int) -> Result:
+async def fetch_and_count(url: str, options: argparse.Namespace) -> Result:
     """Run the pipeline."""
-    manager = get_callback_manager()
+    manager, received, wanted = get_callback_manager(), Received(), options.documents
     limits = httpx.Limits(max_connections=CONNECTIONS)
     # All that happens in this block is one trace: one tree, one page in Jaeger.
     with manager.as_trace("fetch and count"):
@@ -108,12 +124,12 @@ async def fetch_and_count(url: str, wanted: int, workers: int) -> Result:
                 index = (await client.get("/index.json")).json()
             if wanted > len(index):
                 raise SystemExit(f"the server has {len(index):,} documents, not {wanted:,}")
-            answers = await fetch_all(client, [entry["path"] for entry in index[:wanted]], workers)
+            answers = await fetch_all(client, [entry["path"] for entry in index[:wanted]], options, received)
             documents = [answer for answer in answers if isinstance(answer, bytes)]
             failures = [answer for answer in answers if isinstance(answer, Exception)]
             tokens = await count_all(documents)
             served = (await client.get("/stats.json")).json()
-    return Result(documents, failures, sum(tokens), served)
+    return Result(documents, failures, sum(tokens), received.bytes, served)
 
 
 # -- the report --------------------------------------------------------------------------------------------------------
@@ -134,19 +150,23 @@ def print_totals(wanted: int, result: Result, debug: DebugHandler, lost: int) ->
     """
     types: Any = debug.summary()["types"]
     events = sum(of_type["count"] for of_type in types.values())
-    attempts = types["attempt"]["count"]
+    attempts = types.get("attempt", {"count": 0})["count"]  # none if the checkpoint had them all
     counted = types["job"]["names"]["count_tokens"]["count"]
     ok, failed, served = len(result.documents), len(result.failures), result.served
-    size = sum(map(len, result.documents))
+    stored = sum(map(len, result.documents)) - result.received
     sums = {
         f"{wanted:,} documents = {ok:,} ok + {failed:,} failed": wanted == ok + failed,
         f"{attempts:,} attempts = {served['requests']:,} requests served": attempts == served["requests"],
         f"{served['too_early']:,} of them too early": served["too_early"] == 0,
-        f"{size:,} bytes = {served['bytes']:,} bytes served": size == served["bytes"],
+        f"{result.received:,} bytes = {served['bytes']:,} bytes served": result.received == served["bytes"],
         f"{result.tokens:,} tokens in {counted:,} documents": counted == ok,
         f"{events:,} events, {lost:,} lost": lost == 0,
     }
     print(f"\ntotals: {'; '.join(sums)}")
+    if stored:
+        print(
+            f"of these, {wanted - served['documents']:,} documents, {stored:,} bytes, came from the checkpoint"
+        )
     wrong = [text for text, is_right in sums.items() if not is_right]
     if wrong:
         print(f"this does not add up: {'; '.join(wrong)}", file=sys.stderr)
@@ -183,7 +203,7 @@ def main() -> int:
     with make_manager(debug) as manager:
         try:
             with use_callback_manager(manager), text_server.running(options.seed) as url:
-                result = asyncio.run(fetch_and_count(url, options.documents, options.workers))
+                result = asyncio.run(fetch_and_count(url, options))
         except KeyboardInterrupt:
             result = None
         lost = hand_over(manager)
@@ -202,6 +222,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--documents", type=positive, default=2_000, help="how many to fetch (default: 2000)")
     parser.add_argument("--workers", type=positive, default=48, help="how many at a time (default: 48)")
     parser.add_argument("--seed", type=int, default=1, help="decides what goes wrong, and where (default: 1)")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="keep what has been fetched; begin with what it has"
+    )
     return parser.parse_args()
 
 

@@ -5,6 +5,8 @@ A page is a program of its own, in a process of its own, as its reader would run
 * every ``python`` block runs, in order, in one namespace; blocks are plain scripts, so a coroutine is run
   with ``asyncio.run``;
 * every new ``test_*`` function of a block is called after the block, an ``async`` one with ``asyncio.run``;
+* a ``console`` block after the line ``<!-- run -->`` is typed into a bash: each line that begins with ``$ ``, and what
+  follows it is what it prints; ``spanloom`` and ``python`` are those of this Python;
 * a ``text`` block after the line ``<!-- output -->`` is what the block before it prints to standard output
   and standard error. It is real output, pasted, so what differs from run to run compares equal: times with their
   unit, trace ids, runs of blanks and of dashes. ``...`` stands for anything.
@@ -19,8 +21,12 @@ import contextlib
 import doctest
 import inspect
 import io
+import os
 import re
+import shlex
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,11 +35,16 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+CONSOLE = re.compile(r"^<!-- run -->\n+```console\n(?P<typed>.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<expected>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+TIMEOUT_S = 100
 OUTPUT = re.compile(r"^<!-- output -->\n+```text\n(?P<expected>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 VARIES = (
     (re.compile(r"\b\d[\d.,]* ?(?:ns|us|ms|s|min|h)\b"), "<time>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<trace id>"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b"), "<run>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "<date>"),
     (re.compile(r"-{4,}"), "----"),
 )
 
@@ -59,8 +70,11 @@ def find_outputs(document: Document) -> Iterable[Region]:
 
 def compare_output(example: Example) -> str | None:
     """Compare what the last block printed with what the page shows."""
-    actual = example.namespace["__printed__"].getvalue()
-    expected = str(example.parsed)
+    return difference(str(example.parsed), example.namespace["__printed__"].getvalue())
+
+
+def difference(expected: str, actual: str) -> str | None:
+    """Return how `actual` differs from what the page shows; ``None`` if it does not."""
     for pattern, stand_in in VARIES:
         actual, expected = pattern.sub(stand_in, actual), pattern.sub(stand_in, expected)
     checker = doctest.OutputChecker()
@@ -69,9 +83,38 @@ def compare_output(example: Example) -> str | None:
     return checker.output_difference(doctest.Example("", expected), actual, FLAGS)
 
 
+def find_consoles(document: Document) -> Iterable[Region]:
+    """Yield the blocks that are typed into a shell."""
+    for match in CONSOLE.finditer(document.text):
+        yield Region(match.start(), match.end(), match["typed"], run_console)
+
+
+def run_console(example: Example) -> str | None:
+    """Run each command of a block, and compare what it prints with what the page shows."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in (("python", ""), ("spanloom", "-m spanloom")):
+            program = Path(folder, name)
+            program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
+            program.chmod(0o755)
+        for typed in COMMAND.finditer(str(example.parsed)):
+            done = subprocess.run(
+                ["bash", "-c", typed["command"]],
+                env=os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+            if wrong := difference(typed["expected"], done.stdout):
+                return f"$ {typed['command']}\n{wrong}"
+    return None
+
+
 def main(page: Path) -> int:
     """Run `page`; return the number of blocks in it."""
-    document = Sybil([CodeBlockParser("python", run_block), find_outputs]).parse(page)
+    document = Sybil([CodeBlockParser("python", run_block), find_outputs, find_consoles]).parse(page)
     # What a class or dataclass defined in a block looks its module up by.
     document.namespace["__name__"] = "__main__"
     examples = list(document.examples())

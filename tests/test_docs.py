@@ -25,7 +25,8 @@ PUBLIC_MODULES = [
     "spanloom.exceptions",
     "spanloom.events",
     "spanloom.testing",
-    *(f"spanloom.handlers.{name}" for name in ("debug", "logging", "otel", "progress")),
+    *(f"spanloom.handlers.{name}" for name in ("debug", "logging", "otel", "progress", "record")),
+    "spanloom.store",
 ]
 
 

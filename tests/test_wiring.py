@@ -171,7 +171,7 @@ def test_built_in_handlers_are_found_in_a_source_tree_that_is_not_installed(
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
     _wiring.load_handler.cache_clear()
     assert _wiring.load_handler("progress") is ProgressHandler
-    assert _wiring.handler_names() == ["debug", "logging", "otel", "progress"]
+    assert _wiring.handler_names() == ["debug", "logging", "otel", "progress", "record"]
     _wiring.load_handler.cache_clear()
 
 

@@ -4,6 +4,8 @@
 back-off and wait is an event, which handlers turn into statistics, bars, logs and spans.
 """
 
+import typing
+
 from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
 from spanloom.callbacks import (
     CallbackManager,
@@ -19,16 +21,21 @@ from spanloom.callbacks import (
     use_callback_manager,
 )
 from spanloom.concurrency import (
+    AdaptiveLimiter,
+    Checkpointing,
+    Cooldown,
     FixedLimiter,
     Limiter,
     Outcome,
     OutcomeStream,
     RateLimiter,
+    ResultLog,
     RetryPolicy,
     async_map,
     batch_gather,
     fill_batch,
     gather,
+    partial_outcomes,
     race,
     retry,
     run_jobs,
@@ -37,16 +44,28 @@ from spanloom.concurrency import (
 )
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, Frame, Handler
 from spanloom.exceptions import (
+    CheckpointCodecError,
+    CheckpointError,
     HandlerError,
     MissingDependencyError,
     NestedLoopError,
     SpanloomError,
     TooManyFailuresError,
 )
+from spanloom.instrument import limited
+
+if typing.TYPE_CHECKING:
+    from spanloom.store.checkpoint import Checkpoint as Checkpoint
 
 __all__ = [
+    "AdaptiveLimiter",
     "BatchCounts",
     "CallbackManager",
+    "Checkpoint",
+    "CheckpointCodecError",
+    "CheckpointError",
+    "Checkpointing",
+    "Cooldown",
     "ErrorInfo",
     "Event",
     "EventContext",
@@ -65,6 +84,7 @@ __all__ = [
     "Outcome",
     "OutcomeStream",
     "RateLimiter",
+    "ResultLog",
     "RetryPolicy",
     "SpanloomError",
     "TooManyFailuresError",
@@ -75,7 +95,9 @@ __all__ = [
     "gather",
     "get_callback_manager",
     "in_flight",
+    "limited",
     "link",
+    "partial_outcomes",
     "propagate",
     "race",
     "retry",
@@ -84,3 +106,11 @@ __all__ = [
     "stream",
     "use_callback_manager",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Checkpoint":  # brings SQLite, which most programs do without
+        from spanloom.store.checkpoint import Checkpoint
+
+        return Checkpoint
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,14 +15,18 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
 from spanloom.callbacks.ambient import set_default_factory
+from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY
 from spanloom.callbacks.registry import set_handler_loader
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
+    from pathlib import Path
 
-__all__ = ["build_default_manager", "handler_names", "load_handler"]
+    from spanloom.handlers.record import RecordHandler
+
+__all__ = ["Recording", "build_default_manager", "handler_names", "load_handler", "record_process"]
 
 GROUP: Final = "spanloom.handlers"
 
@@ -32,6 +36,7 @@ _BUILT_IN: Final = {
     "logging": "spanloom.handlers.logging:LoggingHandler",
     "otel": "spanloom.handlers.otel:OpenTelemetryHandler",
     "progress": "spanloom.handlers.progress:ProgressHandler",
+    "record": "spanloom.handlers.record:RecordHandler",
 }
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
@@ -76,6 +81,59 @@ def handler_names() -> list[str]:
     return sorted({*_BUILT_IN, *(point.name for point in _entry_points())})
 
 
+class Recording:
+    """The record of this process that `record_process` has begun.
+
+    Args:
+        handler: Writes it.
+    """
+
+    def __init__(self, handler: RecordHandler) -> None:
+        self._handler = handler
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._handler.run_id
+
+    @property
+    def path(self) -> Path:
+        """The file that it is in."""
+        return self._handler.path
+
+    def end(self, exit_code: int) -> None:
+        """Say what the main program has ended with; the end itself is written when the process ends."""
+        self._handler.exit_code = exit_code
+
+
+def record_process(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    payloads: bool = False,
+    deep: bool = False,
+) -> Recording:
+    """Record this process from now on: what every manager carries, whoever makes it; see `Everywhere`.
+
+    For whoever starts a program that knows nothing of it, before its first line runs. Code of others that is to be
+    patched for that, libraries that have no events of their own, is to be patched here, for the same reason.
+
+    Args:
+        path, name, payloads: As for `RecordHandler`.
+        deep: Have every manager measure the busy time of its jobs.
+    """
+    from spanloom.handlers.record import RecordHandler
+
+    handler = RecordHandler(path, name=name, payloads=payloads)
+    EVERYWHERE.deep = deep
+    EVERYWHERE.add(handler)
+    try:
+        handler.begin()
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a record is no reason for a program not to run
+        _logger.warning("the run cannot be recorded: %s: %s", type(error).__name__, error)
+    return Recording(handler)
+
+
 def _entry_points() -> EntryPoints:
     from importlib.metadata import entry_points  # 20 ms, and most programs name no handler
 
@@ -98,6 +156,8 @@ class _TableAtClose:
 
 
 def _add(manager: CallbackManager, name: str) -> None:
+    if name == "record" and any(guard.name == "RecordHandler" for guard in EVERYWHERE.guards):
+        return  # one record of everything is enough
     try:
         handler = load_handler(name)()
         manager.add_handler(handler)

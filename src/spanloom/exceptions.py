@@ -3,9 +3,17 @@
 The tree::
 
     SpanloomError
+    ├── CheckpointError         results cannot be stored or found; ends the batch
+    │   └── CheckpointCodecError  one result cannot be stored, or not be read back; fails its job
+    ├── ExportError             a run cannot be written or sent elsewhere, or not all of it
     ├── HandlerError            a handler raised and raise_handler_errors=True was asked for
     ├── MissingDependencyError  (also ImportError) an optional dependency is not installed
     ├── NestedLoopError         (also RuntimeError) run_sync would wait for the loop it blocks
+    ├── StoreError              a record cannot be read: the file, or what is in it
+    │   ├── RunNotFoundError    (also LookupError) there is no such run in it
+    │   ├── StoreCorruptError   it is no record, or one that is damaged
+    │   ├── StoreNotFoundError  (also FileNotFoundError) there is no such file
+    │   └── StoreVersionError   a newer version of spanloom wrote it
     └── TooManyFailuresError    (also RuntimeError) fill_batch saw more failures than allowed
 
 Bad arguments raise the built-in ``ValueError`` or ``TypeError``; an exception of the user's own
@@ -15,16 +23,44 @@ code is always raised as it is, the same object, never wrapped.
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointCodecError",
+    "CheckpointError",
+    "ExportError",
     "HandlerError",
     "MissingDependencyError",
     "NestedLoopError",
+    "RunNotFoundError",
     "SpanloomError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreNotFoundError",
+    "StoreVersionError",
     "TooManyFailuresError",
 ]
 
 
 class SpanloomError(Exception):
     """The root of every exception class that spanloom defines."""
+
+
+class CheckpointError(SpanloomError):
+    """A checkpoint's file cannot be used; the message names the file and says what to do.
+
+    Ends its batch whatever ``on_error`` is: what would run on could not be stored. What was stored before stays so.
+
+    Attributes:
+        value: The result that could not be stored, if there was one: it may have been paid for.
+    """
+
+    value: object = None
+
+
+class CheckpointCodecError(CheckpointError):
+    """A result cannot be encoded, or would come back as something else: a failure of its job like any other."""
+
+
+class ExportError(SpanloomError):
+    """A recorded run cannot be written or sent elsewhere; the message says how much of it was, and why not the rest."""
 
 
 class HandlerError(SpanloomError):
@@ -37,6 +73,26 @@ class MissingDependencyError(SpanloomError, ImportError):
 
 class NestedLoopError(SpanloomError, RuntimeError):
     """`run_sync` was given a coroutine that waits for the very loop which `run_sync` blocks."""
+
+
+class StoreError(SpanloomError):
+    """A record cannot be opened or read; the message names the file and says what to do."""
+
+
+class RunNotFoundError(StoreError, LookupError):
+    """The record has no run, or more than one, that goes by the given id; the message lists those there are."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is not a record, or it is damaged."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no file at that path."""
+
+
+class StoreVersionError(StoreError):
+    """The file was written by a newer version of spanloom, with a schema that this one does not know."""
 
 
 class TooManyFailuresError(SpanloomError, RuntimeError):

@@ -6,13 +6,15 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, cast
 
 import pytest
 
-from spanloom import async_map, run_jobs, use_callback_manager
+from spanloom import FixedLimiter, async_map, run_jobs, use_callback_manager
 from spanloom.callbacks import CallbackManager, drain
-from spanloom.events import Event, Handler
+from spanloom.events import Event, EventType, Handler
+from spanloom.testing import virtual_clock
 from tests.callbacks.recorders import Ends, Gate, Inline, Lists, adds_up, recorded, stats_of
 
 
@@ -610,22 +612,148 @@ def test_a_flush_in_the_callers_thread_waits_for_its_turn(monkeypatch: pytest.Mo
     manager.close()
 
 
-@pytest.mark.slow
-async def test_a_batch_gives_time_to_a_handler_that_falls_behind() -> None:
-    """Jobs that end faster than a busy handler can take their events are started later, and none is dropped."""
+# a handler that cannot follow ---------------------------------------------------------------------------------
 
-    class Busy(Handler):
+CAPACITY = 10_000
+
+
+async def nothing(_: int) -> None:
+    pass
+
+
+async def one_by_one(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+def limited(jobs: Callable[[int], Awaitable[None]], how: str) -> Awaitable[object]:
+    """Run 25,000 jobs, `how`: both lanes, and what the window has to wait for."""
+    count = 25_000
+    if how == "async input":
+        return async_map(jobs, one_by_one(count), limit=64)
+    if how == "limiter":
+        return async_map(jobs, range(count), limit=FixedLimiter(64))
+    return async_map(jobs, range(count), limit=64, isolation=cast("Any", how))
+
+
+hows = pytest.mark.parametrize("how", ["task", "context", "async input", "limiter"])
+
+
+@hows
+async def test_a_batch_gives_time_to_a_handler_that_falls_behind(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs that end faster than a slow handler can take their events are started later, and no event is dropped."""
+    monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+
+    class Slow(Handler):
         def on_events(self, events: Sequence[Event]) -> None:
-            for _ in events:
-                sum(range(1_500))
+            time.sleep(0.04)
+
+    manager = CallbackManager([handler := Slow()])
+    with use_callback_manager(manager):
+        await limited(nothing, how)
+    assert await asyncio.to_thread(manager.flush, 60)
+    stats = stats_of(manager, handler)
+    assert stats.produced > 25_000
+    assert stats.dropped == 0
+    await manager.aclose()
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+async def test_events_inside_of_jobs_count_as_well(isolation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that wants no jobs, but what happens in them, is waited for all the same."""
+    monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    manager = CallbackManager()
+
+    class Slow(Handler):
+        wants = frozenset({EventType.STEP})
+
+        def on_events(self, events: Sequence[Event]) -> None:
+            time.sleep(0.04)
 
     async def job(_: int) -> None:
-        pass
+        for _ in range(5):
+            with manager.event():
+                pass
 
-    manager = CallbackManager([Busy()])
+    manager.add_handler(handler := Slow())
     with use_callback_manager(manager):
-        await async_map(job, range(170_000), limit=64)
-    assert manager.flush(60)
-    (stats,) = manager.stats().handlers
-    assert (stats.produced, stats.dropped) == (170_001, 0)
+        await async_map(job, range(5_000), limit=64, isolation=isolation)
+    assert await asyncio.to_thread(manager.flush, 60)
+    stats = stats_of(manager, handler)
+    assert (stats.produced, stats.dropped) == (25_000, 0)
+    await manager.aclose()
+
+
+@hows
+def test_a_batch_does_not_wait_for_a_handler_that_hangs(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a moment: it loses what there is no room for, and that is counted."""
+    monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    manager = CallbackManager([handler := Gate()])
+    manager.emit()
+    assert handler.entered.wait(10)
+    time.sleep(drain.MOVING_NS / 1e9)
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        with use_callback_manager(manager):
+            started = loop.time()
+            await limited(nothing, how)
+            return loop.time() - started
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == 0  # of a clock that only pauses move
+    stats = stats_of(manager, handler)
+    assert stats.produced > 25_000
+    assert (stats.pending, stats.dropped) == (CAPACITY + 1, stats.produced - CAPACITY - 1)
+    handler.opened.set()
     manager.close()
+
+
+def test_a_pause_is_longer_the_less_room_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing at the half to 64 ms when all is full; nothing again when the list in hand is there too long."""
+    monkeypatch.setattr(drain, "CAPACITY", 1_000)
+    manager = CallbackManager([handler := Gate()])
+    manager.emit()
+    assert handler.entered.wait(10)
+    (guard,) = manager._table
+    box = guard.drain
+    assert box is not None
+    box._taken_ns = 1 << 62  # as if it had just been taken, for as long as this test takes
+    found = []
+    for _ in range(11):
+        found.append(box.relief_s())
+        emit(manager, 100)
+    assert found == [0.0] * 6 + [0.004, 0.008, 0.016, 0.032, 0.064]
+    box._taken_ns = time.perf_counter_ns() - drain.MOVING_NS
+    assert box.relief_s() == 0
+    handler.opened.set()
+    manager.close()
+    assert box.relief_s() == 0
+
+
+async def test_a_hook_does_not_wait_for_its_own_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch inside of a batch hook runs at full speed, however much is waiting for that hook."""
+    monkeypatch.setattr(drain, "CAPACITY", 1_000)
+    found: list[float] = []
+    manager = CallbackManager()
+
+    class Busy(Lists):
+        def on_events(self, events: Sequence[Event]) -> None:
+            emit_from.wait(10)
+            found.append(manager.relief_s())
+
+    emit_from = threading.Event()
+    manager.add_handler(Busy())
+    manager.emit()
+    (guard,) = manager._table
+    assert guard.drain is not None
+    wait_until(lambda: guard.drain._in_hand)  # type: ignore[union-attr]  # it has one
+    emit(manager, 1_000)
+    guard.drain._taken_ns = 1 << 62  # as if it had just been taken, for as long as this test takes
+    assert manager.relief_s() > 0
+    emit_from.set()
+    assert await asyncio.to_thread(manager.flush)
+    assert set(found) == {0.0}
+    await manager.aclose()

@@ -359,6 +359,39 @@ manager.emit(name="a")
     assert out == "True ['a']\nFalse ['late']\n"
 
 
+def test_being_served_first_takes_no_memory_for_each_manager(run_python: Callable[[str], str]) -> None:
+    """The place at the front is taken when somebody else has come since, not for every manager that has an event."""
+    out = run_python(
+        PRELUDE
+        + """
+import atexit
+def grown(count=1000):
+    before = atexit._ncallbacks()
+    for _ in range(count):
+        CallbackManager([Quiet()]).emit(name="a")
+    return atexit._ncallbacks() - before
+class Quiet:
+    def on_event(self, event):
+        pass
+first, later = grown(), grown()
+class Late:
+    def __init__(self):
+        atexit.register(self.shut)
+        self.is_open = True
+    def shut(self):
+        self.is_open = False
+class Through:
+    def on_events(self, events):
+        os.write(1, b"open " if late.is_open else b"too late ")
+late = Late()
+manager = CallbackManager([Through()])
+manager.emit(name="b")
+os.write(1, f"{first <= 1} {later} ".encode())
+"""
+    )
+    assert sorted(out.split()) == ["0", "True", "open"]
+
+
 def test_the_end_of_the_process_has_one_deadline(run_python: Callable[[str], str]) -> None:
     """A handler that hangs is waited for once, not once for the flush and once for the close."""
     out = run_python(

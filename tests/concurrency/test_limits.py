@@ -266,3 +266,109 @@ def test_a_rate_limiter_refuses_bad_numbers(arguments: Any, kind: type[Exception
     """The message says what was given and what is allowed."""
     with pytest.raises(kind, match=message):
         RateLimiter(*arguments)
+
+
+def test_a_rate_of_units_never_exceeds_its_window_and_starves_nobody() -> None:
+    """Tokens a minute: who needs much waits for its turn, and is not overtaken by those who need little."""
+
+    async def main() -> list[tuple[int, str]]:
+        loop = asyncio.get_running_loop()
+        limiter = RateLimiter(100, 60, name="tokens")
+        served: list[tuple[int, str]] = []
+
+        async def call(name: str, amount: int) -> None:
+            await limiter.acquire(amount)
+            served.append((round(loop.time()), name))
+
+        tasks = [asyncio.create_task(call("a", 60))]
+        await asyncio.sleep(10)
+        tasks += [
+            asyncio.create_task(call(name, amount)) for name, amount in (("b", 30), ("big", 100), ("c", 1))
+        ]
+        await asyncio.gather(*tasks)
+        return served
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == [(0, "a"), (10, "b"), (70, "big"), (130, "c")]
+
+
+@checked
+@given(
+    rate=st.integers(5, 20),
+    calls=st.lists(
+        st.tuples(st.floats(0, 100), st.integers(1, 5), st.integers(-5, 10)), min_size=1, max_size=20
+    ),
+)
+def test_no_window_holds_more_units_than_allowed(rate: int, calls: list[tuple[float, int, int]]) -> None:
+    """Whatever is acquired when, and charged or given back afterwards: what is acquired fits."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        limiter = RateLimiter(rate, 30)
+        taken: list[tuple[float, int]] = []
+
+        async def call(arrival: float, amount: int, more: int) -> None:
+            await asyncio.sleep(arrival)
+            await limiter.acquire(amount)
+            now = loop.time()
+            in_window = sum(units for when, units in taken if when + 30 > now)
+            assert in_window + amount <= rate
+            taken.append((now, amount))
+            await asyncio.sleep(0.5)
+            if more > 0:
+                limiter.charge(more)
+                taken.append((loop.time(), more))
+
+        await asyncio.gather(*[call(*arguments) for arguments in calls])
+
+    with virtual_clock() as runner:
+        runner.run(main())
+
+
+def test_what_a_call_took_less_is_given_back() -> None:
+    """An estimate that was too high does not hold back others for long."""
+    now = 0.0
+    limiter = RateLimiter(10, 60, clock=lambda: now)
+    assert limiter.try_acquire(3)
+    now = 1.0
+    assert limiter.try_acquire(7)
+    assert not limiter.try_acquire()
+    limiter.charge(-8)
+    assert limiter.try_acquire(8)
+    assert not limiter.try_acquire()
+    limiter.charge(5)
+    now = 60.0
+    assert not limiter.try_acquire()
+    now = 61.0
+    assert limiter.try_acquire(10)
+
+
+@pytest.mark.parametrize(("amount", "kind"), [(0, ValueError), (11, ValueError), (1.5, TypeError)])
+async def test_an_amount_that_no_period_allows_is_refused(amount: Any, kind: type[Exception]) -> None:
+    """It would wait for ever."""
+    limiter = RateLimiter(10)
+    with pytest.raises(kind):
+        limiter.try_acquire(amount)
+    with pytest.raises(kind):
+        await limiter.acquire(amount)
+
+
+async def test_a_fixed_limiter_is_resized_while_others_wait() -> None:
+    """More slots go to the longest waiting at once; of fewer, held ones stay held."""
+    limiter = FixedLimiter(1)
+    assert limiter.try_acquire()
+    waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+    await asyncio.sleep(0)
+    limiter.resize(3)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, True, False]
+    limiter.resize(1)
+    assert (limiter.size, limiter.in_use) == (1, 3)
+    limiter.release()
+    limiter.release()
+    assert not waiting[2].done()
+    limiter.release()
+    await waiting[2]
+    assert limiter.in_use == 1
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        limiter.resize(0)

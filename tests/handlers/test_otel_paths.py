@@ -24,8 +24,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCod
 
 from spanloom import link
 from spanloom.callbacks import CallbackManager, use_callback_manager
-from spanloom.concurrency.limits import RateLimiter
 from spanloom.concurrency.map import async_map
+from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, Frame
 from spanloom.events.event import JobDetail, JobEvent, JobFamily

@@ -259,6 +259,66 @@ def test_processes_that_share_a_spool_and_are_killed_at_random_lose_nothing(
     assert names(tmp_path) == []
 
 
+def test_processes_that_look_for_the_dead_at_once_share_them_out(tmp_path: Path) -> None:
+    """Of what several dead processes have left, three living ones send everything, and nothing twice."""
+    with HttpCollector(lambda *_: Answer(delay_s=0.02)) as collector:
+        for at in range(8):
+            leave(tmp_path, 1 + 50 * at, 51 + 50 * at)
+        program = """
+        time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
+        pipeline = spooled(Path(sys.argv[1]), sys.argv[2])
+        print(pipeline.close(30), pipeline.stats().replayed)
+        """
+        began = time.time() + 3
+        started = [start(program, tmp_path, collector.url, began) for _ in range(3)]
+        said = [process.communicate(timeout=60)[0].split() for process in started]
+        assert [process.returncode for process in started] == [0, 0, 0]
+        assert sum(int(replayed) for _, replayed in said) == 400
+        assert sorted(collector.span_ids) == list(range(1, 401))
+    assert names(tmp_path) == []
+
+
+def test_a_batch_that_is_sifted_and_killed_leaves_what_had_failed(
+    tmp_path: Path, collector: HttpCollector
+) -> None:
+    """A failed job, and one that was retried, is chosen at its end; the slowest and the random ones are not yet."""
+    program = """
+    import asyncio
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from spanloom import CallbackManager, RetryPolicy, async_map, use_callback_manager
+    from spanloom.handlers.otel import OpenTelemetryHandler, TailPolicy
+
+    tries = []
+
+    async def job(number):
+        tries.append(number)
+        if number == 3 or (number == 5 and tries.count(5) == 1):
+            raise ConnectionError
+        if number == 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(sys.argv[2])))
+    handler = OpenTelemetryHandler(provider, spool=sys.argv[1], tail=TailPolicy(slowest=5, random=5))
+    retry = RetryPolicy(attempts=2, base_delay=0.0001)
+    with use_callback_manager(CallbackManager([handler])):
+        asyncio.run(async_map(job, range(100), limit=1, on_error="skip", retry=retry))
+    """
+    assert run(program, tmp_path, DEAD, check=False).returncode == -signal.SIGKILL
+    assert spooled(tmp_path, collector.url).close(10)
+    found = [
+        {entry.key: entry.value for entry in span.attributes}
+        for request in collector.requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    jobs = [about for about in found if about["spanloom.type"].string_value == "job"]
+    assert sorted(about["spanloom.job.index"].int_value for about in jobs) == [3, 5]
+
+
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HEAD) + textwrap.dedent(program), *map(str, arguments)],

@@ -5,6 +5,7 @@ from typing import Any, assert_type
 
 from spanloom import (
     CallbackManager,
+    Checkpoint,
     FixedLimiter,
     Outcome,
     RateLimiter,
@@ -15,6 +16,7 @@ from spanloom import (
     gather,
     get_callback_manager,
     in_flight,
+    partial_outcomes,
     propagate,
     race,
     retry,
@@ -150,3 +152,13 @@ def telemetry() -> None:
         assert_type(configuration.handler, OpenTelemetryHandler | None)
         assert_type(configuration.flush(1.0), bool)
     configure(max_texts=100)  # type: ignore[call-arg]  # there is no such option
+
+
+async def checkpoints() -> None:
+    checkpoint = Checkpoint("results.db", key=lambda text: text, type=tuple[int, str])
+    assert_type(await async_map(length, ["a"], checkpoint=checkpoint), list[int])
+    assert_type(await run_jobs([one()], checkpoint=Checkpoint("results.db", key=["a"])), list[int])
+    try:
+        await run_jobs([one()], on_error="return", checkpoint=checkpoint)
+    except KeyboardInterrupt as error:
+        assert_type(partial_outcomes(error), list[Outcome[Any]])

@@ -30,8 +30,12 @@ _JOB: Final = EventType.JOB
 class JobTable(LiveJobs, Protocol):
     """What a runner shows of its jobs."""
 
-    def open_jobs(self) -> list[JobEvent]:
-        """Return the events of the jobs that are running now; safe from any thread."""
+    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+        """Return the events of the jobs that are running now; safe from any thread.
+
+        Args:
+            since_ns: Jobs that started before that may be left out, where that saves time.
+        """
 
 
 class BatchScope(msgspec.Struct, eq=False, weakref=True):
@@ -164,11 +168,9 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             event.trace.settle(family)
         manager.leave((event, self._batch_route), outer, error)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether a handler takes the jobs' events, but slower than they come, and will lose some before long."""
-        ends = self._job_route.ends
-        return bool(ends) and any(guard.drain is not None and guard.drain.is_behind() for guard in ends)
+    def relief_s(self) -> float:
+        """Return for how long no job should be started, or a handler that takes events would lose some before long."""
+        return self._manager.relief_s()
 
     def lapsed(self) -> bool:
         """Tell whether one of the `binders` is not called any more: what it has set stays as it is."""
@@ -190,7 +192,7 @@ class _NoJobs:
     def __len__(self) -> int:
         return 0
 
-    def open_jobs(self) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
         return []
 
 

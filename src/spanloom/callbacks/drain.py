@@ -40,6 +40,8 @@ BACKLOG: Final = CAPACITY // 4
 gets it for 1 ms in 6 falls behind a batch of jobs that hardly wait, and would lose what is more than `CAPACITY`."""
 MOVING_NS: Final = 200_000_000
 """How long a handler may have had its list in hand: one that holds it for longer hangs, for all that can be told."""
+RELIEF_S: Final = 0.002
+"""How long who makes events should wait when half of `CAPACITY` does; twice as long for each tenth more."""
 INTERVAL_S: Final = 0.1
 
 
@@ -81,6 +83,7 @@ class Drain:
         self._taken_ns = 0
         self._batches = 0
         self._parked = True
+        self._stirred = False
         self._closed = False
         self._lock = threading.Lock()
         self._delivery = threading.Lock()
@@ -99,18 +102,30 @@ class Drain:
             waiting, in_hand = self.outbox.copy(), self._in_hand
         return self._count_events(waiting) + in_hand
 
-    def is_behind(self) -> bool:
-        """Tell whether half of what may wait does, and a pause of who makes events would help: the thread is at it."""
-        if len(self.outbox) <= CAPACITY // 2 or self._closed or self._thread is None:
-            return False
+    def relief_s(self) -> float:
+        """Return for how long a pause of who makes events would help: not at all unless half of what may wait does.
+
+        Nor with a handler that hangs. One that is only slow, or gets little of a busy machine, is given the more time
+        the less room there is, up to 2**5 times `RELIEF_S`.
+        """
+        excess = len(self.outbox) - CAPACITY // 2
+        if excess <= 0 or self._closed or self._thread is None:
+            return 0.0
         if not self._in_hand:
             self._wake.set()
-            return True
-        return monotonic_ns() - self._taken_ns < MOVING_NS
+        elif monotonic_ns() - self._taken_ns >= MOVING_NS:
+            return 0.0
+        return RELIEF_S * (1 << excess * 10 // CAPACITY)
 
     def push(self, item: Event | TraceStarted | TraceEnded) -> None:
         """Append one item from any thread; wake the thread if it sleeps."""
         self.outbox.append(item)
+        if self._parked:
+            self._ring()
+
+    def stir(self) -> None:
+        """Tell that an event is open, from any thread; wake the thread if it sleeps."""
+        self._stirred = True
         if self._parked:
             self._ring()
 
@@ -184,13 +199,15 @@ class Drain:
         while not self._closed:
             self._wake.clear()
             asked = self._asked
+            self._stirred = False
             with self._delivery:
                 handed = self._hand_over()
+                is_open = self._tick()
             with self._flushed:
                 self._done = asked
                 self._flushed.notify_all()
-                self._parked = parked = not (handed or self._batches)
-            if len(self.outbox) >= CHUNK or (parked and self.outbox):
+                self._parked = parked = not (handed or self._batches or is_open)
+            if len(self.outbox) >= CHUNK or (parked and (self.outbox or self._stirred)):
                 continue  # too much to let it lie, or pushed before anyone could see that we park
             if not self._closed:
                 self._wake.wait(None if parked else INTERVAL_S)
@@ -212,6 +229,16 @@ class Drain:
                 time.sleep(0)
                 pause_at = monotonic_ns() + HOLD_NS
         return handed
+
+    def _tick(self) -> bool:
+        """Let a handler look that looks at open events; return True if there are any, and it has to look again."""
+        if not self._guard.watches:
+            return False
+        try:
+            return self._guard.tick()
+        except HandlerError as error:
+            self._failure = error
+            return False
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
         outbox = self.outbox

@@ -73,6 +73,18 @@ class Emitter:
         """Whether anyone would notice an event: the flight recorder or a handler."""
         return self.recorder is not None or bool(self._table.guards)
 
+    def relief_s(self) -> float:
+        """Return for how long a pause of who makes events would help the handlers that take them in lists, in seconds.
+
+        All of them, also those that want no jobs: a job may have events of its own. A hook that makes events cannot
+        wait for its own handler.
+        """
+        relief_s = 0.0
+        for guard in self._table.guards:
+            if guard.drain is not None and guard not in delivering.guards:
+                relief_s = max(relief_s, guard.drain.relief_s())
+        return relief_s
+
     # making events --------------------------------------------------------------------------------
 
     def event(

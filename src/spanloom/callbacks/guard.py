@@ -11,9 +11,10 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
+from spanloom.callbacks.open_events import OpenEvents
 from spanloom.callbacks.stats import HandlerStats
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event
@@ -21,10 +22,15 @@ from spanloom.events.trace import Trace
 from spanloom.events.types import EventType
 from spanloom.exceptions import HandlerError
 
+if TYPE_CHECKING:
+    from spanloom.callbacks.manager import CallbackManager
+
 __all__ = ["Guard", "delivering"]
 
-SLOW_S: Final = 1.0
-"""Seconds an inline hook may hold its caller: far above any honest hook, far below a hang."""
+SLOW_S: Final = 5.0
+"""Seconds an inline hook may hold its caller: far above any honest hook, far below a hang. Not less: on a machine with
+six times the work that it has processors for, a hook of some microseconds was seen to wait 1.8 s for the interpreter
+and a processor, and nothing tells that from a hook that blocks."""
 
 _ON_EVENT: Final = (
     "on_event_start",
@@ -35,7 +41,7 @@ _ON_EVENT: Final = (
     "job_hooks",
 )
 _INLINE: Final = (*_ON_EVENT, "start_trace", "end_trace")
-HOOKS: Final = (*_INLINE, "on_events", "flush", "close")
+HOOKS: Final = (*_INLINE, "on_events", "attached", "on_tick", "flush", "close")
 
 JobHook = Callable[[Event], object]
 
@@ -68,6 +74,7 @@ class Guard:
         self._lock = threading.Lock()
         self._produced = 0
         self._delivered = 0
+        self._open: OpenEvents | None = None
         hooks = {name: _hook(handler, name) for name in HOOKS}
         if not any(hooks.values()):
             raise TypeError(
@@ -80,6 +87,8 @@ class Guard:
                 self, on_events, marks=hooks["start_trace"] is not None or hooks["end_trace"] is not None
             )
             hooks["on_events"] = self.drain.call_on_events
+        self.watches: bool = self.drain is not None and hooks["on_tick"] is not None
+        """Whether its thread has to know that something is open."""
         self._inline: tuple[str, ...] = _INLINE if self.drain is None else _ON_EVENT
 
     # what is called, by whom ----------------------------------------------------------------------
@@ -108,7 +117,25 @@ class Guard:
 
     def start(self, event: Event) -> None:
         """Deliver the start of an event."""
-        self.call("on_event_start", event)
+        if self.watches:
+            cast("Drain", self.drain).stir()
+        if self.defines_inline("on_event_start", event.type):
+            self.call("on_event_start", event)
+
+    def attach(self, manager: CallbackManager) -> None:
+        """Show the handler the open events of the manager that it is put into; of several, if it is the process's."""
+        with self._lock:
+            known, now = self._open, monotonic_ns()
+            if known is None:
+                self._open = OpenEvents(self)
+            view = cast("OpenEvents", self._open)
+            view.add(manager, now)
+        if known is None:
+            self.call("attached", view)
+
+    def tick(self) -> bool:
+        """Have the handler look at what is open; return True if anything is."""
+        return self.call("on_tick") and bool(self._open)
 
     def pause(self, event: Event) -> None:
         """Tell that the body of the event's generator does not run for a while."""
@@ -332,22 +359,32 @@ class Guard:
 
     def stats(self, running: Callable[[], int] = lambda: 0) -> HandlerStats:
         """Return the counts; `running` counts the produced events that are not accounted for yet."""
+        produced, pending, delivered = self._counts(running)
+        lost = getattr(self.handler, "lost", 0)
+        lost = min(lost, delivered) if type(lost) is int else 0
+        return HandlerStats(
+            handler=self.name,
+            produced=produced,
+            delivered=delivered - lost,
+            dropped=produced - delivered - pending + lost,
+            pending=pending,
+            errors=self.errors,
+            quarantined=self.quarantined,
+        )
+
+    def account(self, running: Callable[[], int] = lambda: 0) -> tuple[int, int]:
+        """Return how many events the handler should have got, and how many of those did not come to it."""
+        produced, pending, delivered = self._counts(running)
+        return produced, produced - delivered - pending
+
+    def _counts(self, running: Callable[[], int]) -> tuple[int, int, int]:
         # In the order in which an event passes these places: one that moves on meanwhile is seen too late,
         # never too early, so it cannot be taken for lost. What is too much then is cut off.
         produced = self._produced + running()
         pending = 0 if self.drain is None else self.drain.pending
         delivered = self._delivered
         produced = max(produced, delivered)
-        pending = min(pending, produced - delivered)
-        return HandlerStats(
-            handler=self.name,
-            produced=produced,
-            delivered=delivered,
-            dropped=produced - delivered - pending,
-            pending=pending,
-            errors=self.errors,
-            quarantined=self.quarantined,
-        )
+        return produced, min(pending, produced - delivered), delivered
 
 
 def _hook(handler: object, name: str) -> Callable[..., object] | None:

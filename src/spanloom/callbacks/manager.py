@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import Self
 
 from spanloom.callbacks.emitter import Emitter
+from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard
+from spanloom.callbacks.open_events import newest
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
 from spanloom.callbacks.stats import ManagerStats
 from spanloom.callbacks.table import EXIT_TIMEOUT_S, HandlerTable, close_all, flush_all, unclosed_tables
-from spanloom.events.event import Event
+from spanloom.events.event import Event, ScopeEvent
 
 __all__ = ["CallbackManager"]
 
@@ -50,7 +52,10 @@ class CallbackManager(Emitter):
         super().__init__(
             HandlerTable(raise_errors=raise_handler_errors), FlightRecorder(recorder) if recorder else None
         )
-        self.deep = deep
+        self.deep: bool = deep or EVERYWHERE.deep
+        # Weak: the table outlives its manager until the process ends.
+        self._table.attach = partial(_attach, weakref.ref(self))
+        EVERYWHERE.join(self._table)
         self.set_handlers(handlers)
         _managers.add(self)
 
@@ -63,11 +68,31 @@ class CallbackManager(Emitter):
             found.extend(scope.jobs.open_jobs())
         return sorted(found, key=lambda event: event.start_ns)
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any event is open."""
+        return bool(self._open)  # a job is never open without its batch
+
+    def opened_since(self, start_ns: int, batches_since_ns: int, *, jobs: bool) -> list[Event]:
+        """Return what is open and started at `start_ns` or later, and perhaps some more; for `OpenEvents`.
+
+        Args:
+            start_ns: From when on.
+            batches_since_ns: Leave out the jobs of batches that started before.
+            jobs: Look for jobs, too.
+        """
+        found: list[Event] = [*newest(self._open, _start_of, start_ns)]
+        if jobs:
+            for scope in self._running():
+                if scope.event.start_ns >= batches_since_ns:
+                    found.extend(scope.jobs.open_jobs(start_ns))
+        return found
+
     def stats(self) -> ManagerStats:
         """Return the accounts: what was produced, and what became of it handler by handler."""
         produced = self._produced  # before the batches: one that closes meanwhile is not counted twice
         batches = self._running()
-        handlers = tuple(guard.stats(partial(self._unaccounted, guard)) for guard in self._table)
+        handlers = tuple(guard.stats(partial(self.unaccounted, guard)) for guard in self._table)
         return ManagerStats(
             produced=produced + sum(scope.counts.ended for scope in batches),
             open=len(self._open) + sum(len(scope.jobs) for scope in batches),
@@ -78,7 +103,8 @@ class CallbackManager(Emitter):
             handlers=handlers,
         )
 
-    def _unaccounted(self, guard: Guard) -> int:
+    def unaccounted(self, guard: Guard) -> int:
+        """Return how many jobs of running batches have ended that are not in the accounts of `guard` yet."""
         return sum(scope.unaccounted(guard) for scope in self._running())
 
     # handlers -----------------------------------------------------------------------------------------
@@ -130,7 +156,7 @@ class CallbackManager(Emitter):
         Returns:
             True if every handler got everything in time.
         """
-        return flush_all(self._table, timeout)
+        return flush_all(self._table.guards, timeout)
 
     def close(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Hand over everything, close the handlers and take them out; the recorder goes on.
@@ -160,10 +186,21 @@ class CallbackManager(Emitter):
         self.current.set(None)
 
 
+def _attach(reference: weakref.ref[CallbackManager], guard: Guard) -> None:
+    manager = reference()
+    if manager is not None:
+        guard.attach(manager)
+
+
+def _start_of(event: ScopeEvent) -> int:
+    return event.start_ns
+
+
 _managers: weakref.WeakSet[CallbackManager] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    EVERYWHERE.after_fork()
     for table in unclosed_tables():  # those of managers that are gone, too
         table.after_fork()
     for manager in list(_managers):

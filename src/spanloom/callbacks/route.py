@@ -17,7 +17,7 @@ class Route:
     Attributes:
         type: The event type that it is for.
         guards: All that may get such an event, in the order in which the handlers were added.
-        starts: Those that define ``on_event_start`` and want it for this type.
+        starts: Those that define ``on_event_start`` and want it for this type, or whose thread looks at open events.
         ends: Those that get the ended event, in its task or in lists.
     """
 
@@ -27,7 +27,7 @@ class Route:
         self.type: str = type
         self.guards: tuple[Guard, ...] = guards
         self.starts: tuple[Guard, ...] = tuple(
-            guard for guard in guards if guard.defines_inline("on_event_start", type)
+            guard for guard in guards if guard.watches or guard.defines_inline("on_event_start", type)
         )
         self.ends: tuple[Guard, ...] = tuple(
             guard for guard in guards if guard.drain is not None or guard.defines_inline("on_event_end", type)

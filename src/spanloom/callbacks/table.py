@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.route import Route
 from spanloom.events.clock import monotonic_ns
 from spanloom.exceptions import HandlerError
 
-__all__ = ["EXIT_TIMEOUT_S", "HandlerTable", "close_all", "flush_all", "unclosed_tables"]
+__all__ = ["EXIT_TIMEOUT_S", "HandlerTable", "close_all", "flush_all", "hand_over_to", "unclosed_tables"]
 
 EXIT_TIMEOUT_S: Final = 2.0
 """Seconds that the end of the process waits for the handlers of all managers together."""
@@ -36,30 +37,45 @@ class HandlerTable:
     """An ordered set of guarded handlers; readers never wait for writers.
 
     Attributes:
-        guards: All of them, in order.
+        own: Those of this manager, in order.
+        guards: The same, and after them those of the process.
         routes: What `route` has found so far; to be asked first where a call would be felt. A route
             with guards depends on the thread, too.
         trace_guards: Those that want to hear of traces.
+        attach: Called with each guard that is put into the table, before it gets anything.
     """
 
     def __init__(self, *, raise_errors: bool) -> None:
+        self.attach: Callable[[Guard], object] = id  # nobody looks at open events
         self._raise_errors = raise_errors
+        self._everywhere: tuple[Guard, ...] = ()
         self._put(())
         self._lock = threading.Lock()
 
-    def _put(self, guards: tuple[Guard, ...]) -> None:
+    def _put(self, own: tuple[Guard, ...]) -> None:
+        self.own: tuple[Guard, ...] = own
+        guards = (*own, *self._everywhere)
         self.guards: tuple[Guard, ...] = guards
         self.routes: dict[str, Route] = {}
         self.trace_guards: tuple[Guard, ...] = tuple(
             guard for guard in guards if guard.defines("start_trace") or guard.defines("end_trace")
         )
-        if any(guard.needs_close for guard in guards):
+        if any(guard.needs_close for guard in own):
             _unclosed[self] = None
         else:
             _unclosed.pop(self, None)
 
     def __iter__(self) -> Iterator[Guard]:
-        return iter(self.guards)
+        return iter(self.own)
+
+    def refresh(self) -> None:
+        """Have the handlers that the process has now."""
+        with self._lock:
+            for guard in EVERYWHERE.guards:
+                if guard not in self._everywhere:
+                    self.attach(guard)
+            self._everywhere = EVERYWHERE.guards
+            self._put(self.own)
 
     def route(self, type: str) -> Route:
         """Return who gets events of that type which the calling thread emits now."""
@@ -84,20 +100,24 @@ class HandlerTable:
         """Add `handler` at the end; one that is there already is taken out of quarantine instead."""
         guard = self.guard(handler)
         with self._lock:
-            known = next((old for old in self.guards if old.handler is handler), None)
+            known = next((old for old in self.own if old.handler is handler), None)
             if known is not None:
                 known.quarantined = False
                 return
-            self._put((*self.guards, guard))
+            self.attach(guard)
+            self._put((*self.own, guard))
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
         new = {id(handler): handler for handler in handlers}
         with self._lock:
-            known = {id(guard.handler): guard for guard in self.guards}
+            known = {id(guard.handler): guard for guard in self.own}
         guards = tuple(known.get(key) or self.guard(handler) for key, handler in new.items())
         with self._lock:
-            gone = [guard for guard in self.guards if guard not in guards]
+            for guard in guards:
+                if guard not in self.own:
+                    self.attach(guard)
+            gone = [guard for guard in self.own if guard not in guards]
             self._put(guards)
         return gone
 
@@ -108,21 +128,41 @@ class HandlerTable:
             ValueError: it is not there.
         """
         with self._lock:
-            for guard in self.guards:
+            for guard in self.own:
                 if guard.handler is handler:
-                    self._put(tuple(other for other in self.guards if other is not guard))
+                    self._put(tuple(other for other in self.own if other is not guard))
                     return guard
         raise ValueError(f"{type(handler).__name__} is not a handler of this manager; it has {self.names()}")
 
     def names(self) -> list[str]:
         """Return the class names of the handlers, in order."""
-        return [guard.name for guard in self.guards]
+        return [guard.name for guard in self.own]
 
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
         self._lock = threading.Lock()
-        for guard in self.guards:
+        for guard in self.own:
             guard.after_fork()
+
+
+def hand_over_to(handler: object, timeout: float) -> bool:
+    """Give `handler` what has ended, without flushing it.
+
+    Args:
+        handler: In the tables of any number of managers.
+        timeout: Seconds to wait.
+
+    Returns:
+        False if that was not enough, or if a hook of the handler is what calls.
+    """
+    deadline_ns = monotonic_ns() + int(timeout * 1e9)
+    done = True
+    for table in unclosed_tables():
+        for guard in table:
+            if guard.handler is handler and guard.drain is not None:
+                left_s = max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+                done &= guard not in delivering.guards and guard.drain.flush(left_s, guard.ask())
+    return done
 
 
 def flush_all(guards: Iterable[Guard], timeout: float) -> bool:
@@ -154,6 +194,7 @@ def _all(guards: Iterable[Guard], finish: Callable[[Guard, float, int], bool], t
 # the end of the process -----------------------------------------------------------------------------------
 
 _exit_deadline_ns: int | None = None
+_registered = 0
 
 
 def _flush_before_others() -> None:
@@ -162,13 +203,19 @@ def _flush_before_others() -> None:
     What a handler passes events on to may have an end of its own there, as a provider of OpenTelemetry has that was
     made after spanloom was imported: what came later would be lost. So the first event that a handler gets moves us to
     the front. Only the flush: code that still runs then may have events, and handlers are closed after it.
+
+    Not if we are there already: up to 3.13 CPython never uses the place of a function again that it has let go of, so
+    each move takes memory for good and makes the next one slower.
     """
-    atexit.unregister(_flush_at_exit)
-    atexit.register(_flush_at_exit)
+    global _registered  # noqa: PLW0603 -- there is one list of these functions in a process
+    if atexit._ncallbacks() != _registered:  # noqa: SLF001 -- or nobody knows whether others have come
+        atexit.unregister(_flush_at_exit)
+        atexit.register(_flush_at_exit)
+        _registered = atexit._ncallbacks()  # noqa: SLF001 -- the same
 
 
 def _flush_at_exit() -> None:
-    guards = [guard for table in unclosed_tables() for guard in table]
+    guards = [*(guard for table in unclosed_tables() for guard in table), *EVERYWHERE.guards]
     try:
         flush_all(guards, _exit_seconds_left())
     except HandlerError:
@@ -176,7 +223,7 @@ def _flush_at_exit() -> None:
 
 
 def _close_at_exit() -> None:
-    guards = [guard for table in unclosed_tables() for guard in table.replace(())]
+    guards = [*(guard for table in unclosed_tables() for guard in table.replace(())), *EVERYWHERE.guards]
     try:
         close_all(guards, max(CLOSE_GRACE_S, _exit_seconds_left()))
     except HandlerError:

@@ -7,8 +7,11 @@ import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from spanloom.concurrency.retry import RetryPolicy
 from spanloom.concurrency.source import name_of
@@ -28,7 +31,12 @@ class _Policy(Protocol):
 
 
 def compose(
-    call: Call | None, *, timeout: float | None, retry: object, name: str | None = None
+    call: Call | None,
+    *,
+    timeout: float | None,
+    retry: object,
+    name: str | None = None,
+    limit: object = None,
 ) -> Call | None:
     """Return the function that makes the awaitable of an item, run inside the item's job.
 
@@ -37,6 +45,7 @@ def compose(
         timeout: Seconds for all attempts and pauses of a job together, or ``None``.
         retry: A `RetryPolicy`, a tenacity ``AsyncRetrying``, or ``None``.
         name: Name of the attempts' events; by default that of each item.
+        limit: The batch's; one that heeds attempts sees each of them.
 
     Raises:
         ValueError: `timeout` is not above 0.
@@ -45,9 +54,19 @@ def compose(
     policy = _policy_of(retry)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
+    heed = getattr(limit, "attempt", None)
     if policy is not None:
-        return _retrying(call or restart, policy, name, timeout)
-    return call if timeout is None else _timing_out(call, timeout)
+        once = call or restart
+        if heed is not None:
+            if isinstance(policy, RetryPolicy) and policy.attempt_timeout is not None:
+                # Its deadline belongs into what is heeded: a call that took too long is a failure, no cancel.
+                once = _timing_out(once, policy.attempt_timeout)
+                policy = msgspec.structs.replace(policy, attempt_timeout=None)
+            once = _heeded(once, heed)
+        return _retrying(once, policy, name, timeout)
+    if timeout is not None:
+        call = _timing_out(call, timeout)
+    return call if heed is None else _heeded(call, heed)
 
 
 def check_jobs(jobs: object, *, retry: object) -> None:
@@ -116,6 +135,16 @@ def _retrying(call: Call, policy: _Policy, name: str | None, timeout: float | No
             return await policy.attempt(once, name or name_of(item) or "attempt", deadline=deadline)
 
     return retrying if timeout is None else retrying_in_time
+
+
+def _heeded(call: Call | None, attempt: Callable[[], AbstractAsyncContextManager[object]]) -> Call:
+    """Return `call` with a limiter's eye on it: what starts, how long it takes, how it ends."""
+
+    async def heeded(item: Any) -> Any:
+        async with attempt():
+            return await (start(item) if call is None else call(item))
+
+    return heeded
 
 
 def _timing_out(call: Call | None, timeout: float) -> Call:

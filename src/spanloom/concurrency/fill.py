@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
-from spanloom.concurrency.limits import check_count
 from spanloom.concurrency.map import check_function
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import Sink
+from spanloom.concurrency.slots import check_count
 from spanloom.concurrency.source import Source
 from spanloom.concurrency.window import Window
 from spanloom.events.event import JobEvent

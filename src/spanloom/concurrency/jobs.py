@@ -6,9 +6,10 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Literal, TypeVar, cast, overload
 
 from spanloom.concurrency.call import check_jobs, compose
+from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.runner import Isolation, Run
-from spanloom.concurrency.sink import ListSink, OnError, check_on_error
+from spanloom.concurrency.runner import Isolation, Run, list_sink
+from spanloom.concurrency.sink import OnError
 from spanloom.concurrency.source import Source
 
 __all__ = ["run_jobs"]
@@ -28,6 +29,7 @@ async def run_jobs(
     timeout: float | None = None,
     retry: object = None,
     isolation: Isolation = "task",
+    checkpoint: Checkpointing | None = None,
 ) -> list[T]: ...
 
 
@@ -43,6 +45,7 @@ async def run_jobs(
     timeout: float | None = None,
     retry: object = None,
     isolation: Isolation = "task",
+    checkpoint: Checkpointing | None = None,
 ) -> list[T | Exception]: ...
 
 
@@ -57,6 +60,7 @@ async def run_jobs(
     timeout: float | None = None,
     retry: object = None,
     isolation: Isolation = "task",
+    checkpoint: Checkpointing | None = None,
 ) -> list[T] | list[T | Exception]:
     """Run jobs, at most `workers` at a time, and return their results in input order.
 
@@ -77,21 +81,26 @@ async def run_jobs(
         timeout: Seconds for each job, attempts and pauses included; then it fails with
             ``TimeoutError``.
         retry: `RetryPolicy` or tenacity ``AsyncRetrying`` for each job; jobs must be functions then.
-        isolation: ``"task"`` or ``"context"``.
+        isolation: ``"task"`` or ``"context"``; with a checkpoint, jobs have tasks of their own.
+        checkpoint: A `Checkpoint`: a job whose result it has does not run, and a job has ended when its
+            result is stored. Jobs need keys then: its ``key``, or ``functools.partial`` as jobs.
 
     Returns:
         The results; ``None`` is a result like any other.
 
     Raises:
         Exception: the first failure, the very object, with ``on_error="raise"``.
+        CheckpointError: the checkpoint cannot be read or written, whatever `on_error` is.
+        KeyboardInterrupt: Ctrl-C was pressed, and there is a checkpoint: when the running jobs have ended. See
+            `partial_outcomes`.
         asyncio.CancelledError: if this call or one of the jobs is cancelled, whatever `on_error` is;
             all jobs have ended by then. So it is with ``KeyboardInterrupt`` and ``SystemExit``.
         ValueError: an argument is out of range; nothing has been consumed.
         TypeError: an argument is of the wrong type; nothing has been consumed.
     """
-    sink = ListSink(check_on_error(on_error))
+    sink = list_sink(on_error, checkpoint)
     check_jobs(jobs, retry=retry)
-    call = compose(None, timeout=timeout, retry=retry)
+    call = compose(None, timeout=timeout, retry=retry, limit=workers)
     source = Source.of(jobs)
     run = Run.bounded(
         "run_jobs",
@@ -104,5 +113,5 @@ async def run_jobs(
         isolation=isolation,
         show_progress=show_progress,
     )
-    await run.run()
+    await run.resume(checkpoint)
     return cast("list[T]", sink.results())

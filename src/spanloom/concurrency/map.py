@@ -6,9 +6,10 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast, overload
 
 from spanloom.concurrency.call import compose
+from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.runner import Isolation, Run
-from spanloom.concurrency.sink import ListSink, OnError, check_on_error
+from spanloom.concurrency.runner import Isolation, Run, list_sink
+from spanloom.concurrency.sink import OnError
 from spanloom.concurrency.source import Source, name_of
 
 __all__ = ["async_map", "check_function"]
@@ -30,6 +31,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> list[R]: ...
 
 
@@ -46,6 +48,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> list[R | Exception]: ...
 
 
@@ -62,6 +65,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> list[tuple[int, R]]: ...
 
 
@@ -78,6 +82,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> list[tuple[int, R | Exception]]: ...
 
 
@@ -93,6 +98,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    checkpoint: Checkpointing | None = None,
 ) -> list[R] | list[R | Exception] | list[tuple[int, R]] | list[tuple[int, R | Exception]]:
     """Call ``await func(item)`` for every item, and return the results in input order.
 
@@ -111,16 +117,18 @@ async def async_map(
         isolation: ``"task"`` or ``"context"``.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of `func`.
+        checkpoint: A `Checkpoint`: an item whose result it has is not given to `func`, and a job has ended when
+            its result is stored.
 
     Returns:
         The results, or with `with_index` pairs ``(index, result)``, in input order.
 
     Raises:
-        Exception, asyncio.CancelledError, ValueError, TypeError: as `run_jobs` does.
+        Exception, asyncio.CancelledError, KeyboardInterrupt, ValueError, TypeError: as `run_jobs` does.
     """
     check_function(func, "async_map")
-    sink = ListSink(check_on_error(on_error))
-    call = compose(func, timeout=timeout, retry=retry, name=name_of(func))
+    sink = list_sink(on_error, checkpoint)
+    call = compose(func, timeout=timeout, retry=retry, name=name_of(func), limit=limit)
     run = Run.bounded(
         "async_map",
         Source.of(items, "items", jobs=False),
@@ -132,7 +140,7 @@ async def async_map(
         isolation=isolation,
         show_progress=show_progress,
     )
-    await run.run()
+    await run.resume(checkpoint, func)
     if with_index:
         return cast("list[tuple[int, R]]", sink.pairs())
     return cast("list[R]", sink.results())

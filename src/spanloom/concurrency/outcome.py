@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True):
-    """How one job of a `stream` ended.
+    """How one job ended: of a `stream`, or of a batch with a checkpoint that Ctrl-C has ended.
 
     Attributes:
         index: Position of the job in the input, from 0.
         value: What it returned; ``None`` if it failed.
         error: The exception that it raised, the very object; ``None`` if it returned.
-        status: An `EventStatus`: ``ok``, ``error`` or ``timeout``.
+        status: An `EventStatus`: ``ok``, ``error``, ``timeout``, or ``skipped`` if a checkpoint had its value.
         attempts: Tries made; 1 unless a retry policy was given.
         queue_ns: Nanoseconds from when it could have run until its first step.
         run_ns: Nanoseconds from its first step to its end, back-offs included.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -13,15 +13,18 @@ from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.registry import load_handler
 from spanloom.concurrency.busy import BusyMeter
-from spanloom.concurrency.limits import Limiter, check_count
-from spanloom.concurrency.sink import Sink
+from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.resume import ResumedSink, ResumedWindow
+from spanloom.concurrency.sink import ListSink, OnError, Sink, check_on_error
+from spanloom.concurrency.slots import check_count
 from spanloom.concurrency.source import Source, name_of
 from spanloom.concurrency.window import Window
 from spanloom.concurrency.workers import Workers
 from spanloom.events import keys
 from spanloom.events.event import Event
 
-__all__ = ["Isolation", "Run"]
+__all__ = ["Isolation", "Run", "list_sink"]
 
 Isolation = Literal["task", "context"]
 
@@ -107,7 +110,9 @@ class Run(msgspec.Struct, eq=False):
         if isolation not in ("task", "context"):
             raise ValueError(f"isolation must be 'task' or 'context' (got {isolation!r})")
         engine: Window | Workers
-        if (
+        if isinstance(sink, ResumedSink):
+            engine = ResumedWindow(source, sink, limit=size, call=call, limiter=limiter)
+        elif (
             isolation == "context"
             and size is not None
             and source.sync is not None
@@ -173,6 +178,56 @@ class Run(msgspec.Struct, eq=False):
             if progress is not None:
                 progress.end()
             error = None
+
+    async def resume(self, checkpoint: Checkpointing | None, function: object = None) -> None:
+        """Run what a checkpoint does not have yet; all of it if there is none.
+
+        Args:
+            checkpoint: Has the results of earlier runs, and takes those of this one.
+            function: What all items are given to; ``None`` if they are jobs.
+
+        Raises:
+            BaseException: what ended the batch early; all that its jobs have returned is stored by then.
+        """
+        if checkpoint is None:
+            await self.run()
+            return
+        engine = cast("ResumedWindow", self.engine)
+        try:
+            engine.log = log = await checkpoint.open(function, self.source.total)
+        except BaseException as error:
+            await engine.give_up(error)
+            raise
+        engine.grace_s = checkpoint.grace_s
+        try:
+            await self.run(always=True)
+        except GeneratorExit:
+            log.abandon()
+            raise
+        except BaseException as error:
+            try:
+                await log.close()
+            except asyncio.CancelledError:
+                if isinstance(error, Exception):
+                    raise
+            raise
+        await log.close()
+
+
+def list_sink(on_error: str, checkpoint: object) -> ListSink:
+    """Return what collects the results of a batch.
+
+    Args:
+        on_error: The caller's argument.
+        checkpoint: The caller's argument.
+
+    Raises:
+        ValueError: `on_error` is not one of the three.
+        TypeError: `checkpoint` is neither a checkpoint nor ``None``.
+    """
+    checked: OnError = check_on_error(on_error)
+    check_checkpoint(checkpoint)
+    return ListSink(checked) if checkpoint is None else ResumedSink(checked)
 
 
 class _Progress:

@@ -229,7 +229,7 @@ def stream(
         source,
         sink,
         limit=limit,
-        call=compose(call, timeout=timeout, retry=retry, name=name),
+        call=compose(call, timeout=timeout, retry=retry, name=name, limit=limit),
         function=function,
         desc=desc,
         isolation=isolation,

@@ -15,8 +15,9 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import islice
 from types import CoroutineType
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
+from spanloom.callbacks.open_events import newest
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
@@ -35,6 +36,8 @@ START_SLICE_NS: Final = SLICE_NS // 2
 RELIEF_S: Final = 0.002
 """How long a batch starts no job when its handlers fall behind. Once per round of jobs, and only while they do take
 events, so one that hangs or blocks slows no batch down by more than this for each round."""
+LOOK_MASK: Final = 31
+"""The clock, and whether handlers fall behind, are looked at when none of these bits is set in the number of jobs."""
 UNTOLD_BACKLOG: Final = 100
 """Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
 
@@ -59,6 +62,9 @@ class Window(Engine):
         "_wake_at",
         "quota",
     )
+
+    patient: ClassVar[bool] = False
+    """Whether something has to be waited for before a job can start, whatever the arguments are."""
 
     def __init__(
         self,
@@ -91,8 +97,8 @@ class Window(Engine):
     def __len__(self) -> int:
         return len(self._alive)
 
-    def open_jobs(self) -> list[JobEvent]:
-        tasks = self._alive.copy().values()
+    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+        tasks = newest(self._alive, _start_of, since_ns) if since_ns else self._alive.copy().values()
         jobs = [task.job for task in tasks if type(task) is JobTask and hasattr(task, "job")]
         records = [job.record for job in (*jobs, *self._foreign.copy().values())]
         return [record for record in records if record is not None and record.end_ns is None]
@@ -114,7 +120,7 @@ class Window(Engine):
         loop = asyncio.get_running_loop()
         self._spawn = self._spawner(loop)
         # A task factory may be eager: a job then ends, and may end the batch, where it is started.
-        waits = self._limiter is not None or self._source.asynchronous is not None
+        waits = self.patient or self._limiter is not None or self._source.asynchronous is not None
         slow = waits or loop.get_task_factory() is not None
         if slow:
             self._interrupt = Interrupt(cast("asyncio.Task[Any]", asyncio.current_task()))
@@ -122,12 +128,12 @@ class Window(Engine):
             if not self._exhausted:
                 if slow:
                     await self._fill_waiting()
-                elif self._fill():
-                    await asyncio.sleep(RELIEF_S if self._scope.is_ahead else 0)
-                    continue
-                elif self._scope.is_ahead:
-                    await asyncio.sleep(RELIEF_S)
-                    continue
+                else:
+                    # Once per round of jobs, and only while handlers do take events: one that hangs slows nobody.
+                    relief_s = self._scope.relief_s()
+                    if self._fill() or relief_s:
+                        await asyncio.sleep(relief_s)
+                        continue
             if self._stopping or not (self._alive or self._backlogged()):
                 return
             self._wake_at = 0 if self._exhausted or self._chunked else len(self._alive)
@@ -169,7 +175,7 @@ class Window(Engine):
         deadline = monotonic_ns() + START_SLICE_NS
         for item in islice(cast("Any", self._source.sync), room):
             spawn(item)
-            if not self._started & 31 and monotonic_ns() > deadline:
+            if not self._started & LOOK_MASK and monotonic_ns() > deadline:
                 return True
         if room is None or self._started - before < room:
             self._exhausted = True
@@ -210,8 +216,10 @@ class Window(Engine):
                 discard(item, self._adopt)
                 return
             self._spawn(item, ready_ns)
-            if monotonic_ns() > deadline:  # neither a limiter nor an async iterator has to suspend
-                await asyncio.sleep(0)
+            relief_s = 0.0 if self._started & LOOK_MASK else self._scope.relief_s()
+            # Neither a limiter nor an async iterator has to suspend.
+            if relief_s or monotonic_ns() > deadline:
+                await asyncio.sleep(relief_s)
                 deadline = monotonic_ns() + SLICE_NS
 
     # jobs -----------------------------------------------------------------------------------------------
@@ -365,3 +373,8 @@ class Window(Engine):
         self.stop(error if harm is None else harm)
         discard(job.item, self._adopt)
         self._leave(job.index)
+
+
+def _start_of(task: asyncio.Task[Any] | None) -> int | None:
+    record = task.job.record if type(task) is JobTask and hasattr(task, "job") else None
+    return None if record is None else record.start_ns

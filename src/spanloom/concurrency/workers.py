@@ -35,6 +35,8 @@ PREPARED: Final = 100_000
 """Longest list of results that is made beforehand: 1 ms."""
 HIRE_SLICE: Final = 256
 """Workers hired in one go: 2 ms."""
+LOOK_EVERY: Final = 32
+"""Jobs after which one of the workers looks whether handlers fall behind."""
 
 
 class _Worker(asyncio.Task[Any]):
@@ -62,27 +64,36 @@ class _Pace:
     jobs and no other worker has ended one in between; and once one of them finds that time is up, all
     that still work in this turn of the loop stop after the job they are at.
 
+    The same when handlers cannot follow: then time is up after every job, and the pause is a real one.
+
     Attributes:
         last: The slot whose worker ended the last job.
         until_ns: When time is up.
         over: Whether somebody has found that it is.
     """
 
-    __slots__ = ("last", "over", "until_ns")
+    __slots__ = ("_relief_s", "last", "over", "until_ns")
 
     def __init__(self) -> None:
         self.last = -1
         self.over = False
         self.until_ns = monotonic_ns() + SLICE_NS
+        self._relief_s = 0.0
+
+    def relieve(self, relief_s: float) -> None:
+        """Have every worker pause for `relief_s` seconds after each job from now on; 0 for not any more."""
+        if relief_s or self._relief_s:
+            self._relief_s = relief_s
+            self.over = relief_s > 0
 
     async def turn(self) -> None:
         """Let the loop turn."""
         first, self.over = not self.over, True
         try:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._relief_s)
         finally:
             if first:  # and so the first to come back: the others have not begun their next turn
-                self.over = False
+                self.over = self._relief_s > 0
                 self.until_ns = monotonic_ns() + SLICE_NS
 
 
@@ -137,8 +148,9 @@ class Workers(Engine):
     def __len__(self) -> int:
         return len(self.open_jobs())
 
-    def open_jobs(self) -> list[JobEvent]:
-        return [record for record in self._slots.copy().values() if record.end_ns is None]
+    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+        slots = self._slots.copy().values()
+        return [record for record in slots if record.start_ns >= since_ns and record.end_ns is None]
 
     # workers ------------------------------------------------------------------------------------------
 
@@ -257,6 +269,7 @@ class Workers(Engine):
         lapsed = self._scope.lapsed if self._scope.binders else None
         family = cast("JobFamily", self._scope.family)
         limit = cast("int", self._limit)
+        look_at = 0
         worker = cast("_Worker", asyncio.current_task())
         if backlog is not None and backlog() + self._running >= limit:
             await self._wait_for_room(backlog)
@@ -270,8 +283,8 @@ class Workers(Engine):
                 growing.append(MISSING)
             if not quiet:
                 now = monotonic_ns()  # the pull was not the job's
-            if not index:
-                name_family(family, item)
+            if index >= look_at:
+                look_at = self._look(slot, index, item)
             slots[slot] = record = JobEvent(family, index, now)
             set_current(record)
             if busy is not None:
@@ -337,6 +350,19 @@ class Workers(Engine):
             self._started = max(self._started, record.index + 1)
             del slots[slot]
         return tainted
+
+    def _look(self, slot: int, index: int, item: object) -> int:
+        """Do what need not be done with every job: name the jobs after the first one, give way to the handlers.
+
+        Returns:
+            The index from which on this worker is to look again. Each has its turn, so that all of them together do it
+            with every `LOOK_EVERY`th job.
+        """
+        if not index:
+            name_family(cast("JobFamily", self._scope.family), item)
+        self._pace.relieve(self._scope.relief_s())
+        turn = LOOK_EVERY * cast("int", self._limit)
+        return (index // turn + 1) * turn + slot * LOOK_EVERY
 
     async def _wait_for_room(self, backlog: Callable[[], int]) -> None:
         """Wait until one job more would not take more than the slots, with the results that nobody has taken."""

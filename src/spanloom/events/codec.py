@@ -15,7 +15,8 @@ The wire form::
     payload        object
     queue_ns, busy_ns, attempt, job_index   integers
     batch_id       as event_id
-    counts         {"total", "started", "in_flight", "failed", "cancelled", "backing_off", "retried": integers}
+    counts         {"total", "started", "in_flight", "failed", "cancelled", "backing_off", "retried", "skipped":
+                   integers}
     is_point       true
 
 All from ``parent_id`` on are left out where an `Event` has ``None``, nothing, or false. What a
@@ -64,6 +65,7 @@ class _Counts(msgspec.Struct, omit_defaults=True):
     cancelled: int = 0
     backing_off: int = 0
     retried: int = 0
+    skipped: int = 0
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):
@@ -97,12 +99,15 @@ _decoder = msgspec.json.Decoder()
 def encode(event: Event) -> bytes:
     """Return `event`, open or ended, as one JSON object in UTF-8, without line breaks.
 
-    Runs no code of the user's, whatever the payload holds. A `StoredEvent` is written with all
+    Runs no code of the user's, whatever the payload holds, and tells no secrets
+    (`spanloom.redaction`). A `StoredEvent` is written with all
     that it was read with, known or not.
     """
     if not isinstance(event, StoredEvent):
+        from spanloom.redaction import redact_data  # its many patterns are for who writes something down
+
         data = event.data
-        return _encoder.encode(_wire_of(event, plain_text, plain_payload(data) if data else None))
+        return _encoder.encode(_wire_of(event, _told, redact_data(plain_payload(data)) if data else None))
     wire = _wire_of(event, _unchanged, event.data)
     wire.v = event.v
     if event.extra is None:
@@ -153,6 +158,13 @@ def decode_lines(lines: Iterable[bytes | str] | bytes | str) -> Iterator[StoredE
 
 
 # writing ----------------------------------------------------------------------------------------------
+
+
+def _told(text: str, limit: int) -> str:
+    from spanloom.redaction import redact_text
+
+    # Cut first: what is looked at is bounded, and half a secret before a cut is known as one.
+    return plain_text(redact_text(plain_text(text, limit)), limit)
 
 
 def _unchanged(text: str, limit: int) -> str:  # noqa: ARG001 -- what was read is written as it was
@@ -206,6 +218,7 @@ def _wire_counts(counts: BatchCounts) -> _Counts:
         counts.cancelled,
         counts.backing_off,
         counts.retried,
+        counts.skipped,
     )
 
 
@@ -266,6 +279,7 @@ def _counts_of(wire: _Counts) -> StoredCounts:
     counts.cancelled = wire.cancelled
     counts.backing_off = wire.backing_off
     counts.retried = wire.retried
+    counts.skipped = wire.skipped
     return counts
 
 

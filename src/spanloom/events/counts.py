@@ -28,6 +28,7 @@ class BatchCounts(msgspec.Struct, eq=False):
         total: Number of jobs that the batch will have; ``None`` while nobody can know (generators).
         failed: Jobs that ended with an exception, timeouts included.
         cancelled: Jobs that were cancelled.
+        skipped: Jobs that did not run, because a checkpoint had their results.
         backing_off: Jobs that sleep before their next attempt at this moment.
         retried: Attempts beyond the first, of all jobs so far.
     """
@@ -39,6 +40,7 @@ class BatchCounts(msgspec.Struct, eq=False):
     cancelled: int = 0
     backing_off: int = 0
     retried: int = 0
+    skipped: int = 0
     _started: int = 0
 
     @property
@@ -60,8 +62,8 @@ class BatchCounts(msgspec.Struct, eq=False):
 
     @property
     def ok(self) -> int:
-        """Jobs that ended well."""
-        return max(0, self.ended - self.failed - self.cancelled)
+        """Jobs that ran and ended well."""
+        return max(0, self.ended - self.failed - self.cancelled - self.skipped)
 
     @property
     def waiting(self) -> int | None:

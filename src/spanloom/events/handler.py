@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from spanloom.events.event import Event
 
-__all__ = ["Handler"]
+__all__ = ["Handler", "OpenEvents"]
+
+
+class OpenEvents(Protocol):
+    """What a handler is shown, by its hook ``attached``, of the events whose end it will get."""
+
+    @property
+    def deep(self) -> bool:
+        """Whether busy time is measured."""
+
+    def between(self, start_ns: int, end_ns: int) -> Iterable[Event]:
+        """Return what is open now and started at `start_ns` or later and before `end_ns`; safe from any thread.
+
+        Takes time in proportion to what has started since `start_ns`, not to what is open: to see each event once, ask
+        for one stretch of time after the other.
+        """
+
+    def account(self) -> tuple[int, int]:
+        """Return how many events the handler should have got, and how many of those were lost on their way to it."""
 
 
 class Handler:
@@ -38,12 +56,19 @@ class Handler:
         ``on_events(events)``: batch; events that have ended and point events, in order of their
         end, in lists of at most 512, at most some 100 ms late. May be ``async def``: it then runs
         on an event loop of the handler's thread.
+        ``attached(open_events)``: when the handler is put into a manager; see `OpenEvents`. For a handler that has no
+            inline hooks and yet has to know what is running. Once for each manager that it is put into.
+        ``on_tick()``: for a handler with ``on_events``, on its thread: after each round of lists, and every 100 ms
+            while any event of the manager is open, whether anything ends or not.
         ``start_trace(trace_id, name)``, ``end_trace(trace_id, trace_map)``: around the events of
         one trace; on the handler's thread, in order with ``on_events``, if that is defined, else
         inline. ``trace_map`` maps a parent's event id to its children's ids.
         ``flush(timeout)``: hand over what is buffered within `timeout` seconds; return False if that
             could not be done.
         ``close()``: the last call.
+
+    A handler that may lose what it took has an attribute ``lost``, the number of those events: ``stats()`` counts them
+    as dropped, not as delivered.
     """
 
     wants: frozenset[str] | None = None
@@ -60,6 +85,8 @@ class Handler:
             self, batch: Event
         ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]: ...
         def on_events(self, events: Sequence[Event]) -> Awaitable[None] | None: ...
+        def attached(self, open_events: OpenEvents) -> None: ...
+        def on_tick(self) -> None: ...
         def start_trace(self, trace_id: int, name: str) -> None: ...
         def end_trace(self, trace_id: int, trace_map: Mapping[int, Sequence[int]]) -> None: ...
         def flush(self, timeout: float) -> object: ...

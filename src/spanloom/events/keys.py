@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "LINKS", "RUNNER"]
+__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "LINKS", "PREVIOUS", "REASON", "RUNNER"]
 
 RUNNER: Final = "runner"
 """Batch: name of the function that runs it, ``run_jobs`` for one."""
 LIMIT: Final = "limit"
-"""Batch: most jobs alive at once; ``None`` for no bound."""
+"""Batch: most jobs alive at once; ``None`` for no bound. Limit change: the number of slots from now on."""
 LIMITER: Final = "limiter"
-"""Slot wait: name of the limiter that is waited for."""
+"""Slot wait, limit change, cool-down: name of the limiter."""
+PREVIOUS: Final = "previous"
+"""Limit change: the number of slots until now."""
+REASON: Final = "reason"
+"""Limit change, cool-down: why, in a word or two."""
 DELAY_S: Final = "delay_s"
-"""Back-off: seconds that it is to last."""
+"""Back-off, cool-down: seconds that it is to last."""
 ERROR: Final = "error"
-"""Back-off: type of the exception that made it necessary."""
+"""Back-off, cool-down: type of the exception that made it necessary."""
 LINKS: Final = "links"
 """Any event: what it was linked to by ``link``, a list of dicts. ``trace_id`` (32 hexadecimal digits) and ``event_id``
 (16) are always there; ``flags`` (int), ``state`` (text) and ``attributes`` (dict) where they are known."""

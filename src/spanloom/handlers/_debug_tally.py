@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from spanloom.events.event import JobEvent
+from spanloom.events.histogram import Histogram
 from spanloom.events.types import EventStatus
-from spanloom.handlers._debug_histogram import Histogram
 
 __all__ = ["OTHER", "Ended", "Tallies", "Tally"]
 

@@ -19,9 +19,11 @@ def name_of(event: Event) -> str:
 def numbers_of(counts: BatchCounts) -> str:
     """Return how the jobs of a batch are doing: ``ok=1990 failed=10 retrying=2 waiting=300``.
 
-    ``ok`` and ``failed`` always; ``cancelled``, ``retrying`` and ``waiting`` when there are any.
+    ``ok`` and ``failed`` always; ``skipped``, ``cancelled``, ``retrying`` and ``waiting`` when there are any.
     """
     parts = [f"ok={counts.ok}", f"failed={counts.failed}"]
+    if counts.skipped:
+        parts.append(f"skipped={counts.skipped}")
     if counts.cancelled:
         parts.append(f"cancelled={counts.cancelled}")
     if counts.backing_off:

@@ -1,11 +1,15 @@
-"""Text that is safe to show: durations with a unit, and strings that cannot steer a terminal."""
+"""Text that is safe to show: durations with a unit, and strings that hold no secret and cannot steer a terminal."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from spanloom.redaction import redact_text
+
 __all__ = ["format_ns", "printable"]
 
+_AHEAD: Final = 4_000
+"""Characters beyond those shown that are looked at: what says that there is a secret may stand behind it."""
 _UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 
 
@@ -25,16 +29,19 @@ def _three_digits(value: float) -> str:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return `text` on one line, with at most `limit` characters of it, control characters escaped.
+    """Return `text` on one line, with at most `limit` characters of it, without secrets, control characters escaped.
 
     Names and error messages may come from anywhere, a server's reply for one. Escape sequences in
     them would otherwise move the cursor or forge lines of a log.
     """
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
+    text = _cut(redact_text(_cut(text, limit + _AHEAD)), limit)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _escaped(char: str) -> str:

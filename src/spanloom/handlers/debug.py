@@ -22,6 +22,7 @@ from spanloom.handlers._debug_ledger import EndedTrace, Ledger
 from spanloom.handlers._debug_table import html_table, text_table
 from spanloom.handlers._debug_tally import Tally
 from spanloom.handlers._debug_text import tree_lines
+from spanloom.redaction import redact_text
 
 __all__ = ["DebugHandler"]
 
@@ -149,13 +150,15 @@ class DebugHandler(Handler):
         for (type, name), number in open_now.items():
             tallies.of(type, name)
             opened[tallies.key(type, name)] += number
+        types: dict[str, object] = {}
+        for type, names in tallies.types.items():
+            label = redact_text(type)
+            if label in types:  # two types of one form: their secret was what told them apart
+                label = f"{label} #{len(types)}"
+            known = opened if in_flight is not None or type in _TYPES_SEEN_OPEN else None
+            types[label] = _of_type(type, names, known)
         return {
-            "types": {
-                type: _of_type(
-                    type, names, opened if in_flight is not None or type in _TYPES_SEEN_OPEN else None
-                )
-                for type, names in tallies.types.items()
-            },
+            "types": types,
             "traces": traces,
             "event_pairs": pairs,
         }
@@ -262,10 +265,26 @@ def _of_type(
     return {
         **total.summary(in_flight=open_of_type),
         "names": {
-            name: tally.summary(in_flight=None if open_now is None else open_now[type, name])
-            for name, tally in names.items()
+            label: tally.summary(in_flight=None if open_now is None else number)
+            for label, (tally, number) in _told(type, names, open_now or Counter()).items()
         },
     }
+
+
+def _told(
+    type: str, names: dict[str, Tally], open_now: Counter[tuple[str, str]]
+) -> dict[str, tuple[Tally, int]]:
+    """Return how much of each name there was and is, under the name as it may be told; two may be told alike."""
+    told: dict[str, tuple[Tally, int]] = {}
+    for name, tally in names.items():
+        label, number = redact_text(name), open_now[type, name]
+        if label in told:
+            both = Tally()
+            both.merge(told[label][0])
+            both.merge(tally)
+            tally, number = both, number + told[label][1]
+        told[label] = tally, number
+    return told
 
 
 _handlers: weakref.WeakSet[DebugHandler] = weakref.WeakSet()

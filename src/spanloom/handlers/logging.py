@@ -15,6 +15,7 @@ from spanloom.callbacks.ambient import current_event
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
 from spanloom.handlers._text import format_ns, printable
+from spanloom.redaction import redact_text
 
 __all__ = ["LoggingHandler", "TraceIdFilter", "add_trace_ids"]
 
@@ -27,7 +28,7 @@ class LoggingHandler(Handler):
     """Log one record per ended event and point event, on the handler's own thread.
 
     The message says type, name, how the event ended and after how long; an error is part of it,
-    with control characters escaped. Payloads are not logged. The time of a record is the time at
+    without secrets, with control characters escaped. Payloads are not logged. The time of a record is the time at
     which its event ended, not that of the writing, which is up to 100 ms later.
 
     Each record carries, for formatters that write fields: ``spanloom_trace_id`` (32 hex digits),
@@ -111,16 +112,16 @@ def _fields(event: Event) -> dict[str, object]:
         "spanloom_trace_id": f"{event.trace_id:032x}",
         "spanloom_event_id": f"{event.event_id:016x}",
         "spanloom_parent_id": None if event.parent_id is None else f"{event.parent_id:016x}",
-        "spanloom_type": str(event.type),
-        "spanloom_name": event.name,
+        "spanloom_type": redact_text(str(event.type)),
+        "spanloom_name": redact_text(event.name),
         "spanloom_status": None if event.status is None else str(event.status),
         "spanloom_duration_ms": _milliseconds(event.duration_ns),
         "spanloom_queue_ms": _milliseconds(event.queue_ns),
         "spanloom_busy_ms": _milliseconds(event.busy_ns),
         "spanloom_job_index": event.job_index,
         "spanloom_attempt": event.attempt,
-        "spanloom_error_type": None if error is None else error.type,
-        "spanloom_error_message": None if error is None else error.message,
+        "spanloom_error_type": None if error is None else redact_text(error.type),
+        "spanloom_error_message": None if error is None else redact_text(error.message),
     }
 
 

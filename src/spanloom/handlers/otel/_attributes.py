@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, model_keys
 from spanloom.handlers.otel._plain import plain_text, scalar
 from spanloom.handlers.otel._profiles import Rules, contents
+from spanloom.redaction import redact_named
 
 __all__ = [
     "end_attributes",
@@ -18,11 +20,18 @@ __all__ = [
     "plain_text",
     "scalar_attributes",
     "start_attributes",
+    "title_of",
 ]
 
 MAX_PAYLOAD_KEYS: Final = 32
 """Payload values that become attributes of one span; the SDK's own limit is 128 attributes."""
 MAX_KEY_LENGTH: Final = 64
+
+
+def title_of(event: Event, rules: Rules) -> tuple[str, SpanKind]:
+    """Return name and kind of the span of `event`."""
+    title = None if rules.title is None else rules.title(event, rules)
+    return (plain_text(event.name), SpanKind.INTERNAL) if title is None else title
 
 
 def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
@@ -101,6 +110,8 @@ def _add_counts(attributes: dict[str, AttributeValue], counts: BatchCounts) -> N
     attributes["spanloom.batch.ok"] = counts.ok
     attributes["spanloom.batch.failed"] = counts.failed
     attributes["spanloom.batch.cancelled"] = counts.cancelled
+    if counts.skipped:
+        attributes["spanloom.batch.skipped"] = counts.skipped
     attributes["spanloom.batch.retried"] = counts.retried
 
 
@@ -140,7 +151,10 @@ def scalar_attributes(
     for key, value in list(values.items()):  # a list: its owner may still write to it
         if len(attributes) == MAX_PAYLOAD_KEYS:
             break
+        if not isinstance(key, str) or key in without:
+            continue
         plain = scalar(value, max_text)
-        if plain is not None and isinstance(key, str) and key not in without:
-            attributes[prefix + plain_text(key[:MAX_KEY_LENGTH])] = plain
+        if plain is not None:
+            plain = redact_named(key, plain)
+            attributes[prefix + plain_text(key)[:MAX_KEY_LENGTH]] = plain
     return attributes

@@ -1,4 +1,4 @@
-"""Contents of prompts and answers: whether they are recorded, and how they become text of a bounded size."""
+"""Contents of prompts and answers: whether they are recorded, and how they become bounded text without secrets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from spanloom.events.plain import placeholder, plain_text
+from spanloom.redaction import redact_data, redact_text
 
 __all__ = ["VARIABLE", "captures_content", "content_text", "messages", "parts_json"]
 
@@ -71,7 +72,9 @@ def parts_json(value: object, limit: int) -> str:
     """Return `value` as JSON of at most `limit` characters: texts are cut until it fits, so that it stays JSON."""
     longest = limit
     while longest >= 16:
-        text = json.dumps(_Copy(longest).of(value, MAX_DEPTH), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            redact_data(_Copy(longest).of(value, MAX_DEPTH)), ensure_ascii=False, separators=(",", ":")
+        )
         if len(text) <= limit:
             return text
         longest //= 2
@@ -81,7 +84,7 @@ def parts_json(value: object, limit: int) -> str:
 def content_text(value: object, limit: int) -> tuple[str, bool]:
     """Return `value` as text of at most `limit` characters, and whether that is JSON."""
     if isinstance(value, str):
-        return plain_text(value, limit), False
+        return plain_text(redact_text(plain_text(value, limit)), limit), False
     return parts_json(value, limit), True
 
 

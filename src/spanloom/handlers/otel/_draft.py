@@ -78,12 +78,14 @@ class Draft:
         parent: Of its parent; ``None`` for a root.
         start_ns: Its start, in nanoseconds since the Unix epoch.
         attributes: What it starts with.
+        kind: Of the span.
     """
 
     __slots__ = (
         "_attributes",
         "_context",
         "_events",
+        "_kind",
         "_links",
         "_origin",
         "_parent",
@@ -100,8 +102,10 @@ class Draft:
         parent: SpanContext | None,
         start_ns: int,
         attributes: dict[str, AttributeValue],
+        kind: SpanKind = SpanKind.INTERNAL,
     ) -> None:
         self._origin = origin
+        self._kind = kind
         self.name = name
         self._context = context
         self._parent = parent
@@ -164,6 +168,7 @@ class Draft:
             attributes=self._attributes,
             events=self._events if self._events is not None else (),
             links=self._links if self._links is not None else (),
+            kind=self._kind,
             status=self._status,
             start_time=self._start,
             end_time=end_ns,
@@ -182,7 +187,7 @@ class Draft:
             self._context,
             self._parent,
             self.name,
-            SpanKind.INTERNAL,
+            self._kind,
             self._start,
             end_ns,
             attributes,

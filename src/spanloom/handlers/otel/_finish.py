@@ -17,6 +17,7 @@ from spanloom.events import Event, EventStatus
 from spanloom.handlers.otel._attributes import exception_attributes, payload_attributes, plain_text
 from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._traces import Note
+from spanloom.redaction import redact_named
 
 if TYPE_CHECKING:
     from spanloom.handlers.otel._live import Call
@@ -97,12 +98,12 @@ def _repeat(span: OpenSpan, calls: Iterable[Call]) -> int:
 
 
 def _set_attribute(span: OpenSpan, key: str, value: object) -> None:
-    span.set_attribute(_key(key), _plain(value))
+    span.set_attribute(_key(key), _named(key, value))
 
 
 def _set_attributes(span: OpenSpan, attributes: Mapping[str, object]) -> None:
     for key, value in attributes.items():
-        span.set_attribute(_key(key), _plain(value))
+        span.set_attribute(_key(key), _named(key, value))
 
 
 def _add_event(span: OpenSpan, name: str, attributes: Mapping[str, object] | None, timestamp: int) -> None:
@@ -139,11 +140,17 @@ _CALLS: Final[dict[str, Callable[..., None]]] = {
 def _plain_values(
     attributes: Mapping[str, object] | None,
 ) -> dict[str, Any] | None:  # Any: an attribute value
-    return None if attributes is None else {_key(key): _plain(value) for key, value in attributes.items()}
+    return (
+        None if attributes is None else {_key(key): _named(key, value) for key, value in attributes.items()}
+    )
 
 
 def _key(key: str) -> str:
     return plain_text(key) if isinstance(key, str) else key  # the SDK says what it thinks of other keys
+
+
+def _named(key: str, value: object) -> Any:  # Any: an attribute value
+    return _plain(redact_named(key, value) if isinstance(key, str) else value)
 
 
 def _plain(value: object) -> Any:  # Any: an attribute value

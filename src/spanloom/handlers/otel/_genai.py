@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event, EventType, model_keys
 from spanloom.handlers.otel._content import content_text, messages, parts_json
+from spanloom.handlers.otel._plain import plain_text
 from spanloom.handlers.otel._profiles import Field, Rules, fields, flag, real, text, texts, whole
 
-__all__ = ["SEMCONV_GEN_AI", "describe_gen_ai"]
+__all__ = ["SEMCONV_GEN_AI", "describe_gen_ai", "entitle_gen_ai", "operation_of"]
 
 SEMCONV_GEN_AI: Final = "1.42.0-dev"
 """Version of the conventions, as in their schema URL ``https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev``."""
@@ -29,6 +31,15 @@ _OPERATIONS: Final = {
     EventType.TOOL: "execute_tool",
     "agent": "invoke_agent",
 }
+_SUBJECTS: Final = {
+    "execute_tool": model_keys.TOOL,
+    "invoke_agent": model_keys.AGENT,
+    "create_agent": model_keys.AGENT,
+    "retrieval": None,
+}
+"""What the name of a span has behind the operation, if not the model that was asked for."""
+_INTERNAL: Final = frozenset({"execute_tool", "invoke_agent", "invoke_workflow", "plan"})
+"""Operations that happen in this process; all others are asked of somebody else."""
 _TABLE: Final = {
     model_keys.PROVIDER: Field("gen_ai.provider.name", text),
     model_keys.MODEL: Field("gen_ai.request.model", text),
@@ -66,15 +77,36 @@ def describe_gen_ai(
     Only an event of a kind that they know, or whose payload has the key ``operation``, is theirs.
     """
     payload = event.payload
-    operation = text(payload.get(model_keys.OPERATION), rules.max_text) or _OPERATIONS.get(event.type)
+    operation = operation_of(event, rules)
     if operation is None:
         return {}, frozenset()
     table = _RETRIEVAL if operation == "retrieval" else _TABLE
     attributes, used = fields(payload, table, rules)
     attributes["gen_ai.operation.name"] = operation
+    attributes["spanloom.name"] = plain_text(event.name)  # the span has another one
     if with_content:
         _add_content(attributes, event, rules)
     return attributes, frozenset(used | {model_keys.OPERATION})
+
+
+def operation_of(event: Event, rules: Rules) -> str | None:
+    """Return the operation that `event` is, in the words of the conventions; ``None`` if it is none of theirs."""
+    operation = text(event.payload.get(model_keys.OPERATION), rules.max_text)
+    return operation or _OPERATIONS.get(event.type)
+
+
+def entitle_gen_ai(event: Event, rules: Rules) -> tuple[str, SpanKind] | None:
+    """Return name and kind of the span of `event` as the conventions want them; ``None`` if it is none of theirs.
+
+    The name is ``{operation} {model}``, of tools and agents ``{operation} {their name}``.
+    """
+    operation = operation_of(event, rules)
+    if operation is None:
+        return None
+    key = _SUBJECTS.get(operation, model_keys.MODEL)
+    subject = None if key is None else text(event.payload.get(key), rules.max_text)
+    kind = SpanKind.INTERNAL if operation in _INTERNAL else SpanKind.CLIENT
+    return (operation if subject is None else f"{operation} {subject}"), kind
 
 
 def _add_content(attributes: dict[str, AttributeValue], event: Event, rules: Rules) -> None:

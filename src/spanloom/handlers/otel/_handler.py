@@ -21,17 +21,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from spanloom.callbacks.table import hand_over_to
 from spanloom.events import Event, EventType
+from spanloom.handlers.otel._attached import attach
 from spanloom.handlers.otel._build import SpanBuilder
 from spanloom.handlers.otel._content import captures_content
 from spanloom.handlers.otel._counts import ExportCounts, total
-from spanloom.handlers.otel._genai import describe_gen_ai
+from spanloom.handlers.otel._genai import describe_gen_ai, entitle_gen_ai
+from spanloom.handlers.otel._genai_metrics import GenAiMetrics
 from spanloom.handlers.otel._live import detach
 from spanloom.handlers.otel._metrics import EventMetrics
 from spanloom.handlers.otel._openinference import describe_openinference
@@ -55,7 +59,7 @@ from spanloom.handlers.otel._spool_options import SpoolOptions
 from spanloom.handlers.otel._starts import SpanStarts
 from spanloom.handlers.otel._tail import TailPolicy
 
-__all__ = ["OpenTelemetryHandler"]
+__all__ = ["MAX_CONTENT", "MAX_SPANS_PER_TRACE", "MAX_TEXT", "OpenTelemetryHandler", "version"]
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 
@@ -92,13 +96,14 @@ class OpenTelemetryHandler:
     ``OTEL_TRACES_SAMPLER`` can name. Anything else (a processor of your own, a sampler that decides by attributes)
     gets spans that the SDK has started and ended. `path` tells which.
 
-    What would go through the SDK's OTLP exporter is sent by the handler itself, to the same endpoint. The provider does
-    not know of it: its ``force_flush`` says nothing of these spans and its ``shutdown`` does not end their sending, so
-    that nothing is lost where it comes first at the end of the process. `CallbackManager.flush` and ``close`` do both.
+    What would go through the SDK's OTLP exporter is sent by the handler itself, to the same endpoint. The provider's
+    ``force_flush`` has these spans sent, too, and says whether they have arrived; so does its ``shutdown``, for up to
+    2 s. That does not end their sending: what ends later is not lost. `CallbackManager.flush` and ``close`` do both.
 
     Point events become span events of their parent, or spans of no length if they have none. Metrics are made if
     `meter_provider` is given or a global one is set: ``spanloom.event.duration`` and ``spanloom.job.queue.duration``
-    (histograms, seconds), ``spanloom.retries`` (counter), ``spanloom.jobs.in_flight`` (observed up-down counter).
+    (histograms, seconds), ``spanloom.retries`` (counter), ``spanloom.jobs.in_flight`` (observed up-down counter). With
+    the profile ``gen_ai`` also the conventions' ``gen_ai.client.operation.duration`` and ``gen_ai.client.token.usage``.
 
     Args:
         tracer_provider: Where spans go; ``None`` as described.
@@ -113,8 +118,8 @@ class OpenTelemetryHandler:
         max_text: Characters kept of a payload text, at least 1. Of payloads, only numbers, booleans and texts become
             attributes, at most 32, as ``spanloom.payload.<key>``.
         profile: In whose words the payload keys of `spanloom.events.model_keys` are told: ``"plain"`` (ours),
-            ``"gen_ai"`` (OpenTelemetry's semantic conventions for generative AI, version `SEMCONV_GEN_AI`) or
-            ``"openinference"``.
+            ``"gen_ai"`` (OpenTelemetry's semantic conventions for generative AI, version `SEMCONV_GEN_AI`, with their
+            names and kinds of spans) or ``"openinference"``.
         capture_content: Record prompts, answers and what tools were given and returned. ``None``: as the variable
             ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, and without it no.
         max_content: Characters kept of each of those, at least 16.
@@ -175,7 +180,11 @@ class OpenTelemetryHandler:
         self._given = tracer_provider
         self._given_meters = meter_provider
         self._live_parents = live_parents
-        self._rules = Rules(max_text, _PROFILES[profile], captures_content(capture_content), max_content)
+        title = entitle_gen_ai if profile == "gen_ai" else None
+        self._rules = Rules(
+            max_text, _PROFILES[profile], captures_content(capture_content), max_content, title
+        )
+        self._more_metrics = partial(GenAiMetrics, self._rules) if profile == "gen_ai" else None
         self._max_spans = max_spans_per_trace
         self._tail = tail
         self._lock = threading.Lock()
@@ -340,6 +349,28 @@ class OpenTelemetryHandler:
         if self._sigterm is not None:
             self._sigterm.undo()
 
+    def flush_pipelines(self, timeout: float, *, again: bool = True) -> bool:
+        """Do what a provider's flush asks of us: send what has ended, but leave its own processors to it.
+
+        Args:
+            timeout: Seconds to wait at most.
+            again: Wait also if the last flush could not send in its time what there was.
+
+        Returns:
+            True if the collectors have acknowledged everything in time.
+        """
+        outlets, helper = self._outlets, self._helper
+        if (
+            outlets is None or helper is None or helper.is_current
+        ):  # the last: our own flush has asked the provider
+            return True
+        if not again and (self._is_stuck or outlets.is_stuck):
+            return False
+        deadline = time.monotonic() + timeout
+        is_handed_over = hand_over_to(self, timeout)
+        outlets.hand_over()
+        return outlets.flush(max(0.0, deadline - time.monotonic())) and is_handed_over
+
     def _begin_export(
         self, helper: Helper, provider: TracerProvider, outlets: Outlets, timeout: float
     ) -> Callable[[float], object]:
@@ -372,7 +403,7 @@ class OpenTelemetryHandler:
             if provider is None:
                 self._warn()
                 return False
-            tracer = provider.get_tracer("spanloom", _version())
+            tracer = provider.get_tracer("spanloom", version())
             self._is_own = is_own
             starts = SpanStarts(
                 tracer,
@@ -396,13 +427,15 @@ class OpenTelemetryHandler:
                 )
             meters = self._given_meters or global_meter_provider()
             if meters is not None:
-                self._metrics = EventMetrics(meters, _version())
+                self._metrics = EventMetrics(meters, version(), self._more_metrics)
             self._helper = Helper("spanloom-otel-flush")
             if self._is_closed and self._sigterm is not None:
                 self._is_closed = False
                 self._sigterm.redo()
             # Where the SDK is disabled, nothing is noted and nothing is current.
             self._provider, self._starts = provider, None if self._builder.plan.way == "off" else starts
+            if not is_own:
+                attach(provider, self)
             return True
 
     def _may_export(self) -> bool:
@@ -449,7 +482,8 @@ class OpenTelemetryHandler:
             )
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the version of spanloom, which is that of its instrumentation scope; nothing if it is not installed."""
     try:
         return importlib.metadata.version("spanloom")
     except importlib.metadata.PackageNotFoundError:

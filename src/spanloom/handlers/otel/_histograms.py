@@ -44,14 +44,19 @@ class _Value(NamedTuple):
     value: float
 
 
-def make_histogram(meter: Meter, name: str, description: str) -> Histogram:
-    """Return a histogram of seconds."""
+def make_histogram(
+    meter: Meter,
+    name: str,
+    description: str,
+    *,
+    unit: str = "s",
+    boundaries: Sequence[float] = BOUNDARIES_S,
+) -> Histogram:
+    """Return a histogram, of seconds unless told otherwise."""
     try:
-        return meter.create_histogram(
-            name, "s", description, explicit_bucket_boundaries_advisory=BOUNDARIES_S
-        )
+        return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
     except TypeError:  # before OpenTelemetry 1.30: the buckets are the SDK's, or those of a view
-        return meter.create_histogram(name, "s", description)
+        return meter.create_histogram(name, unit, description)
 
 
 def recorder_of(histogram: Histogram) -> Record:

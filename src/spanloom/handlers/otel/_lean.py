@@ -26,7 +26,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
 from spanloom.events.ids import event_id_at
-from spanloom.handlers.otel._attributes import plain_text
+from spanloom.handlers.otel._attributes import title_of
 from spanloom.handlers.otel._draft import Draft, Origin
 from spanloom.handlers.otel._encode import encode_envelope
 from spanloom.handlers.otel._finish import finish
@@ -171,13 +171,15 @@ class LeanBuilder:
             return self._build(job, kin.origin)
         draft: Draft | None = None
         if kin.is_sampled:
+            name, kind = title_of(job, self._rules)
             draft = Draft(
                 kin.origin,
-                kin.name,
+                name,
                 kin.context(event_id),
                 kin.parent,
                 job.start_wall_ns,
                 self._starts.attributes(job, kin.trace, note),
+                kind,
             )
         self._finish(draft, job, event_id, note)
         return draft
@@ -189,13 +191,15 @@ class LeanBuilder:
         draft: Draft | None = None
         if starts.decision(trace, note).decision is Decision.RECORD_AND_SAMPLE:
             context, parent = self._place(event, trace, note)
+            name, kind = title_of(event, self._rules)
             draft = Draft(
                 origin,
-                plain_text(event.name),
+                name,
                 context,
                 parent,
                 event.start_wall_ns,
                 starts.attributes(event, trace, note),
+                kind,
             )
         self._finish(draft, event, event.event_id, note)
         return draft

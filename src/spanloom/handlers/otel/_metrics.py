@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, Event, EventStatus, EventType
@@ -27,16 +27,27 @@ MAX_NAMES: Final = 1000
 """Names of batches that are reported as 0 when none of them runs."""
 
 
+class ProfileMetrics(Protocol):
+    """The instruments of a profile."""
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Account for ended events."""
+
+
 class EventMetrics:
     """The instruments of one handler.
 
     Args:
         provider: Where the meter comes from.
         version: What the instrumentation scope ``spanloom`` says its version is.
+        more: Makes what a profile has of its own; ``None`` for nothing.
     """
 
-    def __init__(self, provider: MeterProvider, version: str) -> None:
+    def __init__(
+        self, provider: MeterProvider, version: str, more: Callable[[Meter], ProfileMetrics] | None = None
+    ) -> None:
         meter = provider.get_meter("spanloom", version)
+        self._more = None if more is None else more(meter)
         self._duration = recorder_of(
             make_histogram(meter, "spanloom.event.duration", "Time from the start to the end of an event")
         )
@@ -86,6 +97,8 @@ class EventMetrics:
                 queues.setdefault(name, []).append((event.queue_ns or 0) / 1e9)
             elif kind == EventType.ATTEMPT and (event.attempt or 1) > 1:
                 retries[name] += 1
+        if self._more is not None:
+            self._more.record(events)
         for told_apart, seconds in durations.items():
             self._duration(seconds, _attributes(*told_apart))
         for name, seconds in queues.items():

@@ -191,6 +191,11 @@ class Outlets:
                 self._stuck.discard(pipe)
         return is_done
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the last flush of a pipeline could not send in its time what there was."""
+        return bool(self._stuck)
+
     def close(self, timeout: float) -> bool:
         """Close the pipelines within `timeout` s; return True if the collectors have acknowledged everything.
 

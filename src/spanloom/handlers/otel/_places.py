@@ -100,8 +100,7 @@ class Places:
         if note is None:
             # What was current at the run's start is no parent here; baggage is baggage.
             outside = {key: value for key, value in trace.context.items() if key not in (SPAN_KEY, EVENT_KEY)}
-            note = TraceNote(shard.trace_id, Context(outside), None)
-            note.random = trace.random
+            note = TraceNote(shard.trace_id, Context(outside), None, trace.random)
             result = trace.result
             note.decide(SamplingResult(result.decision, result.attributes, _state(trace)))
             note.owner_id, note.root_id = shard.series.owner_id, shard.root_id

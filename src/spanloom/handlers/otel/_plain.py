@@ -1,8 +1,11 @@
-"""Single values as OpenTelemetry attributes: plain, bounded, and safe to encode."""
+"""Single values as OpenTelemetry attributes: plain, bounded, without secrets, and safe to encode."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from spanloom.events import EventType
+from spanloom.redaction import redact_text
 
 __all__ = ["plain_text", "scalar"]
 
@@ -28,7 +31,10 @@ def scalar(value: object, max_length: int) -> str | bool | int | float | None:
 
 
 def plain_text(text: str) -> str:
-    """Return `text` without lone surrogates, on which the OTLP encoder fails a whole batch of spans."""
+    """Return `text` without secrets, and without lone surrogates: on those the OTLP encoder fails a batch of spans."""
+    if type(text) is EventType:
+        return str.__str__(text)
+    text = redact_text(str.__str__(text))
     if text.isascii():
-        return text if type(text) is str else str.__str__(text)
+        return text
     return text.encode("utf-8", "replace").decode("utf-8")

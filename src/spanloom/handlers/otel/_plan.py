@@ -7,11 +7,12 @@ have plugged in. The lean way skips the former, so it is taken only where there 
 * the sampler says of a span what it said of its root (those that ``OTEL_TRACES_SAMPLER`` can name do);
 * every processor is exactly the SDK's ``SimpleSpanProcessor`` or ``BatchSpanProcessor``, also inside its
   ``SynchronousMultiSpanProcessor`` or ``ConcurrentMultiSpanProcessor``: their ``on_start`` and ``_on_ending`` do
-  nothing, and their ``on_end`` wants a ``ReadableSpan``, which it gets.
+  nothing, and their ``on_end`` wants a ``ReadableSpan``, which it gets. Ours (`Attached`) is none that sees spans.
 
-Span limits are no hindrance: the lean way keeps them. Nor is the id generator: spans of events have the events' ids
-either way. Whatever is not known to be harmless is a reason to take the SDK's way. A processor may be added at any
-time, so the handler looks anew at every list of events; that costs a few microseconds a list.
+Span limits are no hindrance: the lean way keeps them. Nor is the id generator: it is asked for the ids of traces, and
+spans have the events' ids, either way. Whatever is not known to be harmless is a reason to take the SDK's way. A
+processor may be added at any time, so the handler looks anew at every list of events; that costs a few microseconds a
+list.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer, Tracer
+
+from spanloom.handlers.otel._attached import Attached
 
 __all__ = ["Plan", "exporter_of", "is_otlp", "look_at"]
 
@@ -96,7 +99,7 @@ def _leaves(processor: SpanProcessor) -> Iterator[SpanProcessor]:
     if type(processor) in _MULTI and children is not None and not _HOOKS & vars(processor).keys():
         for child in children:
             yield from _leaves(child)
-    else:
+    elif type(processor) is not Attached:
         yield processor
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event, model_keys
@@ -23,6 +24,7 @@ class Rules(NamedTuple):
     Attributes:
         max_text: Characters kept of a payload text.
         describe: Translates the known keys of an event's payload; ``None`` for none.
+        title: Returns name and kind of an event's span, where they are not the event's name and ``INTERNAL``.
         content: Whether contents are recorded.
         max_content: Characters kept of one of them.
     """
@@ -31,6 +33,7 @@ class Rules(NamedTuple):
     describe: Callable[[Event, Rules, bool], tuple[dict[str, AttributeValue], frozenset[str]]] | None = None
     content: bool = False
     max_content: int = 16_384
+    title: Callable[[Event, Rules], tuple[str, SpanKind] | None] | None = None
 
 
 class Field(NamedTuple):

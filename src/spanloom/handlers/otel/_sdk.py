@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Span, Tracer
 
 from spanloom.events import Event
-from spanloom.handlers.otel._attributes import end_attributes, plain_text
+from spanloom.handlers.otel._attributes import end_attributes, title_of
 from spanloom.handlers.otel._finish import finish
 from spanloom.handlers.otel._points import Points
 from spanloom.handlers.otel._profiles import Rules
@@ -35,6 +35,7 @@ class _EventIds(IdGenerator):
 
     span_id = 0
     trace_id = 0
+    is_random = True
 
     def generate_span_id(self) -> int:
         return self.span_id
@@ -43,7 +44,7 @@ class _EventIds(IdGenerator):
         return self.trace_id
 
     def is_trace_id_random(self) -> bool:
-        return True
+        return self.is_random
 
 
 class _Decided(Sampler):
@@ -162,7 +163,8 @@ class SdkBuilder:
                     if shared is not None:
                         contexts[shared] = context
                 ids.span_id, ids.trace_id = event.event_id, trace.trace_id
-                span = _start(tracer, event, context)
+                ids.is_random = bool(trace.random)
+                span = _start(tracer, event, context, self._rules)
             if span is not None:
                 links, beyond = starts.links(event)
                 finish(span, event, note, points, links, omitted + beyond, self._rules)
@@ -171,10 +173,12 @@ class SdkBuilder:
             starts.forget(event)
 
 
-def _start(tracer: Tracer, event: Event, context: Context) -> Span:
+def _start(tracer: Tracer, event: Event, context: Context, rules: Rules) -> Span:
+    name, kind = title_of(event, rules)
     return tracer.start_span(
-        plain_text(event.name),
+        name,
         context,
+        kind,
         start_time=event.start_wall_ns,
         record_exception=False,
         set_status_on_exception=False,
@@ -185,4 +189,6 @@ def _made_at_start(event: Event, note: Note | None, rules: Rules) -> Span | None
     if note is None or note.span is None:
         return None
     note.span.set_attributes(end_attributes(event, rules))
+    if rules.title is not None:  # by what the payload said at the start, it may have had another name
+        note.span.update_name(title_of(event, rules)[0])
     return note.span

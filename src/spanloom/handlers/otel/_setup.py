@@ -64,15 +64,17 @@ def names_other_exporters() -> bool:
     return _environment("OTEL_TRACES_EXPORTER").lower() not in {"", "otlp", "none"}
 
 
-def load_exporter() -> type[SpanExporter]:
-    """Return the class of the OTLP exporter for the protocol that the environment names.
+def load_exporter(protocol: str = "") -> type[SpanExporter]:
+    """Return the class of the OTLP exporter for `protocol`, or for the one that the environment names.
 
     Raises:
         MissingDependencyError: its package is not installed.
         ValueError: there is no such protocol.
     """
     protocol = (
-        _environment("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+        protocol
+        or _environment("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf"
     )
     if protocol not in _EXPORTERS:
         allowed = " or ".join(_EXPORTERS)
@@ -82,7 +84,7 @@ def load_exporter() -> type[SpanExporter]:
         return cast("type[SpanExporter]", importlib.import_module(module).OTLPSpanExporter)
     except ImportError as error:
         raise MissingDependencyError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but the OTLP exporter for {protocol} is not installed: "
+            f"spans are to be sent, but the OTLP exporter for {protocol} is not installed: "
             f"pip install 'spanloom[{extra}]'"
         ) from error
 
@@ -140,7 +142,13 @@ class Helper:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], object], threading.Event, list[object]] | None]
         self._jobs = queue.SimpleQueue()
         self._pid = os.getpid()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this thread is what calls."""
+        return threading.current_thread() is self._thread
 
     @property
     def is_ours(self) -> bool:

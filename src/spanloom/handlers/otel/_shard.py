@@ -30,11 +30,13 @@ def shard_ids(trace_id: int, owner_id: int, index: int) -> tuple[int, int]:
     """Return trace id and root span id of shard `index`, from 0, of the event `owner_id` of a run.
 
     Both are digits of one BLAKE2b hash (RFC 7693) of the three numbers: the same wherever they are computed, and
-    otherwise indistinguishable from random ones. The W3C random flag of the run's trace holds for them, too.
+    otherwise indistinguishable from random ones. Only the first 32 of the 128 bits are those of the run's trace, which
+    may be a time (AWS X-Ray's ids); its W3C random flag, which speaks of the last 56, holds for the shards' ids, too.
     """
     plain = trace_id.to_bytes(16, "big") + owner_id.to_bytes(8, "big") + index.to_bytes(8, "big")
     digits = hashlib.blake2b(plain, digest_size=24, person=_PERSON, usedforsecurity=False).digest()
-    return int.from_bytes(digits[:16], "big") or 1, int.from_bytes(digits[16:], "big") or 1
+    shard_id = trace_id >> 96 << 96 | int.from_bytes(digits[4:16], "big")
+    return shard_id or 1, int.from_bytes(digits[16:], "big") or 1
 
 
 class Room:

@@ -10,12 +10,12 @@ from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, Tracer
+from opentelemetry.trace import Link, SpanContext, TraceFlags, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
-from spanloom.handlers.otel._attributes import end_attributes, plain_text, start_attributes
+from spanloom.handlers.otel._attributes import end_attributes, start_attributes, title_of
 from spanloom.handlers.otel._links import links_of
 from spanloom.handlers.otel._live import (
     SPAN_KEY,
@@ -34,6 +34,7 @@ from spanloom.handlers.otel._traces import (
     MAX_CALLS,
     Note,
     Notes,
+    TraceIds,
     TraceNote,
     Traces,
     follows_root,
@@ -70,6 +71,7 @@ class SpanStarts:
     ) -> None:
         self._tracer = tracer
         self.sampler = tracer.sampler if isinstance(tracer, SdkTracer) else None
+        self._ids = TraceIds(getattr(tracer, "id_generator", None))
         self._follows = self.sampler is not None and follows_root(self.sampler)
         self._live = live
         self._remote = remote
@@ -249,7 +251,8 @@ class SpanStarts:
         ambient = span.get_span_context()
         parent = ambient if ambient.is_valid else None
         context = _lasting(context)
-        trace = TraceNote(event.trace_id if parent is None else parent.trace_id, context, parent)
+        trace_id = self._ids.of(event) if parent is None else parent.trace_id
+        trace = TraceNote(trace_id, context, parent, self._ids.random)
         if self.sampler is not None:
             trace.decide(self._ask(self.sampler, event, trace, context))
             self._places.opened(trace, is_decided=self._follows)
@@ -258,15 +261,16 @@ class SpanStarts:
 
     def _ask(self, sampler: Sampler, event: Event, trace: TraceNote, context: Context) -> SamplingResult:
         attributes = start_attributes(event, self._rules)
-        return sampler.should_sample(
-            context, trace.trace_id, plain_text(event.name), SpanKind.INTERNAL, attributes, ()
-        )
+        name, kind = title_of(event, self._rules)
+        return sampler.should_sample(context, trace.trace_id, name, kind, attributes, ())
 
     def _start_foreign(self, event: Event, trace: TraceNote) -> None:
         note = self._notes.of(event.event_id)
+        name, kind = title_of(event, self._rules)
         note.span = self._tracer.start_span(
-            plain_text(event.name),
+            name,
             self.parent_context(event, trace, note),
+            kind,
             attributes=start_attributes(event, self._rules),
             start_time=event.start_wall_ns,
             record_exception=False,

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -24,7 +25,7 @@ from spanloom.events import Event
 from spanloom.handlers.otel._live import Call
 from spanloom.handlers.otel._sharding import Sharding
 
-__all__ = ["MAX_CALLS", "Note", "Notes", "TraceNote", "Traces", "follows_root", "span_context"]
+__all__ = ["MAX_CALLS", "Note", "Notes", "TraceIds", "TraceNote", "Traces", "follows_root", "span_context"]
 
 MAX_NOTES: Final = 100_000
 """As many events as may wait for a handler: a note whose event was dropped there gives way."""
@@ -44,7 +45,7 @@ class TraceNote:
     """One trace as OpenTelemetry sees it.
 
     Attributes:
-        trace_id: Its id: the remote or ambient parent's, where there is one, else the event's.
+        trace_id: Its id: the remote or ambient parent's, where there is one, else as `TraceIds` says.
         context: The OpenTelemetry context in which the root started, baggage included.
         parent: The ambient parent of the root.
         result: What the sampler said of the root; holds for the whole trace if the sampler is one of those.
@@ -59,11 +60,11 @@ class TraceNote:
         "context", "flags", "owner_id", "parent", "random", "result", "root_id", "sharding", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, trace_id: int, context: Context, parent: SpanContext | None) -> None:
+    def __init__(self, trace_id: int, context: Context, parent: SpanContext | None, random: int) -> None:
         self.trace_id = trace_id
         self.context = context
         self.parent = parent
-        self.random = RANDOM_FLAG if parent is None else parent.trace_flags & RANDOM_FLAG
+        self.random = random if parent is None else parent.trace_flags & RANDOM_FLAG
         self.sharding: Sharding | None = None
         self.owner_id: int | None = None
         self.root_id = 0
@@ -89,6 +90,30 @@ class TraceNote:
     def state(self) -> TraceState | None:
         """The vendors' part of the trace context."""
         return self.result.trace_state
+
+
+class TraceIds:
+    """The ids of traces that begin here: those of their events, unless the provider has a generator of its own.
+
+    Some backends want to read something in them (AWS X-Ray the time). The ids of spans are always those of the events.
+
+    Args:
+        generator: The provider's; ``None`` if it has none.
+
+    Attributes:
+        random: The W3C random flag, if these ids are to be called that.
+    """
+
+    def __init__(self, generator: IdGenerator | None) -> None:
+        is_ours = generator is None or type(generator) is RandomIdGenerator
+        self._generator = None if is_ours else generator
+        is_random = getattr(generator, "is_trace_id_random", None)  # not in every OpenTelemetry
+        self.random: int = RANDOM_FLAG if is_ours or (is_random is not None and is_random()) else 0
+
+    def of(self, event: Event) -> int:
+        """Return the id of the trace that the root `event` begins."""
+        trace_id = 0 if self._generator is None else self._generator.generate_trace_id()
+        return trace_id if 0 < trace_id < 1 << 128 else event.trace_id
 
 
 class Note:

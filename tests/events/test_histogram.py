@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanloom.handlers._debug_histogram import Histogram
+from spanloom.events.histogram import Histogram
 
 DURATIONS = st.one_of(
     st.integers(0, 2_000),

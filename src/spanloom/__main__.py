@@ -1,0 +1,6 @@
+"""``python -m spanloom``: the command line where no ``spanloom`` is on the path."""
+
+from spanloom.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m spanloom")

@@ -1,0 +1,72 @@
+"""Where a command writes data to: a file that is whole or not there, or standard output."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+__all__ = ["STDOUT", "Tally", "writing_to"]
+
+STDOUT: Final = "-"
+"""Stands for standard output where a file is asked for."""
+
+
+class Tally(io.RawIOBase):
+    """Hands on what is written, and counts it: neither a pipe nor a device can be asked how much that was.
+
+    Args:
+        file: Where it goes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.bytes: int = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        written = self._file.write(data)
+        self.bytes += written
+        return written
+
+
+@contextmanager
+def writing_to(path: str) -> Iterator[Tally]:
+    """Open `path`, or standard output for ``-``, to write a file there.
+
+    A file appears under its name when it is complete: until then there is what was there before, whatever happens.
+    A pipe or a device is written to as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path == STDOUT:
+        sys.stdout.flush()
+        yield Tally(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield Tally(file)
+        return
+    # Beside it, because it has to be on the same file system; open() gives it the usual permissions.
+    partial = target.with_name(f".{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield Tally(file)
+        partial.replace(target)
+    except FileNotFoundError as error:  # it is the folder that is not there, and the name is not the user's
+        raise FileNotFoundError(error.errno, "there is no such folder", str(target.parent)) from None
+    finally:
+        partial.unlink(missing_ok=True)

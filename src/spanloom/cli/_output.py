@@ -1,0 +1,52 @@
+"""What commands print: text for people, JSON for programs; plain where nobody looks.
+
+Colours and the width of a terminal are rich's affair. It obeys ``NO_COLOR`` and ``FORCE_COLOR``, and writes no escape
+sequence to what is not a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "is_terminal", "print_json", "print_text"]
+
+
+def is_terminal(stream: IO[str] | None = None) -> bool:
+    """Tell whether a person looks at `stream`; by default standard output."""
+    stream = sys.stdout if stream is None else stream
+    return stream is not None and stream.isatty()
+
+
+def print_text(lines: Iterable[str]) -> None:
+    """Print `lines` as they come.
+
+    Whoever makes them has escaped the control characters in what was recorded: see ``printable``.
+    """
+    for line in lines:
+        click.echo(line)
+
+
+def print_json(value: object) -> None:
+    """Print `value`, structs included, as one JSON document: indented for a person, else on one line."""
+    text = msgspec.json.encode(value)
+    if is_terminal():
+        text = msgspec.json.format(text)
+    click.echo(text.decode())
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """Return rich's console on `stream`, by default standard output; for what is drawn.
+
+    Recorded text is text there: no markup, no emoji names, no guessed highlights.
+    """
+    from rich.console import Console  # 50 ms, which plain output does not need
+
+    return Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not is_terminal(stream))

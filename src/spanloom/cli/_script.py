@@ -1,0 +1,165 @@
+"""Runs a script in this process as ``python script.py`` would, so that nothing but the recording is different.
+
+Theory of operation. The process is the one that was started: its id, its standard streams, its signals and its
+environment are what a shell or a supervisor gave it, and nobody stands between. What an interpreter sets up for its
+main program is set up anew here: ``__main__``, ``sys.argv``, ``sys.path[0]``. The program then runs in the main thread,
+above a few frames of ours. An exception goes down through them to the interpreter, which does with it what it does with
+any: exit codes, Ctrl-C and ``sys.excepthook`` are its own. Only our frames are taken off the traceback that it prints.
+
+What remains different: ``sys.orig_argv``; our frames where a whole *stack* is looked at, or counted, as the recursion
+limit does; the modules that are loaded already; and the words for a source file that has null bytes in it or is not in
+the encoding that it says.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import pkgutil
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, Final
+
+__all__ = ["Program", "exit_code_of", "module", "script"]
+
+NO_SUCH_FILE: Final = 2
+"""The exit code of ``python`` where it cannot open its script."""
+BY_SIGINT: Final = 130
+"""What a shell says of a program that Ctrl-C has ended."""
+
+Program = Callable[[], object]
+"""Runs the main program to its end, and raises what that raises."""
+
+
+def script(path: str, arguments: Sequence[str]) -> Program:
+    """Return the program `path`: Python source, a ``.pyc``, or a folder or zip with a ``__main__.py``.
+
+    Raises:
+        SystemExit: there is no such file; it has been said on standard error, as ``python`` says it.
+    """
+    file = path if Path(path).is_absolute() else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 -- a Path would drop the dots that Python keeps
+    argv = [path, *arguments]
+    if pkgutil.get_importer(path) is not None:  # something to import from, which is how the interpreter tells
+
+        def run_package() -> None:
+            _set_up(argv, file, is_program=True)
+            _run_as_main("__main__", False)
+
+        return run_package
+    source = _read(path, file)
+
+    def run_file() -> None:
+        main = _set_up(argv, str(Path(path).resolve().parent))
+        loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", file)
+        main.update(__file__=file, __cached__=None, __loader__=loader)
+        _call(_execute, source, file, main)
+
+    return run_file
+
+
+def module(name: str, arguments: Sequence[str]) -> Program:
+    """Return the program that ``python -m name`` runs."""
+
+    def run_module() -> None:
+        _set_up(["-m", *arguments], str(Path.cwd()))  # "-m" until its file is found
+        _run_as_main(name, True)
+
+    return run_module
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of a process whose main program ends with `error`."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(code is not None)
+    return BY_SIGINT if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _run_as_main(name: str, alter_argv: bool) -> None:
+    # What the interpreter itself calls: its messages are the same, and so are its frames, which it shows.
+    run: Any = vars(runpy)["_run_module_as_main"]
+    _call(run, name, alter_argv)
+
+
+def _execute(source: bytes, file: str, main: dict[str, object]) -> None:
+    is_compiled = file.endswith(".pyc")
+    code = _code_of_pyc(source) if is_compiled else compile(source, file, "exec", dont_inherit=True)
+    exec(code, main)  # noqa: S102 -- what it is for
+
+
+def _code_of_pyc(data: bytes) -> CodeType:
+    code: CodeType | None = pkgutil.read_code(io.BytesIO(data))
+    if code is None:
+        raise RuntimeError("Bad magic number in .pyc file")  # as the interpreter has it
+    return code
+
+
+def _set_up(argv: list[str], folder: str, *, is_program: bool = False) -> dict[str, object]:
+    """Make the process what it is at the start of a main program; return the names of ``__main__``.
+
+    Only now: what is imported before comes from where the command is at home, not from the folder of the script.
+    """
+    sys.argv[:] = argv
+    # The first entry is that of the command now: the folder of the `spanloom` that was typed. With `python -P` or
+    # PYTHONSAFEPATH there is none, and none is wanted, unless the program itself is to be found there.
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+    elif is_program:
+        sys.path.insert(0, folder)
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    names = main.__dict__
+    names["__builtins__"] = builtins  # exec would put the dictionary of that module there
+    if sys.version_info < (3, 14):
+        names["__annotations__"] = {}
+    return names
+
+
+def _read(path: str, file: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        sys.stderr.write(
+            f"{sys.executable}: can't open file {file!r}: [Errno {error.errno}] {error.strerror}\n"
+        )
+        raise SystemExit(NO_SUCH_FILE) from None
+
+
+# -- exceptions --------------------------------------------------------------------------------------------------------
+
+
+def _call(function: Callable[..., object], *arguments: object) -> None:
+    try:
+        function(*arguments)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _show_without_us(error.__traceback__)
+        raise
+
+
+def _show_without_us(traceback: TracebackType | None) -> None:
+    """Have the interpreter show the exception that is on its way to it with what is above our frames only."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    hook = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        sys.excepthook = hook
+        error.__traceback__ = sys.last_traceback = traceback
+        try:
+            hook(kind, error, traceback)
+        except SystemExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 -- the interpreter says it like this, but with this frame
+            sys.stderr.write("Error in sys.excepthook:\n")
+            inside = failure.__traceback__ and failure.__traceback__.tb_next
+            sys.__excepthook__(type(failure), failure.with_traceback(inside), inside)
+            sys.stderr.write("\nOriginal exception was:\n")
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = excepthook

@@ -1,0 +1,50 @@
+"""``spanloom diff``: what is different in another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spanloom.cli._errors import ExitCode
+from spanloom.cli._options import example, file_option, json_option, opened, run_argument
+from spanloom.cli._output import print_json
+from spanloom.cli._page import all_option, page_width, print_page, width_option
+
+__all__ = ["diff"]
+
+
+@click.command(epilog=example("spanloom diff 3f9c last", "spanloom diff before.db after.db --json"))
+@run_argument("a", default=None)
+@run_argument("b", default="last")
+@all_option
+@click.option(
+    "--check",
+    is_flag=True,
+    help="End with exit code 1 if, beyond noise, B took longer or something fails more.",
+)
+@width_option
+@file_option
+@json_option
+def diff(
+    a: str, b: str, everything: bool, check: bool, width: int | None, path: Path | None, as_json: bool
+) -> ExitCode:
+    """Compare two runs: what got slower in B, what fails more, and which share of the difference each name explains.
+
+    A and B are each the start of an id, "last", or a file.
+    """
+    from spanloom.viewer.analysis import analyse
+    from spanloom.viewer.comparison import compare
+    from spanloom.viewer.diff import diff_lines
+    from spanloom.viewer.plain import plain_comparison
+
+    analyses = []
+    for ref in (a, b):
+        with opened(ref, path) as (store, found):
+            analyses.append(analyse(found, store.records(found)))
+    comparison = compare(*analyses)
+    if as_json:
+        print_json(plain_comparison(comparison))
+    else:
+        print_page(diff_lines(comparison, width=page_width(width), everything=everything))
+    return ExitCode.FAILED if check and comparison.is_worse else ExitCode.OK

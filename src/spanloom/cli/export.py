@@ -1,0 +1,185 @@
+"""``spanloom export``: a run for other programs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from spanloom.cli._file import STDOUT, writing_to
+from spanloom.cli._options import example, file_option, json_option, opened, run_argument
+from spanloom.cli._output import is_terminal, print_json
+from spanloom.handlers._text import printable
+
+if TYPE_CHECKING:
+    from spanloom.cli._file import Tally
+    from spanloom.store.model import Record, Run
+
+__all__ = ["export"]
+
+FORMATS: Final = ("otlp", "perfetto", "html", "json", "csv")
+READABLE: Final = frozenset({"json", "csv"})
+"""What may be written to a terminal."""
+
+
+@click.command(
+    epilog=example(
+        "spanloom export last --format perfetto -o run.json",
+        "spanloom export last --format html -o run.html",
+        "spanloom export 3f9c --format otlp --endpoint http://localhost:4318",
+        "spanloom export last --format csv | head",
+    )
+)
+@run_argument()
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to make of the run.")
+@click.option(
+    "-o",
+    "--output",
+    default=STDOUT,
+    metavar="FILE",
+    help="Write there; an existing file is replaced when the new one is complete.  [default: standard output]",
+)
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="Send OTLP there, http://localhost:4318 for one, instead of writing it. More by OTEL_EXPORTER_OTLP_*.",
+)
+@click.option("--send", is_flag=True, help="Send OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["http/protobuf", "grpc"]),
+    help="Send by it.  [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up a collector that takes nothing for so long.",
+)
+@file_option
+@json_option
+def export(
+    run: str,
+    form: str,
+    output: str,
+    endpoint: str | None,
+    send: bool,
+    protocol: str | None,
+    timeout_s: float,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Write or send one run, for other programs.
+
+    \b
+    otlp      OpenTelemetry spans: sent, or as JSON lines, as the Collector's otlpjsonfile receiver reads them
+    perfetto  a picture for https://ui.perfetto.dev, chrome://tracing and others: Chrome trace JSON
+    html      one page, to look at in a browser, without a network
+    json      all of the run as one document
+    csv       a row for each event
+
+    RUN is the start of its id, "last", or a file.
+    """  # noqa: D301 -- \b is for click
+    sends = send or endpoint is not None
+    _check_options(form, output, sends=sends, protocol=protocol, as_json=as_json)
+    with opened(run, path) as (store, found):
+        records = _Counted(store.records(found))
+        told: dict[str, object] = {"run": found.run_id, "format": form}
+        if sends:
+            from spanloom.viewer.otlp import send_otlp
+
+            sent = send_otlp(found, records, endpoint=endpoint, protocol=protocol, timeout_s=timeout_s)
+            told |= {"endpoint": endpoint, "spans": sent.spans, "left_open": sent.left_open}
+        else:
+            with writing_to(output) as file:
+                told |= {"file": None if output == STDOUT else output} | _write(form, found, records, file)
+                told["bytes"] = file.bytes
+        told |= {"events": records.count, "dropped": found.dropped}
+    if as_json:
+        print_json(told)
+    else:
+        _tell(told)
+
+
+def _check_options(form: str, output: str, *, sends: bool, protocol: str | None, as_json: bool) -> None:
+    if sends and form != "otlp":
+        raise click.UsageError(f"only otlp can be sent, not {form}: use --format otlp, or -o FILE")
+    if sends and output != STDOUT:
+        raise click.UsageError("it is either sent or written to a file: use --endpoint or -o, not both")
+    if protocol is not None and not sends:
+        raise click.UsageError("--protocol is for sending: add --endpoint URL or --send")
+    if sends or output != STDOUT:
+        return
+    if as_json:
+        raise click.UsageError(
+            "--json says what was written, which here goes to standard output itself: add -o FILE"
+        )
+    if form not in READABLE and is_terminal():
+        raise click.UsageError(
+            f"{form} is nothing to read on a terminal: add -o FILE, or send it on with a pipe"
+        )
+
+
+class _Counted:
+    """Records, counted as they are read."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records = records
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            self.count += 1
+            yield record
+
+
+def _write(form: str, run: Run, records: Iterable[Record], file: Tally) -> dict[str, object]:
+    if form == "otlp":
+        from spanloom.viewer.otlp import write_otlp
+
+        written = write_otlp(run, records, file.write)
+        return {"spans": written.spans, "left_open": written.left_open}
+    if form == "html":
+        from spanloom.viewer.html import write_html
+
+        text = io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", newline="\n")
+        write_html(run, records, text)
+        text.detach().detach()  # flushes, and leaves the file open
+        return {}
+    if form == "perfetto":
+        from spanloom.viewer.perfetto import write_perfetto
+
+        write_perfetto(run, records, file.write)
+        return {}
+    from spanloom.viewer.tables import write_csv, write_json
+
+    write: Callable[[Run, Iterable[Record], Callable[[bytes], object]], int] = (
+        write_json if form == "json" else write_csv
+    )
+    write(run, records, file.write)
+    return {}
+
+
+def _tell(told: dict[str, object]) -> None:
+    """Say in words what became of the run; on standard error, because standard output may be the export."""
+    name = f"run {str(told['run'])[:8]}"
+    if "endpoint" in told:
+        where = (
+            "to where OTEL_EXPORTER_OTLP_ENDPOINT says"
+            if told["endpoint"] is None
+            else f"to {told['endpoint']}"
+        )
+        click.echo(printable(f"{name}: {told['spans']:,} spans sent {where}", 2_000), err=True)
+    elif told["file"] is not None:
+        size = f"{told['events']:,} events, {told['bytes']:,} bytes"
+        click.echo(printable(f"{name}: {size} written to {told['file']}", 2_000), err=True)
+    if told.get("left_open"):
+        click.echo(f"{told['left_open']:,} events are open in a running run, and were left out", err=True)
+    if told["dropped"]:
+        click.echo(f"{told['dropped']:,} events were lost when the run was recorded", err=True)

@@ -1,0 +1,112 @@
+"""``spanloom run``: a script with recording on, and otherwise as ``python`` runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from spanloom._wiring import record_process
+from spanloom.cli._options import example
+from spanloom.cli._script import exit_code_of, module, script
+from spanloom.handlers._text import printable
+
+__all__ = ["run"]
+
+
+class _LikePython(click.Command):
+    """Takes options up to the script or ``-m MODULE``; what comes then is the script's, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
+        valued = {name for option in options if not option.is_flag for name in option.opts}
+        return super().parse_args(ctx, _end_options(args, valued))
+
+
+def _end_options(args: list[str], valued: set[str]) -> list[str]:
+    """Return `args` with ``--`` after ``-m MODULE``, which ends the options as it does for ``python``."""
+    is_value = False
+    for index, arg in enumerate(args):
+        if is_value:
+            is_value = False
+        elif arg.startswith("-m"):
+            end = index + (2 if arg == "-m" else 1)
+            return [*args[:end], "--", *args[end:]] if end <= len(args) else args
+        elif not arg.startswith("-") or arg == "--":
+            break
+        else:
+            is_value = arg in valued
+    return args
+
+
+@click.command(
+    cls=_LikePython,
+    context_settings={"allow_interspersed_args": False},
+    epilog=example(
+        "spanloom run fetch.py --documents 200",
+        "spanloom run --deep --record runs.db -m my_package.pipeline",
+    ),
+)
+@click.option("-m", "module_name", metavar="MODULE", help="Run a module, as python -m does.")
+@click.option(
+    "--record",
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="The file to record into.  [default: $SPANLOOM_RECORD, else .spanloom/runs.db]",
+)
+@click.option(
+    "--handlers", metavar="NAMES", help="More handlers, as SPANLOOM_HANDLERS names them: debug,otel."
+)
+@click.option(
+    "--payloads", is_flag=True, help="Record the payloads of events, redacted; otherwise no contents."
+)
+@click.option("--deep", is_flag=True, help="Measure how long each job holds the event loop.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Say at the end, on standard error, what was recorded where."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGUMENTS]...")
+def run(
+    module_name: str | None,
+    path: Path | None,
+    handlers: str | None,
+    payloads: bool,
+    deep: bool,
+    verbose: bool,
+    arguments: tuple[str, ...],
+) -> Callable[[], None]:
+    """Run a Python script with recording on.
+
+    The script is the same program as without: its arguments, exit code, streams, signals and tracebacks are untouched,
+    and it keeps the process id. Options come before it.
+    """
+    if module_name is None:
+        if not arguments:
+            raise click.UsageError("a script is missing, or -m and the name of a module")
+        program = script(arguments[0], arguments[1:])
+        name = Path(arguments[0]).name
+    else:
+        program = module(module_name, arguments)
+        name = module_name
+
+    def launch() -> None:
+        if handlers is not None:
+            os.environ["SPANLOOM_HANDLERS"] = handlers
+        recording = record_process(path, name=name, payloads=payloads, deep=deep)
+        try:
+            program()
+        except BaseException as error:
+            recording.end(exit_code_of(error))
+            raise
+        else:
+            recording.end(0)
+        finally:
+            if verbose:
+                click.echo(
+                    f"recorded as {recording.run_id[:8]} in {printable(str(recording.path))}", err=True
+                )
+
+    return launch

@@ -1,0 +1,289 @@
+"""A limiter that finds out how many calls a server can take at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.gradient import GradientRule, Measurement
+from spanloom.concurrency.slots import Slots, check_count
+from spanloom.concurrency.ticking import loop_time
+from spanloom.events import keys
+from spanloom.events.types import EventType
+
+__all__ = ["AdaptiveLimiter", "LimitChange"]
+
+HISTORY: Final = 100
+"""Changes that are remembered."""
+LEAST_SPREAD: Final = 0.35
+"""Coefficient of variation that a throughput is taken to have at least: ends of calls come in bunches."""
+SHORTEST_S: Final = 1e-6
+"""What a call is taken to last at least."""
+LEAST_USE: Final = 0.5
+"""Share of the slots that must be in use on average, or the server is not what limits; as in Netflix's limits."""
+
+
+class LimitChange(NamedTuple):
+    """One change of an adaptive limit."""
+
+    at_s: float
+    """When, on the limiter's clock."""
+    previous: int
+    limit: int
+    reason: str
+    """``slow start``, ``slow start is over``, ``room``, ``latency``, ``errors``, ``throughput fell``, ``try again``,
+    ``probe``, ``no queue``."""
+
+
+class AdaptiveLimiter(Slots):
+    """As many holders at once as the server can take: found by trying, and followed when it changes.
+
+    The limit starts at `initial` and doubles until the calls become slower, or more of them bring no more
+    throughput; from then on it stays where a few calls queue at the server. Errors take a share of it away at
+    once. The limit that failed is remembered, approached again in ever smaller steps, and tried again after ever
+    longer waits. Now and then, and when calls become slower, it is lowered for one measurement, to tell a queue from
+    a server that has become slower. `spanloom.concurrency.gradient` has the rule, and says whose work it is.
+
+    Use it as ``limit=`` of one or several runners: each attempt of a job is then measured, pauses of a retry policy
+    left out. By itself, ``async with limiter:`` takes a slot and measures the block.
+
+    Each change is a point event of type ``limit_change``, with the reason. First come, first served; waits are
+    events of type ``slot_wait``. A limit that is lowered takes no slot from who holds one. Cancelled calls and such
+    that raise no `Exception` count for nothing. Not safe to use from several event loops at the same time.
+
+    Args:
+        initial: Slots at the start, from `minimum` to `maximum`.
+        minimum: Fewest slots, at least 1.
+        maximum: Most slots.
+        adaptation_interval: Seconds that a measurement lasts at least. It also lasts as long as the slots take to
+            be used once, and begins when the calls that were running at the last change have ended.
+        throughput_window: Calls of which a measurement has at least so many, or twice as many as there are slots,
+            whichever is less.
+        increase_threshold: The limit grows only while the throughput is above this share of what it was before.
+        decrease_threshold: A growth after which the throughput is below this share of what it was is taken back.
+        stability_window: Measurements that must agree before the limit changes its direction.
+        error_backoff_factor: What is left of the limit when calls fail, between 0 and 1.
+        error_tolerance: Share of failed calls that is taken for normal; 0 to back off at every single error.
+        is_overload: Tells which exceptions count as errors; by default every `Exception` does.
+        name: What events call it.
+        clock: Monotonic seconds; by default the running loop's clock.
+
+    Raises:
+        ValueError: a number is out of range, or they contradict each other.
+        TypeError: a number of slots or calls is not an int.
+    """
+
+    def __init__(
+        self,
+        initial: int = 5,
+        minimum: int = 1,
+        maximum: int = 100,
+        adaptation_interval: float = 2.0,
+        throughput_window: int = 20,
+        increase_threshold: float = 0.98,
+        decrease_threshold: float = 0.90,
+        stability_window: int = 3,
+        error_backoff_factor: float = 0.7,
+        *,
+        error_tolerance: float = 0.05,
+        is_overload: Callable[[Exception], bool] | None = None,
+        name: str = "adaptive limiter",
+        clock: Callable[[], float] = loop_time,
+    ) -> None:
+        check_count(minimum, "minimum")
+        check_count(stability_window, "stability_window")
+        if not minimum <= check_count(initial, "initial") <= check_count(maximum, "maximum"):
+            raise ValueError(
+                f"initial must be from minimum to maximum (got minimum={minimum}, initial={initial}, maximum={maximum})"
+            )
+        for what, value, low, high in (
+            ("adaptation_interval", adaptation_interval, 0.0, math.inf),
+            ("error_backoff_factor", error_backoff_factor, 0.0, 1.0),
+            ("decrease_threshold", decrease_threshold, 0.0, math.inf),
+            ("increase_threshold", increase_threshold, 0.0, math.inf),
+        ):
+            if not low < value < high:
+                bound = f"between {low:g} and {high:g}" if high < math.inf else f"above {low:g}"
+                raise ValueError(f"{what} must be {bound} (got {value!r})")
+        if not 0 <= error_tolerance < 1:
+            raise ValueError(f"error_tolerance must be at least 0 and below 1 (got {error_tolerance!r})")
+        super().__init__(initial, name)
+        self._rule = GradientRule(
+            minimum,
+            maximum,
+            increase_threshold,
+            decrease_threshold,
+            stability_window,
+            error_backoff_factor,
+            error_tolerance,
+        )
+        self._interval_s = adaptation_interval
+        self._window = check_count(throughput_window, "throughput_window")
+        self._is_overload = is_overload
+        self._clock = clock
+        self._changed_at = -math.inf
+        self._latency_s: float | None = None
+        """Moving mean of the durations of calls; only decides for how long to measure."""
+        self._measure = _Measure(-math.inf)
+        self._open: dict[asyncio.Task[object] | None, list[_Attempt]] = {}
+        self.changes: deque[LimitChange] = deque(maxlen=HISTORY)
+        """The last changes, oldest first."""
+
+    @property
+    def minimum(self) -> int:
+        """Fewest slots there will be."""
+        return self._rule.minimum
+
+    @property
+    def maximum(self) -> int:
+        """Most slots there will be."""
+        return self._rule.maximum
+
+    def attempt(self) -> _Attempt:
+        """Return what measures one call, to be entered by whoever holds a slot; runners do that by themselves."""
+        return _Attempt(self)
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        attempt = await self.attempt().__aenter__()
+        self._open.setdefault(asyncio.current_task(), []).append(attempt)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        attempts = self._open.get(task)
+        if attempts:  # none if the block was entered in another task
+            await attempts.pop().__aexit__(kind, error, traceback)
+            if not attempts:
+                del self._open[task]
+        self.release()
+
+    # measuring ------------------------------------------------------------------------------------------
+
+    def _started(self) -> float:
+        now, measure = self._clock(), self._measure
+        if not measure.started and measure.since_s == -math.inf:
+            measure.since_s = now
+        measure.started += 1
+        measure.was_full |= self._in_use >= self._size
+        return now
+
+    def _ended(self, started_at: float, error: BaseException | None) -> None:
+        """Take the end of a call, and decide if it completes a measurement."""
+        now = self._clock()
+        measure = self._measure
+        if error is None:
+            self._succeeded(measure, started_at, now)
+        elif not isinstance(error, Exception):
+            if started_at >= measure.since_s:
+                measure.started -= 1
+            return
+        elif started_at < self._changed_at:
+            return  # a failure under a limit that is no more has had its consequences
+        elif self._is_overload is None or self._is_overload(error):
+            measure.errors += 1
+        self._decide(measure, now)
+
+    def _succeeded(self, measure: _Measure, started_at: float, now: float) -> None:
+        duration_s = now - started_at
+        if self._latency_s is None:
+            self._latency_s = duration_s
+        else:
+            self._latency_s += (duration_s - self._latency_s) * max(0.05, 1 / (self._size + 1))
+        if measure.from_s is None:
+            if now >= self._changed_at + self._latency_s:  # what ran at the change has ended, by and large
+                measure.from_s = now
+            return
+        measure.count += 1
+        measure.total_s += duration_s
+        measure.squares += duration_s * duration_s
+
+    def _decide(self, measure: _Measure, now: float) -> None:
+        if now < measure.since_s + self._interval_s:
+            return
+        started = max(measure.started, measure.errors)
+        if self._rule.is_overload(started, measure.errors):
+            self._turn(now, Measurement(self._size, 0.0, 0.0, started, measure.errors, is_full=True))
+        elif measure.from_s is not None and measure.count >= min(self._window, 2 * self._size):
+            # Whole rounds of the slots: of calls that all take the same time, each round ends in one moment.
+            round_s = max(self._latency_s or 0.0, SHORTEST_S)
+            if now >= measure.from_s + math.ceil(self._interval_s / round_s) * round_s:
+                self._turn(now, measure.result(self._size, now))
+
+    def _turn(self, now: float, seen: Measurement) -> None:
+        """End a measurement, and have the limit that follows from it."""
+        change = self._rule.next(seen)
+        previous = self._size
+        self._measure = measure = _Measure(now)
+        if change.limit == previous:
+            measure.from_s = now
+            return
+        self._changed_at = now
+        self.changes.append(LimitChange(now, previous, change.limit, change.reason))
+        self._resize(change.limit)
+        payload = {
+            keys.LIMITER: self.name,
+            keys.PREVIOUS: previous,
+            keys.LIMIT: change.limit,
+            keys.REASON: change.reason,
+        }
+        get_callback_manager().emit(EventType.LIMIT_CHANGE, payload, name=self.name)
+
+
+class _Measure:
+    """What is seen from one decision to the next."""
+
+    __slots__ = ("count", "errors", "from_s", "since_s", "squares", "started", "total_s", "was_full")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.from_s: float | None = None
+        """Since when ends are counted; ``None`` while the effects of the last change are not over."""
+        self.started = 0
+        self.errors = 0
+        self.count = 0
+        self.was_full = False
+        self.total_s = 0.0
+        self.squares = 0.0
+
+    def result(self, limit: int, now: float) -> Measurement:
+        """Return the measurement; `count` and the time from `from_s` to `now` are above 0."""
+        count = self.count
+        mean_s = self.total_s / count
+        variance = max(0.0, self.squares / count - mean_s * mean_s)
+        spread = max(LEAST_SPREAD, math.sqrt(variance) / mean_s if mean_s > 0 else 0.0)
+        span_s = now - self.from_s if self.from_s is not None else math.inf
+        return Measurement(
+            limit,
+            count / span_s,
+            spread / math.sqrt(count),
+            max(self.started, self.errors),
+            self.errors,
+            self.was_full and self.total_s >= LEAST_USE * limit * span_s,
+        )
+
+
+class _Attempt:
+    """Measures one call."""
+
+    __slots__ = ("_limiter", "_started_at")
+
+    def __init__(self, limiter: AdaptiveLimiter) -> None:
+        self._limiter = limiter
+        self._started_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._started_at = self._limiter._started()  # noqa: SLF001 -- a part of the limiter
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._limiter._ended(self._started_at, error)  # noqa: SLF001 -- the same

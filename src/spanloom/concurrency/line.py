@@ -1,0 +1,45 @@
+"""A line of tasks, each of which may go on at a moment that is computed when it is first in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Line"]
+
+
+class Line:
+    """First come, first served. The first one sleeps until its moment; who is cancelled leaves as if it had never come.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, allowed_at: Callable[[float], float], take: Callable[[float], None]) -> None:
+        """Wait for the turn, then until the moment; take it.
+
+        Args:
+            allowed_at: Given the present, returns the earliest moment at which the caller may go on.
+            take: Called with the moment at which it does, before anybody else is asked.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            if self._waiting[0] is not turn:
+                await turn
+            # Again after each sleep: a timer may fire a tick early, and the moment may have moved.
+            while (delay := allowed_at(now := self._clock()) - now) > 0:  # noqa: ASYNC110 -- time has no event
+                await asyncio.sleep(delay)
+            take(now)
+        finally:
+            self._waiting.remove(turn)
+            if self._waiting and not self._waiting[0].done():
+                self._waiting[0].set_result(None)

@@ -1,0 +1,240 @@
+"""`RecordHandler`: a run in a file, to look into while it runs, after it has ended, and after a ``kill -9``.
+
+Everything is done on the handler's own thread. Nothing is called when a job starts or ends, unless
+``durability="event"`` asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from spanloom.events.clock import monotonic_ns
+from spanloom.events.event import Event
+from spanloom.events.handler import Handler, OpenEvents
+from spanloom.store.locate import default_path
+from spanloom.store.origin import Origin
+from spanloom.store.retention import Retention
+from spanloom.store.writer import RunWriter
+
+__all__ = ["RecordHandler"]
+
+OUTLIVED_NS: Final = 100_000_000
+"""How old an open event is when it is written: what ends sooner is written once, with its end."""
+BEAT_NS: Final = 500_000_000
+"""How often a run with open events says that it is there, and how far its batches are."""
+MAX_ROWS: Final = 4_096
+"""Events in one transaction: some 20 ms, in which other processes wait."""
+WAIT_S: Final = 5.0
+"""How long another process's write is waited for, on the handler's thread."""
+INLINE_WAIT_S: Final = 0.25
+"""The same with ``durability="event"``, where the event loop waits, too. Then the handler's thread tries again."""
+TIDY_NS: Final = 200_000_000
+"""How long the end of a run is spent on removing others; what is left is for the next run."""
+FORK_WAIT_S: Final = 1.0
+
+
+_KEEP: Final = Retention()
+
+
+class RecordHandler(Handler):
+    """Write the events of this process to a file, as one run.
+
+    What has ended is in the file at most 100 ms later or, if the disk is slow, as soon as that lets it; what is open
+    for longer than that is there as open. Whatever is wrong with the file never touches the work: what could not be
+    written is counted as dropped by ``manager.stats()`` and by the readers of the record, and said once in the log.
+
+    A forked child has a run of its own, from its first event on.
+
+    Args:
+        path: The file. ``None`` means the environment variable ``SPANLOOM_RECORD``, or else ``.spanloom/runs.db`` in
+            the working directory. It is made at the first event.
+        payloads: Record what was attached to events, bounded. Otherwise only what spanloom itself attaches is.
+        durability: ``"flush"``, or ``"event"`` to have each event in the file before the code that ended it goes on:
+            then a ``kill -9`` loses none, and each event costs a transaction on the event loop, some 40 us and more
+            where several processes write to one file.
+        keep: Which other runs stay in the file; ``None`` for all.
+        name: What the run is called; ``None`` means the name of the script or module.
+
+    Attributes:
+        exit_code: Set it before the end of the process to have it recorded.
+
+    Raises:
+        ValueError: `durability` is neither ``"flush"`` nor ``"event"``.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        payloads: bool = False,
+        durability: Literal["flush", "event"] = "flush",
+        keep: Retention | None = _KEEP,
+        name: str | None = None,
+    ) -> None:
+        if durability not in {"flush", "event"}:
+            raise ValueError(f'durability is "flush" or "event" (got {durability!r})')
+        self.exit_code: int | None = None
+        self._path = (Path(path) if path is not None else default_path()).absolute()
+        self._payloads = payloads
+        self._inline = durability == "event"
+        self._keep = keep
+        self._name = name
+        self._views: list[OpenEvents] = []
+        if self._inline:
+            # Not methods: a hook that is not there costs nothing.
+            vars(self).update(on_event_end=self._write_now, on_event=self._write_now)
+        self._begin()
+        _handlers.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._used = False
+        self._scanned_ns = 0
+        self._beat_ns = 0
+        self._origin = Origin(self._name)
+        self._writer = RunWriter(
+            self._path,
+            self._origin,
+            payloads=self._payloads,
+            deep=lambda: any(view.deep for view in self._views),
+            account=self._account,
+            wait_s=INLINE_WAIT_S if self._inline else WAIT_S,
+            keep=self._keep,
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file, as an absolute path."""
+        return self._path
+
+    @property
+    def run_id(self) -> str:
+        """The id of this process's run."""
+        return self._writer.run_id
+
+    @property
+    def lost(self) -> int:
+        """Events that were taken and could not be recorded."""
+        return self._writer.lost
+
+    def begin(self) -> None:
+        """Write that the run has begun; by default its first event does that."""
+        with self._lock:
+            self._used = True
+            self._tick(monotonic_ns(), must=True)
+
+    # hooks ------------------------------------------------------------------------------------------
+
+    def attached(self, view: OpenEvents) -> None:
+        """Remember where open events can be seen."""
+        self._views.append(view)
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Take ended events."""
+        if self._inline:
+            return  # they are written where they end
+        with self._lock:
+            rows = self._writer.rows
+            rows.take(events)
+            self._used = True
+            if len(rows) >= MAX_ROWS:
+                self._writer.write()
+
+    def on_tick(self) -> None:
+        """Write what has come, and what has been open for a while."""
+        with self._lock:
+            self._tick(monotonic_ns() - OUTLIVED_NS)
+            if self._writer.untidy:
+                self._writer.tidy()
+
+    def flush(self, timeout: float) -> bool:
+        """Write what has come within `timeout` s, and what is open now; return False if that could not be done."""
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            return False
+        try:
+            return self._tick(monotonic_ns(), must=True)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Write the end of the run."""
+        with self._lock:
+            writer = self._writer
+            if not self._tick(monotonic_ns(), must=True, ended=True):
+                writer.abandon()
+            if self._used:
+                writer.untidy = self._keep is not None
+                until_ns = monotonic_ns() + TIDY_NS
+                while writer.untidy and monotonic_ns() < until_ns:
+                    writer.tidy()
+            writer.close()
+
+    def _tick(self, before_ns: int, *, must: bool = False, ended: bool = False) -> bool:
+        now = monotonic_ns()
+        writer = self._writer
+        rows = writer.rows
+        if writer.is_new:
+            writer.is_new = False
+            self._scanned_ns = 0
+        if must or before_ns - self._scanned_ns >= OUTLIVED_NS:
+            for view in self._views:
+                rows.take_open(view.between(self._scanned_ns, before_ns))
+            self._scanned_ns = before_ns
+        beat = now - self._beat_ns >= BEAT_NS and bool(rows.open_jobs or rows.open_others)
+        if not ((must and self._used) or beat or rows.waiting):
+            return True
+        self._used = True
+        if beat or must:
+            self._beat_ns = now
+            rows.take_counts()
+        writer.exit_code = self.exit_code
+        return writer.write(ended=ended)
+
+    def _write_now(self, event: Event) -> None:
+        with self._lock:
+            self._used = True
+            self._writer.rows.take((event,))
+            self._writer.write()
+
+    def _account(self) -> tuple[int, int]:
+        accounts = [view.account() for view in self._views]
+        return sum(produced for produced, _ in accounts), sum(dropped for _, dropped in accounts)
+
+    # forks --------------------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        # SQLite's connections must not be there in a child, not even unused: it may close them at its end.
+        self._held = self._lock.acquire(timeout=FORK_WAIT_S)
+        if self._held:
+            self._writer.close()
+
+    def _after_fork_in_parent(self) -> None:
+        if self._held:
+            self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        if not self._held:
+            _inherited.append(self._writer)
+        self._begin()
+
+
+_handlers: weakref.WeakSet[RecordHandler] = weakref.WeakSet()
+_inherited: list[RunWriter] = []
+"""With connections of a parent process that was writing when it forked; never to be closed."""
+
+
+def _each(step: str) -> None:
+    for handler in list(_handlers):
+        getattr(handler, step)()
+
+
+os.register_at_fork(
+    before=lambda: _each("_before_fork"),
+    after_in_parent=lambda: _each("_after_fork_in_parent"),
+    after_in_child=lambda: _each("_after_fork_in_child"),
+)

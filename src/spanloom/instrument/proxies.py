@@ -1,0 +1,128 @@
+"""Proxies of objects whose asynchronous calls wait for a limiter."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from types import BuiltinFunctionType, FunctionType, MethodType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import wrapt
+
+__all__ = ["limited_value"]
+
+T = TypeVar("T")
+# Its types have a parameter that the class itself does not.
+if TYPE_CHECKING:
+    from spanloom.instrument.limited import LimiterBlock
+
+    Proxy = wrapt.ObjectProxy[Any]
+else:
+    Proxy = wrapt.ObjectProxy
+
+_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType)
+_PLAIN: Final = (str, bytes, int, float, complex, bool, type(None), tuple, list, dict, set, frozenset, type)
+
+
+def limited_value(value: Any, limiter: LimiterBlock) -> Any:
+    """Return `value` with what can be called of it under `limiter`; plain values as they are."""
+    if isinstance(value, _FUNCTIONS):
+        return _Function(value, limiter)
+    return value if isinstance(value, _PLAIN) else _Client(value, limiter)
+
+
+class _Client(Proxy):
+    """An object whose attributes are limited."""
+
+    def __init__(self, wrapped: object, limiter: LimiterBlock) -> None:
+        super().__init__(wrapped)
+        self._self_limiter = limiter
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__wrapped__, name)
+        return value if name.startswith("_") else limited_value(value, self._self_limiter)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _result(self.__wrapped__(*args, **kwargs), self._self_limiter)
+
+    async def __aenter__(self) -> Any:
+        entered = await self.__wrapped__.__aenter__()
+        return self if entered is self.__wrapped__ else limited_value(entered, self._self_limiter)
+
+    async def __aexit__(self, *raised: Any) -> Any:
+        return await self.__wrapped__.__aexit__(*raised)
+
+
+class _Function(Proxy):
+    """A function whose result is limited if it is asynchronous."""
+
+    def __init__(self, wrapped: Callable[..., Any], limiter: LimiterBlock) -> None:
+        super().__init__(wrapped)
+        self._self_limiter = limiter
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _result(self.__wrapped__(*args, **kwargs), self._self_limiter)
+
+
+def _result(value: Any, limiter: LimiterBlock) -> Any:
+    if inspect.iscoroutine(value):
+        return _await(value, limiter)
+    if hasattr(value, "__aenter__"):
+        return (
+            _Holding(value, limiter) if not inspect.isawaitable(value) else _HoldingOrAwaited(value, limiter)
+        )
+    if inspect.isawaitable(value):
+        return _await(value, limiter)
+    return _iterate(value, limiter) if hasattr(value, "__anext__") else value
+
+
+async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
+    try:
+        async with limiter:
+            return await call
+    finally:
+        if inspect.iscoroutine(call):
+            call.close()  # cancelled while it waited for its slot, it has never started
+
+
+async def _iterate(values: AsyncIterator[T], limiter: LimiterBlock) -> AsyncIterator[T]:
+    async with limiter:
+        try:
+            async for value in values:
+                yield value
+        finally:
+            close = getattr(values, "aclose", None)
+            if close is not None:
+                await close()
+
+
+class _Holding:
+    """An async context manager that holds a slot for as long as its block lasts."""
+
+    def __init__(self, block: Any, limiter: LimiterBlock) -> None:
+        self._block = block
+        self._limiter = limiter
+
+    async def __aenter__(self) -> Any:
+        await self._limiter.__aenter__()
+        try:
+            return await self._block.__aenter__()
+        except BaseException as error:
+            await self._limiter.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            suppressed: bool | None = await self._block.__aexit__(kind, error, traceback)
+            return suppressed
+        finally:
+            await self._limiter.__aexit__(kind, error, traceback)
+
+
+class _HoldingOrAwaited(_Holding):
+    """One that may be awaited instead, as aiohttp's requests may."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return _await(self._block, self._limiter).__await__()

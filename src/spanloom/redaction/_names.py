@@ -1,0 +1,206 @@
+"""Which names say that their value is a secret, in whatever style they are written.
+
+A name is cut into its words: ``dbPassword``, ``DB_PASSWORD``, ``db-password`` and ``db.password``
+are all ``db password``. What is asked of names that are never followed by a secret (``max_tokens``,
+``password_policy``) is asked before what is asked of the others.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from typing import Final
+
+__all__ = ["Kind", "Names"]
+
+
+class Kind(IntEnum):
+    """What a name says of its value."""
+
+    HARMLESS = 0
+    WEAK = 1
+    """A secret if it looks like one: a ``token`` is also what a parser reads."""
+    SECRET = 2
+    HEADER = 3
+    """A secret, and several words of it: ``Authorization: Basic dXNl...``."""
+
+
+MAX_NAME: Final = 120
+"""Characters of the longest name that is looked at: a path of a few keys with dots between them."""
+_MAX_KNOWN: Final = 4_096
+"""Names whose kind is remembered."""
+
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN: Final = re.compile(r"[^A-Za-z0-9]+")
+
+# What such a name ends with, it tells about the secret and is not it.
+_ABOUT: Final = frozenset(
+    [
+        "age",
+        "alg",
+        "algorithm",
+        "arn",
+        "at",
+        "attempts",
+        "budget",
+        "changed",
+        "class",
+        "count",
+        "counter",
+        "counts",
+        "dir",
+        "enabled",
+        "endpoint",
+        "env",
+        "error",
+        "errors",
+        "exp",
+        "expiration",
+        "expired",
+        "expires",
+        "expiry",
+        "field",
+        "file",
+        "filename",
+        "files",
+        "folder",
+        "format",
+        "header",
+        "hint",
+        "in",
+        "index",
+        "issuer",
+        "len",
+        "length",
+        "limit",
+        "limits",
+        "lifetime",
+        "location",
+        "manager",
+        "method",
+        "mode",
+        "name",
+        "names",
+        "path",
+        "policy",
+        "pos",
+        "position",
+        "prompt",
+        "provider",
+        "rate",
+        "refreshed",
+        "required",
+        "reset",
+        "rotation",
+        "scheme",
+        "scope",
+        "scopes",
+        "size",
+        "source",
+        "status",
+        "store",
+        "strength",
+        "ttl",
+        "type",
+        "types",
+        "uri",
+        "url",
+        "usage",
+        "used",
+        "user",
+        "username",
+        "valid",
+        "validator",
+        "version",
+    ]
+)
+_HARMLESS: Final = re.compile(
+    # Ends of pages, words of models, and what locks and synchronises.
+    r"(?:^|_)(?:(?:next|prev|previous|page|continuation|sync|cancel|cancellation|stop|start|end|eos|bos|pad|unk|sep|cls"
+    r"|mask|special|first|last|new|logit|lock|fencing|resume|sub)_(?:page_)?token"
+    r"|(?:public|primary|foreign|partition|sort|cache|row|idempotency|routing|group|object|dedup)_key"
+    r"|(?:key|token|pass)_id|keyid|keypass_?count)$"
+)
+_HEADERS: Final = re.compile(r"(?:^|_)(?:proxy_)?(?:authorization|cookies?)$")
+_WORDS: Final = re.compile(
+    r"(?:^|_)(?:pass|passw|pwd|psw|pw|passcode|pin|otp|totp|cvv|cvc|jwt|creds?|secrets?|mnemonic|sas)(?:$|_)"
+)
+_WRITTEN_TOGETHER: Final = re.compile(
+    "password|passwd|passphrase|passwort|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
+    "|secret$|api_?key|(?:access|private|secret|signing|signature|encryption|master|account|shared|preshared|license|service"
+    "|servicerole|role|app|application|consumer|storage|auth|ssh|deploy|hmac|subscription|functions|session|license"
+    "|integration|ingest|write|admin|root|cookie|crypto|cipher|aes|kms|wrapping|data)key(?:s|data|base64|b64|pem)?$"
+    "|(?:auth|access|refresh|id|bearer|session|api|personal|deploy|private|secret|security|bot|oauth|csrf|xsrf|device|app|user"
+    "|admin|service|root|vault|push|verification|registration|reset|login|magic|invite|job|install|github|gitlab|slack)"
+    "tokens?$"
+)
+_WEAK: Final = re.compile(
+    r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
+)
+_SCREAMING_KEY: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:KEY|SALT|PAT)")
+
+
+class Names:
+    """Names and their kinds; safe from any thread.
+
+    Attributes:
+        own: Names that the user added, as words.
+        kept: Names that the user said are harmless, as words.
+    """
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()
+        self.kept: set[str] = set()
+        self._known: dict[str, Kind] = {}
+
+    def kind(self, name: str) -> Kind:
+        """Return what `name` says of its value."""
+        known = self._known.get(name)
+        return known if known is not None else self._decide(name)
+
+    def add(self, name: str) -> None:
+        """Take `name`, also within a longer one, for a secret's."""
+        self.own = self.own | {_checked(name)}  # a new one: others may be looking through it
+        self._known = {}
+
+    def keep(self, name: str) -> None:
+        """Take exactly `name` for harmless."""
+        self.kept = self.kept | {_checked(name)}
+        self._known = {}
+
+    def _decide(self, name: str) -> Kind:
+        known = self._known  # the one before a change, if there is one meanwhile: it is not looked at again
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        kind = self._kind(name[-MAX_NAME:])
+        if len(name) <= MAX_NAME:
+            known[name] = kind
+        return kind
+
+    def _kind(self, name: str) -> Kind:
+        words = words_of(name)
+        if words in self.kept:
+            return Kind.HARMLESS
+        if any(f"_{own}_" in f"_{words}_" for own in self.own):
+            return Kind.SECRET
+        if words.rpartition("_")[2] in _ABOUT or _HARMLESS.search(words):
+            return Kind.HARMLESS
+        if _HEADERS.search(words):
+            return Kind.HEADER
+        if _WORDS.search(words) or _WRITTEN_TOGETHER.search(words.replace("_", "")):
+            return Kind.SECRET
+        if _WEAK.search(words) or _SCREAMING_KEY.fullmatch(name):
+            return Kind.WEAK
+        return Kind.HARMLESS
+
+
+def words_of(name: str) -> str:
+    """Return the words of `name` in lower case, ``_`` between them."""
+    return _BETWEEN.sub("_", _CAMEL.sub("_", name)).strip("_").lower()
+
+
+def _checked(name: str) -> str:
+    words = words_of(name)
+    if not words:
+        raise ValueError(f"a key is a name with letters or digits, such as 'customer_pin', not {name!r}")
+    return words

@@ -1,0 +1,216 @@
+"""Values whose name says that they are secret: ``password=...``, ``"apiKey": "..."``, ``Authorization: ...``.
+
+Theory of operation. One pattern finds every name that is followed by a separator, in each way of writing that occurs:
+headers, environments, JSON and Python in however many layers of quoting, YAML, query strings, connection strings,
+arguments of a command. What stands behind is looked at only if `Names` says that it may be a secret. It ends where the
+way of writing ends it, and where that is in doubt later rather than earlier: more is taken out, never half of it left.
+
+The pattern begins at the beginning of a run of name characters only and then takes the whole run, so that it is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanloom.redaction._looks import is_filler, is_prose, looks_random
+from spanloom.redaction._marks import MARK
+from spanloom.redaction._names import Kind, Names
+from spanloom.redaction._quotes import QUOTE, closing, quote_before
+
+__all__ = ["redact_pairs"]
+
+_ESCAPE: Final = r"(?:(?<!\\)\\++(?:[nrtbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}))"
+_ANNOTATION: Final = r"[ \t]{0,8}(?:str|bytes|SecretStr|Optional\[str\]|str[ ]\|[ ]None)[ \t]{0,8}=(?!=)"
+_PAIR: Final = re.compile(
+    rf"""(?:{_ESCAPE}|(?<![\w.\-]))(?P<name>[\w.\-]{{2,}}+)
+    (?:
+      (?P<close>{QUOTE})?\]?[ \t]{{0,20}}(?P<separator>=>|:=|={{1,3}}(?!=)|:(?:{_ANNOTATION})?(?!:)|\\+u003[aAdD])
+      | (?P<listed>{QUOTE})[ \t]{{0,8}},(?=\s{{0,20}}[bBrRuU]?{QUOTE})
+      | (?P<blank>[ \t]{{1,20}}(?=[\S]))
+    )""",
+    re.VERBOSE,
+)
+_OPEN: Final = re.compile(rf"\s{{0,40}}[bBrRuUfF]{{0,2}}({QUOTE})")
+_END: Final = re.compile(r"[\s,;)\]}]|\Z")
+_BLANKS: Final = re.compile(r"[ \t]{0,200}")
+_BRACKET: Final = re.compile(r"\s{0,40}([\[({])")
+_BLOCK: Final = re.compile(r"[|>][-+0-9]{0,2}[ \t]{0,8}(\n|\\+n)([ \t]{1,80})")
+_BARE: Final = re.compile(
+    r"""(?:
+      [^\s,;&"'`<\\]
+      | ,(?!\s|\Z|[\w.\-]{1,60}[=:]) | ;(?!\s|\Z|[\w][\w .\-]{0,60}=)
+      | &(?![\w.\-%\[\]]{1,60}=|(?:amp|quot|apos|lt|gt|\#\w{1,4});)
+      | ["'`](?![\s,;:)\]}>&\\]|\Z) | \\(?![nrtbf"'`]|u00[0-9a-f]{2})
+    )+""",
+    re.VERBOSE,
+)
+_TRAILING: Final = ")]}>.,:;!?"
+_LINE: Final = re.compile(r"(?:[^\n\r\\]|\\(?!\\{0,32}[nr]))+")
+_SCHEME: Final = re.compile(
+    r"""\s*(?P<scheme>Bearer|Basic|Digest|Token|ApiKey|Api-Key|Negotiate|NTLM|SSWS|GenieKey|AWS4-HMAC-SHA256|AWS|Key|OAuth|Hawk
+    |JWT|SharedKey|DeepL-Auth-Key|Klaviyo-API-Key|Discogs|Snowflake|Splunk|Zoho-oauthtoken|sso-key|Bot|GoogleLogin|PRIVATE-TOKEN)
+    (?:[ ]|%20|\+|:[ ])(?:[Tt]oken=)?(?P<token>\*\*\*|[\w\-.~+/=%:…]+)?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+# Of these, all that comes behind is the secret, not one word.
+_LONG_SCHEMES: Final = frozenset(
+    {"digest", "aws4-hmac-sha256", "oauth", "hawk", "snowflake", "googlelogin", "discogs"}
+)
+_WORD_BEFORE: Final = re.compile(r"[A-Za-z]{2,20}[ ]\Z")
+_COMPOUND: Final = frozenset({"key", "token", "phrase", "code", "word", "keys", "tokens", "secret", "id"})
+MAX_WEAK: Final = 4_096
+"""Characters of the longest value that is judged by its looks."""
+
+
+def redact_pairs(text: str, names: Names) -> str:
+    """Return `text` without the values that belong to names of secrets."""
+    out: list[str] = []
+    done = at = 0
+    while (found := _PAIR.search(text, at)) is not None:
+        at = found.end()
+        kind = _kind(text, found, names)
+        if kind is Kind.HARMLESS:
+            if found["close"] or found["listed"] or found["separator"]:
+                at = max(
+                    at - 1, found.end("name")
+                )  # an escape in the separator's place may begin the next name
+            else:
+                at = found.end("name")
+            continue
+        span = _value(text, found, kind)
+        if span is None:
+            continue
+        start, stop = span
+        out += (text[done:start], MARK)
+        done = at = stop
+    if not out:
+        return text
+    out.append(text[done:])
+    return "".join(out)
+
+
+def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
+    name = found["name"]
+    kind = names.kind(name)
+    if kind is Kind.HARMLESS and name.lower() in _COMPOUND:
+        start = found.start("name")
+        before = _WORD_BEFORE.search(text[max(0, start - 21) : start])
+        kind = Kind.HARMLESS if before is None else names.kind(before[0] + name)
+    if found["blank"] is not None:
+        # An option and its argument; or, behind a name alone, a sentence.
+        return kind if name.startswith("-") and kind else Kind.HARMLESS
+    if kind is Kind.HARMLESS and name.lower() == "key" and text[: found.start("name")][-1:] in ("?", "&"):
+        return Kind.WEAK
+    if found["listed"] is None or name.startswith("-"):
+        return kind
+    # A pair, and not two of several names.
+    before_quote = text[: found.start("name")][-42:].rstrip("\\\"'`bBuUrR&qot;")[-1:]
+    return kind if before_quote == "(" or (before_quote == "[" and kind is Kind.HEADER) else Kind.HARMLESS
+
+
+def _value(text: str, found: re.Match[str], kind: Kind) -> tuple[int, int] | None:
+    """Return where the secret of a found name is; ``None`` if that is none."""
+    at = found.end()
+    opened = _OPEN.match(text, at)
+    if opened is not None:
+        start = opened.end()
+        if opened[1] == quote_before(text, found.start("name")) and _END.match(text, start) is not None:
+            return None  # the mark that was open before the name
+        stop = closing(text, start, opened[1])
+        if stop == start and text[stop + len(opened[1]) : stop + len(opened[1]) + 1].isalnum():  # doubled
+            start = stop + len(opened[1])
+            stop = closing(text, start, opened[1])
+        return _judged(text, start, stop, kind, is_quoted=True)
+    bracket = _BRACKET.match(text, at)
+    if bracket is not None and (
+        kind is not Kind.WEAK or (bracket[1] == "(" and found["name"].endswith("auth"))
+    ):
+        return _bracketed(text, bracket)
+    blanks = _BLANKS.match(text, at)
+    at = at if blanks is None else blanks.end()
+    block = _BLOCK.match(text, at)
+    if block is not None and kind is not Kind.WEAK:
+        return _indented(text, block)
+    if kind is Kind.HEADER:
+        return _header(text, at, quote_before(text, found.start("name")))
+    separator = found["separator"] or ""
+    bare = _BARE.match(text, at)
+    if bare is None:
+        return None
+    stop = at + len(bare[0].rstrip(_TRAILING))
+    value = text[at:stop]
+    if is_filler(bare[0]):
+        return None
+    if kind is Kind.WEAK and len(value) > 1 and text.startswith("...", stop):
+        kind = Kind.SECRET
+    if is_prose(value) and (separator != "=" or value in ("none", "not")):
+        return None
+    return _judged(text, at, stop, kind, is_quoted=False)
+
+
+def _judged(text: str, start: int, stop: int, kind: Kind, *, is_quoted: bool) -> tuple[int, int] | None:
+    if stop <= start or text.startswith(MARK, start):
+        return None
+    if stop - start < MAX_WEAK:
+        value = text[start:stop]
+        if is_filler(value) or (kind is Kind.WEAK and not looks_random(value)):
+            return None
+    if kind is Kind.HEADER and is_quoted:
+        scheme = _SCHEME.match(text, start, stop)
+        if scheme is not None and scheme["token"] is not None:
+            return None if text.startswith(MARK, scheme.start("token")) else (scheme.start("token"), stop)
+    return start, stop
+
+
+def _header(text: str, start: int, quote: str | None) -> tuple[int, int] | None:
+    line = _LINE.match(text, start)
+    if line is None:
+        return None
+    stop = line.end()
+    if quote is not None:
+        stop = min(stop, closing(text, start, quote))
+    value = text[start:stop]
+    if is_prose(value.partition(" ")[0]) and not value.lower().startswith("token "):
+        return None
+    scheme = _SCHEME.match(text, start, stop)
+    if scheme is not None and scheme["token"] is not None:
+        start = scheme.start("token")
+        if scheme["scheme"].lower() not in _LONG_SCHEMES:
+            stop = scheme.end("token")
+    if text.startswith(MARK, start) or is_filler(text[start:stop]):
+        return None
+    return start, stop
+
+
+def _bracketed(text: str, bracket: re.Match[str]) -> tuple[int, int] | None:
+    """Return the inside of brackets; without their end, the rest of the line."""
+    start = bracket.end()
+    depth = 1
+    line_end = text.find("\n", start)
+    for position in range(start, min(len(text), start + MAX_WEAK)):
+        char = text[position]
+        if char in "[({":
+            depth += 1
+        elif char in "])}":
+            depth -= 1
+            if not depth:
+                inside = text[start:position].strip("\"' ")
+                is_empty = not inside or inside.startswith(MARK) or is_filler(f"{{{inside}}}")
+                return None if is_empty else (start, position)
+    return start, len(text) if line_end < 0 else line_end
+
+
+def _indented(text: str, block: re.Match[str]) -> tuple[int, int] | None:
+    """Return the lines of a block of YAML."""
+    line_break, indent = block.groups()
+    stop = start = block.end()
+    if text.startswith(MARK, start):
+        return None
+    while True:
+        line_end = text.find(line_break, stop)
+        if line_end < 0:
+            return start, len(text)
+        stop = line_end + len(line_break)
+        if not text.startswith(indent, stop):
+            return start, line_end

@@ -1,0 +1,182 @@
+"""Secrets that show by their form alone: tokens that begin with a vendor's prefix.
+
+Behind the prefix comes one run of one class of characters, so that every form is linear in the text.
+A run may be shorter than that of a whole token where the text was cut.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanloom.redaction._marks import CUT, MARK
+from spanloom.redaction._trie import any_of
+
+__all__ = ["redact_tokens", "redact_torn"]
+
+# Prefixes, the characters of what follows, and how many of them at least. Sources: the vendors' own documentation,
+# and the public rules of gitleaks, detect-secrets and GitHub's secret scanning.
+_FORMS: Final = (
+    # models and what is around them
+    ("sk-proj- sk-ant- sk-or- sk-svcacct- sk-admin- sk-lf- pk-lf- sk-None-", r"[\w\-]", 12),
+    ("sk- pplx- jina_ xai- fw_ tgp_v1_ e2b_ gsk_ r8_ hf_ api_org_ csk- ds-", r"[\w\-]", 18),
+    ("pcsk_ tvly- nvapi- voyage- lsv2_pt_ lsv2_sk_ wandb_v1_ fal- cr- sk_ps_ essecret_", r"[\w\-]", 18),
+    # code, packages, builds
+    ("ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\w", 12),
+    ("glpat- gldt- glrt- glcbt- glptt- glft- glimt- glagent- gloas- glsoat- GR1348941", r"[\w\-.]", 12),
+    (
+        "npm_ pypi- rubygems_ CLOJARS_ dckr_pat_ dckr_oat_ oy2 sgp_ bkua_ CCIPAT_ CCIPRJ_ ccipat_",
+        r"[\w\-]",
+        16,
+    ),
+    ("ATATT ATCTT ATBB ATSP BBDC-", r"[\w\-=+/]", 16),
+    ("lin_api_ lin_oauth_ ntn_ secret_ figd_ figu_ PMAK- phc_ phx_ CFPAT- pul- HRKU-", r"[\w\-]", 24),
+    # clouds
+    ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]", 12),
+    ("ABSK LTAI", r"[A-Za-z0-9+/=]", 16),
+    ("AIza GOCSPX- ya29. 1//0", r"[\w\-.]", 20),
+    ("dop_v1_ doo_v1_ dor_v1_ dapi dkea", r"[0-9a-f\-]", 24),
+    ("hvs. hvb. hvr. dp.st. dp.pt. dp.ct. dp.sa. dp.scim. dp.audit. atlasv1. dvc_ tskey-", r"[\w\-.]", 12),
+    (
+        "cfut_ cfat_ cfk_ v1.0- fo1_ fm1_ fm2_ rnd_ pscale_tkn_ pscale_pw_ pscale_oauth_ napi_",
+        r"[\w\-.=/+]",
+        20,
+    ),
+    ("sbp_ sb_secret_ sbp_oauth_", r"[\w\-]", 16),
+    # money and shops
+    ("sk_live_ sk_test_ rk_live_ rk_test_ whsec_ sk_org_", r"[\w+/=]", 12),
+    ("shpat_ shpca_ shppa_ shpss_ shptka_ shpua_", r"[0-9a-zA-Z]", 16),
+    ("sq0atp- sq0csp- sq0idp- access-sandbox- access-production-", r"[\w\-]", 16),
+    ("EAAA EZAK EZTK", r"[\w\-]", 30),
+    # messages and mail
+    (
+        "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xapp- xwfp- xoxe.xoxb- xoxe.xoxp-",
+        r"[\w\-%.]",
+        10,
+    ),
+    ("SG. xkeysib- xsmtpsib-", r"[\w\-.]", 20),
+    ("key- pubkey-", "[0-9a-f]", 24),
+    ("SK", "[0-9a-f]", 32),
+    # watching
+    (
+        "glsa_ glc_ sntrys_ sntryu_ NRAK- NRAA- NRII- NRJS- NRRA- NRIQ- NRSP- NRBR- dt0c01. ddp_",
+        r"[\w\-.+/=]",
+        16,
+    ),
+    # keys of one's own
+    ("AGE-SECRET-KEY-1 age-secret-key-1", r"\w", 12),
+    ("xprv yprv zprv tprv", r"\w", 60),
+    ("ops_eyJ gAAAAA", r"[\w\-+/=]", 40),
+    ("eyJ eyK", r"[\w\-]", 8),
+)
+_RUNS: Final = {
+    prefix: (re.compile(f"{kind}{{{least},}}", re.ASCII), re.compile(f"{kind}*(?={CUT})", re.ASCII))
+    for prefixes, kind, least in _FORMS
+    for prefix in prefixes.split()
+}
+_PREFIX: Final = re.compile(any_of(_RUNS))
+# An escaped line break, or a percent-encoded character, is no part of the token behind it.
+_ESCAPE_BEFORE: Final = re.compile(r"(?:\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})\Z")
+_LONGEST_ESCAPE: Final = 6
+# No draw of so many characters is all small letters: a name that happens to begin like a token.
+_WORDS: Final = re.compile(r"[a-z_\-]+")
+_WORDS_LENGTH: Final = 12
+_JWT: Final = frozenset({"eyJ", "eyK"})
+_JWT_REST: Final = re.compile(r"(?:\.[\w\-]*){1,6}", re.ASCII)
+
+# Forms without a telling beginning.
+_OTHERS: Final = (
+    # Telegram: the bot's number, then the token
+    re.compile(r"(?<![0-9A-Za-z])(?P<kept>[0-9]{6,12}:)AA(?:[\w\-]{30,}|[\w\-]*(?=…|\.\.\.))", re.ASCII),
+    # Discord: the bot's number in base64, a time, a signature
+    re.compile(
+        r"(?<![\w\-])(?P<kept>)[MNO][\w\-]{22,27}\.[\w\-]{6}\.(?:[\w\-]{20,}|[\w\-]*(?=…|\.\.\.))", re.ASCII
+    ),
+    # Entra ID: client secrets
+    re.compile(r"(?<![\w~.\-])(?P<kept>)[\w~.\-]{3}[78]Q~[\w~.\-]{10,}", re.ASCII),
+    # Mailchimp: the data centre at the end
+    re.compile(r"(?<![0-9a-zA-Z])(?P<kept>)[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])"),
+    # the inside of a PEM block whose first and last line are missing; what follows one is judged by it
+    re.compile(
+        r"(?<![A-Za-z0-9+/\-])(?<!-----\n)(?<!-----\\n)(?P<kept>)MII[A-Za-z0-9+/]{61}(?:(?:\s|\\+n)[A-Za-z0-9+/=]{1,64})++"
+    ),
+    # webhooks, whose path is the secret
+    re.compile(r"(?P<kept>hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/)[\w/\-%.]+", re.ASCII),
+    re.compile(
+        r"(?P<kept>discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{1,25}/)[\w\-.]+", re.ASCII
+    ),
+    re.compile(r"(?P<kept>(?:webhook\.office|outlook\.office)(?:365)?\.com/webhook(?:b2)?/)[^\s\"'<>]+"),
+    re.compile(r"(?P<kept>hooks\.zapier\.com/hooks/(?:catch|standard)/)[\w/\-]+", re.ASCII),
+    re.compile(r"(?P<kept>maker\.ifttt\.com/trigger/[\w\-]{1,100}/(?:json/)?with/key/)[\w\-]+", re.ASCII),
+)
+_TORN: Final = re.compile(rf"(?<![\w\-+~/=:@.])[\w\-+~/=:@.]{{6,}}?(?={CUT})", re.ASCII)
+_PART: Final = re.compile(r"[\w\-~]{6,}", re.ASCII)
+_DRAWN: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).*|.*[a-z][A-Z].*")
+_TORN_LINES: Final = re.compile(
+    rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{48,76}}+(?:\s|\\+n))++[A-Za-z0-9+/=]*+"
+    rf"(?:(?:\s|\\+n)?-{{1,5}}(?:E|EN|END[ A-Z]{{0,40}})?)?(?={CUT})"
+    rf"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{{40,}}+(?={CUT})"
+)
+_AWS_ID: Final = re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}")
+_AWS_SECRET: Final = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])")
+
+
+def redact_tokens(text: str) -> str:
+    """Return `text` without tokens whose form gives them away; their prefixes stay, and say whose they were."""
+    out: list[str] = []
+    done = passed = 0
+    has_aws_id = "A" in text and _AWS_ID.search(text) is not None
+    for found in _PREFIX.finditer(text):
+        start, end = found.span()
+        if start < passed or not _begins(text, start):
+            continue
+        prefix = found[0]
+        whole, cut = _RUNS[prefix]
+        run = whole.match(text, end) or cut.match(text, end)
+        if run is None:
+            continue
+        stop = run.end()
+        if stop - end >= _WORDS_LENGTH and _WORDS.fullmatch(text, end, stop) is not None:
+            passed = stop
+            continue
+        if prefix in _JWT:
+            rest = _JWT_REST.match(text, stop)
+            if rest is None:  # base64 of any JSON: a cursor, say
+                passed = stop
+                continue
+            stop = rest.end()
+        out += (text[done:end], MARK)
+        done = passed = stop
+    if out:
+        out.append(text[done:])
+        text = "".join(out)
+    for pattern in _OTHERS:
+        text = pattern.sub(rf"\g<kept>{MARK}", text)
+    # The secret half of a pair has no form of its own, but it is where the other half is.
+    return _AWS_SECRET.sub(_unless_plain, text) if has_aws_id else text
+
+
+def redact_torn(text: str) -> str:
+    """Return `text` without what, right before a cut, may be the first half of a secret that its end gives away."""
+    return _TORN.sub(_unless_words, _TORN_LINES.sub(_unless_plain, text))
+
+
+def _unless_words(found: re.Match[str]) -> str:
+    text = found[0]
+    for part in _PART.finditer(text):
+        if _DRAWN.fullmatch(part[0]) is not None:
+            return text[: part.start()] + MARK
+    return text
+
+
+def _begins(text: str, start: int) -> bool:
+    """Tell whether a token may begin at `start`: behind a letter or a digit it may not."""
+    if not start or not text[start - 1].isalnum():
+        return True
+    return _ESCAPE_BEFORE.search(text[max(0, start - _LONGEST_ESCAPE) : start]) is not None
+
+
+def _unless_plain(found: re.Match[str]) -> str:
+    text = found[0]
+    is_mixed = any(map(str.isdigit, text)) and any(map(str.isupper, text)) and any(map(str.islower, text))
+    return MARK if is_mixed else text

@@ -1,0 +1,255 @@
+"""The results of one batch on their way to the file: what the runner asks, and the thread that answers.
+
+A job asks for its result to be stored, and waits; the thread takes all requests that are there, writes them in one
+transaction, and tells the loop once. So while one group is being committed the next one gathers, and the busier the
+batch, the larger the groups. A job that is cancelled while it waits has handed its result over: it is stored all the
+same, before the batch raises, and the next run finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Literal
+
+import msgspec
+
+from spanloom.exceptions import CheckpointError
+from spanloom.store.checkpoint_codec import Codec, stored_form
+from spanloom.store.checkpoint_file import CheckpointFile, Row
+from spanloom.store.checkpoint_key import Keys, Versions
+
+__all__ = ["CheckpointLog"]
+
+GROUP: Final = 1000
+"""Requests answered at once: some 10 ms of work."""
+
+
+class _Key(msgspec.Struct, frozen=True):
+    """Under what a result is filed."""
+
+    function: tuple[str, str]
+    digest: bytes
+    text: str | None
+
+
+class _Request(msgspec.Struct, eq=False):
+    kind: Literal["find", "store"]
+    future: asyncio.Future[Any]
+    keys: Sequence[_Key]
+    value: object = None
+
+
+_Answer = tuple["asyncio.Future[Any]", object, "BaseException | None"]
+
+
+class CheckpointLog:
+    """What one batch knows of a checkpoint. Made by `Checkpoint.open`; used on the loop's thread.
+
+    Args:
+        path: The file.
+        codec: Writes and reads results.
+        fsync: See `CheckpointFile`.
+        keys: The keys of the batch's items.
+        versions: The identities of functions.
+        function: What all items are given to; ``None`` if each item is a job with a function of its own.
+    """
+
+    def __init__(
+        self, path: Path, codec: Codec, *, fsync: bool, keys: Keys, versions: Versions, function: object
+    ) -> None:
+        self._path, self._codec, self._fsync = path, codec, fsync
+        self._keys, self._versions = keys, versions
+        self._function = None if function is None else versions.of_function(function)
+        self._loop = asyncio.get_running_loop()
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._failure: CheckpointError | None = None
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        # A daemon: a loop that is never run again must not keep the process alive. What is not yet stored then was
+        # not yet told to anybody either.
+        threading.Thread(target=self._serve, name="spanloom-checkpoint", daemon=True).start()
+
+    async def opened(self) -> None:
+        """Wait until the file is open.
+
+        Raises:
+            CheckpointError: it cannot be opened.
+        """
+        await self._opened
+
+    def key_of(self, item: object) -> object:
+        """Return the key of the next item.
+
+        Raises:
+            TypeError, ValueError: it has none, or that of an earlier one; see `Keys`.
+        """
+        digest, text = self._keys.next(item)
+        return _Key(self._function or self._versions.of_job(item), digest, text)
+
+    async def find(self, keys: Sequence[Any]) -> list[tuple[object] | None]:
+        """Return for each key the stored result, in a tuple of its own, or ``None``.
+
+        Raises:
+            CheckpointError: the file cannot be read, or not by this codec.
+        """
+        return await self._ask("find", keys)  # type: ignore[no-any-return]  # see _found
+
+    async def store(self, key: Any, value: object) -> None:
+        """Return when the result has been committed.
+
+        Raises:
+            CheckpointCodecError: the codec cannot store it.
+            CheckpointError: the file cannot be written; so it is for all that come after.
+        """
+        await self._ask("store", (key,), value)
+
+    async def close(self) -> None:
+        """Wait until all that was asked for is stored, and the file is closed; a cancel is raised after that."""
+        self._requests.put(None)
+        cancelled: asyncio.CancelledError | None = None
+        while not self._closed.done():
+            try:
+                await asyncio.shield(self._closed)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        try:
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            cancelled = None
+
+    def abandon(self) -> None:
+        """Have the file closed, where nothing can be awaited any more."""
+        self._requests.put(None)
+
+    async def _ask(self, kind: Literal["find", "store"], keys: Sequence[_Key], value: object = None) -> Any:
+        future = self._loop.create_future()
+        self._requests.put(_Request(kind, future, keys, value))
+        return await future
+
+    # on the thread ------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            file = CheckpointFile(self._path, _name_of(self._codec), fsync=self._fsync)
+        except CheckpointError as error:
+            self._tell([(self._opened, None, error), (self._closed, None, None)])
+            return
+        self._tell([(self._opened, None, None)])
+        try:
+            going_on = True
+            while going_on:
+                requests = self._take()
+                going_on = requests[-1] is not None
+                self._tell(self._answers(file, [request for request in requests if request is not None]))
+        finally:
+            file.close()
+            self._tell([(self._closed, None, None)])
+
+    def _take(self) -> list[_Request | None]:
+        """Return the requests that are there, at least one; the last one is ``None`` if there will be no more."""
+        requests = [self._requests.get()]
+        try:
+            while requests[-1] is not None and len(requests) < GROUP:
+                requests.append(self._requests.get_nowait())
+        except Empty:
+            pass
+        return requests
+
+    def _answers(self, file: CheckpointFile, requests: Sequence[_Request]) -> list[_Answer]:
+        try:
+            return self._answer(file, requests)
+        except BaseException as error:  # noqa: BLE001 -- out of memory, say: who waits must hear of it
+            self._failure = CheckpointError(f"the checkpoint {self._path} cannot be used: {error!r:.200}")
+            self._failure.__cause__ = error
+            return [
+                (request.future, None, _with_value(_again(self._failure), request)) for request in requests
+            ]
+
+    def _answer(self, file: CheckpointFile, requests: Iterable[_Request]) -> list[_Answer]:
+        answers: list[_Answer] = []
+        rows: list[Row] = []
+        writing: list[_Request] = []
+        for request in requests:
+            try:
+                if self._failure is not None:
+                    raise _again(self._failure)
+                if request.kind == "find":
+                    answers.append((request.future, self._found(file, request.keys), None))
+                else:
+                    key = request.keys[0]
+                    rows.append((key.function, key.digest, key.text, stored_form(self._codec, request.value)))
+                    writing.append(request)
+            except CheckpointError as error:
+                answers.append((request.future, None, _with_value(error, request)))
+        if rows:
+            try:
+                file.store(rows)
+            except CheckpointError as error:
+                self._failure = error
+                answers.extend(
+                    (request.future, None, _with_value(_again(error), request)) for request in writing
+                )
+            else:
+                answers.extend((request.future, None, None) for request in writing)
+        return answers
+
+    def _found(self, file: CheckpointFile, keys: Sequence[_Key]) -> list[tuple[object] | None]:
+        groups: dict[tuple[str, str], list[bytes]] = {}
+        for key in keys:
+            groups.setdefault(key.function, []).append(key.digest)
+        stored = {function: file.find(function, digests) for function, digests in groups.items()}
+        return [self._decoded(key, stored[key.function].get(key.digest)) for key in keys]
+
+    def _decoded(self, key: _Key, data: str | bytes | None) -> tuple[object] | None:
+        if data is None:
+            return None
+        try:
+            return (self._codec.decode(data),)
+        except Exception as error:
+            which = key.digest.hex() if key.text is None else repr(key.text)
+            raise CheckpointError(
+                f"the result of {key.function[0]} for {which} in the checkpoint {self._path} cannot be read: "
+                f"{type(error).__name__}: {error!s:.200}; give the type= or codec= that it was stored with, or another "
+                f"version="
+            ) from error
+
+    def _tell(self, answers: list[_Answer]) -> None:
+        if not answers:
+            return
+        try:
+            self._loop.call_soon_threadsafe(_settle, answers)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            pass
+
+
+def _settle(answers: list[_Answer]) -> None:
+    for future, result, error in answers:
+        if future.done():  # cancelled meanwhile
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _again(error: CheckpointError) -> CheckpointError:
+    """Return a copy of an error: each job has one of its own, with its own traceback."""
+    copy = CheckpointError(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _with_value(error: CheckpointError, request: _Request) -> CheckpointError:
+    if request.kind == "store":
+        error.value = request.value
+    return error
+
+
+def _name_of(codec: Any) -> str:
+    name = getattr(codec, "name", None)
+    return name if isinstance(name, str) else type(codec).__qualname__

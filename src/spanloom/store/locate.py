@@ -1,0 +1,36 @@
+"""Where the record is, and which run of it is meant."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["LAST", "default_path", "locate"]
+
+LAST: Final = "last"
+"""Stands for the run that was started last."""
+_DEFAULT: Final = ".spanloom/runs.db"
+
+
+def default_path() -> Path:
+    """Return where runs are recorded unless something else is said: ``SPANLOOM_RECORD``, or ``.spanloom/runs.db``."""
+    return Path(os.environ.get("SPANLOOM_RECORD", "").strip() or _DEFAULT)
+
+
+def locate(ref: str, path: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+    """Return the file and the reference in it that a user means by RUN.
+
+    Args:
+        ref: ``last``, the beginning of a run's id, a file (then its last run), or ``FILE:ID``.
+        path: The file in which to look for an id; ``None`` for the default one.
+
+    Returns:
+        A path, and what `StoreReader.find` takes.
+    """
+    if Path(ref).is_file():
+        return Path(ref), LAST
+    file, colon, rest = ref.rpartition(":")
+    if colon and file and Path(file).is_file():
+        return Path(file), rest or LAST
+    return (default_path() if path is None else Path(path)), ref

@@ -1,0 +1,192 @@
+"""Opening a record to read it, without changing it, whoever else has it open, or left it as it died.
+
+A file in WAL mode needs its ``-wal`` read, and for that an index, ``-shm``, that all who have it open share.
+
+* There is no ``-wal``: nobody has the file open, and it is read as it is (``immutable``): a connection of the usual
+  kind would make both files, and leave them there. Should a writer come meanwhile, the file is opened anew: whether
+  one came is looked at before and after each statement.
+* There is one: it is read with the index that is there, or that SQLite makes beside it.
+* The index can neither be used nor made (a copy on a read-only disk, somebody else's directory): the file and its
+  ``-wal`` are copied to a temporary directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from spanloom.exceptions import StoreCorruptError, StoreError, StoreNotFoundError
+from spanloom.store.schema import MIGRATIONS, check
+
+__all__ = ["Opened"]
+
+WAIT_S: Final = 2.0
+"""How long the end of a checkpoint or of a recovery by another process is waited for."""
+MAX_VALUE: Final = 8_000_000
+"""Bytes of one value: far above anything that is written, far below what would hurt."""
+_HEADER: Final = b"SQLite format 3\x00"
+
+Stamp = tuple[int, int, int]
+"""Inode, time of the last change, size."""
+State = tuple[Stamp | None, Stamp | None]
+"""Of the file and of its ``-wal``."""
+
+
+class Opened:
+    """A connection that cannot write, and what has to be cleaned up after it.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        version: Schema version of the file; 0 if there is nothing in it.
+
+    Raises:
+        StoreError: it cannot be read; see its subclasses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.version: int = 0
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._state: State | None = None
+        self._renew()
+
+    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that `statement` finds.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        while True:
+            if self._state is not None and self._state != self._look_around():
+                self._renew()
+            try:
+                rows = self._connected().execute(statement, parameters).fetchall()
+            except (sqlite3.Error, UnicodeError) as error:
+                if self._state is None or self._state == self._look_around():
+                    raise StoreCorruptError(f"{self._path} is damaged: {error}") from error
+            else:
+                if self._state is None or self._state == self._look_around():
+                    return rows
+
+    def close(self) -> None:
+        """Close the connection; remove the copy, if one was needed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"the reader of {self._path} was closed")
+        return self._connection
+
+    def _look_around(self) -> State:
+        """Return what changes when somebody opens the file to write, or has written to it."""
+        return _stamp(self._path), _stamp(self._wal)
+
+    def _renew(self) -> None:
+        path = self._path
+        self.close()
+        if os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises where it may not look
+            raise StoreNotFoundError(
+                f"{path} is a directory; give the file in it, such as {path / 'runs.db'}"
+            )
+        try:
+            with path.open("rb") as file:
+                header = file.read(len(_HEADER))
+            if header and header != _HEADER:
+                raise StoreCorruptError(f"{path} is not a record: not an SQLite file")
+            self._connection = self._connect()
+            self.version = self._look(self._connection)
+        except FileNotFoundError:
+            raise StoreNotFoundError(f"there is no record at {path}") from None
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+        except (sqlite3.Error, UnicodeError) as error:
+            self.close()
+            raise StoreCorruptError(f"{path} is damaged or no record: {error}") from None
+        except StoreError:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        state = self._look_around()
+        if not (state[1] and state[1][2]):
+            self._state = state
+            return _open(self._path, "mode=ro&immutable=1")
+        self._state = None
+        connection = _open(self._path, "mode=ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
+            there = Path(copy.name) / "runs.db"
+            shutil.copyfile(self._path, there)
+            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))
+            return _open(there, "mode=rw")
+        return connection
+
+    def _look(self, connection: sqlite3.Connection) -> int:
+        path = self._path
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        try:
+            version = check(connection)
+        except StoreError as error:
+            raise type(error)(f"{path}: {error}") from None
+        if version:
+            found = dict(
+                connection.execute("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'view')")
+            )
+            for name, sql in _schema(version).items():
+                # Not a view in place of a table, nor a table with columns that are computed: what we read is data.
+                if found.get(name) != sql:
+                    raise StoreCorruptError(
+                        f"{path} is damaged or was changed: its {name} is not what it should be"
+                    )
+        return version
+
+
+@cache
+def _schema(version: int) -> dict[str, str]:
+    """Return the statements that made the tables of a file of that version, as SQLite keeps them."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for step in MIGRATIONS[:version]:
+            for statement in step:
+                connection.execute(statement)
+        return dict(
+            connection.execute(
+                "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            )
+        )
+    finally:
+        connection.close()
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fspath(path.absolute()))}?{mode}"
+    return sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,80 @@
+"""Where a run comes from: the process, its command line, and the moment that its times count from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from spanloom.events.clock import monotonic_ns, wall_ns
+from spanloom.store.clean import clean_arguments, clean_text
+from spanloom.store.process import machine, process_start
+
+__all__ = ["Origin"]
+
+MAX_ARGUMENTS: Final = 1_000
+MAX_ARGUMENT: Final = 2_000
+"""Characters of one argument, and of the working directory."""
+
+
+class Origin:
+    """What there is to say of a run at its start.
+
+    Args:
+        name: What is run, in one word; ``None`` for the name of the script or module.
+
+    Attributes:
+        run_id: 32 hexadecimal digits.
+        began_ns: The start, on the clock of the events.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.run_id: str = os.urandom(16).hex()
+        self.began_ns: int = monotonic_ns()
+        self._name = name
+
+    def row(self) -> tuple[Any, ...]:
+        """Return the columns of ``run`` from ``run_id`` to ``started_wall_ns``."""
+        argv = clean_arguments(sys.orig_argv[:MAX_ARGUMENTS], MAX_ARGUMENT)
+        pid = os.getpid()
+        return (
+            self.run_id,
+            clean_text(self._name or _name_of_program(), MAX_ARGUMENT),
+            msgspec.json.encode(argv).decode(),
+            clean_text(_cwd(), MAX_ARGUMENT),
+            clean_text(socket.gethostname(), MAX_ARGUMENT),
+            pid,
+            machine(),
+            process_start(pid),
+            platform.python_version(),
+            _version(),
+            wall_ns(self.began_ns),
+        )
+
+
+def _name_of_program() -> str:
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and type(spec.name) is str:  # python -m
+        return str(spec.name.removesuffix(".__main__"))
+    return Path(sys.argv[0] if sys.argv and sys.argv[0] else "python").name
+
+
+def _cwd() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return ""
+
+
+def _version() -> str:
+    try:
+        return version("spanloom")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"

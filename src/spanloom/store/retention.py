@@ -1,0 +1,129 @@
+"""Which runs are kept, and how the others leave: in small steps, so that nobody waits for it.
+
+A run that is to go is marked first, from when on no reader sees it, then emptied piece by piece, whoever comes to it.
+The pages that become free are given back to the file system.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Final
+
+import msgspec
+
+from spanloom.store.process import is_alive
+from spanloom.store.schema import transaction
+
+__all__ = ["Retention", "sweep"]
+
+SLICE: Final = 5_000
+"""Rows deleted in one transaction: some 10 ms."""
+PAGES: Final = 1_000
+"""Pages given back in one transaction: some 10 ms."""
+ELSEWHERE_S: Final = 86_400
+"""Since when a run of another machine must have been silent to be taken for over."""
+
+_TABLES: Final = ("event", "batch", "error", "stack", "trace", "label")
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record keeps of the runs that are over. Those that are running are always kept.
+
+    Attributes:
+        max_runs: Runs, the newest ones; ``None`` for any number.
+        max_age_s: Seconds since a run was last heard of; ``None`` for any age.
+        max_bytes: Size of the file; the oldest runs go until it is small enough. ``None`` for any size.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+
+    max_runs: int | None = 200
+    max_age_s: float | None = None
+    max_bytes: int | None = 1 << 30
+
+    def __post_init__(self) -> None:
+        for what in self.__struct_fields__:
+            value = getattr(self, what)
+            if value is not None and value < 1:
+                raise ValueError(f"{what} must be at least 1, or None for no bound (got {value})")
+
+
+def sweep(connection: sqlite3.Connection, keep: Retention) -> bool:
+    """Do one step of what there is to do; return False if that was nothing.
+
+    Raises:
+        sqlite3.Error: it could not be done now.
+    """
+    expired = connection.execute("SELECT id FROM run WHERE expired LIMIT 1").fetchone()
+    if expired is not None:
+        _empty(connection, expired[0])
+        return True
+    run = _surplus(connection, keep)
+    if run is not None:
+        with transaction(connection):
+            connection.execute("UPDATE run SET expired = 1 WHERE id = ?", (run,))
+        return True
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if not free or mode != 2:  # incremental: as we make files, but someone may have changed it
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({PAGES:d})").fetchall()
+    return True
+
+
+def _surplus(connection: sqlite3.Connection, keep: Retention) -> int | None:
+    """Return the oldest run that is to go, if there is one."""
+    runs = connection.execute(
+        "SELECT id, pid, machine, process, ended_wall_ns, seen_wall_ns FROM run ORDER BY started_wall_ns, id"
+    ).fetchall()
+    now = time.time_ns()
+    too_many = keep.max_runs is not None and len(runs) > keep.max_runs
+    too_large = keep.max_bytes is not None and _used(connection) > keep.max_bytes
+    for run, pid, machine, process, ended, seen in runs:
+        last_seen_s = (now - max(ended or 0, seen)) / 1e9
+        too_old = keep.max_age_s is not None and last_seen_s > keep.max_age_s
+        if not (too_many or too_large or too_old):
+            continue
+        if ended is None:
+            alive = is_alive(pid, machine, process)
+            if alive or (alive is None and last_seen_s < ELSEWHERE_S):
+                continue
+        return int(run)
+    return None
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    """Return the bytes of the pages that hold something."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {what}").fetchone()[0]
+        for what in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _empty(connection: sqlite3.Connection, run: int) -> None:
+    """Delete some rows of `run`; the last ones together with the run."""
+    left = SLICE
+    with transaction(connection):
+        for table in _TABLES:
+            left -= _delete(connection, table, run, left)
+            if left <= 0:
+                return
+        connection.execute("DELETE FROM run WHERE id = ?", (run,))
+
+
+def _delete(connection: sqlite3.Connection, table: str, run: int, count: int) -> int:
+    # The second column of every primary key is what the rows of a run are ordered by: this is a stretch of neighbours.
+    key = {"event": "start_ns", "batch": "batch_id"}.get(table, "id")
+    last = connection.execute(
+        f"SELECT {key} FROM {table} WHERE run = ? ORDER BY {key} LIMIT 1 OFFSET ?",  # noqa: S608 -- our own names
+        (run, count - 1),
+    ).fetchone()
+    where = "" if last is None else f"AND {key} <= ?"
+    deleted = connection.execute(
+        f"DELETE FROM {table} WHERE run = ? {where}",  # noqa: S608 -- our own names
+        (run, *(last or ())),
+    )
+    return deleted.rowcount

@@ -1,0 +1,300 @@
+"""The writer: puts the rows of one run into the file, a transaction at a time, and lets no fault out.
+
+Rules.
+1. The file is opened when there is something to write, and whatever goes wrong then or later is the record's problem
+   alone: `write` never raises. What could not be written and what is lost is counted in `lost`, and the first loss
+   is logged as a warning. Only that one: a program that runs for a week on a full disk must not fill its log, too.
+2. A file that another process is writing to is waited for: rows are kept and tried again the next time.
+3. A fault that may pass (a full disk, a missing directory or permission) has the file opened anew after a second,
+   then after two, four, ... up to half a minute. Meanwhile up to `MAX_WAITING` events are kept, the rest is lost.
+4. A fault that will not pass (a file of a newer version, of another program, or damaged) ends the recording. The file
+   is left as it is: it may still be of use to someone.
+5. A file that was removed or replaced is noticed before the next write. A new one is made, and the run goes on in it;
+   what had been written is lost with the old one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from spanloom.events.clock import monotonic_ns, wall_ns
+from spanloom.exceptions import StoreCorruptError, StoreError, StoreVersionError
+from spanloom.store.origin import Origin
+from spanloom.store.retention import Retention, sweep
+from spanloom.store.rows import Rows
+from spanloom.store.schema import check, migrate, transaction
+from spanloom.store.statements import SEE_RUN, START_RUN, STATEMENTS
+
+__all__ = ["RunWriter", "connect"]
+
+MAX_WAITING: Final = 20_000
+"""Ended events kept while the file cannot be written: some 6 MB."""
+RETRY_NS: Final = 1_000_000_000
+MAX_RETRY_NS: Final = 30_000_000_000
+CACHE_KIB: Final = 2_000
+"""Of pages, in SQLite's own memory; more does not make appending faster."""
+
+_PERMANENT: Final = (StoreVersionError, StoreCorruptError)
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+_logger = logging.getLogger("spanloom.store")
+
+
+class _RunGoneError(Exception):
+    """The run's own row is not in the file any more."""
+
+
+class RunWriter:
+    """Writes one run. Not to be used by two threads at once.
+
+    Args:
+        path: The file; it and its directory are made if they are not there.
+        origin: What there is to say of the run.
+        payloads: Whether what users attached is recorded.
+        deep: Tells whether busy time is measured.
+        account: Tells how many ended events were to be recorded, and how many of them were lost before they came here.
+        wait_s: How long another process's write is waited for.
+        keep: Which other runs stay in the file; ``None`` for all.
+
+    Attributes:
+        rows: Takes the events.
+        lost: Ended events that were given to `rows` and are not in the file, and will not be.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        origin: Origin,
+        *,
+        payloads: bool,
+        deep: Callable[[], bool],
+        account: Callable[[], tuple[int, int]],
+        wait_s: float,
+        keep: Retention | None = None,
+    ) -> None:
+        self.path: Path = path
+        self.untidy: bool = keep is not None
+        """Whether there may be runs to be removed."""
+        self._keep = keep
+        self.rows: Rows = Rows(origin.began_ns, payloads=payloads)
+        self.lost: int = 0
+        self.exit_code: int | None = None
+        self._origin = origin
+        self._payloads = payloads
+        self._deep = deep
+        self._account = account
+        self._wait_s = wait_s
+        self._warned = False
+        self._given_up = False
+        self._retry_ns = RETRY_NS
+        self._retry_at_ns = 0
+        self._connection: sqlite3.Connection | None = None
+        self._begin_file()
+
+    def _begin_file(self) -> None:
+        """Forget what is known of a file: nothing of the run is in it."""
+        self.is_new: bool = True
+        """Whether nothing of the run is in the file, not even what is open."""
+        self._run: int | None = None
+        self._identity: tuple[int, int] | None = None
+        self._statements: dict[str, str] = {}
+        self._events = self._jobs = self._failed = self._cancelled = 0
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._origin.run_id
+
+    # writing --------------------------------------------------------------------------------------------
+
+    def write(self, *, ended: bool = False) -> bool:
+        """Write what waits, and that the run was there to write it; return False if that could not be done.
+
+        Args:
+            ended: Write the end of the run, too.
+        """
+        if not self._given_up and (ended or monotonic_ns() >= self._retry_at_ns):  # an end is the last chance
+            try:
+                self._open()
+                self._write(ended=ended)
+            except _RunGoneError:
+                self._gone("has lost its run to someone who deleted it")
+            except (sqlite3.Error, OSError, StoreError, ValueError, OverflowError) as error:
+                self._failed_with(error)
+            else:
+                self._retry_ns, self._retry_at_ns = RETRY_NS, 0
+                return True
+        if self._given_up or len(self.rows) > MAX_WAITING:
+            self._lose(len(self.rows))
+            self.rows.forget()
+        return False
+
+    def tidy(self) -> None:
+        """Do one step towards what the file is to keep of other runs; never raises."""
+        connection, keep = self._connection, self._keep
+        if connection is None or keep is None:
+            return
+        try:
+            self.untidy = sweep(connection, keep)
+        except sqlite3.Error as error:
+            if _code(error) not in _BUSY:
+                self.untidy = (
+                    False  # it is no more than tidying up: what is wrong will show when something is written
+                )
+
+    def abandon(self) -> None:
+        """Count what waits as lost: nobody will try again."""
+        self._lose(len(self.rows))
+        self.rows.forget()
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again if more is to be written."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass  # nothing waits in it: every transaction has been committed or undone
+
+    def _write(self, *, ended: bool) -> None:
+        connection, rows = self._connection, self.rows
+        assert connection is not None  # noqa: S101 -- _open() has made it or raised
+        now_wall_ns = wall_ns(monotonic_ns())
+        produced, dropped = self._account()
+        with transaction(connection):
+            if self._run is None:
+                self._run = self._start(connection)
+                self._statements = {kind: text.format(run=self._run) for kind, text in STATEMENTS.items()}
+            for kind, statement in self._statements.items():
+                waiting = getattr(rows, kind)
+                if waiting:
+                    connection.executemany(statement, waiting)
+            open_now = len(rows.open_jobs) + len(rows.open_others)
+            events, jobs = self._events + len(rows), self._jobs + len(rows.jobs) + len(rows.details)
+            failed, cancelled = self._failed + rows.failed, self._cancelled + rows.cancelled
+            updated = connection.execute(
+                SEE_RUN,
+                (
+                    now_wall_ns,
+                    events + open_now,
+                    jobs + len(rows.open_jobs),
+                    failed,
+                    cancelled,
+                    open_now,
+                    produced,
+                    dropped + self.lost,
+                    now_wall_ns if ended else None,
+                    self.exit_code,
+                    self._deep(),  # a manager that measures may have been made only now
+                    self._run,
+                ),
+            )
+            if not updated.rowcount:
+                raise _RunGoneError
+        self._events, self._jobs, self._failed, self._cancelled = events, jobs, failed, cancelled
+        rows.written()
+
+    def _start(self, connection: sqlite3.Connection) -> int:
+        row = self._origin.row()
+        cursor = connection.execute(START_RUN, (*row, row[-1], self._deep(), self._payloads))
+        return int(cursor.lastrowid or 0)
+
+    # the file -------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._identity is not None and _identity(self.path) != self._identity:
+            self._gone("was removed or replaced")
+        if self._connection is None:
+            self._connection = connect(self.path, self._wait_s)
+            if self._identity is None:
+                self._identity = _identity(self.path)
+
+    def _gone(self, how: str) -> None:
+        """Begin anew: what had been written of the run is not there any more."""
+        self.close()
+        self._lose(self._events + len(self.rows), f"{self.path} {how}; the run goes on in a new one")
+        self.rows.forget()
+        self._begin_file()
+
+    def _failed_with(self, error: Exception) -> None:
+        code = _code(error)
+        if code in _BUSY:
+            return
+        self.close()
+        if isinstance(error, _PERMANENT) or code in _DAMAGED:
+            self._given_up = True
+            self._warn(f"nothing more is recorded to {self.path}: {error}")
+            return
+        self._retry_at_ns = monotonic_ns() + self._retry_ns
+        self._retry_ns = min(2 * self._retry_ns, MAX_RETRY_NS)
+        self._warn(f"cannot record to {self.path}, will try again: {error}")
+
+    def _lose(self, events: int, why: str = "") -> None:
+        self.lost += events
+        if events:
+            self._warn(why or f"{self.path} cannot be written; events are lost")
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "%s. What is lost is counted in the handler's statistics and not logged again", text
+            )
+
+
+def connect(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a file for writing, made if it is not there, with all its tables.
+
+    Args:
+        path: The file.
+        wait_s: How long another process's write is waited for.
+
+    Raises:
+        StoreError: it cannot be a record: another program's, or of a newer version.
+        OSError, sqlite3.Error: it cannot be opened or written.
+    """
+    if not path.exists():
+        _make_directory(path.parent)
+        # Names, command lines and messages are the user's own business. SQLite gives its other files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        version = check(connection)  # before anything is changed: it may be another program's
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB:d}")
+        if not version:  # works in an empty file only, and waits in any other for whoever writes
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_directory(path: Path) -> None:
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        if path.name == ".spanloom":
+            # Nobody wants it under version control, and so nobody has to say so.
+            (path / ".gitignore").write_text("*\n", encoding="ascii")
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's code, without what it adds to tell special cases apart; 0 for an error of another kind."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,279 @@
+"""``spanloom top``: of a run that goes on, in a real terminal and elsewhere, and of one that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform != "win32":
+    import termios
+
+TIMEOUT_S = 60
+PROGRAM = """
+    import asyncio, sys
+    from spanloom import FixedLimiter, RetryPolicy, async_map
+
+    slots = FixedLimiter(2, name="gpu")
+
+    async def work(n):
+        if n == 3:
+            raise OSError("no")
+        async with slots:
+            await asyncio.sleep(60 if n < 4 else 0)
+
+    async def main():
+        quick = await async_map(asyncio.sleep, [0.05] * 20, limit=1)
+        policy = RetryPolicy(attempts=2, base_delay=50, max_delay=50, jitter=0)
+        await async_map(work, range(4), limit=4, retry=policy)
+
+    async def end():
+        task = asyncio.create_task(main())
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        task.cancel()
+
+    asyncio.run(end())
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "spanloom", *arguments]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SPANLOOM_", "OTEL_")) and name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+    }
+    return clean | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm"} | variables
+
+
+def look(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        command("top", *arguments),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def look_until(folder: Path, jobs: int) -> dict[str, Any]:
+    """Look until so many jobs are in flight for a while."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        assert time.monotonic() < deadline
+        if (folder / ".spanloom" / "runs.db").exists():
+            seen: dict[str, Any] = json.loads(look(folder, "last", "--json"))
+            if len(seen["in_flight"]) == jobs:
+                return seen
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that has four jobs in flight in the end, and stops when it is given a line."""
+    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
+    with subprocess.Popen(
+        command("run", "program.py"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_states_of_a_running_run(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """Two jobs run, one waits for a slot, one backs off; the batch before is done and not shown."""
+    seen = look_until(tmp_path, 4)
+    assert seen["run"]["state"] == "running"
+    assert [(job["job_index"], job["state"], job["detail"]) for job in seen["in_flight"]] == [
+        (0, "running", ""),
+        (1, "running", ""),
+        (2, "waiting", "gpu"),
+        (3, "backing off", ""),
+    ]
+    assert 40e9 < seen["in_flight"][3]["left_ns"] <= 50e9
+    (batch,) = seen["batches"]
+    assert (batch["name"], batch["total"], batch["ended"]) == ("work", 4, 0)
+    assert batch["left_ns"] is None
+    text = look(tmp_path, str(process.pid))
+    assert text.startswith(f"Run {seen['run']['run_id'][:8]}  program.py  pid {process.pid}  running for ")
+    assert "\x1b" not in text
+
+
+def test_a_killed_run_is_shown_as_it_was(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """By the id of the process that is gone, too."""
+    before = look_until(tmp_path, 4)
+    process.send_signal(signal.SIGKILL)
+    process.wait(TIMEOUT_S)
+    seen = json.loads(look(tmp_path, str(process.pid), "--json"))
+    assert seen["run"]["state"] == "interrupted"
+    assert [job["state"] for job in seen["in_flight"]] == [job["state"] for job in before["in_flight"]]
+    assert "INTERRUPTED after " in look(tmp_path)
+
+
+class Screen:
+    """A terminal that shows what a command draws: of the sequences, it knows those that rich moves the cursor with."""
+
+    def __init__(self, command: list[str], cwd: Path, **variables: str) -> None:
+        self._end, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, 100))
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=environment(**variables), stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        self.text = ""
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                some = os.read(self._end, 4096)
+            except OSError:  # how Linux says that nobody has the other end any more
+                some = b""
+            with self._news:
+                self.text += some.decode("utf-8", "replace")
+                self._news.notify_all()
+            if not some:
+                return
+
+    def lines(self) -> list[str]:
+        """Return what is to be seen now."""
+        lines, row = [""], 0
+        for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r\n|\r|\n|[^\x1b\r\n]+", self.text):
+            if part in {"\n", "\r\n"}:
+                row += 1
+                lines += [""] * (row + 1 - len(lines))
+            elif part == "\x1b[2K":
+                lines[row] = ""
+            elif part == "\x1b[1A":
+                row -= 1
+            elif part[0] not in "\x1b\r":
+                lines[row] += part
+        return lines
+
+    def wait_for(self, text: str) -> None:
+        """Wait until `text` is to be seen."""
+        with self._news:
+            self._news.wait_for(lambda: text in "\n".join(self.lines()), TIMEOUT_S)
+        assert text in "\n".join(self.lines())
+
+    def close(self) -> int:
+        """Wait for the end; return the exit code."""
+        try:
+            return self.process.wait(TIMEOUT_S)
+        finally:
+            self.process.kill()
+            self._thread.join(TIMEOUT_S)
+            os.close(self._end)
+
+
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+
+
+@needs_terminal
+def test_a_terminal_shows_it_live_until_the_run_ends(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """What is drawn is drawn over; when the run has ended, its last state stays, and the command ends with it."""
+    look_until(tmp_path, 4)
+    screen = Screen(command("top", "--interval", "0.1"), tmp_path)
+    screen.wait_for("work[2]")
+    screen.wait_for("waiting for gpu")
+    first = screen.lines()[0]
+    screen.wait_for("running for ")
+    deadline = time.monotonic() + TIMEOUT_S
+    while screen.lines()[0] == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.wait(TIMEOUT_S) == 0
+    screen.wait_for("ended after")
+    assert screen.close() == 0
+    shown = screen.lines()
+    assert shown[0].endswith("with exit code 0")
+    assert sum(line.startswith("Run ") for line in shown) == 1
+    assert "\x1b[1m" in screen.text
+
+
+@needs_terminal
+def test_no_colour_where_none_is_wanted(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """`NO_COLOR` leaves no colour, in a terminal as well."""
+    look_until(tmp_path, 4)
+    process.kill()
+    process.wait(TIMEOUT_S)
+    coloured, plain = (
+        Screen(command("top", "last"), tmp_path, **variables) for variables in ({}, {"NO_COLOR": "1"})
+    )
+    assert (coloured.close(), plain.close()) == (0, 0)
+    assert "\x1b[31m" in coloured.text
+    assert "\x1b[31m" not in plain.text
+
+
+@needs_terminal
+def test_ctrl_c_ends_it_quietly(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """With 130, no traceback, and the cursor where it should be; the run goes on."""
+    look_until(tmp_path, 4)
+    screen = Screen(command("top"), tmp_path)
+    screen.wait_for("work[2]")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.close() == 130
+    assert "Traceback" not in screen.text
+    assert screen.text.rindex("\x1b[?25h") > screen.text.rindex("\x1b[?25l")
+    assert process.poll() is None
+
+
+def test_it_waits_for_a_run_that_starts_later(tmp_path: Path) -> None:
+    """`--wait` passes over the runs that are there, and takes the next one."""
+    (tmp_path / "program.py").write_text("import sys; sys.exit(3)")
+    subprocess.run(
+        command("run", "program.py"), cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False
+    )
+    with subprocess.Popen(
+        command("top", "--wait", "--json"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as waiting:
+        time.sleep(1.5)  # it has seen the first run by now
+        assert waiting.poll() is None
+        (tmp_path / "second.py").write_text("import sys; sys.exit(4)")
+        subprocess.run(
+            command("run", "second.py"), cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False
+        )
+        out, _ = waiting.communicate(timeout=TIMEOUT_S)
+    assert json.loads(out)["run"]["name"] == "second.py"
+
+
+def test_there_is_nothing_to_watch(tmp_path: Path) -> None:
+    """One line, and exit code 1."""
+    done = subprocess.run(
+        command("top"), cwd=tmp_path, env=environment(), capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,269 @@
+"""Cooldown: one refusal pauses all who share it, once, and then they start slowly."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from spanloom import AdaptiveLimiter, Cooldown, EventType, FixedLimiter, RetryPolicy, async_map, gather
+from spanloom.concurrency.limits import HeedfulLimiter
+from spanloom.concurrency.overload import is_rate_limit, status_code_of
+from spanloom.testing import capture_events, virtual_clock
+
+
+class RefusedError(Exception):
+    """An answer with status 429, and with a Retry-After if it is given one."""
+
+    status_code = 429
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+
+
+class Api:
+    """Refuses the calls that start before `opens_at`, and remembers when each started."""
+
+    def __init__(self, opens_at: float, retry_after: float | None = None) -> None:
+        self.starts: list[float] = []
+        self._opens_at = opens_at
+        self._retry_after = retry_after
+
+    async def call(self, _: object = None) -> None:
+        now = asyncio.get_running_loop().time()
+        self.starts.append(now)
+        await asyncio.sleep(1)
+        if now < self._opens_at:
+            raise RefusedError(self._retry_after)
+
+
+def run(api: Api, cooldown: Cooldown, jobs: int, attempts: int = 10) -> None:
+    """Run so many calls at once, each tried again until it gets through."""
+    policy = RetryPolicy(attempts=attempts, base_delay=0, jitter=0)
+    with virtual_clock() as runner:
+        runner.run(async_map(api.call, range(jobs), limit=cooldown, retry=policy))
+
+
+def test_fifty_refusals_at_once_make_one_pause() -> None:
+    """All who share the cool-down wait for its end; refusals of calls that ran before it began are not counted."""
+    api = Api(opens_at=30)
+    cooldown = Cooldown(pause_s=60, slow_start_items=0)
+    run(api, cooldown, 50)
+    assert api.starts == [0.0] * 50 + [61.0] * 50
+    assert cooldown.generation == 1
+    assert repr(cooldown) == "<Cooldown cooldown open, 1 pauses so far>"
+
+
+def test_the_longest_retry_after_is_a_floor() -> None:
+    """Also when it is longer than the longest pause, and comes with a later refusal of the same pause."""
+    starts: list[float] = []
+
+    async def call(number: int) -> None:
+        loop = asyncio.get_running_loop()
+        starts.append(loop.time())
+        first = len(starts) <= 2
+        await asyncio.sleep(1 + number)
+        if first:
+            raise RefusedError([5, 900][number])
+
+    cooldown = Cooldown(pause_s=10, longest_s=20, slow_start_items=0)
+    with virtual_clock() as runner:
+        runner.run(async_map(call, range(2), limit=cooldown, retry=RetryPolicy(base_delay=0, max_delay=0)))
+    assert starts == [0.0, 0.0, 902.0, 902.0]
+    assert cooldown.generation == 1
+
+
+def test_pauses_in_a_row_become_longer_and_a_success_ends_the_row() -> None:
+    """10, 20, 40, then no more than 50; after a call that went well, 10 again."""
+    refused = iter([True, True, True, True, True, False, True, False])
+    starts: list[float] = []
+
+    async def call(_: object) -> None:
+        starts.append(asyncio.get_running_loop().time())
+        if next(refused):
+            raise RefusedError
+
+    cooldown = Cooldown(1, pause_s=10, longest_s=50, multiplier=2, slow_start_items=0)
+    with virtual_clock() as runner:
+        policy = RetryPolicy(attempts=8, base_delay=0)
+        runner.run(async_map(call, range(2), limit=cooldown, retry=policy))
+    assert starts == [0, 10, 30, 70, 120, 170, 170, 180]
+
+
+def test_calls_start_slowly_after_a_pause() -> None:
+    """Start number n of the next `slow_start_items` waits for its share of the delay after the one before."""
+    api = Api(opens_at=5)
+    cooldown = Cooldown(
+        pause_s=9, slow_start_items=4, slow_start_initial_delay_s=2.0, slow_start_final_delay_s=0.0
+    )
+    run(api, cooldown, 6)
+    assert api.starts[6:] == pytest.approx([12.0, 13.5, 14.5, 15.0, 15.0, 15.0])
+
+
+def test_another_limiter_still_holds_back() -> None:
+    """The slots of the one inside are held over pauses, and all come back."""
+    api = Api(opens_at=5)
+    inner = FixedLimiter(2)
+    cooldown = Cooldown(inner, pause_s=9, slow_start_items=0)
+    run(api, cooldown, 4)
+    assert api.starts == [0, 0, 10, 10, 11, 11]
+    assert (inner.in_use, inner.waiting) == (0, 0)
+
+
+def test_an_adaptive_limiter_inside_sees_the_attempts() -> None:
+    """Refusals pause, and lower the limit."""
+    adaptive = AdaptiveLimiter(initial=10, adaptation_interval=0.5)
+    api = Api(opens_at=5)
+    run(api, Cooldown(adaptive, pause_s=9, slow_start_items=0), 10)
+    assert [change.reason for change in adaptive.changes] == ["errors"]
+    assert (adaptive.in_use, adaptive.waiting) == (0, 0)
+
+
+def test_a_block_under_a_cooldown_is_watched_too() -> None:
+    """`async with` waits for the pause, and starts one when its block is refused."""
+    cooldown = Cooldown(pause_s=60, slow_start_items=0)
+    api = Api(opens_at=30)
+
+    async def caller() -> None:
+        for _ in range(2):
+            try:
+                async with cooldown:
+                    await api.call()
+            except RefusedError:
+                pass
+
+    async def main() -> None:
+        await gather(caller(), caller())
+
+    with virtual_clock() as runner:
+        runner.run(main())
+    assert api.starts == [0, 0, 61, 61]
+
+
+def test_a_pause_can_be_asked_for() -> None:
+    """`pause` holds everybody back, for as long as it is told."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        cooldown = Cooldown(3, slow_start_items=0)
+        cooldown.pause(30)
+        assert not cooldown.try_acquire()
+        assert cooldown.remaining_s == 30
+        await cooldown.acquire()
+        return [loop.time(), cooldown.remaining_s]
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == [30, 0]
+
+
+def test_who_is_cancelled_in_a_pause_has_taken_nothing() -> None:
+    """Its slot goes to the next, and its turn in the slow start as well."""
+
+    async def main() -> tuple[int, list[float]]:
+        inner = FixedLimiter(1)
+        cooldown = Cooldown(inner, slow_start_items=2, slow_start_initial_delay_s=1)
+        cooldown.pause(10)
+        starts: list[float] = []
+
+        async def call() -> None:
+            async with cooldown:
+                starts.append(asyncio.get_running_loop().time())
+
+        tasks = [asyncio.create_task(call()) for _ in range(3)]
+        await asyncio.sleep(5)
+        tasks[0].cancel()
+        await asyncio.sleep(5.5)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return inner.in_use, starts
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == (0, [11.0])
+
+
+async def test_a_pause_is_an_event() -> None:
+    """A point event of the type cooldown says how long and why."""
+    cooldown = Cooldown(pause_s=0.001, slow_start_items=0, name="api")
+    with capture_events() as captured:
+        with pytest.raises(RefusedError):
+            async with cooldown:
+                raise RefusedError(0.002)
+        async with cooldown:
+            pass
+    pause, wait = captured.events
+    assert (pause.type, pause.is_point) == (EventType.COOLDOWN, True)
+    assert pause.payload == {
+        "limiter": "api",
+        "delay_s": 0.002,
+        "reason": "Retry-After",
+        "error": "RefusedError",
+    }
+    assert (wait.type, wait.name) == (EventType.SLOT_WAIT, "api")
+
+
+def test_other_errors_do_not_pause() -> None:
+    """A bug of the caller's is not a refusal."""
+    cooldown = Cooldown()
+
+    async def call(_: int) -> None:
+        raise ValueError
+
+    with virtual_clock() as runner:
+        runner.run(async_map(call, range(3), limit=cooldown, on_error="skip"))
+    assert cooldown.generation == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"pause_s": -1}, ValueError, r"pause_s must be at least 0 \(got -1\)"),
+        ({"pause_s": 60, "longest_s": 10}, ValueError, r"longest_s must be at least 60 \(got 10\)"),
+        ({"multiplier": 0.5}, ValueError, "multiplier must be at least 1"),
+        ({"slow_start_items": -1}, ValueError, "slow_start_items must be at least 0"),
+        ({"limiter": 0}, ValueError, "size must be at least 1"),
+        ({"limiter": "2"}, TypeError, "limiter must be an int, a limiter or None, not str"),
+    ],
+)
+def test_it_refuses_bad_arguments(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    """The message says what was given and what is allowed."""
+    with pytest.raises(kind, match=message):
+        Cooldown(**options)
+
+
+@pytest.mark.parametrize("limiter", [Cooldown(), AdaptiveLimiter()])
+def test_both_heed_how_attempts_go(limiter: object) -> None:
+    """The protocol is checked at run time."""
+    assert isinstance(limiter, HeedfulLimiter)
+
+
+def error(name: str = "Error", **attributes: object) -> Exception:
+    return type(name, (Exception,), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("raised", "refused"),
+    [
+        (error(status_code=429), True),
+        (error(status=429), True),
+        (error(code=429), True),
+        (error(response=type("Response", (), {"status_code": 429})()), True),
+        (error(status_code=503), False),
+        (error(status_code=503, retry_after=3), True),
+        (error(status_code=500, retry_after=3), False),
+        (error("RateLimitError"), True),
+        (error("RateLimitError", status_code=400), False),
+        (error(code="rate_limit"), False),
+        (ValueError("429"), False),
+    ],
+)
+def test_a_refusal_is_told_by_its_status(raised: Exception, refused: bool) -> None:
+    """429, or 503 with a Retry-After, wherever clients keep it; else by what the class is called."""
+    assert is_rate_limit(raised) is refused
+
+
+def test_a_status_is_a_number_of_http() -> None:
+    """Exit codes and flags are none."""
+    assert status_code_of(error(code=1)) is None
+    assert status_code_of(error(status=True)) is None
+    assert status_code_of(error(code=404)) == 404

@@ -1,0 +1,293 @@
+"""Redaction: every shape goes, in any surroundings, whole or torn; what is harmless stays; the time is linear."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanloom.redaction import Redactor, redact_data, redact_named, redact_text
+from spanloom.redaction.redactor import MAX_DEPTH
+from tests.redaction.corpus import CONTAINERS, leaks, samples, shapes, variants
+from tests.redaction.harmless import HARMLESS
+
+MARK = "***"
+
+
+def test_the_corpus_has_as_many_shapes_as_it_claims() -> None:
+    """There are at least 200 shapes of secrets, each with its own name, and 100 harmless texts."""
+    names = [name for name, _, _ in shapes()]
+    assert len(names) >= 300
+    assert len(set(names)) == len(names)
+    assert len(set(HARMLESS)) == len(HARMLESS) >= 140
+    assert all(leaks(sample.secret, sample.text) for sample in samples())
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_no_shape_survives(container: str) -> None:
+    """No piece of any secret is left, whatever it stands in, whatever is drawn for it."""
+    left = {
+        sample.name: redacted
+        for seed in range(5)
+        for name, sample in variants(seed)
+        if name == container
+        for redacted in [redact_text(sample.text)]
+        if leaks(sample.secret, redacted)
+    }
+    assert left == {}
+
+
+def test_redaction_is_idempotent() -> None:
+    """What was redacted comes out of a second redaction as it was."""
+    changed = {
+        sample.name: redacted
+        for _, sample in variants(3)
+        for redacted in [redact_text(sample.text)]
+        if redact_text(redacted) != redacted
+    }
+    assert changed == {}
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_harmless_stays(text: str) -> None:
+    """A text that only looks like a secret stays as it is, so that a diagnosis stays of use."""
+    assert redact_text(text) == text
+    assert redact_text(f"RuntimeError: {text}") == f"RuntimeError: {text}"
+    assert redact_data({"detail": text, "list": [text]}) == {"detail": text, "list": [text]}
+
+
+# Torn before their tell: the half that is left is a part of a text without any form.
+_FORMLESS_HALVES = {"password with an at", "no scheme"}
+
+
+@pytest.mark.parametrize("mark", ["…", "..."])
+def test_half_a_secret_before_a_cut_is_known(mark: str) -> None:
+    """Wherever a text is cut, nothing of the secret that stands before the mark of the cut is left."""
+    left = {}
+    for sample in samples(7):
+        for at in range(1, len(sample.text), max(1, len(sample.text) // 80)):
+            torn = sample.text[:at] + mark
+            redacted = redact_text(torn)
+            # The first 24 characters of a JWT say how it is signed: they are the same for everyone.
+            pieces = leaks(sample.secret[24:] if sample.name == "JWT" else sample.secret, redacted)
+            if pieces and sample.name not in _FORMLESS_HALVES:
+                left[sample.name] = torn[-120:], redacted[-120:]
+    assert left == {}
+
+
+HOSTILE = (
+    "sk-", "a=", "://", "eyJ-", "password=", "token='", 'token="', "-----BEGIN " "PRIVATE KEY-----",
+    "-----END " "PRIVATE KEY-----", "a", " ", "\\", '"', "password:{", "%41", "%25", "u:p@", "@", "a.", "<password>",
+    "</a", "name=", "-u a:", "mysql -p ", "login ", "bearer ", "AK" "IA", "AB1/", "authorization: ", 'password\\":\\"',
+    "\n", '"kty" "d": "', "Private-Lines: 1\nAAAA", "123456789:", "MTIzNDU2Nzg5MDEyMzQ1Njc4.", "--password ",
+    "auth=('", "password=[", "password: |\n  ", "…", "a…", "A1b2C3d4…", "...", "://a:b", "https://a:b@", "%3A%2F%2F",
+    "\\u0022", "&quot;", "password=&quot;", "(((", "token=x ", "x: y, ", "(b'password', b'", "8Q~", "1:AA",
+    "identified by '", "basic a ", "=", "AAAA\n", "password_", "p" * 50 + "=",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_the_time_is_linear_in_hostile_texts(unit: str) -> None:
+    """A text made to be slow takes ten times as long when it is ten times as long."""
+    for begin in ("", "password=", "https://"):
+        small = (begin + unit * (12_000 // len(unit)))[:12_000]
+        large = (begin + unit * (120_000 // len(unit)))[:120_000]
+        small_s = min(_seconds(small) for _ in range(2))
+        large_s = _seconds(large)
+        assert large_s < 30 * small_s + 0.2, (small_s, large_s)
+
+
+@pytest.mark.slow
+def test_a_hostile_megabyte_takes_seconds() -> None:
+    """A megabyte of each of them is redacted in seconds, not in hours."""
+    took_s = {unit: _seconds(unit * (1_000_000 // len(unit))) for unit in HOSTILE}
+    assert max(took_s.values()) < 30, took_s
+
+
+def _seconds(text: str) -> float:
+    begin = time.thread_time()
+    redact_text(text)
+    return time.thread_time() - begin
+
+
+_PIECES = st.sampled_from(
+    [*['password=', 'token:', ':', '=', '"', '{}', '[]', '(', ')', ',', ';', '&', '?',
+     '%3D', '%22', '…', '...', '***', '|', '>', '<', '/'], "'", "\\", "\n", " ", "\\n", '\\"',
+     "sk-" "proj-", "Authorization: Bearer ", "https://u:", "@h/", "cookie: a=b; ", "-----BEGIN " "PRIVATE KEY-----",
+     "-----END " "PRIVATE KEY-----", "api_key", "secret", "hunter2abc", "abcDEF123456", "--password ", "basic "]
+)  # fmt: skip
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.lists(_PIECES, max_size=14).map("".join))
+def test_any_text_is_taken(text: str) -> None:
+    """Whatever is put together, redaction ends, returns a text, and leaves what it has redacted alone."""
+    once = redact_text(text)
+    twice = redact_text(once)
+    assert redact_text(twice) == twice
+    assert isinstance(once, str)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("xyz", max_size=4), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON)
+def test_data_keeps_its_shape(value: object) -> None:
+    """Data without telling names comes out equal, and as JSON as it went in."""
+    assert json.dumps(redact_data(value), sort_keys=True) == json.dumps(value, sort_keys=True)
+
+
+def test_names_tell_in_any_style() -> None:
+    """The value of a telling name is taken out, however the name is written and whatever the value is."""
+    names = [
+        "password",
+        "dbPassword",
+        "DB_PASSWORD",
+        "db-password",
+        "db.password",
+        "api_key",
+        "apiKey",
+        "X-Api-Key",
+        "secret",
+        "clientSecret",
+    ]
+    names += [
+        "authorization",
+        "Cookie",
+        "set-cookie",
+        "credentials",
+        "access_token",
+        "refreshToken",
+        "private_key",
+        "passphrase",
+        "otp",
+    ]
+    names += ["AWS_SECRET_ACCESS_KEY", "session_key", "authToken", "encryptionKey", "userPwd"]
+    for name in names:
+        assert redact_data({name: "hunter2"})[name] == MARK, name
+        assert redact_data([{"a": {name: ["x1", 12345, None, True]}}]) == [
+            {"a": {name: [MARK, MARK, None, True]}}
+        ]
+        assert redact_text(f"{name}=hunter2\nb=1") == f"{name}={MARK}\nb=1"
+    for name in [
+        "max_tokens",
+        "token_count",
+        "password_length",
+        "public_key",
+        "key_id",
+        "author",
+        "tokenizer",
+    ]:
+        assert redact_data({name: 5}) == {name: 5}
+        assert redact_data({name: "plain"}) == {name: "plain"}
+
+
+def test_a_name_that_may_tell_goes_by_the_looks_of_its_value() -> None:
+    """A token that is a word stays; one that looks drawn goes."""
+    assert redact_named("token", " the") == " the"
+    assert redact_named("token", "q8Zr41mPx0Lw") == MARK
+    assert redact_named("session", {"user": 1}) == {"user": 1}
+
+
+def test_secrets_are_found_at_any_place_of_data() -> None:
+    """Keys, pairs, arguments, lists of names and values, and JSON Web Keys are looked into."""
+    github = "ghp_" + "a1B2" * 9
+    assert redact_data({github: 1}) == {f"gh{'p_'}{MARK}": 1}
+    assert redact_data(["run", "--password", "hunter2", "-v"]) == ["run", "--password", MARK, "-v"]
+    assert redact_data([("authorization", "Bearer abc123456")]) == [("authorization", f"Bearer {MARK}")]
+    assert redact_data({"name": "DB_PASSWORD", "value": "x1"}) == {"name": "DB_PASSWORD", "value": MARK}
+    assert redact_data({"kty": "oct", "k": "abc"}) == {"kty": "oct", "k": MARK}
+    assert redact_data({"credentials": {"user": "bob"}}) == {"credentials": {"user": MARK}}
+
+
+def test_deep_data_is_taken_out_where_it_is_not_looked_into() -> None:
+    """What lies deeper than is looked, a cycle included, is taken out as a whole."""
+    cycle: list[object] = []
+    cycle.append(cycle)
+    deep = redact_data(cycle)
+    for _ in range(MAX_DEPTH - 1):
+        (deep,) = deep
+    assert deep == [MARK]
+
+
+def test_what_a_vendor_wrote_in_front_stays() -> None:
+    """The prefix of a token, the user of a URL and the scheme of a header stay: they say which credential it was."""
+    assert redact_text("glpat-" + "x1Y2" * 5) == f"gl{'pat-'}{MARK}"
+    assert redact_text("postgres://app:hunter2@db/x") == f"postgres://app:{MARK}@db/x"
+    assert redact_text("Authorization: Basic Ym9iOmh1bnRlcjI=") == f"Authorization: Basic {MARK}"
+
+
+def test_a_text_without_secrets_is_the_same_object() -> None:
+    """Nothing is copied where nothing is found."""
+    text = "connection to 10.0.0.4 timed out after 30 seconds"
+    assert redact_text(text) is text
+
+
+def test_own_keys_and_patterns_are_learned() -> None:
+    """A redactor takes names, patterns and exceptions of the user's; others know nothing of them."""
+    redactor = Redactor()
+    redactor.add_key("customerCode")
+    redactor.keep_key("session_key")
+    redactor.add_pattern(r"ACME-\d{6}")
+    redactor.add_pattern(r"order (?P<secret>\d+)")
+    assert redactor.text("old_customer_code=17 b") == f"old_customer_code={MARK} b"
+    assert redactor.data({"CUSTOMER-CODE": 17}) == {"CUSTOMER-CODE": MARK}
+    assert redactor.text("session_key=abc") == "session_key=abc"
+    assert redactor.text("key ACME-123456, order 99!") == f"key {MARK}, order {MARK}!"
+    assert redact_text("customer_code=17 ACME-123456") == "customer_code=17 ACME-123456"
+
+
+@pytest.mark.parametrize("pattern", ["x*", "", r"\*+", ".*"])
+def test_a_pattern_that_matches_nothing_is_refused(pattern: str) -> None:
+    """A pattern that would match everywhere, or the mark itself, is refused."""
+    with pytest.raises(ValueError, match="make it more exact"):
+        Redactor().add_pattern(pattern)
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    """A regular expression that does not compile is refused."""
+    with pytest.raises(re.error):
+        Redactor().add_pattern("(")
+
+
+def test_a_key_without_letters_is_refused() -> None:
+    """A key is a name."""
+    with pytest.raises(ValueError, match="a key is a name"):
+        Redactor().add_key("--")
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    """One redactor may be asked and taught by many threads at once."""
+    redactor = Redactor()
+    texts = [sample for sample in samples(11) if len(sample.text) < 300]
+    left: list[str] = []
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        for number in range(300):
+            sample = rng.choice(texts)
+            if leaks(sample.secret, redactor.text(sample.text)):
+                left.append(sample.name)
+            redactor.data({f"name_{rng.randrange(10_000)}": "x"})
+            if number % 50 == 0:
+                redactor.add_key(f"own{seed}n{number}")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert left == []

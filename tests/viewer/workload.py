@@ -1,0 +1,27 @@
+"""A run with everything in it: all kinds of events, and a batch that is divided."""
+
+from __future__ import annotations
+
+import asyncio
+
+from spanloom import async_map, get_callback_manager
+from tests.jaeger.pipeline import one_round
+
+__all__ = ["JOBS", "everything"]
+
+JOBS = 1_500
+
+
+async def everything() -> None:
+    """Run all that a pipeline can do, twice, and a batch that does not fit into one trace."""
+
+    async def one(number: int) -> int:
+        await asyncio.sleep(0)
+        if number % 100 == 7:
+            raise ValueError(f"number {number}")
+        return number
+
+    for number in range(2):
+        await one_round(number)
+    with get_callback_manager().as_trace("large"):
+        await async_map(one, range(JOBS), limit=16, on_error="return", desc="large")
