@@ -3,6 +3,7 @@
 The tree::
 
     SpanloomError
+    ├── BatchStoppedError       (also RuntimeError) a guard rail has stopped the processor before this item
     ├── CheckpointError         results cannot be stored or found; ends the batch
     │   └── CheckpointCodecError  one result cannot be stored, or not be read back; fails its job
     ├── ExportError             a run cannot be written or sent elsewhere, or not all of it
@@ -23,6 +24,7 @@ code is always raised as it is, the same object, never wrapped.
 from __future__ import annotations
 
 __all__ = [
+    "BatchStoppedError",
     "CheckpointCodecError",
     "CheckpointError",
     "ExportError",
@@ -41,6 +43,10 @@ __all__ = [
 
 class SpanloomError(Exception):
     """The root of every exception class that spanloom defines."""
+
+
+class BatchStoppedError(SpanloomError, RuntimeError):
+    """A processor was stopped before an item had its result: by one of its guard rails, or by its shutdown."""
 
 
 class CheckpointError(SpanloomError):

@@ -615,6 +615,8 @@ def test_a_flush_in_the_callers_thread_waits_for_its_turn(monkeypatch: pytest.Mo
 # a handler that cannot follow ---------------------------------------------------------------------------------
 
 CAPACITY = 10_000
+PATIENT_NS = 10_000_000_000
+"""What a loaded machine makes of a list in hand is no hang."""
 
 
 async def nothing(_: int) -> None:
@@ -645,6 +647,7 @@ async def test_a_batch_gives_time_to_a_handler_that_falls_behind(
 ) -> None:
     """Jobs that end faster than a slow handler can take their events are started later, and no event is dropped."""
     monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    monkeypatch.setattr(drain, "MOVING_NS", PATIENT_NS)
 
     class Slow(Handler):
         def on_events(self, events: Sequence[Event]) -> None:
@@ -664,6 +667,7 @@ async def test_a_batch_gives_time_to_a_handler_that_falls_behind(
 async def test_events_inside_of_jobs_count_as_well(isolation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that wants no jobs, but what happens in them, is waited for all the same."""
     monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    monkeypatch.setattr(drain, "MOVING_NS", PATIENT_NS)
     manager = CallbackManager()
 
     class Slow(Handler):

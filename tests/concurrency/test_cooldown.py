@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -267,3 +270,55 @@ def test_a_status_is_a_number_of_http() -> None:
     assert status_code_of(error(code=1)) is None
     assert status_code_of(error(status=True)) is None
     assert status_code_of(error(code=404)) == 404
+
+
+def broken(_: Exception) -> bool:
+    raise AttributeError("status_code")
+
+
+@pytest.mark.parametrize("limiter", [AdaptiveLimiter(3, is_overload=broken), Cooldown(3, is_refusal=broken)])
+def test_a_function_that_cannot_tell_takes_no_slot_and_hides_no_error(
+    limiter: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the call raised is what is raised; that the function failed is logged once."""
+
+    async def call(_: int = 0) -> None:
+        raise ValueError("of the call")
+
+    async def main() -> list[Any]:
+        for _ in range(5):
+            with pytest.raises(ValueError, match="of the call"):
+                async with limiter:
+                    await call()
+        return await async_map(call, range(4), limit=limiter, on_error="return")
+
+    with virtual_clock() as runner:
+        errors = runner.run(main())
+    assert [type(error) for error in errors] == [ValueError] * 4
+    assert len([record for record in caplog.records if "has failed on a ValueError" in record.message]) == 1
+    inner = limiter if isinstance(limiter, AdaptiveLimiter) else limiter._limiter
+    assert (inner.in_use, inner.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("limiter", [AdaptiveLimiter(), Cooldown(slow_start_items=0)])
+async def test_a_block_that_another_task_ends_keeps_no_task(limiter: Any) -> None:
+    """An async generator, left early and closed elsewhere: its slot comes back, and nothing holds its task."""
+
+    async def numbers() -> AsyncIterator[int]:
+        async with limiter:
+            yield 1
+
+    generator = numbers()
+
+    async def begin() -> None:
+        await anext(generator)
+
+    task = asyncio.create_task(begin())
+    await task
+    gone = weakref.ref(task)
+    del task
+    await generator.aclose()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
+    assert getattr(limiter, "in_use", 0) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tracemalloc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -330,3 +332,34 @@ def test_memory_of_a_map_over_an_async_iterator_is_its_results() -> None:
         return (await peak(6000) - await peak(1000)) / 5000
 
     assert asyncio.run(main()) < 24
+
+
+@isolations
+@pytest.mark.parametrize("iterated", [True, False])
+async def test_an_error_is_freed_when_nobody_has_it(iterated: bool, isolation: Any) -> None:
+    """Neither the iteration nor the end of the block keeps an error that it raised alive."""
+
+    class OwnError(Exception):  # a built-in one cannot be referred to weakly
+        pass
+
+    async def fail(number: int) -> None:
+        raise OwnError(number)
+
+    async def failing() -> weakref.ref[BaseException]:
+        try:
+            async with stream(fail, [1], limit=1, isolation=isolation, on_error="raise") as outcomes:
+                await asyncio.sleep(0.001)
+                if iterated:
+                    await anext(outcomes)
+        except OwnError as error:
+            return weakref.ref(error)
+        raise AssertionError("it did not fail")
+
+    gc.collect()
+    gc.disable()
+    try:
+        error = await failing()
+        await asyncio.sleep(0)  # its tasks have callbacks to come
+        assert error() is None
+    finally:
+        gc.enable()

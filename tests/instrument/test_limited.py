@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -148,6 +148,41 @@ async def test_a_function_can_be_limited() -> None:
     create = limited(completions.create, limiter)
     assert await asyncio.gather(create("a"), create("b")) == ["A", "B"]
     assert completions.most == 1
+
+
+class Pages:
+    """What openai's lists are: to be awaited for the first page, or iterated over for all items."""
+
+    has_more = True
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return self._first().__await__()
+
+    async def _first(self) -> str:
+        await asyncio.sleep(0)
+        return "first page"
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+
+class Lister:
+    def list(self) -> Pages:
+        return Pages()
+
+
+async def test_what_can_be_awaited_or_iterated_over_still_can() -> None:
+    """Both ways hold a slot, and its attributes are there."""
+    limiter = FixedLimiter(1)
+    bounded = limited(Lister(), limiter)
+    assert await bounded.list() == "first page"
+    numbers = []
+    async for number in bounded.list():
+        assert limiter.in_use == 1
+        numbers.append(number)
+    assert (numbers, limiter.in_use) == ([0, 1, 2], 0)
+    assert bounded.list().has_more
 
 
 async def test_a_limiter_learns_from_the_calls() -> None:

@@ -110,7 +110,16 @@ async def test_what_is_read_is_what_happened(tmp_path: Path) -> None:
         assert {name: getattr(got, name) for name in same} == {name: getattr(event, name) for name in same}
         assert run.started_wall_ns + got.start_ns == event.start_wall_ns
         assert got.payload == (dict(event.payload) or None)
-        numbers = ("total", "started", "in_flight", "failed", "cancelled", "backing_off", "retried", "skipped")
+        numbers = (
+            "total",
+            "started",
+            "in_flight",
+            "failed",
+            "cancelled",
+            "backing_off",
+            "retried",
+            "skipped",
+        )
         if event.counts is None:
             assert got.counts is None
         else:

@@ -25,8 +25,20 @@ from spanloom import (
     stream,
     use_callback_manager,
 )
+from spanloom.compat import adaptive_harmony, lionherd
 from spanloom.events import Event, EventType, Handler
 from spanloom.handlers.otel import Configuration, OpenTelemetryHandler, configure
+from spanloom.processing import (
+    BatchResult,
+    GuardRails,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ParallelBatchProcessor,
+    ProcessorConfig,
+    RetryState,
+    TokenUsage,
+    WorkItemResult,
+)
 
 
 async def length(text: str) -> int:
@@ -162,3 +174,45 @@ async def checkpoints() -> None:
         await run_jobs([one()], on_error="return", checkpoint=checkpoint)
     except KeyboardInterrupt as error:
         assert_type(partial_outcomes(error), list[Outcome[Any]])
+
+
+async def facades() -> None:
+    assert_type(await lionherd.gather(one(), one()), list[int])
+    assert_type(await lionherd.gather(one(), return_exceptions=True), list[int | Exception])
+    assert_type(await lionherd.race(one()), int)
+    assert_type(await lionherd.bounded_map(length, ["a"], limit=2), list[int])
+    assert_type(await lionherd.retry(one), int)
+    assert_type(lionherd.run_async(one()), int)
+    assert_type(await lionherd.run_sync(len, "a"), int)
+    async with lionherd.CompletionStream([one()], limit=2) as stream:
+        assert_type([pair async for pair in stream], list[tuple[int, int]])
+    with lionherd.fail_after(None) as scope:
+        assert_type(scope.cancelled_caught, bool)
+    assert_type(await adaptive_harmony.async_map(length, ["a"]), list[int])
+    assert_type(await adaptive_harmony.async_map_fallible(length, ["a"]), list[int])
+    assert_type(await adaptive_harmony.batch_process_fallible(length, ["a"]), list[tuple[int, int]])
+    assert_type(await adaptive_harmony.async_map_batch(length, iter(["a"]), 1), list[int])
+
+
+class Count(LLMCallStrategy[int]):
+    async def execute(
+        self, prompt: str, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> tuple[int, TokenUsage]:
+        return len(prompt), {"total_tokens": 1}
+
+
+def price(result: WorkItemResult[Any, Any]) -> float:
+    return result.token_usage.get("total_tokens", 0) / 1000
+
+
+async def processing() -> None:
+    async with ParallelBatchProcessor[str, int, bytes](
+        config=ProcessorConfig(max_workers=2), guard_rails=GuardRails(max_cost=1, cost=price)
+    ) as processor:
+        assert_type(processor, ParallelBatchProcessor[str, int, bytes])
+        await processor.add_work(LLMWorkItem("a", Count(), "text", b"context"))
+        assert_type(await processor.process_all(), BatchResult[int, bytes])
+        async for result in processor:
+            assert_type(result, WorkItemResult[int, bytes])
+            assert_type(result.output, int | None)
+            assert_type(result.context, bytes | None)

@@ -6,18 +6,40 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
-    from spanloom.callbacks.context import EventContext
     from spanloom.callbacks.emitter import Emitter
 
-__all__ = ["decorate"]
+__all__ = ["decorate", "wrap"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Scope(Protocol):
+    """What encloses one call, an `EventContext` for one."""
+
+    def start(self) -> object:
+        """Begin."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End; `error` is what ended it."""
+
+    def suspend(self) -> None:
+        """Let go of the context while a generator's body does not run."""
+
+    def resume(self) -> None:
+        """Take it up again, perhaps in another context."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Callable[P, R]:
@@ -29,10 +51,11 @@ def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Ca
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"trace() decorates functions and methods, not {function!r}")
     label = name or getattr(function, "__qualname__", type(function).__name__)
+    return wrap(function, lambda: manager.event(EventType.CALL, name=label))
 
-    def scope() -> EventContext:
-        return manager.event(EventType.CALL, name=label)
 
+def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]:
+    """Wrap `function`, whatever kind of function it is, so that each call runs in a `scope` of its own."""
     # Any: each kind of function has another return type, which R stands for as a whole.
     wrapped: Any
     if inspect.isasyncgenfunction(function):
@@ -46,7 +69,7 @@ def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Ca
     return cast("Callable[P, R]", functools.wraps(function)(wrapped))
 
 
-def _function(function: Callable[P, R], scope: Callable[[], EventContext]) -> Callable[P, R]:
+def _function(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         with scope():
             return function(*args, **kwargs)
@@ -54,7 +77,7 @@ def _function(function: Callable[P, R], scope: Callable[[], EventContext]) -> Ca
     return call
 
 
-def _coroutine(function: Callable[P, Any], scope: Callable[[], EventContext]) -> Callable[P, Any]:
+def _coroutine(function: Callable[P, Any], scope: Callable[[], Scope]) -> Callable[P, Any]:
     async def call(*args: P.args, **kwargs: P.kwargs) -> object:
         with scope():
             return await function(*args, **kwargs)
@@ -68,7 +91,7 @@ def _coroutine(function: Callable[P, Any], scope: Callable[[], EventContext]) ->
 
 
 def _generator(
-    function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], EventContext]
+    function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], Scope]
 ) -> Callable[P, Generator[Any, Any, Any]]:
     def call(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
@@ -106,7 +129,7 @@ def _generator(
 
 
 def _async_generator(
-    function: Callable[P, AsyncGenerator[Any, Any]], scope: Callable[[], EventContext]
+    function: Callable[P, AsyncGenerator[Any, Any]], scope: Callable[[], Scope]
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
     async def call(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         inner = function(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +9,9 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.blocks import Blocks
 from spanloom.concurrency.gradient import GradientRule, Measurement
+from spanloom.concurrency.overload import Judge
 from spanloom.concurrency.slots import Slots, check_count
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
@@ -124,13 +125,13 @@ class AdaptiveLimiter(Slots):
         )
         self._interval_s = adaptation_interval
         self._window = check_count(throughput_window, "throughput_window")
-        self._is_overload = is_overload
+        self._is_overload = None if is_overload is None else Judge(is_overload, name)
         self._clock = clock
         self._changed_at = -math.inf
         self._latency_s: float | None = None
         """Moving mean of the durations of calls; only decides for how long to measure."""
         self._measure = _Measure(-math.inf)
-        self._open: dict[asyncio.Task[object] | None, list[_Attempt]] = {}
+        self._blocks: Blocks[_Attempt] = Blocks()
         self.changes: deque[LimitChange] = deque(maxlen=HISTORY)
         """The last changes, oldest first."""
 
@@ -150,20 +151,18 @@ class AdaptiveLimiter(Slots):
 
     async def __aenter__(self) -> Self:
         await self.acquire()
-        attempt = await self.attempt().__aenter__()
-        self._open.setdefault(asyncio.current_task(), []).append(attempt)
+        self._blocks.enter(await self.attempt().__aenter__())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task = asyncio.current_task()
-        attempts = self._open.get(task)
-        if attempts:  # none if the block was entered in another task
-            await attempts.pop().__aexit__(kind, error, traceback)
-            if not attempts:
-                del self._open[task]
-        self.release()
+        attempt = self._blocks.leave()
+        try:
+            if attempt is not None:
+                await attempt.__aexit__(kind, error, traceback)
+        finally:
+            self.release()
 
     # measuring ------------------------------------------------------------------------------------------
 

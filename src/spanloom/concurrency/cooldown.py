@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.blocks import Blocks
 from spanloom.concurrency.limits import FixedLimiter, Limiter
 from spanloom.concurrency.line import Line
-from spanloom.concurrency.overload import is_rate_limit
+from spanloom.concurrency.overload import Judge, is_rate_limit
 from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
@@ -90,7 +91,7 @@ class Cooldown:
         self._items = slow_start_items
         self._initial_s = slow_start_initial_delay_s
         self._final_s = slow_start_final_delay_s
-        self._is_refusal = is_refusal
+        self._is_refusal = Judge(is_refusal, name)
         self.name = name
         self._clock = clock
         self._until = -math.inf
@@ -100,7 +101,7 @@ class Cooldown:
         self._slowly = False
         self._last_start = -math.inf
         self._line = Line(clock)
-        self._open: dict[asyncio.Task[object] | None, list[_Attempt]] = {}
+        self._blocks: Blocks[_Attempt] = Blocks()
         self.generation: int = 0
         """Number of pauses so far."""
 
@@ -155,19 +156,18 @@ class Cooldown:
         except BaseException:
             self.release()
             raise
-        self._open.setdefault(asyncio.current_task(), []).append(attempt)
+        self._blocks.enter(attempt)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task = asyncio.current_task()
-        attempts = self._open.get(task)
-        if attempts:  # none if the block was entered in another task
-            await attempts.pop().__aexit__(kind, error, traceback)
-            if not attempts:
-                del self._open[task]
-        self.release()
+        attempt = self._blocks.leave()
+        try:
+            if attempt is not None:
+                await attempt.__aexit__(kind, error, traceback)
+        finally:
+            self.release()
 
     # pausing --------------------------------------------------------------------------------------------
 

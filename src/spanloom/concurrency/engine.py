@@ -121,8 +121,7 @@ class Engine(ABC):
             BaseException: what ended the batch early; every started job has ended by then.
         """
         self._scope, self._current, self._busy = scope, current, busy
-        owner = asyncio.current_task()
-        if owner is None:
+        if asyncio.current_task() is None:
             raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
         error: BaseException | None = None
         cancelled: BaseException | None = None

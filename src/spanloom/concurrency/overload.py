@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Final
 
 from spanloom.concurrency.retry_after import retry_after_of
 
-__all__ = ["is_rate_limit", "status_code_of"]
+__all__ = ["Judge", "is_rate_limit", "status_code_of"]
 
 TOO_MANY_REQUESTS: Final = 429
 UNAVAILABLE: Final = 503
 _NAMES: Final = frozenset({"RateLimitError", "TooManyRequests", "TooManyRequestsError", "ResourceExhausted"})
 """What clients that keep no status code call their exceptions."""
+
+_logger = logging.getLogger("spanloom.concurrency")
+
+
+class Judge:
+    """Asks the user's function whether an exception counts, and never raises: what it is asked of is raised already.
+
+    Args:
+        counts: The function.
+        name: The limiter's, for the log.
+    """
+
+    def __init__(self, counts: Callable[[Exception], bool], name: str) -> None:
+        self._counts = counts
+        self._name = name
+        self._has_failed = False
+
+    def __call__(self, error: Exception) -> bool:
+        """Return its verdict; False if it raises, which is logged once."""
+        try:
+            return bool(self._counts(error))
+        except Exception:
+            if not self._has_failed:
+                self._has_failed = True
+                _logger.exception(
+                    "%s: the function that tells which exceptions count has failed on a %s, which does not count then",
+                    self._name,
+                    type(error).__name__,
+                )
+            return False
 
 
 def is_rate_limit(error: BaseException) -> bool:

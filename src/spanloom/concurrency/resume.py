@@ -290,6 +290,8 @@ class ResumedWindow(Window):
         family = cast("JobFamily", scope.family)
         if not index:
             name_family(family, ticket.item)
+        if self._kinds is not None:
+            family = self._kinds.of(ticket)
         record = JobEvent(family, index, now)
         detail = detail_of(record)
         detail.status, detail.ready_ns = SKIPPED, ticket.ready_ns
@@ -306,6 +308,9 @@ class ResumedWindow(Window):
             scope.deliver(record)
         if scope.deliver_too is not None:
             scope.deliver_too(record)
+
+    def _subject(self, item: Any) -> object:
+        return item.item if type(item) is _Ticket else item
 
     def _tell_start(self, record: JobEvent) -> None:
         self._current(record)

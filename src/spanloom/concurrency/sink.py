@@ -38,6 +38,9 @@ class Sink:
         """Take an exception. Return True to cancel the other jobs and raise it."""
         return True
 
+    def late(self, error: Exception) -> None:
+        """Take an exception of a job that was being cancelled when it raised; it changes nothing any more."""
+
 
 class ListSink(Sink):
     """Results in input order; on failure as ``on_error`` says."""

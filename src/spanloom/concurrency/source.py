@@ -34,6 +34,7 @@ class Source(msgspec.Struct, eq=False):
         first: The first item of a list or tuple of jobs, to take a name from; else ``None``.
         quiet: True if pulling runs no code of the user's.
         fixed: True if the input cannot change while it is pulled.
+        jobs: True if the items are the jobs themselves.
     """
 
     sync: Iterator[object] | None
@@ -42,13 +43,14 @@ class Source(msgspec.Struct, eq=False):
     first: object
     quiet: bool
     fixed: bool
+    jobs: bool
     _unstarted: Iterator[object] | None = None
 
     @classmethod
     def together(cls, aws: tuple[object, ...]) -> Source:
         """Return the source of the awaitables that a caller gave as arguments."""
         jobs = iter(aws)
-        return cls(jobs, None, len(aws), aws[0] if aws else None, True, True, jobs)
+        return cls(jobs, None, len(aws), aws[0] if aws else None, True, True, True, jobs)
 
     @classmethod
     def of(cls, items: object, what: str = "jobs", *, jobs: bool = True) -> Source:
@@ -69,7 +71,7 @@ class Source(msgspec.Struct, eq=False):
         total = len(cast("Collection[object]", items)) if sized else None
         first = items[0] if jobs and isinstance(items, (list, tuple)) and items else None
         if not quiet and hasattr(items, "__aiter__"):
-            return cls(None, items.__aiter__(), total, first, quiet, fixed)
+            return cls(None, items.__aiter__(), total, first, quiet, fixed, jobs)
         try:
             sync = iter(items)  # type: ignore[call-overload]  # the error is what we are after
         except TypeError:
@@ -79,7 +81,7 @@ class Source(msgspec.Struct, eq=False):
             ) from None
         # What a generator has not made yet is its own affair, and what somebody's own container does
         # when it is iterated over, nobody knows.
-        return cls(sync, None, total, first, quiet, fixed, sync if jobs and kind in _OWNED else None)
+        return cls(sync, None, total, first, quiet, fixed, jobs, sync if jobs and kind in _OWNED else None)
 
     def close_some(self, adopt: Callable[[asyncio.Future[Any]], None]) -> bool:
         """Close some of the coroutines that nobody will start, so that none warns.

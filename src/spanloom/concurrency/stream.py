@@ -18,13 +18,13 @@ from spanloom.concurrency.source import Source, name_of
 from spanloom.events.event import JobEvent
 from spanloom.events.types import OK
 
-__all__ = ["OutcomeStream", "stream"]
+__all__ = ["OutcomeStream", "StreamSink", "stream"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _StreamSink(Sink):
+class StreamSink(Sink):
     """Turns ends into outcomes, and wakes who waits for one."""
 
     def __init__(self, on_error: OnError) -> None:
@@ -74,7 +74,7 @@ class _StreamSink(Sink):
 class OutcomeStream(Generic[R]):
     """The outcomes of a batch, as its jobs end. Made by `stream`; see there."""
 
-    def __init__(self, run: Run, sink: _StreamSink) -> None:
+    def __init__(self, run: Run, sink: StreamSink) -> None:
         self._run = run
         self._sink = sink
         self._pump: asyncio.Task[None] | None = None
@@ -106,10 +106,13 @@ class OutcomeStream(Generic[R]):
         self._pump = None
         self._sink.ready.clear()
         failure = asyncio.CancelledError() if pump.cancelled() else pump.exception()
-        if cancelled is not None:
-            raise cancelled
-        if failure is not None and error is None and not self._raised:
-            raise failure
+        try:
+            if cancelled is not None:
+                raise cancelled
+            if failure is not None and error is None and not self._raised:
+                raise failure
+        finally:
+            del pump, failure, cancelled  # or an error and this frame would keep each other alive
 
     def __aiter__(self) -> Self:
         return self
@@ -129,7 +132,10 @@ class OutcomeStream(Generic[R]):
                     raise asyncio.CancelledError
                 if (error := pump.exception()) is not None:
                     self._raised = True
-                    raise error
+                    try:
+                        raise error
+                    finally:
+                        del pump, error  # or it and this frame would keep each other alive
                 raise StopAsyncIteration
             await sink.wait()
         outcome = ready.popleft()
@@ -212,7 +218,7 @@ def stream(
         RuntimeError: by iterating outside of the ``async with`` block, or entering it twice.
         asyncio.CancelledError: by iterating, if a job was cancelled by itself or by a stranger.
     """
-    sink = _StreamSink(check_on_error(on_error))
+    sink = StreamSink(check_on_error(on_error))
     if items is None:
         if callable(jobs) and not hasattr(jobs, "__iter__"):
             raise TypeError("stream(function) lacks the items: stream(function, items, limit=...)")

@@ -7,13 +7,16 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from spanloom.exceptions import NestedLoopError
 
-__all__ = ["run_sync"]
+__all__ = ["run_in_thread", "run_sync"]
 
 T = TypeVar("T")
+
+_FOREIGN: Final = ("attached to a different loop", "bound to a different event loop")
+"""What asyncio says of a future and of a lock, an event or a queue that belongs to another loop."""
 
 
 def run_sync(coro: Coroutine[Any, Any, T]) -> T:
@@ -43,7 +46,7 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
         raise TypeError(f"run_sync needs a coroutine, not {type(coro).__name__}{hint}")
     # Not get_running_loop: its error would become the context of every error of the coroutine.
     if asyncio._get_running_loop() is not None:  # noqa: SLF001 -- documented for event loop implementers
-        return _run_in_thread(coro)
+        return run_in_thread(coro)
     return contextvars.copy_context().run(_run, coro)
 
 
@@ -54,7 +57,8 @@ def _run(coro: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-def _run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
+def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of its own in a new thread, and wait for it; otherwise as `run_sync`."""
     context = contextvars.copy_context()
     results: list[T] = []
     errors: list[BaseException] = []
@@ -72,7 +76,7 @@ def _run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
         return results[0]
     error = errors.pop()
     try:
-        if isinstance(error, RuntimeError) and "attached to a different loop" in str(error):
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _FOREIGN):
             raise NestedLoopError(
                 "run_sync was called on a running event loop with a coroutine that waits for something of that very "
                 "loop, which stands still meanwhile (nested async). Await the coroutine instead of calling run_sync, "

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from spanloom.events.event import JobEvent
+from spanloom.events.event import JobEvent, JobFamily
 
 __all__ = ["Job", "JobTask", "never_started", "retrieve"]
 
@@ -28,6 +28,8 @@ class Job(msgspec.Struct, eq=False):
     item: Any
     ready_ns: int | None = None
     """When its item came, where not all were there from the start."""
+    family: JobFamily | None = None
+    """What its event has in common with others; ``None`` if nobody listens."""
     record: JobEvent | None = None
     """Its event, from its first step on."""
 

@@ -22,6 +22,7 @@ from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
 from spanloom.concurrency.interrupt import Interrupt
+from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, discard, name_family
@@ -55,6 +56,7 @@ class Window(Engine):
         "_chunked",
         "_exhausted",
         "_foreign",
+        "_kinds",
         "_limiter",
         "_spawn",
         "_started",
@@ -87,6 +89,11 @@ class Window(Engine):
         self._started = 0
         self._exhausted = False
         self._wake_at = 0
+        self._kinds: Kinds | None = None
+
+    def _subject(self, item: Any) -> object:
+        """Return the job that `item`, one of those that are spawned, stands for."""
+        return item
 
     # for the events ---------------------------------------------------------------------------------
 
@@ -229,6 +236,9 @@ class Window(Engine):
         live, family, values = self._alive, self._scope.family, self._sink.values
         name = self._scope.job_name
         run_job = self._job_body()
+        kinds = self._kinds = (
+            None if family is None or not self._source.jobs else Kinds(family, self._subject)
+        )
         factory = loop.get_task_factory()
         if factory is not None:  # never empty then, so that each job looks for a cancel at its end
             self._tainted.add(cast("asyncio.Task[Any]", asyncio.current_task()))
@@ -239,11 +249,16 @@ class Window(Engine):
                 name_family(family, item)
             if values is not None:
                 values.append(MISSING)
-            job = Job(self, index, item, ready_ns)
+            own = family
+            if kinds is not None and not (type(item) is CoroutineType and item.cr_code is kinds.code):
+                own = kinds.of(item)
+            job = Job(self, index, item, ready_ns, own)
             if factory is not None:
                 self._spawn_by_factory(loop, run_job(job), job)
                 return
-            live[index] = task = JobTask(run_job(job), loop=loop, name=name)
+            live[index] = task = JobTask(
+                run_job(job), loop=loop, name=name if own is None or own is family else own.name
+            )
             task.job = job
             self._started = index + 1  # not before it is alive: another thread would see it as ended
 
@@ -257,7 +272,8 @@ class Window(Engine):
         self._foreign[job.index] = job
         self._started = job.index + 1
         try:
-            task = loop.create_task(coroutine, name=self._scope.job_name)
+            family = job.family
+            task = loop.create_task(coroutine, name=self._scope.job_name if family is None else family.name)
         except BaseException:
             coroutine.close()
             self._ended_unstarted(job)
@@ -275,13 +291,14 @@ class Window(Engine):
     ) -> Callable[[Job], Coroutine[Any, Any, Any]]:
         live, sink, scope, limiter, busy = self._alive, self._sink, self._scope, self._limiter, self._busy
         call, set_current, tainted = self._call, self._current, self._tainted
-        values, family, starts = sink.values, scope.family, scope.starts
+        values, starts = sink.values, scope.starts
         deliver, deliver_too = scope.deliver, scope.deliver_too
 
         async def run_job(job: Job) -> Any:  # noqa: C901 -- see above
             index = job.index
             record: JobEvent | None = None
             try:
+                family = job.family
                 if family is not None:
                     job.record = record = JobEvent(family, index, monotonic_ns())
                     set_current(record)
@@ -343,9 +360,11 @@ class Window(Engine):
             self.stop(harm)
         elif isinstance(error, CancelledError):
             self.stop(error)  # by itself or by a stranger; when it was us, this changes nothing
-        elif not isinstance(error, Exception) or (
-            not self._stopping and self._sink.failed(index, record, error)
-        ):
+        elif not isinstance(error, Exception):
+            self.stop(error)
+        elif self._stopping:
+            self._sink.late(error)
+        elif self._sink.failed(index, record, error):
             self.stop(error)
         if task is not None:
             if not isinstance(error, CancelledError):
@@ -368,7 +387,7 @@ class Window(Engine):
         scope = self._scope
         error = CancelledError()
         if scope.family is not None:
-            job.record = JobEvent(scope.family, job.index, monotonic_ns())
+            job.record = JobEvent(job.family or scope.family, job.index, monotonic_ns())
         harm = end_record(job.record, scope, None, error, start=True)
         self.stop(error if harm is None else harm)
         discard(job.item, self._adopt)

@@ -24,6 +24,7 @@ from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
 from spanloom.concurrency.isolation import differ, in_context, is_quiet
+from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, name_family
 from spanloom.events.clock import monotonic_ns
@@ -97,6 +98,10 @@ class _Pace:
                 self.until_ns = monotonic_ns() + SLICE_NS
 
 
+def _itself(item: object) -> object:
+    return item
+
+
 class Workers(Engine):
     """An engine whose jobs share tasks. See `Engine` for the arguments.
 
@@ -107,6 +112,7 @@ class Workers(Engine):
         "_context",
         "_exhausted",
         "_growing",
+        "_kinds",
         "_pace",
         "_pairs",
         "_quiet",
@@ -137,6 +143,7 @@ class Workers(Engine):
         self._exhausted = False
         self._growing: list[object] | None = None
         self._pace = _Pace()
+        self._kinds: Kinds | None = None
 
     # for the events ---------------------------------------------------------------------------------
 
@@ -169,7 +176,9 @@ class Workers(Engine):
 
     async def _work_off(self) -> None:
         self._context = context = copy_context()
-        source, values = self._source, self._sink.values
+        source, values, family = self._source, self._sink.values, self._scope.family
+        if family is not None and source.jobs:
+            self._kinds = Kinds(family, _itself)
         iterator = cast("Iterator[object]", source.sync)
         self._quiet = source.quiet or is_quiet(iterator)
         self._pairs = enumerate(iterator if self._quiet else in_context(iterator, context.copy()))
@@ -268,6 +277,7 @@ class Workers(Engine):
         starts, deliver, deliver_too = self._scope.starts, self._scope.deliver, self._scope.deliver_too
         lapsed = self._scope.lapsed if self._scope.binders else None
         family = cast("JobFamily", self._scope.family)
+        kinds, own, code = self._kinds, family, None
         limit = cast("int", self._limit)
         look_at = 0
         worker = cast("_Worker", asyncio.current_task())
@@ -285,7 +295,9 @@ class Workers(Engine):
                 now = monotonic_ns()  # the pull was not the job's
             if index >= look_at:
                 look_at = self._look(slot, index, item)
-            slots[slot] = record = JobEvent(family, index, now)
+            if kinds is not None and (type(item) is not CoroutineType or item.cr_code is not code):
+                own, code = kinds.of(item), getattr(item, "cr_code", None)
+            slots[slot] = record = JobEvent(own, index, now)
             set_current(record)
             if busy is not None:
                 busy.begin(record)
@@ -383,9 +395,11 @@ class Workers(Engine):
             return
         if harm is not None:
             self.stop(harm)
-        elif not isinstance(error, Exception) or (
-            not self._stopping and self._sink.failed(index, record, error)
-        ):
+        elif not isinstance(error, Exception):
+            self.stop(error)
+        elif self._stopping:
+            self._sink.late(error)
+        elif self._sink.failed(index, record, error):
             self.stop(error)
         if self._backlog is not None:
             self._running -= 1

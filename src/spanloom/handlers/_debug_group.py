@@ -7,7 +7,7 @@ is one group with a handful of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -210,7 +210,7 @@ class Below:
 
     Attributes:
         groups: Everything but the jobs of a runner, by type and name.
-        jobs: The jobs, if the parent is a batch.
+        jobs: The jobs by name, if the parent is a batch.
         backoff_ns: Sum of the back-offs at any depth.
     """
 
@@ -218,13 +218,16 @@ class Below:
 
     def __init__(self) -> None:
         self.groups: dict[tuple[str, str], Group] = {}
-        self.jobs: Group | None = None
+        self.jobs: dict[str, Group] | None = None
         self.backoff_ns = 0
 
     def __iter__(self) -> Iterator[Group]:
-        if self.jobs is not None:
-            yield self.jobs
+        yield from self.job_groups()
         yield from self.groups.values()
+
+    def job_groups(self) -> Collection[Group]:
+        """Return the groups of jobs; none unless the parent is a batch."""
+        return () if self.jobs is None else self.jobs.values()
 
     def group(self, event: Event) -> Group:
         """Return the group that `event`, which is not a job, belongs to."""

@@ -101,19 +101,20 @@ class Ledger:
     def _take_mixed(self, events: Sequence[Event]) -> Iterator[EndedTrace]:
         # Jobs are put off until their batch ends, or to the end of the list: by then, all that
         # happened inside them has been counted, and the tree wants that first.
-        put_off: dict[int, list[JobEvent]] = {}
+        put_off: dict[int, dict[str, list[JobEvent]]] = {}
         family: JobFamily | None = None
         jobs: list[JobEvent] = []
         for event in events:
             if isinstance(event, JobEvent):
                 if event.family is not family:  # most follow another of their batch
                     family = event.family
-                    jobs = put_off.setdefault(family.batch_id, [])
+                    jobs = put_off.setdefault(family.batch_id, {}).setdefault(family.name, [])
                 jobs.append(event)
                 continue
             if event.counts is not None:
                 self._open_batches.pop(event.event_id, None)
-                self._add_jobs(put_off.pop(event.event_id, ()))
+                for jobs in put_off.pop(event.event_id, {}).values():
+                    self._add_jobs(jobs)
                 family = None
             trace = event.trace
             tree = self._tree(trace)
@@ -128,14 +129,14 @@ class Ledger:
                     self.traces_ended += 1
                     self.slowest["trace"].offer(event.name, (root,))
                     yield EndedTrace(trace, root, tree.left_out)
-        for jobs in put_off.values():
-            self._add_jobs(jobs)
+        for kinds in put_off.values():
+            for jobs in kinds.values():
+                self._add_jobs(jobs)
 
     def _add_jobs(self, jobs: Sequence[JobEvent]) -> None:
-        if jobs:
-            family = jobs[0].family
-            durations = [job.end_ns - job.start_ns for job in jobs]  # type: ignore[operator]  # they have ended
-            self._tree(family.trace).add_jobs(family, jobs, durations)
+        family = jobs[0].family
+        durations = [job.end_ns - job.start_ns for job in jobs]  # type: ignore[operator]  # they have ended
+        self._tree(family.trace).add_jobs(family, jobs, durations)
 
     def _tree(self, trace: Trace) -> TraceTree:
         tree = self._trees.get(trace)

@@ -89,7 +89,7 @@ def _pruned(node: Node, room: list[int]) -> Node:
         below = Below()
         below.backoff_ns = node.below.backoff_ns
         if node.below.jobs is not None:
-            below.jobs = _pruned_group(node.below.jobs, room)
+            below.jobs = {name: _pruned_group(jobs, room) for name, jobs in node.below.jobs.items()}
         below.groups = {key: _pruned_group(group, room) for key, group in node.below.groups.items()}
     return Node(_Copy.of(node.event), node.duration_ns, below)
 

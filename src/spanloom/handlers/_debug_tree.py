@@ -67,8 +67,8 @@ class TraceTree:
         if below is not None:
             backoff_ns = below.backoff_ns
             tally.backoff_ns += backoff_ns
-            if below.jobs is not None:
-                self._retire(below.jobs)
+            for jobs in below.job_groups():
+                self._retire(jobs)
         parent_id = event.parent_id
         if parent_id is None:
             self.abandon()
@@ -80,11 +80,13 @@ class TraceTree:
         return None
 
     def add_jobs(self, family: JobFamily, jobs: Sequence[JobEvent], durations_ns: Sequence[int]) -> None:
-        """Put ended jobs of one batch in their place; at least one job, durations in the same order."""
+        """Put ended jobs of one family in their place; at least one job, durations in the same order."""
         batch = self._below(family.batch_id)
-        group = batch.jobs
+        if batch.jobs is None:
+            batch.jobs = {}
+        group = batch.jobs.get(family.name)
         if group is None:
-            batch.jobs = group = Group(EventType.JOB, family.name, jobs[0].start_ns)
+            group = batch.jobs[family.name] = Group(EventType.JOB, family.name, jobs[0].start_ns)
         inside = self._inside(family, jobs) if len(self.waiting) > 1 else {}
         for below in inside.values():
             batch.backoff_ns += below.backoff_ns
@@ -100,8 +102,7 @@ class TraceTree:
     def running(self) -> Iterator[Group]:
         """Yield the jobs of batches that have not ended."""
         for below in self.waiting.values():
-            if below.jobs is not None:
-                yield below.jobs
+            yield from below.job_groups()
 
     def _below(self, parent_id: int) -> Below:
         below = self.waiting.get(parent_id)
@@ -112,8 +113,8 @@ class TraceTree:
         return below
 
     def _drop(self, below: Below) -> None:
-        if below.jobs is not None:
-            self._retire(below.jobs)
+        for jobs in below.job_groups():
+            self._retire(jobs)
         gone: dict[tuple[str, str], Folded] = {}
         self.nodes -= fold(below, gone)
         self.left_out += sum(entry.count for entry in gone.values())

@@ -27,9 +27,10 @@ def limited(client: T, limiter: Limiter) -> T:
 
     A call takes its slot when it is awaited, and gives it back when it has ended: the slot of an async context
     manager (``async with client.stream(...)``) is held until its block ends, that of an async iterator until that is
-    exhausted or closed. Synchronous calls and plain values pass through, and so do names that begin with an
-    underscore. What else an attribute is, such as ``client.chat``, is limited in turn. The limiter sees how the
-    calls end: an `AdaptiveLimiter` or a `Cooldown` learns from them.
+    exhausted or closed. What a call returns is not held back any more: a stream that had to be awaited is read
+    without a slot. Synchronous calls and plain values pass through, and so do names that begin with an underscore.
+    What else an attribute is, such as ``client.chat``, is limited in turn. The limiter sees how the calls end: an
+    `AdaptiveLimiter` or a `Cooldown` learns from them.
 
     The client itself is not changed; what holds it directly calls it without a limit. The result is a proxy, of the
     same class for `isinstance`.

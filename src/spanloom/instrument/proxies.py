@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator
 from types import BuiltinFunctionType, FunctionType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -71,9 +71,11 @@ def _result(value: Any, limiter: LimiterBlock) -> Any:
         return (
             _Holding(value, limiter) if not inspect.isawaitable(value) else _HoldingOrAwaited(value, limiter)
         )
-    if inspect.isawaitable(value):
-        return _await(value, limiter)
-    return _iterate(value, limiter) if hasattr(value, "__anext__") else value
+    if hasattr(value, "__aiter__"):
+        if hasattr(value, "__anext__"):
+            return _iterate(value, limiter)
+        return _IteratedOrAwaited(value, limiter) if inspect.isawaitable(value) else _Iterated(value, limiter)
+    return _await(value, limiter) if inspect.isawaitable(value) else value
 
 
 async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
@@ -85,7 +87,7 @@ async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
             call.close()  # cancelled while it waited for its slot, it has never started
 
 
-async def _iterate(values: AsyncIterator[T], limiter: LimiterBlock) -> AsyncIterator[T]:
+async def _iterate(values: AsyncIterable[T], limiter: LimiterBlock) -> AsyncIterator[T]:
     async with limiter:
         try:
             async for value in values:
@@ -94,6 +96,24 @@ async def _iterate(values: AsyncIterator[T], limiter: LimiterBlock) -> AsyncIter
             close = getattr(values, "aclose", None)
             if close is not None:
                 await close()
+
+
+class _Iterated(Proxy):
+    """What can be iterated over: each iteration holds a slot until it is exhausted or closed."""
+
+    def __init__(self, wrapped: Any, limiter: LimiterBlock) -> None:
+        super().__init__(wrapped)
+        self._self_limiter = limiter
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return _iterate(self.__wrapped__, self._self_limiter)
+
+
+class _IteratedOrAwaited(_Iterated):
+    """One that may be awaited instead, as the lists of openai's client may."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return _await(self.__wrapped__, self._self_limiter).__await__()
 
 
 class _Holding:

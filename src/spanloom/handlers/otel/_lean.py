@@ -78,7 +78,7 @@ class LeanBuilder:
         self._rules = rules
         self._origin: Origin | None = None
         self._envelope = Envelope(b"", b"")
-        self._kin: dict[tuple[int, int], JobKin] = {}
+        self._kin: dict[tuple[int, int, str], JobKin] = {}
 
     def build(self, events: Sequence[Event], tracer: SdkTracer, *, frames: bool, spans: bool) -> Built:
         """Build the spans of ended `events`, those under which nothing is sampled aside.
@@ -155,7 +155,7 @@ class LeanBuilder:
             if job.index < end:
                 low, high = max(low, first), min(high, end)
                 break
-        key = job.batch_id, trace.trace_id
+        key = job.batch_id, trace.trace_id, job.name
         kin = self._kin.get(key)
         if kin is None or not kin.holds_for(origin, trace):
             if len(self._kin) >= MAX_KIN:

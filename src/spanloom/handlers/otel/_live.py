@@ -215,7 +215,7 @@ def _is_past(live: LiveSpan, starting: Event | None, maker: Maker | None) -> boo
     return (
         isinstance(starting, JobEvent)
         and isinstance(live.event, JobEvent)
-        and live.event.family is starting.family
+        and live.event.batch_id == starting.batch_id
     )
 
 

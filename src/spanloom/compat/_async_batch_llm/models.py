@@ -1,0 +1,76 @@
+"""What a model is to the strategies that call one: a protocol, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from spanloom.processing.tokens import TokenUsage
+
+__all__ = ["LLMModel", "LLMResponse", "ManagedLLMModel"]
+
+
+@dataclass
+class LLMResponse:
+    """The answer of a model, whoever provides it.
+
+    Attributes:
+        text: What it said.
+        input_tokens, output_tokens, total_tokens: What that took.
+        cached_input_tokens: Those of the input tokens that came from a cache.
+        metadata: What else the provider tells; ``None`` for nothing.
+        raw: The provider's own object.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_input_tokens: int = 0
+    metadata: dict[str, Any] | None = None
+    raw: Any = None  # of a type that only the provider's client knows
+
+    @property
+    def token_usage(self) -> TokenUsage:
+        """The tokens as a strategy returns them."""
+        usage: TokenUsage = {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+        }
+        if self.cached_input_tokens:
+            usage["cached_input_tokens"] = self.cached_input_tokens
+        return usage
+
+
+@runtime_checkable
+class LLMModel(Protocol):
+    """A model that can be asked."""
+
+    async def generate(
+        self,
+        prompt: str | list[Any],
+        *,
+        temperature: float = 0.0,
+        system_instruction: str | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> LLMResponse:
+        """Return the answer to `prompt`.
+
+        Args:
+            prompt: A text, or the parts of one with other media.
+            temperature: From 0 for always the same answer.
+            system_instruction: Instead of the model's own; ``None`` for that.
+            config: What else the provider's client takes.
+        """
+
+
+@runtime_checkable
+class ManagedLLMModel(LLMModel, Protocol):
+    """A model that has something to get ready, and to let go of."""
+
+    async def prepare(self) -> None:
+        """Get ready; may be called again."""
+
+    async def cleanup(self) -> None:
+        """Let go; may be called again."""

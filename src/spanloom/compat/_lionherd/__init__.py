@@ -1,0 +1,1 @@
+"""Parts of `spanloom.compat.lionherd`, one noun per file."""

@@ -1,0 +1,59 @@
+"""What the jobs of one batch are called, where each is an awaitable of its own and they may be of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType, CoroutineType
+from typing import Final
+
+import msgspec
+
+from spanloom.concurrency.source import name_of
+from spanloom.events.event import JobFamily
+
+__all__ = ["Kinds"]
+
+MAX_KINDS: Final = 1_000
+"""Names told apart in one batch; who makes up a name for each job has the others called like the first one."""
+
+
+class Kinds:
+    """The families of a batch: one for each name among its jobs, alike in all else.
+
+    Attributes:
+        code: What the coroutines run that have the batch's own family, once one has been seen: most batches have only
+            those, and a comparison with it is all that they pay.
+    """
+
+    __slots__ = ("_by_code", "_by_name", "_own", "_subject", "code")
+
+    def __init__(self, family: JobFamily, subject: Callable[[object], object]) -> None:
+        self.code: CodeType | None = None
+        self._by_code: dict[CodeType, JobFamily] = {}
+        self._by_name: dict[str, JobFamily] = {}
+        self._own = family
+        self._subject = subject
+
+    def of(self, item: object) -> JobFamily:
+        """Return the family of the job that `item` is, or stands for."""
+        job = self._subject(item)
+        if type(job) is not CoroutineType:
+            return self._named(name_of(job))
+        code = job.cr_code
+        family = self._by_code.get(code)
+        if family is None:
+            family = self._by_code[code] = self._named(name_of(job))
+            if self.code is None and family is self._own:
+                self.code = code
+        return family
+
+    def _named(self, name: str | None) -> JobFamily:
+        own, by_name = self._own, self._by_name
+        if name is None or name == own.name:  # which it may have got from the first job, after we were made
+            return own
+        family = by_name.get(name)
+        if family is None:
+            if len(by_name) >= MAX_KINDS:
+                return own
+            family = by_name[name] = msgspec.structs.replace(own, name=name)
+        return family

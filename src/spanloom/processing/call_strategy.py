@@ -1,0 +1,62 @@
+"""How one call of a model is made: the part of a batch that its user writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Final, Generic, TypeVar, cast
+
+from spanloom.processing.retry_state import RetryState
+from spanloom.processing.tokens import TokenUsage
+
+__all__ = ["LLMCallStrategy"]
+
+TOutput = TypeVar("TOutput")
+
+SHOWN: Final = 50
+"""Characters of the prompt in the answer of a dry run."""
+
+
+class LLMCallStrategy(ABC, Generic[TOutput]):
+    """Makes the calls for the items that name it.
+
+    The processor awaits `prepare` once for each instance, before its first item; `execute` for each attempt;
+    `on_error` after each that failed; and `cleanup` once for each instance that was prepared, when the processor
+    is left or shut down. Each item has a task and a context of its own, so what `execute` sets in a
+    context variable is not seen by the next item; what `prepare` sets is seen by one item only.
+    """
+
+    async def prepare(self) -> None:
+        """Get ready. If it fails, so does the item, and the next item tries again."""
+
+    @abstractmethod
+    async def execute(
+        self, prompt: str, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> tuple[TOutput, TokenUsage]:
+        """Make one call.
+
+        Args:
+            prompt: The item's.
+            attempt: Number of the attempt, from 1.
+            timeout: Seconds that it may take; the processor cancels it then.
+            state: What the attempts of this item keep for each other.
+
+        Returns:
+            The output, and the tokens that the call took.
+        """
+
+    async def cleanup(self) -> None:
+        """Let go of what `prepare` has got. An exception is logged and has no further consequence."""
+
+    async def on_error(self, exception: Exception, attempt: int, state: RetryState | None = None) -> None:
+        """Take note of a failed attempt, before the next one. An exception is logged, and that is all.
+
+        Args:
+            exception: What `execute` raised, or the timeout.
+            attempt: Number of the attempt, from 1.
+            state: What the attempts of this item keep for each other.
+        """
+
+    async def dry_run(self, prompt: str) -> tuple[TOutput, TokenUsage]:
+        """Return an answer without a call, for ``ProcessorConfig(dry_run=True)``."""
+        answer = f"[DRY-RUN] Mock output for prompt: {prompt[:SHOWN]}..."
+        return cast("TOutput", answer), {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}

@@ -1,0 +1,178 @@
+"""A listener that may be slow, raise or hang, heard beside the work."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, Final
+
+__all__ = ["Channel"]
+
+_log = logging.getLogger(__name__)
+
+MAX_LAG: Final = 1000
+"""Calls that may wait before those who make more of them have to wait."""
+MAX_OVERRUNS: Final = 3
+"""Calls in a row that took too long, after which a listener is called no more."""
+YIELD_MASK: Final = 63
+"""Others may run when none of these bits is set in the number of calls: a listener need not suspend."""
+GRACE_S: Final = 1.0
+"""What a call that was cancelled has to end, before its task is left to itself."""
+
+
+class Channel:
+    """Calls one listener in order, one call at a time, in a task of its own.
+
+    A call that raises (a CancelledError of its own making included) or takes too long is logged, and the next
+    one is made. A listener that takes too long three times in a row is called no more.
+
+    Args:
+        what: What messages call the listener.
+        listener: Called with what `post` was given; what it returns is awaited if it can be.
+        timeout_s: Seconds for a call; ``None`` for no bound.
+        newest_only: After a call that took too long, leave out all that wait but the newest.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        listener: Callable[..., Any],
+        *,
+        timeout_s: float | None,
+        newest_only: bool = False,
+    ) -> None:
+        self._what = what
+        self._listener = listener
+        self._timeout_s = timeout_s
+        self._newest_only = newest_only
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._room = asyncio.Event()
+        self._context = copy_context()  # not that of the item that happens to post first
+        self._busy = False
+        self._made = 0
+        self._overruns = 0
+        self._deaf = False
+        self.failed: int = 0
+        """Calls that raised or took too long."""
+        self.dropped: int = 0
+        """Calls that were not made."""
+
+    def post(self, *args: Any) -> None:
+        """Have the listener called with `args` when its turn comes; never fails, never waits."""
+        if self._deaf:
+            self.dropped += 1
+            return
+        self._waiting.append(args)
+        if not self._busy:
+            self._busy = True  # not told by the task: an eager one calls the listener before we have it
+            self._idle.clear()
+            self._task = asyncio.create_task(
+                self._work_off(), name=f"spanloom {self._what}", context=self._context
+            )
+
+    async def room(self) -> None:
+        """Wait while too many calls wait."""
+        while len(self._waiting) > MAX_LAG and not self._deaf:
+            self._room.clear()
+            await self._progress(self._room)
+
+    async def close(self) -> None:
+        """Return when all calls have been made, or the listener has used up its time."""
+        while self._busy:
+            await self._progress(self._idle)
+            if self._deaf:
+                break
+        if self.failed or self.dropped:
+            _log.warning("%s: %d calls failed, %d were not made", self._what, self.failed, self.dropped)
+
+    def abandon(self) -> None:
+        """Make no more calls, and break off the one that runs."""
+        self._silence()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def gone(self) -> None:
+        """Wait until a call that was broken off has ended, but not for ever."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=GRACE_S)
+
+    async def _progress(self, event: asyncio.Event) -> None:
+        """Wait for `event`; a listener that stands still although it was cancelled is called no more."""
+        if self._timeout_s is None:
+            await event.wait()
+            return
+        made = self._made
+        try:
+            async with asyncio.timeout(self._timeout_s + GRACE_S):
+                await event.wait()
+        except TimeoutError:
+            if made == self._made:
+                _log.warning("%s cannot be cancelled: it is left to itself", self._what)
+                self.abandon()
+
+    async def _work_off(self) -> None:
+        task = asyncio.current_task()
+        try:
+            while self._waiting:
+                args = self._waiting.popleft()
+                if len(self._waiting) <= MAX_LAG:
+                    self._room.set()
+                scope = asyncio.timeout(self._timeout_s)
+                try:
+                    async with scope:
+                        answer = self._listener(*args)
+                        if inspect.isawaitable(answer):
+                            await answer
+                    self._overruns = 0
+                    if (task is not None and task.cancelling()) or not self._made & YIELD_MASK:
+                        await asyncio.sleep(
+                            0
+                        )  # a cancel that the listener has asked for comes now or to another call
+                except asyncio.CancelledError as error:
+                    if self._deaf:
+                        break
+                    while task is not None and task.cancelling():
+                        task.uncancel()  # nobody but us may end this task: it was the listener
+                    self._failure(error)
+                except TimeoutError as error:
+                    if scope.expired():
+                        self._overrun()
+                    else:
+                        self._failure(error)
+                except Exception as error:  # noqa: BLE001 -- whatever it is, the batch must not feel it
+                    self._failure(error)
+                self._made += 1
+        finally:
+            self._busy = False
+            self._idle.set()
+            self._room.set()
+
+    def _failure(self, error: BaseException) -> None:
+        self.failed += 1
+        self._overruns = 0
+        if self.failed == 1:
+            _log.warning("%s failed; the batch goes on", self._what, exc_info=error)
+
+    def _overrun(self) -> None:
+        self.failed += 1
+        self._overruns += 1
+        _log.warning("%s took longer than %g s; the batch goes on", self._what, self._timeout_s)
+        if self._newest_only:
+            while len(self._waiting) > 1:
+                self._waiting.popleft()
+                self.dropped += 1
+        if self._overruns >= MAX_OVERRUNS:
+            _log.warning("%s is called no more", self._what)
+            self._silence()
+
+    def _silence(self) -> None:
+        self._deaf = True
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+        self._room.set()

@@ -1,0 +1,286 @@
+"""How a processor works: numbers, checked when they are given."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from spanloom.concurrency.retry import RetryPolicy
+
+__all__ = ["ProcessorConfig", "RateLimitConfig", "RetryConfig"]
+
+_log = logging.getLogger(__name__)
+
+
+def _require(fact: bool, rule: str, got: object, hint: str) -> None:
+    if not fact:
+        raise ValueError(f"{rule} (got {got}). {hint}")
+
+
+@dataclass
+class RetryConfig:
+    """How often an item is tried, and how long the pauses in between are.
+
+    The pause after attempt k is ``min(max_wait, initial_wait * exponential_base ** (k - 1))`` seconds, of which
+    jitter takes off up to a half. After a rate limit there is the cool-down instead, after a validation error no
+    pause at all: the model gets another try at once.
+
+    Attributes:
+        max_attempts: Most attempts of an item, at least 1.
+        initial_wait: Seconds of the first pause, above 0.
+        max_wait: Seconds of the longest pause.
+        exponential_base: By what each pause is longer than the one before it, at least 1.
+        jitter: Whether pauses are spread.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    max_attempts: int = 3
+    initial_wait: float = 1.0
+    max_wait: float = 60.0
+    exponential_base: float = 2.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Check the numbers, for who has changed one.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        _require(
+            self.max_attempts >= 1,
+            "max_attempts must be >= 1",
+            self.max_attempts,
+            "Set retry.max_attempts to a positive integer.",
+        )
+        _require(
+            self.initial_wait > 0,
+            "initial_wait must be > 0",
+            self.initial_wait,
+            "Set retry.initial_wait to a positive number in seconds.",
+        )
+        _require(
+            self.max_wait >= self.initial_wait,
+            "max_wait must be >= initial_wait",
+            f"max_wait={self.max_wait}, initial_wait={self.initial_wait}",
+            "Set retry.max_wait to be at least as large as retry.initial_wait.",
+        )
+        _require(
+            self.exponential_base >= 1,
+            "exponential_base must be >= 1",
+            self.exponential_base,
+            "Set retry.exponential_base to 1.0 or higher (typical values: 2.0-3.0).",
+        )
+
+    def policy(self, *, jitter: bool | None = None) -> RetryPolicy:
+        """Return the policy of our runners that makes these pauses."""
+        return RetryPolicy(
+            attempts=self.max_attempts,
+            base_delay=self.initial_wait,
+            max_delay=self.max_wait,
+            multiplier=self.exponential_base,
+            jitter=0.5 if (self.jitter if jitter is None else jitter) else 0.0,
+        )
+
+
+@dataclass
+class RateLimitConfig:
+    """What the default `ExponentialBackoffStrategy` is made from.
+
+    Attributes:
+        cooldown_seconds: Seconds of the first pause, 0 or more.
+        slow_start_items: Items that start slowly after a pause; 0 for none.
+        slow_start_initial_delay: Seconds by which the first of them starts later.
+        slow_start_final_delay: Seconds by which the last does; not more.
+        backoff_multiplier: By what each further pause is longer, at least 1.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    cooldown_seconds: float = 300.0
+    slow_start_items: int = 50
+    slow_start_initial_delay: float = 2.0
+    slow_start_final_delay: float = 0.1
+    backoff_multiplier: float = 1.5
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Check the numbers, for who has changed one.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        _require(
+            self.cooldown_seconds >= 0,
+            "cooldown_seconds must be >= 0",
+            self.cooldown_seconds,
+            "Set rate_limit.cooldown_seconds to a non-negative number.",
+        )
+        _require(
+            self.slow_start_items >= 0,
+            "slow_start_items must be >= 0",
+            self.slow_start_items,
+            "Set rate_limit.slow_start_items to 0 to disable or a positive number.",
+        )
+        _require(
+            self.slow_start_initial_delay >= self.slow_start_final_delay,
+            "slow_start_initial_delay must be >= slow_start_final_delay",
+            f"initial={self.slow_start_initial_delay}, final={self.slow_start_final_delay}",
+            "The delay should decrease during slow start, not increase.",
+        )
+        _require(
+            self.backoff_multiplier >= 1.0,
+            "backoff_multiplier must be >= 1.0",
+            self.backoff_multiplier,
+            "Set rate_limit.backoff_multiplier to 1.0 (no increase) or higher (typical: 1.5-2.0).",
+        )
+
+
+@dataclass
+class ProcessorConfig:
+    """How a `ParallelBatchProcessor` works.
+
+    Attributes:
+        max_workers: Items at once, at least 1.
+        timeout_per_item: Seconds for each attempt of an item, waits for its turn left out; see
+            `GuardRails` for all attempts together.
+        post_processor_timeout: Seconds for each call of the post-processor.
+        retry: Attempts and pauses.
+        rate_limit: Pauses after rate limits.
+        max_requests_per_minute: Most attempts started in any minute; ``None`` for no bound.
+        progress_interval: Progress is reported after each so many items, and after the last.
+        progress_callback_timeout: Seconds for each report; ``None`` for no bound.
+        enable_detailed_logging: Kept for configurations that have it: what each item did is in its events.
+        max_queue_size: Items that may wait while the batch runs, until `add_work` waits; 0 for any number.
+        dry_run: Ask strategies for `dry_run` instead of `execute`.
+
+    Raises:
+        ValueError: a number is out of range. Numbers that do not go well together are logged as warnings.
+    """
+
+    max_workers: int = 5
+    timeout_per_item: float = 120.0
+    post_processor_timeout: float = 90.0
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
+    max_requests_per_minute: float | None = None
+    progress_interval: int = 10
+    progress_callback_timeout: float | None = 5.0
+    enable_detailed_logging: bool = False
+    max_queue_size: int = 0
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Check the numbers, for who has changed one; log a warning of each pair that does not go well together.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        _require(
+            self.max_workers >= 1,
+            "max_workers must be >= 1",
+            self.max_workers,
+            "Set config.max_workers to a positive integer (typical: 5-20).",
+        )
+        _require(
+            self.timeout_per_item > 0,
+            "timeout_per_item must be > 0",
+            self.timeout_per_item,
+            "Set config.timeout_per_item to a positive number in seconds (typical: 60-300).",
+        )
+        _require(
+            self.post_processor_timeout > 0,
+            "post_processor_timeout must be > 0",
+            self.post_processor_timeout,
+            "Set config.post_processor_timeout to a positive number in seconds (typical: 30-120).",
+        )
+        _require(
+            self.progress_interval >= 1,
+            "progress_interval must be >= 1",
+            self.progress_interval,
+            "Set config.progress_interval to a positive integer.",
+        )
+        _require(
+            self.progress_callback_timeout is None or self.progress_callback_timeout > 0,
+            "progress_callback_timeout must be > 0",
+            self.progress_callback_timeout,
+            "Set config.progress_callback_timeout to None to disable or a positive number of seconds.",
+        )
+        _require(
+            self.max_queue_size >= 0,
+            "max_queue_size must be >= 0",
+            self.max_queue_size,
+            "Set config.max_queue_size to 0 for unlimited, or a positive number to limit queue size.",
+        )
+        _require(
+            self.max_requests_per_minute is None or self.max_requests_per_minute > 0,
+            "max_requests_per_minute must be > 0 or None",
+            self.max_requests_per_minute,
+            "Set config.max_requests_per_minute to None to disable proactive rate limiting, or a positive number "
+            "(typical: 10-500 requests/minute).",
+        )
+        self.retry.validate()
+        self.rate_limit.validate()
+        for warning in (
+            self._starving(),
+            self._no_time_to_wait(),
+            self._no_time_to_retry(),
+            self._too_many(),
+        ):
+            if warning is not None:
+                _log.warning("%s", warning)
+
+    def _starving(self) -> str | None:
+        if not 0 < self.max_queue_size < self.max_workers:
+            return None
+        return (
+            f"max_queue_size ({self.max_queue_size}) is less than max_workers ({self.max_workers}). "
+            f"This may cause workers to starve waiting for work. "
+            f"Consider setting max_queue_size >= max_workers or 0 for unlimited."
+        )
+
+    def _no_time_to_wait(self) -> str | None:
+        if self.timeout_per_item >= self.retry.initial_wait:
+            return None
+        return (
+            f"timeout_per_item ({self.timeout_per_item}s) is less than "
+            f"retry.initial_wait ({self.retry.initial_wait}s). "
+            f"This means the timeout may occur before the first retry delay completes. "
+            f"Consider increasing timeout_per_item or decreasing retry.initial_wait."
+        )
+
+    def _no_time_to_retry(self) -> str | None:
+        exact = self.retry.policy(jitter=False)
+        waits = sum(exact.delay(attempt) for attempt in range(1, self.retry.max_attempts))
+        if self.timeout_per_item >= waits / 2:
+            return None
+        jitter = " (with jitter, actual delays will be 50-100% of this)" if self.retry.jitter else ""
+        return (
+            f"timeout_per_item ({self.timeout_per_item}s) may be too short for retry strategy. "
+            f"With {self.retry.max_attempts} attempts, retry delays could total up to {waits:.1f}s{jitter}. "
+            f"Consider increasing timeout_per_item to at least {waits * 2:.1f}s."
+        )
+
+    def _too_many(self) -> str | None:
+        if self.max_requests_per_minute is None:
+            return None
+        per_second = self.max_requests_per_minute / 60.0
+        if per_second >= self.max_workers:
+            return None
+        return (
+            f"max_requests_per_minute ({self.max_requests_per_minute}) is less than "
+            f"max_workers ({self.max_workers}). "
+            f"At {per_second:.2f} requests/second with {self.max_workers} workers, "
+            f"workers may frequently wait for rate limit tokens. "
+            f"Consider reducing max_workers to {max(1, int(per_second))} or increasing max_requests_per_minute."
+        )

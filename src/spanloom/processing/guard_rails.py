@@ -1,0 +1,154 @@
+"""What ends a batch before its time: time, errors, money."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from spanloom.exceptions import BatchStoppedError
+from spanloom.processing.result import WorkItemResult
+
+__all__ = ["GuardRails", "Guards"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardRails:
+    """Bounds of a batch. One that is reached stops it: no call is started any more, and what had none fails.
+
+    Items that the stop has struck have a result like all others: with the error ``"BatchStoppedError: ..."``,
+    which names the bound.
+
+    Attributes:
+        item_timeout: Seconds for an item, its attempts, pauses, cool-downs and middleware together; then the item
+            fails with a `FrameworkTimeoutError` and is not tried again. ``None`` for no bound.
+        batch_timeout: Seconds for the whole batch, from its start; calls that run then are cancelled.
+        max_errors: By the classifier's category, how many items may fail for good with such an error: the last
+            of them stops the batch. Calls that run may end.
+        max_cost: Most that results may cost together; when it is reached, calls that run may end.
+        cost: Tells the cost of a result, those of failed items included; for `max_cost`. If it raises, the
+            batch stops: a cap that cannot be checked is none.
+
+    Raises:
+        ValueError: a number is out of range, or `max_cost` is given without `cost`.
+    """
+
+    item_timeout: float | None = None
+    batch_timeout: float | None = None
+    max_errors: Mapping[str, int] | None = None
+    max_cost: float | None = None
+    cost: Callable[[WorkItemResult[Any, Any]], float] | None = None
+
+    def __post_init__(self) -> None:
+        for what, seconds in (("item_timeout", self.item_timeout), ("batch_timeout", self.batch_timeout)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{what} must be above 0 seconds, or None (got {seconds!r})")
+        for category, most in (self.max_errors or {}).items():
+            if most < 1:
+                raise ValueError(f"max_errors[{category!r}] must be at least 1 (got {most!r})")
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise ValueError(f"max_cost must be above 0, or None (got {self.max_cost!r})")
+        if self.max_cost is not None and self.cost is None:
+            raise ValueError("max_cost needs a cost: a function that tells what a result cost")
+
+
+class Guards:
+    """Watches one batch.
+
+    Args:
+        rails: The bounds.
+        stopped: Called once, when the batch is stopped.
+    """
+
+    def __init__(self, rails: GuardRails, stopped: Callable[[], object]) -> None:
+        self._rails = rails
+        self._stopped = stopped
+        self._timer: asyncio.TimerHandle | None = None
+        self._scopes: set[asyncio.Timeout] = set()
+        self._errors: Counter[str] = Counter()
+        self._cost = 0.0
+        self.reason: str | None = None
+        """Why the batch was stopped; ``None`` if it was not."""
+
+    def start(self) -> None:
+        """Begin to count the batch's time."""
+        seconds = self._rails.batch_timeout
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self.stop, f"the batch has taken its {seconds:g} s")
+
+    def end(self) -> None:
+        """Stop counting."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def check(self) -> None:
+        """Return if a call may be started.
+
+        Raises:
+            BatchStoppedError: it may not.
+        """
+        if self.reason is not None:
+            raise BatchStoppedError(self.reason)
+
+    @contextmanager
+    def watching(self, scope: asyncio.Timeout) -> Iterator[None]:
+        """Let `stop` end `scope`, of an item that runs."""
+        self._scopes.add(scope)
+        try:
+            yield
+        finally:
+            self._scopes.discard(scope)
+
+    def scope(self) -> asyncio.Timeout:
+        """Return the time that one item has; ``None`` if that is not bounded."""
+        return asyncio.timeout(self._rails.item_timeout)
+
+    @property
+    def item_timeout(self) -> float:
+        """Seconds of an item."""
+        return math.inf if self._rails.item_timeout is None else self._rails.item_timeout
+
+    def stop(self, reason: str, *, now: bool = True) -> None:
+        """Start no more calls.
+
+        Args:
+            reason: What the results of those that were struck say.
+            now: Cancel calls that run, too.
+        """
+        if self.reason is None:
+            self.reason = reason
+            self._stopped()
+        if now:
+            present = asyncio.get_running_loop().time()
+            for scope in self._scopes:
+                if not scope.expired():
+                    scope.reschedule(present)
+
+    def count(self, result: WorkItemResult[Any, Any], category: str | None) -> None:
+        """Take the end of an item.
+
+        Args:
+            result: Its result.
+            category: That of its error, as the classifier said; ``None`` if it did not fail by one.
+        """
+        if category is not None:
+            self._errors[category] += 1
+            if self._errors[category] >= (self._rails.max_errors or {}).get(category, math.inf):
+                self.stop(f"{self._errors[category]} items have failed with {category!r}", now=False)
+        if self._rails.max_cost is not None and self._rails.cost is not None:
+            try:
+                self._cost += self._rails.cost(result)
+            except Exception:  # noqa: BLE001 -- the user's function; what follows says what comes of it
+                _log.exception("the cost function failed: the batch stops")
+                self.stop("the cost function failed, so the spend cap cannot be kept", now=False)
+                return
+            if self._cost >= self._rails.max_cost:
+                self.stop(f"{self._cost:g} spent of at most {self._rails.max_cost:g}", now=False)

@@ -1,0 +1,117 @@
+"""What may change an item before its calls, and its result after them."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from spanloom.processing.result import WorkItemResult
+from spanloom.processing.work_item import LLMWorkItem
+
+__all__ = ["BaseMiddleware", "Middleware", "MiddlewareChain"]
+
+_log = logging.getLogger(__name__)
+
+TInput = TypeVar("TInput")
+TOutput = TypeVar("TOutput")
+TContext = TypeVar("TContext")
+
+
+class Middleware(ABC, Generic[TInput, TOutput, TContext]):
+    """One layer around each item: the first of a processor's list is the outermost.
+
+    Each method is awaited once for an item, whatever the number of its attempts. One that raises is passed over.
+    """
+
+    @abstractmethod
+    async def before_process(
+        self, work_item: LLMWorkItem[TInput, TOutput, TContext]
+    ) -> LLMWorkItem[TInput, TOutput, TContext] | None:
+        """Return what is to be processed instead of the item, or the item; ``None`` to leave it out."""
+
+    @abstractmethod
+    async def after_process(
+        self, result: WorkItemResult[TOutput, TContext]
+    ) -> WorkItemResult[TOutput, TContext]:
+        """Return what the result of a successful item is to be."""
+
+    @abstractmethod
+    async def on_error(
+        self, work_item: LLMWorkItem[TInput, TOutput, TContext], error: Exception
+    ) -> WorkItemResult[TOutput, TContext] | None:
+        """Return the result of an item that has failed for good; ``None`` to leave that to the next layer."""
+
+
+class BaseMiddleware(Middleware[TInput, TOutput, TContext]):
+    """A layer that changes nothing: for subclasses that need one method only."""
+
+    async def before_process(
+        self, work_item: LLMWorkItem[TInput, TOutput, TContext]
+    ) -> LLMWorkItem[TInput, TOutput, TContext] | None:
+        """Return the item."""
+        return work_item
+
+    async def after_process(
+        self, result: WorkItemResult[TOutput, TContext]
+    ) -> WorkItemResult[TOutput, TContext]:
+        """Return the result."""
+        return result
+
+    async def on_error(
+        self, work_item: LLMWorkItem[TInput, TOutput, TContext], error: Exception
+    ) -> WorkItemResult[TOutput, TContext] | None:
+        """Return ``None``."""
+        return None
+
+
+class MiddlewareChain:
+    """All layers: inwards in order, outwards in reverse.
+
+    Args:
+        layers: From the outermost to the innermost.
+    """
+
+    def __init__(self, layers: Sequence[Middleware[Any, Any, Any]]) -> None:
+        self._layers = layers
+
+    async def before(self, item: LLMWorkItem[Any, Any, Any]) -> LLMWorkItem[Any, Any, Any] | None:
+        """Return the item that is to be processed; ``None`` if none is."""
+        for layer in self._layers:
+            try:
+                changed = await layer.before_process(item)
+            except Exception:  # noqa: BLE001 -- a layer must not fail the item
+                _passed_over(layer, "before_process")
+                continue
+            if changed is None:
+                return None
+            item = changed
+        return item
+
+    async def after(self, result: WorkItemResult[Any, Any]) -> WorkItemResult[Any, Any]:
+        """Return what the result of a success is to be."""
+        for layer in reversed(self._layers):
+            try:
+                result = await layer.after_process(result)
+            except Exception:  # noqa: BLE001 -- the same
+                _passed_over(layer, "after_process")
+        return result
+
+    async def recover(
+        self, item: LLMWorkItem[Any, Any, Any], error: Exception
+    ) -> WorkItemResult[Any, Any] | None:
+        """Return the result that the innermost layer has that has one; ``None`` if there is none."""
+        for layer in reversed(self._layers):
+            try:
+                result: WorkItemResult[Any, Any] | None = await layer.on_error(item, error)
+            except Exception:  # noqa: BLE001 -- the same
+                _passed_over(layer, "on_error")
+                continue
+            if result is not None:
+                return result
+        return None
+
+
+def _passed_over(layer: object, method: str) -> None:
+    _log.warning("%s.%s failed and is passed over", type(layer).__name__, method, exc_info=True)

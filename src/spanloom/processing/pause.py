@@ -1,0 +1,143 @@
+"""The pause of all workers after a rate limit, as a `RateLimitStrategy` wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from spanloom.concurrency.cooldown import Cooldown
+from spanloom.concurrency.retry_after import retry_after_of
+from spanloom.processing.dispatch import Dispatcher
+from spanloom.processing.observer import ProcessingEvent
+from spanloom.processing.rate_limit import RateLimitStrategy
+from spanloom.processing.result import text_of
+
+__all__ = ["SharedPause"]
+
+_log = logging.getLogger(__name__)
+
+MAX_TEXT: Final = 200
+"""Characters of an exception's text in an event."""
+
+
+class SharedPause:
+    """One pause for all workers: a `Cooldown` whose length and slow start the strategy decides.
+
+    A refusal of a call that started before the present pause belongs to that pause: fifty refusals at once ask
+    the strategy once. A ``Retry-After`` that the refusal carries is a floor under what the strategy says.
+
+    Args:
+        strategy: Decides.
+        events: Is told when a pause begins and ends.
+    """
+
+    def __init__(self, strategy: RateLimitStrategy, events: Dispatcher) -> None:
+        self._strategy = strategy
+        self._events = events
+        self._gate = Cooldown(slow_start_items=0, name="rate limit")
+        self._decided = asyncio.Event()
+        self._decided.set()
+        self._in_a_row = 0
+        self._slowly = False
+        self._since_resume = 0
+        self._began: float | None = None
+        self._error: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.generation: int = 0
+        """Number of pauses so far."""
+
+    async def before_item(self) -> None:
+        """Wait for the end of a pause, and then as long as the slow start asks for."""
+        await self.before_attempt()
+        if not self._slowly:
+            return
+        try:
+            later, seconds = self._strategy.should_apply_slow_start(self._since_resume)
+        except Exception:  # noqa: BLE001 -- the user's class; nobody may stay paused by it
+            _log.exception("%s.should_apply_slow_start failed: no slow start", type(self._strategy).__name__)
+            later, seconds = False, 0.0
+        if not later:
+            self._slowly, self._since_resume = False, 0
+            return
+        self._since_resume += 1
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+            await self.before_attempt()
+
+    async def before_attempt(self) -> None:
+        """Wait for the end of a pause."""
+        while self._began is not None:
+            await self._decided.wait()
+            await self._gate.acquire()
+            if self._gate.remaining_s == 0 and self._decided.is_set():
+                return  # the timer that tells of the end may be a moment later
+
+    def succeeded(self) -> None:
+        """Take note that a call was answered: the next pause is the first of a new row."""
+        self._in_a_row = 0
+
+    async def refused(self, worker_id: int, generation: int, error: Exception) -> None:
+        """Begin a pause, unless the one that the refusal belongs to has begun already.
+
+        Args:
+            worker_id: Whose call was refused.
+            generation: What `generation` was when the call started.
+            error: The refusal.
+        """
+        floor_s = retry_after_of(error) or 0.0
+        if generation != self.generation:
+            if floor_s > self._gate.remaining_s and self._began is not None:
+                self._hold(floor_s)
+            return
+        self.generation += 1
+        self._in_a_row += 1
+        self._slowly, self._since_resume = True, 0
+        self._began = asyncio.get_running_loop().time()
+        self._error = None
+        self._decided.clear()  # the strategy may take its time: nobody starts meanwhile
+        seconds = 0.0
+        try:
+            seconds = float(await self._strategy.on_rate_limit(worker_id, self._in_a_row))
+            seconds = max(seconds, self._began + floor_s - asyncio.get_running_loop().time())
+        except Exception as failure:  # noqa: BLE001 -- the same
+            _log.exception("%s.on_rate_limit failed: no pause", type(self._strategy).__name__)
+            self._error = text_of(failure)[:MAX_TEXT]
+        finally:
+            self._events.post(
+                ProcessingEvent.COOLDOWN_STARTED,
+                worker_id=worker_id,
+                duration=seconds,
+                consecutive=self._in_a_row,
+            )
+            self._hold(seconds)
+            self._decided.set()
+
+    def end(self) -> None:
+        """Break off a pause: the batch has ended."""
+        if self._began is not None:
+            self._over()
+
+    def _hold(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds > 0:
+            self._gate.pause(seconds, reason="rate limit")
+        left_s = self._gate.remaining_s  # a longer one may have been asked for meanwhile
+        if left_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._over)
+        else:
+            self._over()
+
+    def _over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        began, self._began = self._began, None
+        if began is None:
+            return
+        data: dict[str, object] = {"duration": asyncio.get_running_loop().time() - began}
+        if self._error is not None:
+            data["error"] = self._error
+        self._events.post(ProcessingEvent.COOLDOWN_ENDED, **data)

@@ -1,0 +1,75 @@
+"""Telling somebody how far a batch is."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from spanloom.processing.channel import Channel
+from spanloom.processing.stats import ProcessingStats
+
+__all__ = ["ProgressCallback", "ProgressReports"]
+
+ProgressCallback = Callable[[int, int, str], Awaitable[None] | None]
+"""Called with the number of items that have ended, the number of items, and the id of the one that ended last."""
+
+
+class ProgressReports:
+    """Reports after each `interval` items, and after the last.
+
+    Reports are made one after the other, beside the work. One that takes too long is cancelled, or, if it runs in
+    a thread, left to itself; what has become old meanwhile is left out, but never the last.
+
+    Args:
+        callback: A coroutine function, or a function, which is called in a thread so that it may block.
+        interval: Items from one report to the next.
+        timeout_s: Seconds for a report; ``None`` for no bound.
+        stats: The batch's numbers.
+    """
+
+    def __init__(
+        self, callback: ProgressCallback, *, interval: int, timeout_s: float | None, stats: ProcessingStats
+    ) -> None:
+        call = getattr(callback, "__call__", None)  # noqa: B004 -- an object whose __call__ is a coroutine function
+        quick = inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
+        self._channel = Channel(
+            "the progress callback",
+            callback if quick else partial(_in_thread, callback),
+            timeout_s=timeout_s,
+            newest_only=True,
+        )
+        self._interval = interval
+        self._stats = stats
+        self._told = 0
+        self._latest = ""
+
+    def ended(self, item_id: str) -> None:
+        """Take note of the end of an item."""
+        self._latest = item_id
+        if self._stats.processed % self._interval == 0:
+            self._tell()
+
+    async def close(self) -> None:
+        """Report the last item, and return when the reports have been made."""
+        if self._told != self._stats.processed:
+            self._tell()
+        try:
+            await self._channel.close()
+        except BaseException:
+            self._channel.abandon()
+            await self._channel.gone()
+            raise
+
+    def _tell(self) -> None:
+        self._told = self._stats.processed
+        self._channel.post(self._stats.processed, self._stats.total, self._latest)
+
+
+async def _in_thread(callback: ProgressCallback, completed: int, total: int, item_id: str) -> None:
+    answer = await asyncio.to_thread(callback, completed, total, item_id)
+    if inspect.isawaitable(
+        answer
+    ):  # of a function that returns a coroutine without being a coroutine function
+        await answer

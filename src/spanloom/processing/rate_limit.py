@@ -1,0 +1,101 @@
+"""How long to pause after a rate limit, and how slowly to start again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+__all__ = ["ExponentialBackoffStrategy", "FixedDelayStrategy", "RateLimitStrategy"]
+
+
+class RateLimitStrategy(ABC):
+    """Decides about pauses; what holds the workers back is the processor's."""
+
+    @abstractmethod
+    async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
+        """Return how long all workers are to pause, in seconds; 0 for not at all.
+
+        Called once for each pause, whatever number of calls are refused at the same time.
+
+        Args:
+            worker_id: Number of the worker whose call was refused.
+            consecutive_limit_count: Which pause this is since a call has last succeeded, from 1.
+        """
+
+    @abstractmethod
+    def should_apply_slow_start(self, items_since_resume: int) -> tuple[bool, float]:
+        """Return whether an item is to start later, and by how many seconds.
+
+        Called for each item that starts after a pause, until it says no; never before the first pause.
+
+        Args:
+            items_since_resume: How many have started since the pause, from 0.
+        """
+
+
+class ExponentialBackoffStrategy(RateLimitStrategy):
+    """Pauses longer each time; then starts slowly, and ever less so.
+
+    Pause number k in a row lasts ``min(initial_cooldown * backoff_multiplier ** (k - 1), max_cooldown)`` seconds.
+    Item number n of the `slow_start_items` after it, from 0, starts
+    ``initial - (initial - final) * n / slow_start_items`` seconds later, with the two delays of the slow start.
+
+    Args:
+        initial_cooldown: Seconds of the first pause.
+        max_cooldown: Seconds of the longest.
+        backoff_multiplier: By what each is longer than the one before it.
+        slow_start_items: How many items start slowly; 0 for none.
+        slow_start_initial_delay: Seconds by which the first of them starts later.
+        slow_start_final_delay: Seconds by which the last does.
+    """
+
+    def __init__(
+        self,
+        initial_cooldown: float = 60.0,
+        max_cooldown: float = 600.0,
+        backoff_multiplier: float = 2.0,
+        slow_start_items: int = 50,
+        slow_start_initial_delay: float = 2.0,
+        slow_start_final_delay: float = 0.1,
+    ) -> None:
+        self.initial_cooldown = initial_cooldown
+        self.max_cooldown = max_cooldown
+        self.backoff_multiplier = backoff_multiplier
+        self.slow_start_items = slow_start_items
+        self.slow_start_initial_delay = slow_start_initial_delay
+        self.slow_start_final_delay = slow_start_final_delay
+
+    async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
+        """Return the seconds of the pause."""
+        try:
+            cooldown = self.initial_cooldown * self.backoff_multiplier ** (consecutive_limit_count - 1)
+        except OverflowError:
+            return self.max_cooldown
+        return min(cooldown, self.max_cooldown)
+
+    def should_apply_slow_start(self, items_since_resume: int) -> tuple[bool, float]:
+        """Return whether the item starts later, and by how much."""
+        if items_since_resume >= self.slow_start_items:
+            return False, 0.0
+        initial, final = self.slow_start_initial_delay, self.slow_start_final_delay
+        return True, max(final, initial - (initial - final) * items_since_resume / self.slow_start_items)
+
+
+class FixedDelayStrategy(RateLimitStrategy):
+    """Pauses always as long, and from then on starts every item a little later.
+
+    Args:
+        cooldown: Seconds of each pause.
+        delay_between_requests: Seconds by which each item after the first pause starts later.
+    """
+
+    def __init__(self, cooldown: float = 300.0, delay_between_requests: float = 1.0) -> None:
+        self.cooldown = cooldown
+        self.delay = delay_between_requests
+
+    async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
+        """Return the seconds of the pause."""
+        return self.cooldown
+
+    def should_apply_slow_start(self, items_since_resume: int) -> tuple[bool, float]:
+        """Return True and the delay."""
+        return True, self.delay

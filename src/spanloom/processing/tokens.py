@@ -1,0 +1,107 @@
+"""Counts of tokens: of a result, and of calls that failed and were paid for all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
+
+__all__ = ["COUNTED", "TokenExtractor", "TokenUsage", "no_tokens"]
+
+_log = logging.getLogger(__name__)
+
+COUNTED: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens")
+"""The keys of a usage."""
+_NAMES: Final = {
+    "input_tokens": ("request_tokens", "input_tokens"),
+    "output_tokens": ("response_tokens", "output_tokens"),
+    "total_tokens": ("total_tokens",),
+    "cached_input_tokens": ("cached_input_tokens",),
+}
+"""What the usage objects of clients call them, the first that there is."""
+
+
+class TokenUsage(TypedDict, total=False):
+    """Tokens of one call, or of several; what a provider does not tell is left out.
+
+    Attributes:
+        input_tokens: Tokens of the prompt, those from a cache included.
+        output_tokens: Tokens of the answer.
+        total_tokens: What the provider says is the sum.
+        cached_input_tokens: Those of `input_tokens` that came from a cache.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_input_tokens: int
+
+
+def no_tokens() -> TokenUsage:
+    """Return the usage of an item that was never called for."""
+    return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+
+class TokenExtractor:
+    """Finds out what a failed call used, wherever its exception keeps that."""
+
+    def extract_from_exception(self, exception: BaseException) -> dict[str, int]:
+        """Return the tokens of the call that raised `exception`; zeros if it does not tell.
+
+        Looks at the usage of ``__cause__.result`` (pydantic-ai), at ``exception.usage``, a value or a function
+        (clients in the style of openai), and at ``_failed_token_usage`` in the exception's ``__dict__``, where
+        a strategy may leave them.
+
+        Raises:
+            asyncio.CancelledError: one of these is a function that raises it.
+        """
+        try:
+            for usage in _candidates(exception):
+                if usage is not None:
+                    return _counts(usage)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- somebody else's objects, of which we only hope for numbers
+            _log.debug(
+                "cannot read the token usage of %s (%s): counted as none",
+                type(exception).__name__,
+                type(error).__name__,
+            )
+        return dict.fromkeys(COUNTED, 0)
+
+    @staticmethod
+    def accumulate(cumulative: dict[str, int], attempt_tokens: Mapping[str, int]) -> None:
+        """Add the tokens of one attempt to `cumulative`, in place; what is missing counts as 0."""
+        for key in COUNTED:
+            cumulative[key] = cumulative.get(key, 0) + attempt_tokens.get(key, 0)
+
+
+def _candidates(exception: BaseException) -> Any:  # an iterator over whatever clients keep there
+    result = getattr(exception.__cause__, "result", None)
+    yield _called(getattr(result, "usage", None)) if callable(getattr(result, "usage", None)) else None
+    yield _called(getattr(exception, "usage", None))
+    kept = getattr(exception, "__dict__", {}).get("_failed_token_usage")
+    yield kept if isinstance(kept, dict) else None
+
+
+def _called(usage: Any) -> Any:  # of a type that only its client knows
+    return usage() if callable(usage) else usage
+
+
+def _counts(usage: Any) -> dict[str, int]:  # see _called
+    if isinstance(usage, Mapping):
+        return {key: _number(usage.get(key, 0)) for key in COUNTED} | {
+            key: value for key, value in usage.items() if key not in COUNTED and isinstance(value, int)
+        }
+    return {
+        key: _number(next((getattr(usage, name) for name in names if hasattr(usage, name)), 0))
+        for key, names in _NAMES.items()
+    }
+
+
+def _number(value: Any) -> int:  # see _called
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
