@@ -101,6 +101,16 @@ class Recording:
         """The file that it is in."""
         return self._handler.path
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run is in the file."""
+        return self._handler.has_begun
+
+    @property
+    def lost(self) -> int:
+        """Events that were taken and could not be recorded."""
+        return self._handler.lost
+
     def end(self, exit_code: int) -> None:
         """Say what the main program has ended with; the end itself is written when the process ends."""
         self._handler.exit_code = exit_code

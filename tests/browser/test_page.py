@@ -19,6 +19,7 @@ from spanloom.store.reader import StoreReader
 from spanloom.viewer.html import write_html
 from tests.viewer import page_runs
 from tests.viewer.runs import Made, run
+from tests.viewer.runs import dead as dead_run
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 SHOTS: Final = ROOT / "build" / "page"
@@ -578,11 +579,40 @@ def test_a_run_that_was_killed_is_seen_as_it_was_recorded(visit: Open, tmp_path:
         seen.page.inner_text("#verdict"),
     )
     assert seen.page.locator("#open tbody tr").count() == 8
-    assert re.search(r"fetch #200\s+1\.\d+ s\s+\d?\s+attempt 1 for 1\.\d+ s", seen.page.inner_text("#open"))
+    assert re.search(r"fetch #200\s+1\.\d+ s\s+1\s+attempt 1 for 1\.\d+ s", seen.page.inner_text("#open"))
     errors = seen.page.locator("section[aria-labelledby=errors] tbody tr")
     assert errors.count() == 1
     assert re.search(r"ConnectionError\s+lost <b>.*\s40\s+20\s", errors.first.inner_text())
     seen.assert_harmless(path)
+
+
+def test_a_dead_job_has_its_attempts_so_far_and_one_not_yet_written_is_named(
+    visit: Open, folder: Path
+) -> None:
+    """A job that never ended has not said how many attempts it had; one that had just started is not even there."""
+    made = Made()
+    batch = made.event("batch", "pages", 0, None)
+    job = made.job("fetch", 0, 0, None, batch)
+    made.event("attempt", "fetch", 0, 20, job, attempt=1, job_index=0, batch_id=batch)
+    made.event("attempt", "fetch", 30, None, job, attempt=2, job_index=0, batch_id=batch)
+    made.event("attempt", "fetch", 40, 99, 10**6, attempt=1, job_index=7, batch_id=batch)
+    seen = visit(written(folder / "unwritten.html", (dead_run(100), made.records)))
+    assert re.search(r"fetch #0\s+100 ms\s+2\s+attempt 2 for 70", seen.page.inner_text("#open"))
+    assert "1 job had just started, and was not yet written: #7." in seen.page.inner_text("#open")
+    seen.page.locator("#open tbody button").first.click()
+    facts = dict(re.findall(r"(attempts|slot)\s+(\d+)", seen.page.inner_text("#selected dl")))
+    assert facts == {"attempts": "2", "slot": "1"}  # as Perfetto and `limit` count
+
+
+@pytest.mark.parametrize("width", [1280, 1300, 1440])
+def test_the_tables_fit_a_usual_window(visit: Open, normal: Path, width: int) -> None:
+    """No column of the times is out of sight."""
+    seen = visit(normal, viewport={"width": width, "height": 900})
+    inside, outside = seen.page.evaluate(
+        "(() => { const box = document.querySelector('section[aria-labelledby=names] .scroll');"
+        " return [box.scrollWidth, box.clientWidth]; })()"
+    )
+    assert inside <= outside
 
 
 # -- the odd ones ------------------------------------------------------------------------------------------------------

@@ -666,7 +666,9 @@ async def test_a_batch_gives_time_to_a_handler_that_falls_behind(
 @pytest.mark.parametrize("isolation", ["task", "context"])
 async def test_events_inside_of_jobs_count_as_well(isolation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that wants no jobs, but what happens in them, is waited for all the same."""
-    monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    monkeypatch.setattr(
+        drain, "CAPACITY", 2 * CAPACITY
+    )  # 64 jobs at once make 320 events before they can be held up
     monkeypatch.setattr(drain, "MOVING_NS", PATIENT_NS)
     manager = CallbackManager()
 

@@ -83,7 +83,7 @@ def test_a_sound_record(tmp_path: Path) -> None:
     before = path.read_bytes()
     found = checks(tmp_path, "--file", "runs.db")
     assert found["record", "content"][0] == "ok"
-    assert found["record", "content"][1].startswith("1 runs, ")
+    assert found["record", "content"][1].startswith("1 run, ")
     assert found["record", "content"][1].endswith(", no damage")
     assert found["record", "file"][1] == str(path)
     assert path.read_bytes() == before

@@ -234,6 +234,9 @@ def test_a_device_is_written_to(recorded: Recorded) -> None:
             1,
             "no answer in 0.3 s",
         ),
+        (["--format", "otlp", "--endpoint", "localhost:4318"], 2, "has no http:// or https:// in front"),
+        (["--format", "otlp", "--endpoint", "ftp://localhost"], 2, "is not of the form http://host:port"),
+        (["--format", "otlp", "--endpoint", "http://127.0.0.1:1", "--timeout", "0.3"], 1, "took 0 of "),
         ([], 2, "--format"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -45,6 +46,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("first.py", "second.py"):
         assert spanloom(folder, "run", name).returncode == 0
     return folder
+
+
+def run_of(folder: Path, name: str) -> str:
+    runs = json.loads(spanloom(folder, "ls", "--json").stdout)["runs"]
+    return next(run["run_id"] for run in runs if run["name"] == name)
 
 
 # -- help --------------------------------------------------------------------------------------------------------------
@@ -109,6 +115,64 @@ def test_a_run_that_there_is_not(folder: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "ref", ["nosuch.db", "/nonexist/x.db", "nope.db:last", "nope.db:ffff", "./last", "x:"]
+)
+def test_a_file_that_there_is_not(folder: Path, ref: str) -> None:
+    """What can only be a file is called a missing file, not a run that is none of those there are."""
+    for arguments in (["show", ref], ["top", ref], ["diff", ref], ["export", ref, "--format", "csv"]):
+        done = spanloom(folder, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        file = ref.removesuffix(":last").removesuffix(":ffff").removesuffix(":")
+        assert done.stderr == f"Error: there is no file {file!r}, and no id of a run looks like that\n"
+
+
+def test_last_is_the_last_run_whatever_files_there_are(folder: Path, tmp_path: Path) -> None:
+    """A file of that name is called ``./last``."""
+    (tmp_path / "last").write_text("mine")
+    record = str(folder / ".spanloom" / "runs.db")
+    assert "second.py" in spanloom(tmp_path, "show", "last", "--file", record).stdout
+    assert "last" in spanloom(tmp_path, "show", "./last").stderr
+
+
+def test_a_process_that_there_is_not(folder: Path) -> None:
+    """`top` says that it has looked for one."""
+    done = spanloom(folder, "top", "4194304")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: no run is that of a process 4194304, and no run of ")
+
+
+def test_a_slip_is_put_right_and_nonsense_is_not(folder: Path) -> None:
+    """What is proposed for an unknown option looks like it, hyphens aside."""
+    assert "Did you mean" not in spanloom(folder, "run", "--bogus", "first.py").stderr
+    assert "--json" in spanloom(folder, "ls", "--jsn").stderr.partition("Did you mean")[2]
+
+
+def test_a_run_is_not_compared_with_itself_by_leaving_b_out(folder: Path) -> None:
+    """`diff last` lacks a run; `diff last last` is what was asked for."""
+    done = spanloom(folder, "diff", "last")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "name B, too" in done.stderr
+    assert spanloom(folder, "diff", "last", "last").returncode == 0
+
+
+def test_the_help_says_which_run_is_meant_if_none_is(folder: Path) -> None:
+    """In the help of every command that takes one."""
+    for name in ("show", "top", "export", "diff"):
+        assert "the last run" in " ".join(spanloom(folder, name, "--help").stdout.split())
+
+
+def test_numbers_agree_with_their_nouns(folder: Path) -> None:
+    """One event is no events."""
+    assert (
+        ": 1 event, "
+        in spanloom(folder, "export", "--format", "json", "-o", "1.json", run_of(folder, "first.py")).stderr
+    )
+    (folder / "1.json").unlink()
+    spanloom(folder, "run", "--record", "single.db", "second.py")
+    assert "1 run, " in spanloom(folder, "doctor", "--file", "single.db").stdout
+
+
 def test_what_is_not_understood(folder: Path) -> None:
     """Exit code 2, and what is wrong with it."""
     for arguments in (["nix"], ["show", "--nix"], ["run"], ["diff"], ["run", "-m"]):
@@ -162,6 +226,23 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path, command: str) -> Non
     )
     assert done.stderr == ""
     assert done.stdout in {"141\n", "0\n"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    "command", ["ls", "ls --json", "show", "top", "diff last last", "export --format csv", "doctor"]
+)
+def test_without_a_standard_output_it_fails_in_a_line(folder: Path, command: str) -> None:
+    """``>&-`` is said to be the reason, as other programs say it."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m spanloom {command} >&-"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: standard output is closed\n")
 
 
 def test_a_closed_pipe_has_the_exit_code_of_sigpipe(folder: Path) -> None:

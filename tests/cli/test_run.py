@@ -72,6 +72,14 @@ def same(cwd: Path, *arguments: str, input: str = "", python: tuple[str, ...] = 
     return plain
 
 
+COMMAND = """
+    import sys
+    from spanloom.cli import main
+    if __name__ == "__main__":
+        sys.exit(main())
+"""
+"""The file that an installer makes of the entry point ``spanloom``."""
+
 # -- how it ends -------------------------------------------------------------------------------------------------------
 
 ENDS = {
@@ -103,6 +111,10 @@ ENDS = {
     ),
     "hook fails": ("import sys\ndef hook(*a):\n    raise OSError('hook')\nsys.excepthook = hook\n1/0", 1),
     "hook kept": ("import sys\nprint(sys.excepthook is sys.__excepthook__)", 0),
+    "hook without traceback": (
+        "import sys\ndef hook(*a):\n    sys.last_traceback = None\nsys.excepthook = hook\n1/0",
+        1,
+    ),
     "hook at exit": (
         "import sys, atexit\natexit.register(lambda: print(sys.excepthook is sys.__excepthook__))\n1/0",
         1,
@@ -140,6 +152,19 @@ def test_it_ends_the_same_way(tmp_path: Path, case: str) -> None:
     program, code = ENDS[case]
     write(tmp_path, program=program)
     assert same(tmp_path, "program.py").code == code
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_it_ends_the_same_way_under_the_command(tmp_path: Path, case: str) -> None:
+    """The same of the installed ``spanloom``, whose ``__main__`` is a file of its own and not run by ``-m``.
+
+    With memory that is overwritten when it is freed: what the interpreter still does with it does not go well by luck.
+    """
+    program, code = ENDS[case]
+    write(tmp_path, program=program, command_in_bin=COMMAND)
+    plain = see(tmp_path, "program.py", PYTHONMALLOC="debug")
+    assert plain.code == code
+    assert see(tmp_path, "bin/command.py", "run", "program.py", PYTHONMALLOC="debug") == plain
 
 
 @pytest.mark.parametrize("case", ["raise deep", "keyboard", "exit 3", "syntax", "import", "group"])

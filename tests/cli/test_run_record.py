@@ -216,6 +216,16 @@ def test_verbose_says_where_it_is(tmp_path: Path) -> None:
     assert done.stdout == "out\n"
 
 
+@pytest.mark.parametrize("path", ["/proc/nowhere/runs.db", "program.py", "/dev/full"])
+def test_verbose_claims_no_record_that_there_is_not(tmp_path: Path, path: str) -> None:
+    """Where nothing could be written, that is what it says; and the log does not speak of "more" than nothing."""
+    done = run(tmp_path, "jobs(3)", "-v", "--record", path)
+    assert "recorded as" not in done.stderr
+    assert "nothing more" not in done.stderr
+    place = path if path.startswith("/") else tmp_path / path
+    assert done.stderr.splitlines()[-1] == f"not recorded: nothing could be written to {place}"
+
+
 def test_options_after_the_script_are_the_scripts(tmp_path: Path) -> None:
     """Also those that `run` has, and `--help`."""
     done = run(

@@ -178,6 +178,27 @@ def test_the_second_ctrl_c_cancels_them(start: Start, tmp_path: Path) -> None:
     assert stored(tmp_path) == []
 
 
+def test_the_second_ctrl_c_does_not_wait_for_another_process(start: Start, tmp_path: Path) -> None:
+    """Results that cannot be stored because somebody else holds the file are given up soon, and counted."""
+    program = start("plain")
+    program.wait_for("start 0", "start 1")
+    other = sqlite3.connect(tmp_path / "results.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    program.go()
+    program.wait_for("end 0", "end 1")
+    program.press_ctrl_c()
+    assert program.is_running_after(0.3)
+    program.press_ctrl_c()
+    assert not program.is_running_after(15)  # 2 s, and 30 as long as the batch goes on
+    other.close()
+    code, last = program.end()
+    assert (code, last) == (
+        INTERRUPTED,
+        "KeyboardInterrupt: 0 of 10 jobs have ended; what they returned is stored",
+    )
+    assert stored(tmp_path) == []
+
+
 def test_the_grace_period_ends(start: Start) -> None:
     """Jobs that run on for longer than grace_s are cancelled."""
     program = start("no_grace")

@@ -78,7 +78,7 @@ async def test_losers_end_as_cancelled_and_the_race_does_not() -> None:
     with capture_events() as captured:
         await race(asyncio.sleep(5), after(1, 1))
     assert captured.tree() == (
-        "batch sleep ok\n  job sleep #0 cancelled asyncio.exceptions.CancelledError\n  job sleep #1 ok"
+        "batch sleep ok\n  job sleep #0 cancelled asyncio.exceptions.CancelledError\n  job after #1 ok"
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
+import enum
 import functools
 import gc
+import inspect
 import io
 import sqlite3
 import warnings
@@ -13,6 +17,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import spanloom
@@ -31,6 +36,7 @@ from spanloom import (
 )
 from spanloom.handlers.debug import DebugHandler
 from spanloom.handlers.progress import ProgressHandler
+from spanloom.store import checkpoint_log
 from spanloom.testing import capture_events
 from tests.concurrency.loops import LOOPS, run_on
 
@@ -338,6 +344,26 @@ async def test_one_file_serves_several_functions(file: Path) -> None:
     assert len(stored(file)) == 10
 
 
+async def test_results_of_another_version_only_are_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A value bound to the function makes it another version: not without a word, unless the user named the version."""
+
+    def asking(model: str) -> Any:
+        async def ask(number: int) -> str:
+            return model + str(number)
+
+        return ask
+
+    await async_map(asking("a"), [1, 2], checkpoint=Checkpoint(file))
+    await async_map(asking("a"), [1, 2], checkpoint=Checkpoint(file))
+    for version in ("1", "2"):
+        await async_map(asking("a"), [1, 2], checkpoint=Checkpoint(file, version=version))
+    assert caplog.records == []
+    assert await async_map(asking("b"), [1, 2], checkpoint=Checkpoint(file)) == ["b1", "b2"]
+    (record,) = caplog.records
+    assert "ask, but none of this version of it" in record.getMessage()
+    assert str(file) in record.getMessage()
+
+
 async def test_two_batches_use_a_checkpoint_at_once(file: Path) -> None:
     """Batches of one loop share a file, and one `Checkpoint`."""
     checkpoint = Checkpoint(file)
@@ -359,6 +385,20 @@ async def test_a_key_that_occurs_twice_is_an_error(file: Path) -> None:
         await async_map(square, (n for n in [0, 1, 2, 1]), limit=1, checkpoint=Checkpoint(file))
     assert ran == [0, 1, 2]
     assert len(stored(file)) == 3
+
+
+@pytest.mark.parametrize("limit", [1, None, FixedLimiter(2)])
+async def test_a_key_that_occurs_twice_in_a_list_is_found_before_anything_runs(
+    file: Path, limit: Any
+) -> None:
+    """The keys of a list are looked at first: no call is paid for, and no coroutine is left behind."""
+    with pytest.raises(ValueError, match=r"item 2000 has the key of an earlier item: 5\b"):
+        await async_map(square, [*range(2000), 5], limit=limit, checkpoint=Checkpoint(file))
+    jobs = [square(number) for number in range(2001)]
+    with pytest.raises(ValueError, match="item 2000 has the key of an earlier item: 5"):
+        await run_jobs(jobs, checkpoint=Checkpoint(file, key=[*range(2000), 5]))
+    assert ran == []
+    assert {inspect.getcoroutinestate(job) for job in jobs} == {inspect.CORO_CLOSED}
 
 
 async def test_keys_have_to_match_the_items(file: Path) -> None:
@@ -481,6 +521,63 @@ async def test_results_are_read_back_as_the_type_that_is_given(file: Path) -> No
         await async_map(pair, range(2), checkpoint=Checkpoint(file, type=dict[str, str]))
 
 
+class Color(enum.StrEnum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+
+
+class Line(msgspec.Struct):
+    points: list[Point]
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [
+        ({"s": Color.RED}, None),
+        ({"d": collections.defaultdict(int, a=1)}, None),
+        ([[{"c": collections.OrderedDict(a=1)}]], None),
+        ({Color.RED: 1}, None),
+        (Point(1), Point),
+        (Line([Point(0.5), Point(1)]), Line),
+        ([1.5, 1], list[float]),
+        ({1}, set[float]),
+    ],
+)
+async def test_types_inside_of_a_result_do_not_change_either(file: Path, value: object, type_: Any) -> None:
+    """What would come back equal, but of another type somewhere inside, is refused, too."""
+
+    async def give(number: int) -> object:
+        return value
+
+    with pytest.raises(CheckpointCodecError, match=r"come back different.* or something inside of it"):
+        await async_map(give, [1], checkpoint=Checkpoint(file, type=type_))
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [
+        ({"a": [1, 1.5, None, True, "x", {"b": []}]}, None),
+        (Line([Point(0.5), Point(1.0)]), Line),
+        ({Color.RED: (1, {2})}, dict[Color, tuple[int, set[int]]]),
+        ({1: {"a"}}, dict[int, set[str]]),
+    ],
+)
+async def test_types_inside_of_a_result_come_back(file: Path, value: object, type_: Any) -> None:
+    """What comes back as it was is stored, however deep it is."""
+
+    async def give(number: int) -> object:
+        ran.append(number)
+        return value
+
+    for _ in range(2):
+        assert await async_map(give, [1], checkpoint=Checkpoint(file, type=type_)) == [value]
+    assert ran == [1]
+
+
 # time -------------------------------------------------------------------------------------------------------
 
 
@@ -546,6 +643,36 @@ async def test_a_cancel_while_a_result_is_committed_does_not_lose_it(file: Path)
     assert sorted(map(str, stored(file))) == ["-1", "0", "1", "2"]
     assert await async_map(same, range(3), checkpoint=Checkpoint(file)) == [0, 1, 2]
     assert len(ran) == 3
+
+
+async def test_a_cancel_does_not_wait_for_another_process_for_long(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who holds the file cannot hold a cancelled batch: what is not stored by then is given up, and counted."""
+    monkeypatch.setattr(checkpoint_log, "STOP_S", 0.2)
+
+    async def same(number: int) -> int:
+        ran.append(number)
+        return number
+
+    await async_map(same, [-1], checkpoint=Checkpoint(file))
+    ran.clear()
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    task = asyncio.create_task(async_map(same, range(3), limit=3, checkpoint=Checkpoint(file)))
+    await wait_until(lambda: len(ran) == 3)
+    await asyncio.sleep(0.02)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=10)
+    other.close()
+    assert done
+    assert task.cancelled()
+    assert stored(file) == ["-1"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f"3 results of jobs that were cancelled are not stored: the checkpoint {file} cannot be written: database is "
+        f"locked: another process has been writing to it for 0."
+    )
 
 
 async def test_the_loop_goes_on_while_results_are_committed_and_looked_up(file: Path) -> None:
@@ -648,6 +775,20 @@ async def test_a_file_that_fails_ends_the_batch(file: Path, on_error: Any) -> No
     assert len(kept) >= 4
     ran.clear()
     assert await async_map(job_of(job), range(5), checkpoint=Checkpoint(file)) == list(range(5))
+
+
+async def test_a_checkpoint_inside_a_job_is_the_jobs_affair(file: Path) -> None:
+    """A batch within a job whose own file fails is a failure of that job: on_error decides, the others go on."""
+
+    async def outer(number: int) -> int:
+        own = file.parent if number == 1 else file  # a folder is no file
+        return sum(await async_map(square, [number], checkpoint=Checkpoint(own)))
+
+    first, failed, last = await async_map(outer, range(3), on_error="return", checkpoint=Checkpoint(file))
+    assert (first, last) == (0, 4)
+    assert type(failed) is CheckpointError
+    with pytest.raises(CheckpointError, match="unable to open"):
+        await async_map(outer, range(3), checkpoint=Checkpoint(file))
 
 
 def job_of(job: Any) -> Any:

@@ -34,7 +34,7 @@ def test_no_shape_survives(container: str) -> None:
     """No piece of any secret is left, whatever it stands in, whatever is drawn for it."""
     left = {
         sample.name: redacted
-        for seed in range(5)
+        for seed in range(3)
         for name, sample in variants(seed)
         if name == container
         for redacted in [redact_text(sample.text)]
@@ -88,26 +88,29 @@ HOSTILE = (
     "\n", '"kty" "d": "', "Private-Lines: 1\nAAAA", "123456789:", "MTIzNDU2Nzg5MDEyMzQ1Njc4.", "--password ",
     "auth=('", "password=[", "password: |\n  ", "…", "a…", "A1b2C3d4…", "...", "://a:b", "https://a:b@", "%3A%2F%2F",
     "\\u0022", "&quot;", "password=&quot;", "(((", "token=x ", "x: y, ", "(b'password', b'", "8Q~", "1:AA",
-    "identified by '", "basic a ", "=", "AAAA\n", "password_", "p" * 50 + "=",
+    "identified by '", "[parameters: ('", "insert into a (password) values ('a', ", " into a(a)", '"loc": ["a"], ',
+    "token ", "input_value='", "argument --a: ", "'login', ", "AUTH PLAIN ",
+    "HTTPBasicAuth('a', ", "name\n  x [type=x, ", "ENV a ", "type: a, value: ", "'mysql', ", "pin: 1", "\\', '",
+    "a_key x", "basic a ", "=", "AAAA\n", "password_", "p" * 50 + "=",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_the_time_is_linear_in_hostile_texts(unit: str) -> None:
-    """A text made to be slow takes ten times as long when it is ten times as long."""
+    """A text made to be slow takes twenty times as long when it is twenty times as long."""
     for begin in ("", "password=", "https://"):
-        small = (begin + unit * (12_000 // len(unit)))[:12_000]
-        large = (begin + unit * (120_000 // len(unit)))[:120_000]
+        small = (begin + unit * (2_500 // len(unit)))[:2_500]
+        large = (begin + unit * (50_000 // len(unit)))[:50_000]
         small_s = min(_seconds(small) for _ in range(2))
         large_s = _seconds(large)
-        assert large_s < 30 * small_s + 0.2, (small_s, large_s)
+        assert large_s < 60 * small_s + 0.2, (small_s, large_s)
 
 
-@pytest.mark.slow
 def test_a_hostile_megabyte_takes_seconds() -> None:
-    """A megabyte of each of them is redacted in seconds, not in hours."""
-    took_s = {unit: _seconds(unit * (1_000_000 // len(unit))) for unit in HOSTILE}
-    assert max(took_s.values()) < 30, took_s
+    """A megabyte of all of them, one after another, is redacted in seconds, not in hours."""
+    share = 1_000_000 // len(HOSTILE)
+    took_s = _seconds("".join(unit * (share // len(unit)) for unit in HOSTILE))
+    assert took_s < 30
 
 
 def _seconds(text: str) -> float:
@@ -209,8 +212,58 @@ def test_secrets_are_found_at_any_place_of_data() -> None:
     assert redact_data(["run", "--password", "hunter2", "-v"]) == ["run", "--password", MARK, "-v"]
     assert redact_data([("authorization", "Bearer abc123456")]) == [("authorization", f"Bearer {MARK}")]
     assert redact_data({"name": "DB_PASSWORD", "value": "x1"}) == {"name": "DB_PASSWORD", "value": MARK}
+    assert redact_data({"type": "password", "val": "x1"}) == {"type": "password", "val": MARK}
+    assert redact_data({"ParameterKey": "DbPassword", "ParameterValue": "x"})["ParameterValue"] == MARK
+    assert redact_data({"loc": ("body", "password"), "msg": "too short", "input": "x1"})["input"] == MARK
+    assert redact_data({"password": {"q8Zr41mPx0Lw": 1}}) == {"password": {MARK: MARK}}
+    assert redact_data({"token": 12345678901234, "session": 1700000000}) == {
+        "token": MARK,
+        "session": 1700000000,
+    }
+    tool = {"role": "tool", "name": "reset_password", "content": "mail sent", "input": {"user": "bob"}}
+    assert redact_data(tool) == tool
+    assert redact_data({"pass": 12, "fail": 3, "pin": "GPIO17"}) == {"pass": 12, "fail": 3, "pin": "GPIO17"}
     assert redact_data({"kty": "oct", "k": "abc"}) == {"kty": "oct", "k": MARK}
     assert redact_data({"credentials": {"user": "bob"}}) == {"credentials": {"user": MARK}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["prog", "-u", "bob:hunter2"], ["prog", "-u", f"bob:{MARK}"]),
+        (["curl", "--proxy-user", "bob:hunter2"], ["curl", "--proxy-user", f"bob:{MARK}"]),
+        (["/usr/bin/mysql", "-u", "root", "-phunter2", "app"], ["/usr/bin/mysql", "-u", "root", f"-p{MARK}", "app"]),
+        (["python", "tool.py", "login", "-p", "hunter2"], ["python", "tool.py", "login", "-p", MARK]),
+        (["sshpass", "-p", "hunter2", "ssh", "db"], ["sshpass", "-p", MARK, "ssh", "db"]),
+        (["redis-cli", "-a", "hunter2", "ping"], ["redis-cli", "-a", MARK, "ping"]),
+        (["tool", "--password", "--hunter2"], ["tool", "--password", MARK]),
+        (["tool", "--token", "q8Zr41mPx0Lw"], ["tool", "--token", MARK]),
+        (["aws", "set", "aws_secret_access_key", "q8Zr41mPx0Lw"], ["aws", "set", "aws_secret_access_key", MARK]),
+    ],
+)  # fmt: skip
+def test_the_arguments_of_a_command_are_looked_into(arguments: list[str], told: list[str]) -> None:
+    """What a command takes as a password is taken out of the list of its arguments, and of what prints that list."""
+    assert redact_data(arguments) == told
+    assert redact_data(tuple(arguments)) == tuple(told)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["docker", "run", "-u", "1000:1000", "-p", "8080:80", "image"],
+        ["docker", "login", "--password-stdin", "ghcr.io"],
+        ["mkdir", "-p", "/tmp/a"],
+        ["psql", "--password", "--host", "db"],
+        ["python", "-u", "train.py", "-p", "configs/a.yaml"],
+        ["mysql", "-u", "root", "-p", "app"],
+        ["tool", "--token", "the"],
+        ["tool", "--max-tokens", "4096", "--seed", "17"],
+        ["id", "password", "email"],
+    ],
+)
+def test_other_arguments_stay(arguments: list[str]) -> None:
+    """Ports, numbers of users, paths and options are no passwords."""
+    assert redact_data(arguments) == arguments
 
 
 def test_deep_data_is_taken_out_where_it_is_not_looked_into() -> None:

@@ -31,6 +31,7 @@ from tests.handlers.otlp import Receiver
 from tests.redaction.corpus import Sample, leaked, samples
 
 SAMPLES = samples(21)
+LOGIN = ["tool", "login", "-u", "bob:swordfish1", "-p", "swordfish2"]
 
 
 @pytest.fixture(autouse=True)
@@ -187,11 +188,14 @@ def test_the_command_line_in_a_record_holds_no_secret(
         "with m.event(name='x'): pass\nm.close()"
     )
     subprocess.run(
-        [sys.executable, "-c", program, "--password", "hunter2hunter2", "--api-key=abcd1234efgh"], check=True
+        [sys.executable, "-c", program, "--password", "hunter2hunter2", "--api-key=abcd1234efgh", *LOGIN],
+        check=True,
     )
     raw = b"".join(file.read_bytes() for file in tmp_path.iterdir()).decode("utf-8", "replace")
     assert "--password" in raw
     assert "hunter2" not in raw
+    assert "tool" in raw
+    assert "swordfish" not in raw
     assert "abcd1234" not in raw
 
 

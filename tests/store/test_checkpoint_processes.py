@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,52 @@ def test_a_full_disk_ends_the_batch_and_keeps_what_was_stored(tmp_path: Path) ->
     out, err = rest.communicate(timeout=100)
     assert err == ""
     assert out.split() == [str(number) for number in range(len(first) - 1, 500)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX's")
+def test_a_child_forked_while_a_batch_runs_can_write_to_its_file(run_python: Callable[[str], str]) -> None:
+    """No connection goes into a child, whose SQLite would take the parent's locks for its own; the batch goes on."""
+    out = run_python(
+        """
+        import asyncio, os, sqlite3, tempfile
+        from pathlib import Path
+        from spanloom import Checkpoint, async_map
+
+        file = Path(tempfile.mkdtemp()) / "results.db"
+
+        def write(name):
+            own = sqlite3.connect(file, timeout=20, isolation_level=None)
+            own.execute("CREATE TABLE " + name + " (x)")
+            own.close()
+
+        async def job(number):
+            await asyncio.sleep(0.0005)
+            return "x" * 3000
+
+        async def main():
+            batch = asyncio.create_task(async_map(job, iter(range(10**6)), limit=8, checkpoint=Checkpoint(file)))
+            await asyncio.sleep(0.2)
+            for child in range(20):
+                pid = os.fork()
+                if not pid:
+                    try:
+                        write(f"of_{child}")
+                    except BaseException as error:
+                        os.write(1, f"child {child}: {error!r}\\n".encode())
+                    os._exit(0)
+                await asyncio.to_thread(os.waitpid, pid, 0)
+            assert not batch.done(), batch
+            batch.cancel()
+            try:
+                await batch
+            except asyncio.CancelledError:
+                pass
+
+        asyncio.run(main())
+        own = sqlite3.connect(file)
+        assert own.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'of_%'").fetchone() == (20,)
+        assert own.execute("SELECT count(*) FROM results").fetchone() > (100,)
+        print(*own.execute("PRAGMA integrity_check").fetchone())
+        """
+    )
+    assert out == "ok\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from spanloom.exceptions import StoreCorruptError, StoreError
 from spanloom.store import StoreReader
+from spanloom.viewer.otlp import write_otlp
 from tests.store.files import change, make_runs, read, record
 
 
@@ -35,6 +38,13 @@ def test_what_is_no_database_is_named_as_such(tmp_path: Path, content: bytes) ->
     assert path.read_bytes() == content
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe to which nobody writes is refused at once."""
+    os.mkfifo(path := tmp_path / "runs.db")
+    with pytest.raises(StoreCorruptError, match="not a file"):
+        StoreReader(path)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -57,6 +67,8 @@ def test_what_is_no_database_is_named_as_such(tmp_path: Path, content: bytes) ->
         "UPDATE run SET argv = '{}'",
         "UPDATE run SET name = x'41'",
         "UPDATE run SET started_wall_ns = 'x'",
+        "UPDATE run SET started_wall_ns = -9223372036854775807",
+        "UPDATE run SET run_id = '../x' || char(27) || '[2J'",
         "UPDATE run SET events = 'many'",
         "UPDATE event SET payload = '{\"a\": \"' || printf('%.*c', 9000000, 'x') || '\"}'",
     ],
@@ -68,6 +80,32 @@ def test_values_of_a_wrong_type_are_refused(tmp_path: Path, statement: str) -> N
     change(path, "PRAGMA foreign_keys = OFF", statement)
     with pytest.raises(StoreCorruptError, match=r"runs\.db is damaged"):
         read_all(path)
+
+
+def test_large_payloads_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """However much is in them, a reader holds some of it, and gives all of it."""
+    make_runs(path := tmp_path / "runs.db", [1], jobs=60)
+    change(path, "UPDATE event SET payload = '{\"a\": \"' || printf('%.*c', 2000000, 'x') || '\"}'")
+    tracemalloc.start()
+    try:
+        assert read_all(path) == 60
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_event_that_is_there_twice_is_exported_twice(tmp_path: Path) -> None:
+    """An id that is not unique ends no export."""
+    record(path := tmp_path / "runs.db", "a", "b")
+    change(
+        path,
+        "INSERT INTO event SELECT run, start_ns + 1, event_id, label, trace, parent_id, batch_id, job_index, end_ns, "
+        "status, queue_ns, busy_ns, attempt, is_point, error, payload FROM event",
+    )
+    run, records = read(path)
+    lines: list[bytes] = []
+    write_otlp(run, records, lines.append)
+    assert b"".join(lines).count(b'"spanId"') >= 2
 
 
 @pytest.mark.parametrize(

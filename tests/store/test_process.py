@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from spanloom.store import StoreReader
 from spanloom.store.process import is_alive, machine, process_start
 
 pytestmark = pytest.mark.skipif(
@@ -51,3 +53,37 @@ def test_without_a_start_time_the_id_has_to_do() -> None:
     process.wait()
     assert is_alive(os.getpid(), machine(), "") is True
     assert is_alive(process.pid, machine(), "") is False
+
+
+EXECUTED = """
+import os, sys
+from spanloom import CallbackManager
+from spanloom.handlers.record import RecordHandler
+manager = CallbackManager([RecordHandler(sys.argv[1])])
+manager.emit(name="a")
+manager.flush()
+os.execv(sys.executable, [sys.executable, "-c", "print(flush=True); input()"])
+"""
+
+
+def test_a_program_that_gave_way_to_another_is_over(tmp_path: Path) -> None:
+    """After ``exec`` the process has the same id and start, but the run that it had recorded goes on no more."""
+    path = tmp_path / "runs.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", EXECUTED, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with StoreReader(path) as store:
+            (run,) = store.runs()
+        assert (run.pid, run.state) == (process.pid, "interrupted")
+        process.communicate(b"\n")
+
+
+def test_where_the_place_of_the_stack_is_not_known_the_start_has_to_do() -> None:
+    """A run of an older version, or of another user's process, is known by its start time."""
+    pid = os.getpid()
+    start = process_start(pid).partition(":")[0]
+    assert is_alive(pid, machine(), start) is True
+    assert is_alive(pid, machine(), "1") is False
+    assert is_alive(pid, machine(), f"1{process_start(pid)}") is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -410,3 +411,28 @@ def test_other_tools_can_read_while_it_is_written(tmp_path: Path) -> None:
         manager.flush()
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT name, is_point FROM events").fetchall() == [("a", 1)]
+
+
+async def test_what_a_checkpoint_had_is_neither_a_rate_nor_a_duration(tmp_path: Path) -> None:
+    """Jobs that did not run are counted as jobs, and say nothing of how fast those go that do."""
+    from spanloom import Checkpoint
+    from spanloom.viewer.analysis import analyse
+
+    async def work(item: int) -> int:
+        await asyncio.sleep(0.01)
+        return item
+
+    checkpoint = Checkpoint(tmp_path / "results.db", version="1")
+    await async_map(work, range(50), checkpoint=checkpoint)
+    manager = CallbackManager([RecordHandler(path := tmp_path / "runs.db")])
+    with use_callback_manager(manager):
+        await async_map(work, range(53), checkpoint=checkpoint)
+    await manager.aclose()
+    with StoreReader(path) as store:
+        run = store.find("last")
+        assert list(store.jobs_ended_since(run, 0).values()) == [3]
+        (jobs,) = [found for found in analyse(run, store.records(run)).names if found.type == "job"]
+    assert (jobs.count, jobs.skipped, jobs.durations.count) == (53, 50, 3)
+    (median_ns,) = jobs.durations.quantiles(0.5)
+    assert median_ns is not None
+    assert median_ns > 8_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spanloom import Checkpoint, async_map
 from spanloom.store import Retention, StoreReader, retention
 from spanloom.store.process import machine, process_start
 from spanloom.store.retention import sweep
@@ -106,6 +108,34 @@ def test_the_handler_keeps_to_it(tmp_path: Path) -> None:
     assert len(kept(path)) == 2
     record(path, "a", keep=None)
     assert len(kept(path)) == 3
+
+
+def test_the_run_that_has_just_ended_stays_however_large(tmp_path: Path) -> None:
+    """What was recorded a moment ago is there to be looked at; the next run takes it away."""
+    keep = Retention(max_bytes=100_000)
+    names = [f"step {number % 7}" for number in range(5_000)]
+    record(path := tmp_path / "runs.db", "small", keep=keep)
+    first = record(path, *names, keep=keep)
+    assert kept(path) == [first]
+    assert path.stat().st_size > 100_000
+    second = record(path, "small", keep=keep)
+    assert kept(path) == [second]
+
+
+def test_no_run_goes_because_of_what_a_checkpoint_keeps(tmp_path: Path) -> None:
+    """Results in the same file are not counted: removing runs would not make them fewer."""
+
+    async def work(item: int) -> str:
+        return "x" * 20_000
+
+    path = tmp_path / "runs.db"
+    asyncio.run(async_map(work, range(50), checkpoint=Checkpoint(path)))
+    assert path.stat().st_size > 1_000_000
+    ids = [record(path, "a", keep=Retention(max_bytes=500_000)) for _ in range(3)]
+    assert kept(path) == ids
+    ids = make_runs(path, [5 * HOUR], jobs=12_000)
+    sweep_all(path, Retention(max_bytes=500_000))
+    assert ids[0] not in kept(path)
 
 
 @pytest.mark.parametrize("bound", ["max_runs", "max_age_s", "max_bytes"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from spanloom.viewer._significance import _student
 from spanloom.viewer.analysis import Analysis
 from spanloom.viewer.comparison import Comparison, compare
+from spanloom.viewer.diff import verdict
 from tests.viewer.runs import Made, run
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
@@ -137,6 +138,44 @@ def test_a_smaller_limit_is_no_name_s_fault() -> None:
     assert comparison.overlap_ns == pytest.approx(difference, rel=0.02)
 
 
+def batch(index: int, by: float, *, retried: bool = False) -> Analysis:
+    """Return 100 jobs of 20 ms, ten at once, of which that with `index` takes `by` ms longer."""
+    made = Made()
+    slots = [0.0] * 10
+    root = made.event("batch", "fetch", 0, 0)
+    for number in range(100):
+        start = heapq.heappop(slots)
+        end = start + 20 + number % 3 + (by if number == index else 0)
+        job = made.job("fetch", number, start, end, root)
+        if retried:
+            made.event("attempt", "fetch", start, end, job, attempt=1, job_index=number, batch_id=root)
+        heapq.heappush(slots, end)
+    made.end(root, max(slots))
+    return made.analyse()
+
+
+@pytest.mark.parametrize("index", [0, 50, 99])
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_straggler_is_named(index: int, retried: bool) -> None:
+    """One of 100 jobs that takes 2 s longer keeps all others waiting for the end, and is told by its index."""
+    comparison = compare(batch(0, 0, retried=retried), batch(index, 2_000, retried=retried))
+    assert comparison.straggler is not None
+    record = comparison.straggler.record
+    assert (record.type, record.job_index) == ("attempt" if retried else "job", index)
+    sentences = list(verdict(comparison))
+    assert sentences[1].startswith("Less went on at once")
+    assert (
+        f"{record.type} fetch [{index}] took 2.02 s of B's critical path; in A such took 21.0 ms"
+        in sentences[2]
+    )
+
+
+def test_who_is_no_slower_than_usual_is_no_straggler() -> None:
+    """A smaller limit is nobody's fault, nor is a run in which more went on at once."""
+    assert compare(pipeline(limit=8), pipeline(limit=1)).straggler is None
+    assert compare(batch(50, 2_000), batch(0, 0)).straggler is None
+
+
 def test_more_calls_and_slower_calls_are_told_apart() -> None:
     """200 more calls of what takes as long as before are more calls, not slower ones."""
     comparison = compare(pipeline(), pipeline(extra=200))
@@ -147,6 +186,56 @@ def test_more_calls_and_slower_calls_are_told_apart() -> None:
     assert change.more_ns == pytest.approx(200 * 20e6, rel=0.1)
     assert abs(change.slower_ns) < 0.05 * change.more_ns
     assert change.more_ns + change.slower_ns == pytest.approx(change.delta_ns)
+
+
+def calls(count: int, ms: float, *, retries: int = 0) -> Analysis:
+    """Return a batch of `count` jobs, one after another, of `ms` each or so; the first ones fail, and are retried."""
+    rnd = random.Random(count)
+    made, now = Made(), 0.0
+    batch = made.event("batch", "fetch", 0, 0)
+    for index in range(count):
+        job = made.job("fetch", index, now, now, batch)
+        for attempt in range(1, 3 if index < retries else 2):
+            if attempt > 1:
+                made.event("backoff", "fetch", now, now + 5, job, attempt=1)
+                now += 5
+            end = now + ms * rnd.uniform(0.9, 1.1)
+            tried = made.event("attempt", "fetch", now, end, job, attempt=attempt)
+            made.event("step", "GET /", now, end, tried)
+            now = end
+        made.end(job, now)
+    made.end(batch, now)
+    return made.analyse()
+
+
+@pytest.mark.parametrize("more", [4, 35, 300])
+@pytest.mark.parametrize("drift", [0.99, 1.0, 1.01])
+def test_a_larger_batch_is_no_matter_of_chance(more: int, drift: float) -> None:
+    """However few jobs there are on top: they are the whole difference, though their mean has drifted by 1 %."""
+    comparison = compare(calls(100, 20), calls(100 + more, 20 * drift))
+    assert comparison.differs == ["work"]
+    assert share(comparison, "GET /") == pytest.approx(1, abs=0.01)
+    (change,) = next(name for name in comparison.names if name.name == "GET /").parts
+    assert not change.is_noise
+    assert change.real_ns == change.more_ns
+
+
+def test_the_share_of_what_got_slower_is_not_that_of_what_there_is_more_of() -> None:
+    """80 more jobs, a quarter of which calls what takes 10 ms longer: it has its own share, others have theirs."""
+    comparison = compare(pipeline(), pipeline({"orders": 10}, jobs=480))
+    truth = dict.fromkeys(ENDPOINTS, 20 * 20) | {"orders": 120 * 30 - 100 * 20}
+    for name, ms in truth.items():
+        assert share(comparison, f"GET /{name}") == pytest.approx(ms / sum(truth.values()), abs=0.03)
+
+
+@pytest.mark.parametrize(("retries", "is_noise"), [(9, True), (14, True), (60, False)])
+def test_how_often_something_is_retried_is_a_matter_of_chance(retries: int, is_noise: bool) -> None:
+    """A few retries more or less are luck, six times as many are not; the same for what happens inside them."""
+    comparison = compare(calls(200, 20, retries=10), calls(200, 20, retries=retries))
+    changes = {(change.type, change.name): change for change in comparison.changes}
+    for key in (("step", "GET /"), ("backoff", "fetch")):
+        assert changes[key].is_noise is is_noise
+    assert comparison.differs == ([] if is_noise else ["work"])
 
 
 @settings(max_examples=25, deadline=None)

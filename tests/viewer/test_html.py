@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import pytest
 
+from spanloom.handlers._text import format_ns
 from spanloom.store.model import Record, Run
+from spanloom.viewer._command import typed
 from spanloom.viewer.html import write_html
 from tests.viewer import page_runs
 from tests.viewer.runs import MS, Made, run
@@ -176,6 +178,7 @@ def test_the_tables_say_what_the_analysis_says() -> None:
     whole, records = page_runs.lively(500, 16)
     page = Read(whole, records)
     names, errors, slowest = page.description["sections"]
+    assert page.description["command"] == typed(whole.argv)
     titles = [column["title"] for column in names["columns"]]
     fetch = dict(zip(titles, names["rows"][0], strict=True))
     jobs = [record for record in records if (record.type, record.name) == ("job", "fetch")]
@@ -183,6 +186,10 @@ def test_the_tables_say_what_the_analysis_says() -> None:
     assert (fetch["name"], fetch["type"], fetch["count"]) == ("fetch", "job", "500")
     failed, late = (sum(record.status == status for record in jobs) for status in ("error", "timeout"))
     assert fetch["not ok"] == f"{failed} failed, {late} timed out"
+    assert fetch["queue"] == format_ns(
+        sum(record.queue_ns or 0 for record in jobs)
+    )  # sums, as `show` has them
+    assert fetch["run"] == format_ns(sum(record.duration_ns or 0 for record in jobs))
     assert fetch["attempts"] == f"{sum(record.attempt or 0 for record in jobs)}"
     raised = sum(record.type == "attempt" and record.status == "error" for record in records)
     assert errors["rows"][0][0] == "httpx.HTTPStatusError"

@@ -301,8 +301,8 @@ STEPS = [Record(number + 1, None, number + 1, "step", "s", number, number + 1, "
 def test_what_a_collector_refuses_is_counted() -> None:
     """An export that was not taken, or not all of it, is an error that says how much, and why."""
     for answer, words in (
-        (Answer(400), r"took 0 spans and not 10 more \(http 400: 10\)"),
-        (Answer(rejected=3), r"took 7 spans and not 3 more \(.*: 3\)"),
+        (Answer(400), r"took 0 of 10 spans \(http 400: 10\)"),
+        (Answer(rejected=3), r"took 7 of 10 spans \(.*: 3\)"),
     ):
         with (
             HttpCollector(lambda *_, answer=answer: answer) as collector,
@@ -336,7 +336,7 @@ def test_a_collector_that_is_silent_is_given_up() -> None:
     threads = threading.active_count()
     with listener(silent) as port:
         began = time.monotonic()
-        with pytest.raises(ExportError, match=r"took 0 spans and not 10 more: no answer in 0.5 s"):
+        with pytest.raises(ExportError, match=r"took 0 of 10 spans: no answer in 0.5 s"):
             send_otlp(run_of(), STEPS, endpoint=f"http://127.0.0.1:{port}", timeout_s=0.5)
         assert 0.5 <= time.monotonic() - began < 5
     deadline = time.monotonic() + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,16 +73,91 @@ def test_a_page_keeps_to_its_width(name: str) -> None:
     assert widest <= 100
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("width", [64, 80, 140])
 def test_a_page_is_as_wide_as_asked(width: int) -> None:
-    """Text is cut where there is less room; numbers never are, so a table of them may be wider."""
-    page = list(show_lines(died(), width=width))
-    assert "slot_wait" in texts(page)
-    for line in page:
-        assert line.is_row or cells(line.text) <= width
-    rows = [line.text for line in page if line.is_row]
-    assert len(rows) > 10
-    assert not [row for row in rows if row.endswith("…")]
+    """Text is cut where there is less room, and tables do without some columns; no number is cut."""
+    page = texts(show_lines(died(), width=width))
+    assert max(map(cells, page.splitlines())) <= width
+    tables = [*_section(page, "tree "), *_section(page, "By name")[1:]]
+    assert len(tables) > 10
+    assert not [line for line in tables if line.endswith("…") and "failed [" not in line]
+    assert ("p99" in page) is (width == 140)
+    for head in ("count", "total", "self", "max", "failed"):
+        assert head in tables[0]
+        assert head in _section(page, "By name")[1]
+    assert [line.split()[0] for line in _section(page, "Slowest")[2:5]] == [
+        "fetch[9]",
+        "fetch[18]",
+        "fetch[13]",
+    ]
+
+
+@pytest.mark.parametrize("width", [64, 80, 100])
+def test_the_list_and_the_comparison_are_as_wide_as_asked(width: int) -> None:
+    """Of a run with a bad exit code and lost events, too: what is most important is there, and whole."""
+    of = run(4_200, name="a_pipeline_with_a_long_name.py", exit_code=17, dropped=1_234)
+    listed = [(of, Summary(1_000_000, 998_877, 12_345, 0, 1_024))]
+    page = texts(list_lines(listed, width=width, now_ns=START)).splitlines()
+    assert max(map(cells, page)) <= width
+    assert page[1].split()[0] == "3f9c1a2b"
+    assert "4.20 s  ended, exit 17  998,877  12,345" in page[1]
+    page = texts(diff_lines(compare(pipeline(), pipeline(40, batches=2)), width=width)).splitlines()
+    assert max(map(cells, page)) <= width
+
+
+def _section(page: str, title: str) -> list[str]:
+    """Return the lines of a page from the one that begins so to the next empty one."""
+    lines = page.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(title))
+    return lines[first : lines.index("", first)]
+
+
+def test_what_never_ended_counts_the_same_in_the_tree_and_by_name() -> None:
+    """Totals and self times have what is open up to when the run was last heard of, so the two tables agree."""
+    analysis = died()
+    totals: dict[tuple[str, str], list[int]] = {}
+    places = list(analysis.tree)
+    for place in places:
+        found = totals.setdefault((place.type, place.name), [0, 0])
+        found[0] += place.span_ns
+        found[1] += place.self_ns
+        places.extend(place.below.values())
+    assert {(s.type, s.name): [s.span_ns, s.self_ns] for s in analysis.names} == totals
+    page = texts(show_lines(analysis))
+    assert re.search(r"job fetch .* 1\.44 s", "\n".join(_section(page, "By name")))
+    assert re.search(r"job fetch .* 1\.44 s", "\n".join(_section(page, "tree ")))
+
+
+def test_a_slow_job_is_said_to_be_mostly_what_was_inside_its_attempt() -> None:
+    """That it was in an attempt says nothing: the step that took most of it does, if there is one."""
+    made = Made()
+    inside = {0: [("a", 10), ("b", 80)], 1: [("a", 40), ("b", 20)], 2: []}
+    for index, steps in inside.items():
+        job = made.job("fetch", index, index * 100, index * 100 + 100, None)
+        now = index * 100.0
+        attempt = made.event("attempt", "fetch", now, now + 100, job, attempt=1)
+        for name, took in steps:
+            made.event("step", name, now, now + took, attempt)
+            now += took
+    mostly = {kept.record.job_index: kept.below for kept in made.analyse().slowest}
+    assert {index: below.name for index, below in mostly.items() if below} == {0: "b", 1: "fetch", 2: "fetch"}
+    assert "step b 80.0 ms" in texts(show_lines(made.analyse()))
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (run(10), "no event has started"),
+        (run(10, ended_wall_ns=None, state="running", exit_code=None), "yet"),
+        (dead(10), "in the last 0.2 s before the process died is not known"),
+    ],
+)
+def test_a_run_without_events_says_no_more_than_is_known(of: Run, said: str) -> None:
+    """Only of one that has ended is it known that no event has started."""
+    page = texts(show_lines(Made().analyse(of)))
+    assert "Nothing" in page
+    assert said in page
+    assert ("no event has started" in page) is (of.state == "ended")
 
 
 def hostile() -> Made:

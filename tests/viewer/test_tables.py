@@ -159,8 +159,24 @@ def test_csv_computes_nothing_in_a_spreadsheet(text: str) -> None:
     record = Record(1, None, 1, text, text, 0, 1, text, error=ErrorInfo(text, text))
     (row,) = rows_of([record])
     for column in ("type", "name", "status", "error_type", "error_message"):
-        assert row[column] == f"'{text}"
+        assert row[column] == "'" + text.replace("\r", "\\r")
     assert not any(value[:1] in "=+-@\t\r\n＝" for value in row.values() if value)
+
+
+@pytest.mark.parametrize(
+    "char", ["\x00", "\x07", "\b", "\r", "\x1b", "\x7f", "\x9b", "\u061c", "\u202e", "\u2066"]
+)
+def test_csv_does_not_steer_a_terminal(char: str) -> None:
+    """Control characters and marks of direction are escaped, in payloads as JSON has it; a tab and line breaks stay."""
+    text = f"a{char}b\tc\nd\r\ne"
+    record = Record(1, None, 1, text, text, 0, 1, text, error=ErrorInfo(text, text), payload={text: text})
+    pieces: list[bytes] = []
+    write_csv(run_of(), [record], pieces.append)
+    assert char not in b"".join(pieces).decode().replace("\r\n", "")
+    (row,) = rows_of([record])
+    for column in ("type", "name", "status", "error_type", "error_message"):
+        assert row[column] == f"a{char.encode('unicode_escape').decode()}b\tc\nd\r\ne"
+    assert json.loads(row["payload"]) == {text: text}
 
 
 @pytest.mark.parametrize("write", [write_json, write_csv])

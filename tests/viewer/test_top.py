@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from spanloom.store.model import Counts, Record, Summary
@@ -107,6 +108,12 @@ def test_the_time_that_is_left_is_jobs_left_by_jobs_per_second() -> None:
     assert "fetch 40 100 40% 5 2.0 30.0 s" in text(now)
 
 
+def test_the_rate_of_a_batch_that_is_over_is_of_the_jobs_that_ran() -> None:
+    """Of 40 jobs, 30 of which a checkpoint had: 10 in 5 s."""
+    (found,) = seen(msgspec.structs.replace(batch(started=40, skipped=30), end_ns=5_000 * MS)).batches
+    assert (found.ended, found.per_second) == (40, 2.0)
+
+
 def test_a_young_batch_has_the_rate_of_its_own_time() -> None:
     """Not of 10 s in which it mostly was not there."""
     now = seen(batch(start=19_000, started=30, in_flight=0), recent={1: 30})
@@ -168,3 +175,27 @@ def test_hostile_records_do_not_steer_the_terminal_or_hang_it() -> None:
     )
     assert not any(char in line for line in text(now) for char in "\x1b\x07\n")
     assert any("\\x1b[31m" in line for line in text(now))
+
+
+@pytest.mark.parametrize("width", [64, 80])
+def test_the_view_is_as_wide_as_the_terminal(width: int) -> None:
+    """The head line, a batch with all there can be, and a limiter's long name: nothing is wider, no number is cut."""
+    counts = {
+        "started": 200_000,
+        "in_flight": 1_000,
+        "failed": 12_345,
+        "backing_off": 123,
+        "skipped": 100_000,
+    }
+    now = seen(
+        batch(total=1_000_000, **counts),
+        job(10, 123_456, 1_000),
+        record(12, "slot_wait", "connection", 1_002, 10, payload={"limiter": "a pool of connections " * 5}),
+        recent={1: 20},
+        name="a_pipeline_with_a_long_name_in_a_deep_directory.py",
+    )
+    lines = [line.text for line in top_lines(now, width=width)]
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if line.startswith("fetch "))
+    assert row.split()[1:3] == ["199,000", "1,000,000"]
+    assert not row.endswith("…")

@@ -3,6 +3,9 @@
 A hook that raises, whatever it raises, or that holds its caller for more than `SLOW_S`, puts its
 handler into quarantine: logged once with the traceback, counted, and not called again until it is
 added anew. Retrying a failing handler would repeat its damage a thousand times a second.
+
+What a signal raises while a hook happens to run, ``KeyboardInterrupt`` before all, is not the hook's:
+it goes on to the program, and the handler stays.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
 from spanloom.callbacks.open_events import OpenEvents
+from spanloom.callbacks.signals import is_from_signal
 from spanloom.callbacks.stats import HandlerStats
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event
@@ -134,8 +138,9 @@ class Guard:
             self.call("attached", view)
 
     def tick(self) -> bool:
-        """Have the handler look at what is open; return True if anything is."""
-        return self.call("on_tick") and bool(self._open)
+        """Have the handler look at what is open; return True if anything is, or it asks to look again."""
+        answer = self._invoke("on_tick")
+        return answer is True or (answer is not _FAILED and bool(self._open))
 
     def pause(self, event: Event) -> None:
         """Tell that the body of the event's generator does not run for a while."""
@@ -204,7 +209,9 @@ class Guard:
             began = (event.end_ns or event.start_ns) if first else monotonic_ns()
             try:
                 function(event)
-            except BaseException as error:  # noqa: BLE001 -- a handler may raise anything and must not be felt
+            except BaseException as error:
+                if is_from_signal(error):
+                    raise
                 self.fail(hook, error)
                 return
             finally:
@@ -265,7 +272,9 @@ class Guard:
         started = monotonic_ns()
         try:
             result = function(*args)
-        except BaseException as error:  # noqa: BLE001 -- a handler may raise anything and must not be felt
+        except BaseException as error:  # a handler may raise anything and must not be felt
+            if is_from_signal(error):
+                raise
             self.fail(hook, error)
             return _FAILED
         finally:
@@ -360,17 +369,22 @@ class Guard:
     def stats(self, running: Callable[[], int] = lambda: 0) -> HandlerStats:
         """Return the counts; `running` counts the produced events that are not accounted for yet."""
         produced, pending, delivered = self._counts(running)
-        lost = getattr(self.handler, "lost", 0)
-        lost = min(lost, delivered) if type(lost) is int else 0
+        lost = self._of_handler("lost", delivered)
+        waiting = self._of_handler("waiting", delivered - lost)
         return HandlerStats(
             handler=self.name,
             produced=produced,
-            delivered=delivered - lost,
+            delivered=delivered - lost - waiting,
             dropped=produced - delivered - pending + lost,
-            pending=pending,
+            pending=pending + waiting,
             errors=self.errors,
             quarantined=self.quarantined,
         )
+
+    def _of_handler(self, what: str, most: int) -> int:
+        """Return a number that the handler gives of what it took."""
+        number = getattr(self.handler, what, 0)
+        return min(number, most) if type(number) is int else 0
 
     def account(self, running: Callable[[], int] = lambda: 0) -> tuple[int, int]:
         """Return how many events the handler should have got, and how many of those did not come to it."""

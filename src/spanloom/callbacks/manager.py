@@ -16,7 +16,14 @@ from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.open_events import newest
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
 from spanloom.callbacks.stats import ManagerStats
-from spanloom.callbacks.table import EXIT_TIMEOUT_S, HandlerTable, close_all, flush_all, unclosed_tables
+from spanloom.callbacks.table import (
+    EXIT_TIMEOUT_S,
+    HandlerTable,
+    close_all,
+    close_with_multiprocessing,
+    flush_all,
+    unclosed_tables,
+)
 from spanloom.events.event import Event, ScopeEvent
 
 __all__ = ["CallbackManager"]
@@ -205,6 +212,7 @@ def _after_fork() -> None:
         table.after_fork()
     for manager in list(_managers):
         manager.after_fork()
+    close_with_multiprocessing()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard, delivering
@@ -13,12 +14,23 @@ from spanloom.callbacks.route import Route
 from spanloom.events.clock import monotonic_ns
 from spanloom.exceptions import HandlerError
 
-__all__ = ["EXIT_TIMEOUT_S", "HandlerTable", "close_all", "flush_all", "hand_over_to", "unclosed_tables"]
+__all__ = [
+    "EXIT_TIMEOUT_S",
+    "HandlerTable",
+    "close_all",
+    "close_with_multiprocessing",
+    "flush_all",
+    "hand_over_to",
+    "unclosed_tables",
+]
 
 EXIT_TIMEOUT_S: Final = 2.0
 """Seconds that the end of the process waits for the handlers of all managers together."""
 CLOSE_GRACE_S: Final = 0.1
 """Seconds on top, should one have used them up: the others have nothing left to do, but have to say so."""
+
+LAST: Final = -1_000
+"""Among the finalizers of multiprocessing: code that still runs in others may have events."""
 
 MAX_ROUTES: Final = 1_000
 """Event types whose route is remembered; a program that makes up a type per event must not fill the memory."""
@@ -237,4 +249,32 @@ def _exit_seconds_left() -> float:
     return max(0.0, (_exit_deadline_ns - monotonic_ns()) / 1e9)
 
 
+class _Exiting:
+    """What multiprocessing refers to weakly."""
+
+    known: bool = False
+
+
+_exiting: Final = _Exiting()
+
+
+def close_with_multiprocessing() -> None:
+    """Have the handlers closed at the end of a child of ``multiprocessing``, too, which has no ``atexit``.
+
+    It leaves by ``os._exit``, after finalizers of its own. Those made until then are forgotten as it starts, so ours is
+    made in what is called after that, and at once for a child that is past it already.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and not _exiting.known:
+        _exiting.known = True
+        util.register_after_fork(_exiting, _finalize)
+        if sys.modules["multiprocessing.process"].parent_process() is not None:
+            _finalize(_exiting)
+
+
+def _finalize(_: object) -> None:
+    sys.modules["multiprocessing.util"].Finalize(None, _close_at_exit, exitpriority=LAST)
+
+
 atexit.register(_close_at_exit)
+close_with_multiprocessing()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from spanloom._wiring import handler_names, load_handler
+from spanloom.cli._output import count_of
 from spanloom.exceptions import StoreError, StoreNotFoundError
 from spanloom.redaction import redact_data
 
@@ -184,14 +185,17 @@ def _content(area: str, path: Path) -> Iterator[Check]:
             runs = store.runs()
             lost = sum(run.dropped for run in runs)
             yield Check(
-                area, "content", Verdict.OK, f"{len(runs):,} runs, {_size(path.stat().st_size)}, no damage"
+                area,
+                "content",
+                Verdict.OK,
+                f"{count_of(len(runs), 'run')}, {_size(path.stat().st_size)}, no damage",
             )
             if lost:
                 yield Check(
                     area,
                     "losses",
                     Verdict.WARNING,
-                    f"{lost:,} events are not in it, in {sum(run.dropped > 0 for run in runs)} of its runs",
+                    f"events that are not in it: {lost:,}, in {sum(run.dropped > 0 for run in runs)} of its runs",
                 )
     wal = path.with_name(path.name + "-wal")
     size = wal.stat().st_size if wal.exists() else 0

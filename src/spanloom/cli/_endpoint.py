@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from spanloom.cli._checks import Check, Verdict, wanted_handlers
 from spanloom.redaction import redact_text
 
-__all__ = ["endpoint"]
+__all__ = ["endpoint", "protocol_of", "target_of"]
 
 TIMEOUT_S: Final = 3.0
 """Seconds for the connection, and again for the answer."""
@@ -44,9 +44,9 @@ def endpoint(timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
     if not url and "otel" not in wanted_handlers():
         yield Check(_AREA, "traces", Verdict.NOTE, "none: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
         return
-    protocol = _variable("PROTOCOL") or "http/protobuf"
+    protocol = protocol_of()
     try:
-        target = _target(url, protocol)
+        target = target_of(url, protocol)
     except ValueError as error:
         yield Check(_AREA, "traces", Verdict.PROBLEM, f"not the address of a collector: {error}")
         return
@@ -66,7 +66,21 @@ def _variable(name: str) -> str:
     return own or os.environ.get(f"{_PREFIX}_{name}", "").strip()
 
 
-def _target(url: str, protocol: str) -> _Target:
+def protocol_of() -> str:
+    """Return the protocol that is configured for traces."""
+    return _variable("PROTOCOL") or "http/protobuf"
+
+
+def target_of(url: str, protocol: str) -> _Target:
+    """Return what the address of a collector means.
+
+    Args:
+        url: As in ``OTEL_EXPORTER_OTLP_ENDPOINT``; empty for the default.
+        protocol: ``grpc``, or one over HTTP.
+
+    Raises:
+        ValueError: it is none; the message says what is wrong with it.
+    """
     is_grpc = protocol == "grpc"
     if not url:
         return _Target("http", "localhost", 4317 if is_grpc else 4318, "" if is_grpc else "/v1/traces")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import IO, Any, TypeVar
 
@@ -60,11 +61,16 @@ def ending(command: Callable[[], R]) -> R | int:
     try:
         try:
             answer = command()
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as it is with >&-
+                sys.stdout.flush()
         except BrokenPipeError:
             raise OutputClosed from None
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
+    except click.NoSuchOption as error:
+        alike = _alike(error.option_name, error.possibilities or ())
+        click.NoSuchOption(error.option_name, error.message, alike, error.ctx).show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -76,6 +82,12 @@ def ending(command: Callable[[], R]) -> R | int:
         _say(f"{error.strerror or error}{where}")
         return ExitCode.FAILED
     return answer
+
+
+def _alike(option: str, options: Iterable[str]) -> list[str]:
+    """Return those of `options` that `option` may be a slip of; the hyphens, which all have, make none alike."""
+    names = {name.lstrip("-"): name for name in options}
+    return [names[name] for name in get_close_matches(option.lstrip("-"), names)]
 
 
 def _say(message: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
+
+from spanloom.cli._output import standard_output
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -51,9 +52,10 @@ def writing_to(path: str) -> Iterator[Tally]:
         OSError: it cannot be written.
     """
     if path == STDOUT:
-        sys.stdout.flush()
-        yield Tally(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        stream = standard_output()
+        stream.flush()
+        yield Tally(stream.buffer)
+        stream.buffer.flush()
         return
     target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
     if target.exists() and not target.is_file():

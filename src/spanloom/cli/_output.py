@@ -6,9 +6,10 @@ sequence to what is not a terminal.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 import click
 import msgspec
@@ -16,7 +17,24 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "is_terminal", "print_json", "print_text"]
+__all__ = ["console", "count_of", "is_terminal", "print_json", "print_text", "standard_output"]
+
+
+def standard_output() -> TextIO:
+    """Return it.
+
+    Raises:
+        OSError: the process was started without one: ``>&-``.
+    """
+    stream: TextIO | None = sys.stdout
+    if stream is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    return stream
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return "1 event", or "2,000 events"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_terminal(stream: IO[str] | None = None) -> bool:
@@ -30,16 +48,18 @@ def print_text(lines: Iterable[str]) -> None:
 
     Whoever makes them has escaped the control characters in what was recorded: see ``printable``.
     """
+    stream = standard_output()
     for line in lines:
-        click.echo(line)
+        click.echo(line, stream)
 
 
 def print_json(value: object) -> None:
     """Print `value`, structs included, as one JSON document: indented for a person, else on one line."""
+    stream = standard_output()
     text = msgspec.json.encode(value)
     if is_terminal():
         text = msgspec.json.format(text)
-    click.echo(text.decode())
+    click.echo(text.decode(), stream)
 
 
 def console(stream: IO[str] | None = None) -> Console:

@@ -32,6 +32,9 @@ NO_SUCH_FILE: Final = 2
 BY_SIGINT: Final = 130
 """What a shell says of a program that Ctrl-C has ended."""
 
+_replaced: Final[list[ModuleType]] = []
+"""The ``__main__`` of the command, kept alive to the end of the process."""
+
 Program = Callable[[], object]
 """Runs the main program to its end, and raises what that raises."""
 
@@ -111,6 +114,9 @@ def _set_up(argv: list[str], folder: str, *, is_program: bool = False) -> dict[s
         sys.path[0] = folder
     elif is_program:
         sys.path.insert(0, folder)
+    # When the command's own file has ended, the interpreter deletes `__file__` from its names, and holds no reference
+    # to them by then: without ours they are freed memory, and the process dies of it.
+    _replaced.append(sys.modules["__main__"])
     sys.modules["__main__"] = main = ModuleType("__main__")
     names = main.__dict__
     names["__builtins__"] = builtins  # exec would put the dictionary of that module there

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from spanloom.cli._errors import ExitCode
 from spanloom.cli._options import example, file_option, json_option, opened, run_argument
 from spanloom.cli._output import print_json
 from spanloom.cli._page import all_option, page_width, print_page, width_option
 
+if TYPE_CHECKING:
+    from spanloom.viewer.analysis import Analysis
+
 __all__ = ["diff"]
 
 
 @click.command(epilog=example("spanloom diff 3f9c last", "spanloom diff before.db after.db --json"))
 @run_argument("a", default=None)
-@run_argument("b", default="last")
+@run_argument("b")
 @all_option
 @click.option(
     "--check",
@@ -31,16 +36,19 @@ def diff(
 ) -> ExitCode:
     """Compare two runs: what got slower in B, what fails more, and which share of the difference each name explains.
 
-    A and B are each the start of an id, "last", or a file.
+    A and B are each the start of an id, "last", or a file. Without B, A is compared with the last run.
     """
     from spanloom.viewer.analysis import analyse
     from spanloom.viewer.comparison import compare
     from spanloom.viewer.diff import diff_lines
     from spanloom.viewer.plain import plain_comparison
 
-    analyses = []
+    has_b = click.get_current_context().get_parameter_source("b") is not ParameterSource.DEFAULT
+    analyses: list[Analysis] = []
     for ref in (a, b):
         with opened(ref, path) as (store, found):
+            if not has_b and analyses and analyses[0].run.run_id == found.run_id:
+                raise click.UsageError("A is the last run, with which it would be compared: name B, too")
             analyses.append(analyse(found, store.records(found)))
     comparison = compare(*analyses)
     if as_json:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from spanloom.cli._file import STDOUT, writing_to
 from spanloom.cli._options import example, file_option, json_option, opened, run_argument
-from spanloom.cli._output import is_terminal, print_json
+from spanloom.cli._output import count_of, is_terminal, print_json
 from spanloom.handlers._text import printable
 
 if TYPE_CHECKING:
@@ -84,10 +84,12 @@ def export(
     json      all of the run as one document
     csv       a row for each event
 
-    RUN is the start of its id, "last", or a file.
+    RUN is the start of its id, "last", or a file; without it, the last run.
     """  # noqa: D301 -- \b is for click
     sends = send or endpoint is not None
     _check_options(form, output, sends=sends, protocol=protocol, as_json=as_json)
+    if endpoint is not None:
+        _check_endpoint(endpoint, protocol)
     with opened(run, path) as (store, found):
         records = _Counted(store.records(found))
         told: dict[str, object] = {"run": found.run_id, "format": form}
@@ -124,6 +126,17 @@ def _check_options(form: str, output: str, *, sends: bool, protocol: str | None,
         raise click.UsageError(
             f"{form} is nothing to read on a terminal: add -o FILE, or send it on with a pipe"
         )
+
+
+def _check_endpoint(endpoint: str, protocol: str | None) -> None:
+    from spanloom.cli._endpoint import protocol_of, target_of
+
+    try:
+        target_of(endpoint, protocol or protocol_of())
+    except ValueError as error:
+        raise click.BadParameter(
+            f"not the address of a collector: {error}", param_hint="--endpoint"
+        ) from None
 
 
 class _Counted:
@@ -166,7 +179,7 @@ def _write(form: str, run: Run, records: Iterable[Record], file: Tally) -> dict[
     return {}
 
 
-def _tell(told: dict[str, object]) -> None:
+def _tell(told: dict[str, Any]) -> None:  # Any: numbers and names, each known by its key
     """Say in words what became of the run; on standard error, because standard output may be the export."""
     name = f"run {str(told['run'])[:8]}"
     if "endpoint" in told:
@@ -175,11 +188,12 @@ def _tell(told: dict[str, object]) -> None:
             if told["endpoint"] is None
             else f"to {told['endpoint']}"
         )
-        click.echo(printable(f"{name}: {told['spans']:,} spans sent {where}", 2_000), err=True)
+        spans = count_of(told["spans"], "span") if told["events"] else "it has no events: nothing was"
+        click.echo(printable(f"{name}: {spans} sent {where}", 2_000), err=True)
     elif told["file"] is not None:
-        size = f"{told['events']:,} events, {told['bytes']:,} bytes"
+        size = f"{count_of(told['events'], 'event')}, {count_of(told['bytes'], 'byte')}"
         click.echo(printable(f"{name}: {size} written to {told['file']}", 2_000), err=True)
     if told.get("left_open"):
-        click.echo(f"{told['left_open']:,} events are open in a running run, and were left out", err=True)
+        click.echo(f"events open in a running run, and left out: {told['left_open']:,}", err=True)
     if told["dropped"]:
-        click.echo(f"{told['dropped']:,} events were lost when the run was recorded", err=True)
+        click.echo(f"events lost when the run was recorded: {told['dropped']:,}", err=True)

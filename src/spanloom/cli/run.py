@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from spanloom._wiring import record_process
+from spanloom._wiring import Recording, record_process
 from spanloom.cli._options import example
 from spanloom.cli._script import exit_code_of, module, script
 from spanloom.handlers._text import printable
@@ -105,8 +105,14 @@ def run(
             recording.end(0)
         finally:
             if verbose:
-                click.echo(
-                    f"recorded as {recording.run_id[:8]} in {printable(str(recording.path))}", err=True
-                )
+                click.echo(_said(recording), err=True)
 
     return launch
+
+
+def _said(recording: Recording) -> str:
+    where = printable(str(recording.path), 2_000)
+    if not recording.has_begun:
+        return f"not recorded: nothing could be written to {where}"
+    lost = f"; events lost: {recording.lost:,}" if recording.lost else ""
+    return f"recorded as {recording.run_id[:8]} in {where}{lost}"

@@ -30,7 +30,7 @@ def show(
 ) -> ExitCode:
     """Show one run: what was open when it died, its tree, its times by name, its errors, its critical path.
 
-    RUN is the start of its id, "last", or a file.
+    RUN is the start of its id, "last", or a file; without it, the last run.
     """
     from spanloom.viewer.analysis import analyse
     from spanloom.viewer.plain import plain_analysis

@@ -13,7 +13,7 @@ import click
 from spanloom.cli._options import example, file_option, json_option, run_argument
 from spanloom.cli._output import console, is_terminal, print_json
 from spanloom.cli._page import page_width, print_page, width_option
-from spanloom.exceptions import StoreNotFoundError
+from spanloom.exceptions import RunNotFoundError, StoreNotFoundError
 from spanloom.store.model import RunState
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def top(
     Shows how far each batch is, how fast it goes and when it will be done, and what is in flight: for how long, and
     whether it runs, waits for a slot or backs off before its next attempt.
 
-    RUN is the start of its id, "last", the id of its process, or a file.
+    RUN is the start of its id, "last", the id of its process, or a file; without it, the last run.
     """
     from spanloom.store.locate import locate
     from spanloom.store.reader import StoreReader
@@ -103,6 +103,10 @@ def _find(store: StoreReader, ref: str) -> Run:
         runs.sort(key=lambda run: run.state != RunState.RUNNING)
         if runs:
             return runs[0]
+        try:
+            return store.find(ref)
+        except RunNotFoundError as error:
+            raise RunNotFoundError(f"no run is that of a process {ref}, and {error}") from None
     return store.find(ref)
 
 

@@ -144,7 +144,8 @@ class _Keyboard:
         self.interrupts = self._pressed <= 2 and self._taken == self._pressed - 1
         if not self.interrupts:
             self.release()
-            raise KeyboardInterrupt
+            # Not a plain raise: this handler is installed no more, and what is raised must be seen to be a signal's.
+            signal.default_int_handler(number, frame)
         self.loop.call_soon_threadsafe(self._take)  # which wakes a loop that sleeps
 
     def _take(self) -> None:

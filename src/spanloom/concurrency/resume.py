@@ -4,6 +4,7 @@ Theory of operation. The pump asks the checkpoint for some items at a time which
 with the status ``skipped`` and never a task; the others run as in any `Window`, but that a job does not end before its
 result is committed. Items are looked up ahead of their turn only as far as that changes nothing for the input: a list
 by the hundred, a generator by as many as may start now, and more only while all of them turn out to be done.
+The keys of a list are made before its first job starts: two that are equal must not be found after thousands of calls.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 from array import array
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context, copy_context
 from typing import Any, ClassVar, Final, cast
 
@@ -34,7 +35,7 @@ from spanloom.concurrency.window import Window
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, JobFamily, complete_job, detail_of
 from spanloom.events.types import ERROR, OK, TIMEOUT, EventStatus
-from spanloom.exceptions import CheckpointCodecError, CheckpointError
+from spanloom.exceptions import CheckpointCodecError
 
 __all__ = ["ResumedSink", "ResumedWindow", "partial_outcomes"]
 
@@ -53,12 +54,15 @@ class ResumedSink(ListSink):
 
     Attributes:
         lenient: Whether the batch is ending anyway, so that no failure ends it.
+        broken: What the checkpoint has raised because it can store no more. A job may raise the same class: there may
+            be a batch with another checkpoint inside of it.
     """
 
     def __init__(self, on_error: OnError) -> None:
         super().__init__(on_error)
         self.values: list[object] | None = None
         self.lenient: bool = False
+        self.broken: list[Exception] = []
         # Numbers, not the jobs' events: those are 120 bytes each, and a million of them hold the loop for 0.1 s
         # whenever Python's collector looks at them.
         self._statuses = bytearray()
@@ -70,7 +74,7 @@ class ResumedSink(ListSink):
         return False
 
     def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
-        if isinstance(error, CheckpointError) and not isinstance(error, CheckpointCodecError):
+        if any(error is each for each in self.broken):
             return True
         if self.lenient or self._on_error == "return":
             self._place(index, cast("JobEvent", record), error)
@@ -115,7 +119,7 @@ class ResumedSink(ListSink):
         )
 
 
-class _Ticket(msgspec.Struct, eq=False):
+class _Ticket(msgspec.Struct, eq=False, gc=False):
     """An item that was looked up."""
 
     item: Any
@@ -132,7 +136,7 @@ class ResumedWindow(Window):
         grace_s: Seconds that running jobs have after Ctrl-C; ``None`` to leave that alone.
     """
 
-    __slots__ = ("_ahead", "_context", "_draining", "_ended", "_make", "_reach", "grace_s", "log")
+    __slots__ = ("_ahead", "_context", "_draining", "_ended", "_keyed", "_make", "_reach", "grace_s", "log")
 
     patient: ClassVar[bool] = True
 
@@ -151,6 +155,7 @@ class ResumedWindow(Window):
         self._ended = False
         self._reach = LOOKED_UP if source.quiet else 1
         self._draining = False
+        self._keyed: deque[_Ticket] | None = None
         self._context: Context = copy_context()
         self.log: ResultLog = cast("ResultLog", None)
         self.grace_s: float | None = None
@@ -241,12 +246,21 @@ class ResumedWindow(Window):
     async def _look_up(self) -> None:
         """Pull some items, and ask which of them are done."""
         source, log, ahead = self._source, self.log, self._ahead
+        if self._keyed is None:
+            self._keyed = deque()
+            if source.quiet and source.sync is not None:
+                await self._key_all(source.sync)
+            if self._stopping or self._draining:
+                return
         wait = cast("Interrupt", self._interrupt).wait
         # An async input may let wait for its next item, and what it has given must start meanwhile; so may a limiter.
         room = 1 if self._limiter is not None or source.asynchronous is not None else self._room()
         wanted = LOOKED_UP if room is None else min(max(room, self._reach), LOOKED_UP)
         deadline: int | None = None
         while len(ahead) < wanted and (deadline is None or monotonic_ns() < deadline):
+            if self._keyed:
+                ahead.append(self._keyed.popleft())
+                continue
             ready_ns: int | None = None
             try:
                 if source.asynchronous is not None:
@@ -270,6 +284,20 @@ class ResumedWindow(Window):
         if not source.quiet and source.asynchronous is None:
             self._reach = 1 if None in found else min(2 * self._reach, LOOKED_UP)
 
+    async def _key_all(self, items: Iterator[Any]) -> None:
+        """Make the keys of all items of a list, so that nothing runs if two of them are equal."""
+        keyed, log = cast("deque[_Ticket]", self._keyed), self.log
+        deadline = monotonic_ns() + SLICE_NS
+        for item in items:
+            ticket = _Ticket(item, None)
+            keyed.append(ticket)
+            ticket.key = log.key_of(item)
+            if monotonic_ns() > deadline:
+                await asyncio.sleep(0)
+                if self._stopping or self._draining:
+                    return
+                deadline = monotonic_ns() + SLICE_NS
+
     # jobs -------------------------------------------------------------------------------------------------
 
     async def _run_and_store(self, ticket: _Ticket) -> Any:
@@ -281,7 +309,13 @@ class ResumedWindow(Window):
             ):  # of a batch inside this job, which has stopped, too
                 raise CancelledError("Ctrl-C") from error
             raise
-        await self.log.store(ticket.key, value)
+        try:
+            await self.log.store(ticket.key, value)
+        except CheckpointCodecError:
+            raise
+        except Exception as error:
+            cast("ResumedSink", self._sink).broken.append(error)
+            raise
         return value
 
     def _skip(self, ticket: _Ticket, value: object) -> None:
@@ -309,7 +343,8 @@ class ResumedWindow(Window):
         if scope.deliver_too is not None:
             scope.deliver_too(record)
 
-    def _subject(self, item: Any) -> object:
+    @staticmethod
+    def _subject(item: Any) -> object:
         return item.item if type(item) is _Ticket else item
 
     def _tell_start(self, record: JobEvent) -> None:
@@ -325,11 +360,14 @@ class ResumedWindow(Window):
         for ticket in self._ahead:
             discard(ticket.item, self._adopt)
         self._ahead.clear()
+        if self._keyed:
+            self._source.give_back(ticket.item for ticket in self._keyed)
         return await super()._clean_up()
 
     def _forget(self) -> None:
         super()._forget()
         self._call = None
+        self._keyed = None
 
 
 def _interruption(scope: BatchScope, sink: ResumedSink) -> KeyboardInterrupt:

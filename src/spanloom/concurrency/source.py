@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from itertools import chain, islice
 from types import CoroutineType
 from typing import Any, Final, cast
 
@@ -82,6 +82,11 @@ class Source(msgspec.Struct, eq=False):
         # What a generator has not made yet is its own affair, and what somebody's own container does
         # when it is iterated over, nobody knows.
         return cls(sync, None, total, first, quiet, fixed, jobs, sync if jobs and kind in _OWNED else None)
+
+    def give_back(self, items: Iterable[object]) -> None:
+        """Have items that were pulled but not started closed by `close_some`, if those of this input are to be."""
+        if self._unstarted is not None:
+            self._unstarted = chain(items, self._unstarted)
 
     def close_some(self, adopt: Callable[[asyncio.Future[Any]], None]) -> bool:
         """Close some of the coroutines that nobody will start, so that none warns.

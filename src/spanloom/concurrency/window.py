@@ -91,7 +91,8 @@ class Window(Engine):
         self._wake_at = 0
         self._kinds: Kinds | None = None
 
-    def _subject(self, item: Any) -> object:
+    @staticmethod
+    def _subject(item: Any) -> object:
         """Return the job that `item`, one of those that are spawned, stands for."""
         return item
 

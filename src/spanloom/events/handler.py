@@ -59,7 +59,8 @@ class Handler:
         ``attached(open_events)``: when the handler is put into a manager; see `OpenEvents`. For a handler that has no
             inline hooks and yet has to know what is running. Once for each manager that it is put into.
         ``on_tick()``: for a handler with ``on_events``, on its thread: after each round of lists, and every 100 ms
-            while any event of the manager is open, whether anything ends or not.
+            while any event of the manager is open, whether anything ends or not. Return True to be called again in
+            100 ms also if nothing is.
         ``start_trace(trace_id, name)``, ``end_trace(trace_id, trace_map)``: around the events of
         one trace; on the handler's thread, in order with ``on_events``, if that is defined, else
         inline. ``trace_map`` maps a parent's event id to its children's ids.
@@ -68,7 +69,8 @@ class Handler:
         ``close()``: the last call.
 
     A handler that may lose what it took has an attribute ``lost``, the number of those events: ``stats()`` counts them
-    as dropped, not as delivered.
+    as dropped, not as delivered. One that cannot hand on at once what it took may have an attribute ``waiting``: those
+    are counted as pending.
     """
 
     wants: frozenset[str] | None = None
@@ -86,7 +88,7 @@ class Handler:
         ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]: ...
         def on_events(self, events: Sequence[Event]) -> Awaitable[None] | None: ...
         def attached(self, open_events: OpenEvents) -> None: ...
-        def on_tick(self) -> None: ...
+        def on_tick(self) -> bool | None: ...
         def start_trace(self, trace_id: int, name: str) -> None: ...
         def end_trace(self, trace_id: int, trace_map: Mapping[int, Sequence[int]]) -> None: ...
         def flush(self, timeout: float) -> object: ...

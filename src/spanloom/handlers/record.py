@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from spanloom.events.handler import Handler, OpenEvents
 from spanloom.store.locate import default_path
 from spanloom.store.origin import Origin
 from spanloom.store.retention import Retention
+from spanloom.store.uninterrupted import uninterrupted
 from spanloom.store.writer import RunWriter
 
 __all__ = ["RecordHandler"]
@@ -29,12 +31,16 @@ BEAT_NS: Final = 500_000_000
 """How often a run with open events says that it is there, and how far its batches are."""
 MAX_ROWS: Final = 4_096
 """Events in one transaction: some 20 ms, in which other processes wait."""
-WAIT_S: Final = 5.0
-"""How long another process's write is waited for, on the handler's thread."""
-INLINE_WAIT_S: Final = 0.25
-"""The same with ``durability="event"``, where the event loop waits, too. Then the handler's thread tries again."""
+WAIT_S: Final = 0.25
+"""How long another process's write is waited for at a time. Not longer: a flush, an end or a fork may want the file, or
+the time, meanwhile. What could not be written is tried again 0.1 s later."""
+AGAIN_WAIT_S: Final = 0.02
+"""The same from the second time on, and always on the handler's thread with ``durability="event"``: whoever writes has
+our own lock, and the event loop may want that."""
 TIDY_NS: Final = 200_000_000
 """How long the end of a run is spent on removing others; what is left is for the next run."""
+END_WAIT_S: Final = 0.25
+"""How long the end of a run waits for another process where a flush before it has used up its time, but was done."""
 FORK_WAIT_S: Final = 1.0
 
 
@@ -96,6 +102,8 @@ class RecordHandler(Handler):
         self._used = False
         self._scanned_ns = 0
         self._beat_ns = 0
+        self._flush_until_ns = 0
+        self._flushed = True
         self._origin = Origin(self._name)
         self._writer = RunWriter(
             self._path,
@@ -103,7 +111,6 @@ class RecordHandler(Handler):
             payloads=self._payloads,
             deep=lambda: any(view.deep for view in self._views),
             account=self._account,
-            wait_s=INLINE_WAIT_S if self._inline else WAIT_S,
             keep=self._keep,
         )
 
@@ -118,15 +125,25 @@ class RecordHandler(Handler):
         return self._writer.run_id
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the run is in the file: its first event has been written, or that it has begun."""
+        return self._writer.has_begun
+
+    @property
     def lost(self) -> int:
         """Events that were taken and could not be recorded."""
         return self._writer.lost
+
+    @property
+    def waiting(self) -> int:
+        """Events that were taken and are not yet recorded."""
+        return len(self._writer.rows)
 
     def begin(self) -> None:
         """Write that the run has begun; by default its first event does that."""
         with self._lock:
             self._used = True
-            self._tick(monotonic_ns(), must=True)
+            self._tick(WAIT_S, must=True)
 
     # hooks ------------------------------------------------------------------------------------------
 
@@ -142,40 +159,52 @@ class RecordHandler(Handler):
             rows = self._writer.rows
             rows.take(events)
             self._used = True
-            if len(rows) >= MAX_ROWS:
-                self._writer.write()
+            if len(rows) >= MAX_ROWS and not self._writer.busy:
+                self._writer.write(self._patience_s())
 
-    def on_tick(self) -> None:
-        """Write what has come, and what has been open for a while."""
+    def on_tick(self) -> bool:
+        """Write what has come, and what has been open for a while; return True if some of it still waits."""
         with self._lock:
-            self._tick(monotonic_ns() - OUTLIVED_NS)
-            if self._writer.untidy:
+            self._tick(self._patience_s())
+            if self._writer.untidy and not self._writer.busy:
                 self._writer.tidy()
+            return self._writer.rows.waiting
 
     def flush(self, timeout: float) -> bool:
         """Write what has come within `timeout` s, and what is open now; return False if that could not be done."""
-        if not self._lock.acquire(timeout=max(0.0, timeout)):
-            return False
-        try:
-            return self._tick(monotonic_ns(), must=True)
-        finally:
-            self._lock.release()
+        self._flush_until_ns = until_ns = monotonic_ns() + int(max(0.0, timeout) * 1e9)
+        self._flushed = False
+        # A bit at a time: the event loop may want the lock, and so may a fork.
+        while self._lock.acquire(timeout=max(0, until_ns - monotonic_ns()) / 1e9):
+            try:
+                left_s = max(0, until_ns - monotonic_ns()) / 1e9
+                self._flushed = self._tick(min(left_s, self._patience_s()), must=True)
+                if self._flushed or not self._writer.busy or monotonic_ns() >= until_ns:
+                    return self._flushed
+            finally:
+                self._lock.release()
+            time.sleep(0.001)
+        return False
 
     def close(self) -> None:
-        """Write the end of the run."""
+        """Write the end of the run, in what time is left of the flush before it."""
+        until_ns = self._flush_until_ns
+        if self._flushed:
+            until_ns = max(until_ns, monotonic_ns() + int(END_WAIT_S * 1e9))
         with self._lock:
             writer = self._writer
-            if not self._tick(monotonic_ns(), must=True, ended=True):
+            if not self._tick(max(0, until_ns - monotonic_ns()) / 1e9, must=True, ended=True):
                 writer.abandon()
-            if self._used:
+            elif self._used:
                 writer.untidy = self._keep is not None
-                until_ns = monotonic_ns() + TIDY_NS
-                while writer.untidy and monotonic_ns() < until_ns:
+                tidy_until_ns = monotonic_ns() + TIDY_NS
+                while writer.untidy and monotonic_ns() < tidy_until_ns:
                     writer.tidy()
             writer.close()
 
-    def _tick(self, before_ns: int, *, must: bool = False, ended: bool = False) -> bool:
+    def _tick(self, wait_s: float, *, must: bool = False, ended: bool = False) -> bool:
         now = monotonic_ns()
+        before_ns = now if must else now - OUTLIVED_NS
         writer = self._writer
         rows = writer.rows
         if writer.is_new:
@@ -184,22 +213,30 @@ class RecordHandler(Handler):
         if must or before_ns - self._scanned_ns >= OUTLIVED_NS:
             for view in self._views:
                 rows.take_open(view.between(self._scanned_ns, before_ns))
-            self._scanned_ns = before_ns
+            # What has just got its start may not be to be seen yet: the youngest are looked at once more.
+            self._scanned_ns = now - OUTLIVED_NS
         beat = now - self._beat_ns >= BEAT_NS and bool(rows.open_jobs or rows.open_others)
-        if not ((must and self._used) or beat or rows.waiting):
+        if beat or must:
+            rows.take_counts()
+        if not (beat or rows.waiting or (self._used and (ended or (must and writer.is_behind)))):
             return True
         self._used = True
         if beat or must:
             self._beat_ns = now
-            rows.take_counts()
         writer.exit_code = self.exit_code
-        return writer.write(ended=ended)
+        return writer.write(wait_s, ended=ended)
+
+    def _patience_s(self) -> float:
+        return AGAIN_WAIT_S if self._inline or self._writer.busy else WAIT_S
 
     def _write_now(self, event: Event) -> None:
-        with self._lock:
+        with uninterrupted(), self._lock:  # rows that were written and not forgotten would be written again
             self._used = True
             self._writer.rows.take((event,))
-            self._writer.write()
+            if (
+                not self._writer.busy
+            ):  # the event loop waits once; then the thread tries, until it gets through
+                self._writer.write(WAIT_S)
 
     def _account(self) -> tuple[int, int]:
         accounts = [view.account() for view in self._views]

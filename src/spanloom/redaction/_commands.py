@@ -7,22 +7,33 @@ from typing import Final
 
 from spanloom.redaction._looks import is_filler, is_prose, looks_random
 from spanloom.redaction._marks import MARK
-from spanloom.redaction._names import Kind, Names
+from spanloom.redaction._names import Names
+from spanloom.redaction._pairs import is_secret
 from spanloom.redaction._quotes import QUOTE
 
 __all__ = ["redact_commands"]
 
+# Between two arguments: blanks, or, where a list of them is printed, quotation marks and a comma.
+_GAP: Final = r"""(?:\s{1,3}|\\{0,8}["'],\s{0,3}\\{0,8}["'])"""
 _USER: Final = re.compile(
-    r"""(?<![\w\-])((?:-u|-U|--user|--proxy-user)(?:["',\s=]{1,6}|(?=\w))([^\s:"',]{1,100}):)([^\s"',]{1,200})"""
+    r"""(?<![\w\-])((?:-u|-U|--user|--proxy-user)(?:["',\\\s=]{1,6}|(?=\w))([^\s:"',]{1,100}):)([^\s"',\\]{1,200})"""
 )
-_MYSQL: Final = re.compile(r"(\bmysql\w{0,10}\b[^\n;|]{0,300}?\s-p)([^\s\"'*][^\s\"']{0,200})")
+_MYSQL: Final = re.compile(
+    r"""(\b(?:mysql|mariadb)\w{0,10}\b[^\n;|]{0,300}?[\s"']-p)([^\s"'*,:\\][^\s"'\\]{0,200})"""
+)
 _LOGIN: Final = re.compile(
-    r"(\b(?:sshpass|(?:docker|podman|az|cf|oc|skopeo|registry)\slogin|ldapsearch|smbclient)\b[^\n;|&]{0,200}?\s-[pw]\s{0,3})"
-    r"""(["']?)([^\s"'*\-][^\s"']{0,200})"""
+    rf"""(\b(?:sshpass|mongosh?|(?:docker|podman|az|cf|oc|skopeo|registry){_GAP}login|(?<=["'])login(?=\\{{0,8}}["'],)|ldapsearch|smbclient)\b"""
+    rf"""[^\n;|&]{{0,200}}?[\s"']-[pw](?:{_GAP}|(?=\w)))(["']?)([^\s"'*\-,\\][^\s"'\\]{{0,200}})"""
 )
-_REDIS: Final = re.compile(r"(\bredis-cli\b[^\n;|&]{0,200}?\s-a\s{1,3})([^\s\"'*][^\s\"']{0,200})")
+_REDIS: Final = re.compile(
+    rf"""(\bredis-cli\b[^\n;|&]{{0,200}}?[\s"']-a{_GAP})(["']?)([^\s"'*,\\][^\s"'\\]{{0,200}})"""
+)
+_SETTING: Final = re.compile(
+    r"""(\b(?:(?:config|configure|requirepass|secret|variable)\s{1,3}set|ENV|ARG|setx|setenv)\s{1,3}(?P<name>[\w.\-]{2,80})\s{1,3}["']?)"""
+    r"""(?P<value>[^\s"'=*\-][^\s"']{2,400})"""
+)
 _SQL: Final = re.compile(
-    r"""(?i)(\b(?:identified\s{1,5}(?:with\s{1,5}\w{1,40}\s{1,5})?by|(?:with\s{1,5})?(?:encrypted\s{1,5})?password)\s{1,5}(["']))([^"'\n]{1,400})(?=\2|\n|\Z)"""
+    r"""(?i)(\b(?:identified\s{1,5}(?:with\s{1,5}\w{1,40}\s{1,5})?by|(?:with\s{1,5})?(?:encrypted\s{1,5})?password)(?:\s{1,5}|\()(["']))([^"'\n]{1,400})(?=\2|\n|\Z)"""
 )
 _NETRC: Final = re.compile(r"(\blogin\s{1,8}\S{1,200}\s{1,8}password\s{1,8})(\S{1,400})")
 _BEARER: Final = re.compile(
@@ -30,52 +41,101 @@ _BEARER: Final = re.compile(
     re.ASCII,
 )
 _PROVIDED: Final = re.compile(
-    r"""(?i)(\b(?:api[ _-]?key|access[ _-]?key|token|secret|password)"""
-    r"""\s{1,3}(?:provided|given|used|is|was)[:=]?\s{1,3}["'`]?)([^\s"'`]{6,200})"""
+    r"""(?i)(\b(?:api[ _-]?key|access[ _-]?key|token|secret|password|passphrase)"""
+    r"""\s{1,3}(?:provided|given|used|is|was|not\svalid|invalid|rejected)[:=]?\s{1,3}["'`(]?)([^\s"'`()]{6,200})"""
+)
+# ``api key "..." is invalid``, ``token ... has expired``
+_SAID: Final = re.compile(
+    r"""(?i)(\b(?:api[ _-]?key|access[ _-]?key|(?<!unexpected )token|password|passwd|passphrase"""
+    r"""|credential|authorization)(?:\s{1,3}|\\{1,8}t)\\{0,8}["'`(]?)([\w\-+=.~!$%^]{8,200})(?![\w:/=(\[])"""
+)
+_CONSTRUCTED: Final = re.compile(
+    r"""(\b(?:HTTP\w{0,10}Auth|BasicAuth|DigestAuth|UsernamePassword\w{0,20}|PlainTextAuthProvider|login)\("""
+    r"""\s{0,8}[bru]?\\{0,8}["'][^"'\n]{1,200}["'],\s{0,8}[bru]?\\{0,8}["'])([^"'\n\\]{1,400})"""
+)
+_SASL: Final = re.compile(
+    r"(\bAUTH(?:ENTICATE)?\s(?:PLAIN|LOGIN|XOAUTH2|OAUTHBEARER|CRAM-MD5|SCRAM-SHA-\d{1,3})\s)([A-Za-z0-9+/]{8,}={0,2})"
+)
+# What a validator quotes of a field's value: pydantic, argparse, click.
+_FIELD_ERROR: Final = re.compile(
+    r"""(?<![\w.\-])(?P<name>[\w.\-]{2,120}+)(?:\r?\n|\\+n)[ ]{2}(?!Field\srequired)[^\n\\]{1,300}?"""
+    r"""\[type=[\w.]{1,80},\s{1,3}input_value=(?P<value>[^\n]{1,400}?)(?=,\s{1,3}input_type=|\n|\Z)"""
+)
+_LOCATED: Final = re.compile(
+    rf"""(?:{QUOTE})loc(?:{QUOTE}):\s{{0,4}}[\[(][^\])\n]{{0,200}}?(?:{QUOTE})(?P<name>[\w.\-]{{2,80}})(?:{QUOTE}),?\s{{0,4}}[\])]"""
+    rf"""[^\n{{}}]{{0,400}}?(?:{QUOTE})input(?:{QUOTE}):\s{{0,4}}(?:{QUOTE})(?P<value>(?:(?!{QUOTE})[^\n\\]){{1,400}})"""
+)
+_ARGUMENT_ERROR: Final = re.compile(
+    r"""\b(?:argument|for)\s{1,3}\\{0,8}["']?(?:-\w\s{0,2}/\s{0,2})?(?P<name>--[\w\-]{2,80})(?:\s{0,2}/\s{0,2}-{1,2}[\w\-]{1,80}){0,3}"""
+    r"""(?:\s[A-Z_]{1,40})?\\{0,8}["']?:\s[^:\n"']{0,60}:?\s{0,2}\\{0,8}["'](?P<value>[^"'\n\\]{1,400})"""
 )
 _ELEMENT: Final = re.compile(r"<(?:[\w\-]{1,40}:)?([\w\-.]{2,80})(?:\s[^<>]{0,200})?>([^<>]{1,4000})(?=<|\Z)")
 _FIELD: Final = re.compile(
-    rf"""(?i)(\b(?:name|key)(?:{QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{QUOTE})?(?P<name>[\w.\-]{{2,80}})(?:{QUOTE})?
-    (?:(?:[\s,;]|\\+n){{1,8}}(?:[\w\-]{{1,20}}=["'][^"'\n]{{0,80}}["']\s{{1,4}}){{0,3}}(?:{QUOTE})?(?:value|default)(?:{QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{QUOTE})?
+    rf"""(?i)(\b(?:parameter)?(?:name|key|type|id)(?:{QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{QUOTE})?(?P<name>[\w.\-]{{2,80}})(?:{QUOTE})?
+    (?:(?:[\s,;]|\\+n){{1,8}}(?:(?!name=|key=)[\w\-]{{1,20}}=["'][^"'\n]{{0,80}}["']\s{{1,4}}){{0,3}}(?:{QUOTE})?(?:parameter)?(?:value|val|default|text|(?P<content>content))(?:{QUOTE})?\s{{0,4}}[:=]\s{{0,4}}(?:{QUOTE})?
       | (?:\r?\n|\\+r\\+n)(?:[\w\-]{{1,40}}:[^\n\\]{{0,200}}(?:\r?\n|\\+r\\+n)){{0,3}}(?:\r?\n|\\+r\\+n)))
     (?P<value>(?:(?!{QUOTE})[^\n\\]){{1,4000}})""",
     re.VERBOSE,
 )
+_SCHEMES: Final = ("bearer", "basic", "negotiate", "ssws", "geniekey")
+_VERBS: Final = ("provided", "given", "used", " is ", " was ", "valid", "rejected")
 _BY_WORD: Final = (
     ("mysql", _MYSQL),
+    ("mariadb", _MYSQL),
     ("sshpass", _LOGIN),
     ("login", _LOGIN),
+    ("mongo", _LOGIN),
     ("ldap", _LOGIN),
     ("smbclient", _LOGIN),
     ("redis-cli", _REDIS),
     ("identified", _SQL),
     ("password", _SQL),
     ("login", _NETRC),
+    ("auth", _CONSTRUCTED),
+    ("usernamepassword", _CONSTRUCTED),
+    ("login(", _CONSTRUCTED),
 )
 
 
 def redact_commands(text: str, names: Names) -> str:
     """Return `text` without secrets that a command, a statement or a document holds in its own way."""
     lower = text.lower()  # each question costs a twentieth of the pattern that it spares
-    if (
-        "bearer" in lower
-        or "basic" in lower
-        or "negotiate" in lower
-        or "ssws" in lower
-        or "geniekey" in lower
-    ):
+    return _by_name(_by_form(text, lower), lower, names)
+
+
+def _by_form(text: str, lower: str) -> str:
+    if any(map(lower.__contains__, _SCHEMES)):
         text = _BEARER.sub(_if_credential, text)
     if "-u" in lower or "--proxy-user" in lower:
         text = _USER.sub(_if_no_number, text)
     for word, pattern in _BY_WORD:
         if word in lower:
             text = pattern.sub(_last, text)
-    if "provided" in lower or "given" in lower or "used" in lower or " is " in lower or " was " in lower:
+    if "auth" in lower:
+        text = _SASL.sub(_if_random, text)
+    if "key" in lower or "token" in lower or "pass" in lower or "cred" in lower or "auth" in lower:
+        text = _SAID.sub(_if_random, text)
+    if any(map(lower.__contains__, _VERBS)):
         text = _PROVIDED.sub(_if_random, text)
+    return text
+
+
+def _by_name(text: str, lower: str, names: Names) -> str:
+    def judged(found: re.Match[str]) -> str:
+        return _field(found, names)
+
+    if "set" in lower or "env" in lower or "arg" in lower:
+        text = _SETTING.sub(judged, text)
+    if "input" in lower and "loc" in lower:
+        text = _LOCATED.sub(judged, text)
+    if "input_value=" in lower:
+        text = _FIELD_ERROR.sub(judged, text)
+    if "argument" in lower or "invalid value" in lower:
+        text = _ARGUMENT_ERROR.sub(judged, text)
     if "<" in text:
         text = _ELEMENT.sub(lambda found: _element(found, names), text)
-    if "name" in lower or "value" in lower:
-        text = _FIELD.sub(lambda found: _field(found, names), text)
+    if "name" in lower or "val" in lower or "text" in lower or "content" in lower:
+        text = _FIELD.sub(judged, text)
     return text
 
 
@@ -105,18 +165,16 @@ def _if_credential(found: re.Match[str]) -> str:
 def _element(found: re.Match[str], names: Names) -> str:
     value = found[2].strip()
     kind = names.kind(found[1])
-    if (
-        not value
-        or is_filler(value)
-        or kind is Kind.HARMLESS
-        or (kind is Kind.WEAK and not looks_random(value))
-    ):
+    if not value or is_filler(value) or not is_secret(kind, found[1], value):
         return found[0]
     return found[0][: found.start(2) - found.start()] + MARK
 
 
 def _field(found: re.Match[str], names: Names) -> str:
     value, kind = found["value"], names.kind(found["name"])
-    if is_filler(value) or kind is Kind.HARMLESS or (kind is Kind.WEAK and not looks_random(value)):
+    if is_filler(value) or not is_secret(kind, found["name"], value):
         return found[0]
-    return found[0][: found.start("value") - found.start()] + MARK
+    if found.re is _FIELD and found["content"] and not looks_random(value):
+        return found[0]  # what a model's tool of such a name said
+    start, stop = (place - found.start() for place in found.span("value"))
+    return found[0][:start] + MARK + found[0][stop:]

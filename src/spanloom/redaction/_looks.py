@@ -7,7 +7,7 @@ from typing import Final
 
 from spanloom.redaction._marks import CUT
 
-__all__ = ["is_filler", "is_prose", "looks_random"]
+__all__ = ["is_count", "is_filler", "is_number_of", "is_prose", "is_wordy", "looks_random"]
 
 _LONG: Final = 20
 _SHORT: Final = 8
@@ -16,6 +16,14 @@ _RANDOM: Final = re.compile(
     rf"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[^\s]{{{_SHORT},}}|(?=[^\s]*[a-z][A-Z])[^\s]{{{2 * _SHORT},}}|[^\s]{{{_LONG},}}"
     rf"|[^\s]{{2,}}{CUT}"
 )
+# Words with signs between them, numbers among them: oauth2_provider_v2, SyntaxError1, user_42_cart, GPIO17.
+_WORDY: Final = re.compile(
+    r"(?:(?:(?:[A-Z]?[a-z]{2,19}(?:[A-Z][a-z]{2,19}){0,8}|[A-Z]{2,19}|[a-z])[0-9]{0,2}|[0-9]{1,10})(?:[_\-.:,;/]{1,3}|\Z))+",
+    re.ASCII,
+)
+_COUNT: Final = re.compile(r"[0-9]{1,3}|[A-Z]{1,5}_?[0-9]{1,3}|yes|no|ok|OK")
+_LONG_NUMBER: Final = 11
+"""Digits: seconds since 1970 have ten."""
 _PLACE: Final = re.compile(
     r"\.{0,2}/[\w.\-/ ]*|[A-Za-z]:\\.*|https?://[^@]*|\d{4}-\d\d-\d\d.*|\d+(?:\.\d+)*[a-z%]{0,2}"
 )
@@ -23,12 +31,13 @@ _PLACE: Final = re.compile(
 _FILLER: Final = re.compile(
     r"""[*•.…\-_#]*|[xX]{3,}|\$?\{\{?[\s\w.:\-!]*\}?\}|\$\([\w ./\-]*\)|<[\w\s.\-]*>?|%\(?\w*\)?[sdr]
     |\[[\w ]*(?:redacted|secure|hidden|filtered|masked|removed|FILTERED|REDACTED)[\w ]*\]?
-    |SecretStr\(['"]?\**['"]?\)?|(?:None|null|nil|NULL|true|false|True|False|undefined|NaN|NoneType|str|string|bytes|bool|int)""",
+    |SecretStr\(['"]?\**['"]?\)?|(?:None|null|nil|NULL|true|false|True|False|undefined|NaN|NoneType|str|string|bytes|bool|int|SecretStr|SecretBytes)""",
     re.VERBOSE,
 )
 _PROSE: Final = frozenset(
     [
         "a",
+        "all",
         "an",
         "and",
         "any",
@@ -42,9 +51,13 @@ _PROSE: Final = frozenset(
         "by",
         "can",
         "cannot",
+        "changed",
         "contains",
         "could",
+        "creating",
+        "creation",
         "denied",
+        "destroying",
         "did",
         "do",
         "does",
@@ -71,6 +84,7 @@ _PROSE: Final = frozenset(
         "may",
         "missing",
         "mismatch",
+        "modifying",
         "must",
         "needed",
         "no",
@@ -85,11 +99,14 @@ _PROSE: Final = frozenset(
         "parameter",
         "please",
         "provided",
+        "reading",
+        "refreshing",
         "refused",
         "rejected",
         "required",
         "set",
         "should",
+        "still",
         "than",
         "that",
         "the",
@@ -102,6 +119,7 @@ _PROSE: Final = frozenset(
         "unknown",
         "unset",
         "unsupported",
+        "updated",
         "use",
         "used",
         "value",
@@ -121,7 +139,24 @@ _PROSE: Final = frozenset(
 
 def looks_random(value: str) -> bool:
     """Tell whether `value` looks as if a generator had made it."""
-    return _RANDOM.fullmatch(value) is not None and _PLACE.fullmatch(value) is None
+    return _RANDOM.fullmatch(value) is not None and _PLACE.fullmatch(value) is None and not is_wordy(value)
+
+
+def is_wordy(value: str) -> bool:
+    """Tell whether `value` is words and numbers with signs between them, as a name of something is."""
+    return _WORDY.fullmatch(value) is not None
+
+
+def is_count(name: str, value: str) -> bool:
+    """Tell whether `value` is what a doubtful `name` has in another trade: passed tests, a contact of a chip."""
+    return _COUNT.fullmatch(value) is not None or (
+        value.isdigit() and len(value) < 6 and "pass" in name.lower()
+    )
+
+
+def is_number_of(name: str, value: str) -> bool:
+    """Tell whether `value` is a long number, and `name` that of a token."""
+    return value.isdigit() and len(value) >= _LONG_NUMBER and name.lower().endswith("token")
 
 
 def is_filler(value: str) -> bool:

@@ -20,8 +20,10 @@ class Kind(IntEnum):
     HARMLESS = 0
     WEAK = 1
     """A secret if it looks like one: a ``token`` is also what a parser reads."""
-    SECRET = 2
-    HEADER = 3
+    DOUBTFUL = 2
+    """A secret, if it is not a count, a contact or a result: ``pass`` is also what a test does."""
+    SECRET = 3
+    HEADER = 4
     """A secret, and several words of it: ``Authorization: Basic dXNl...``."""
 
 
@@ -98,6 +100,7 @@ _ABOUT: Final = frozenset(
         "size",
         "source",
         "status",
+        "stdin",
         "store",
         "strength",
         "ttl",
@@ -118,15 +121,19 @@ _HARMLESS: Final = re.compile(
     # Ends of pages, words of models, and what locks and synchronises.
     r"(?:^|_)(?:(?:next|prev|previous|page|continuation|sync|cancel|cancellation|stop|start|end|eos|bos|pad|unk|sep|cls"
     r"|mask|special|first|last|new|logit|lock|fencing|resume|sub)_(?:page_)?token"
-    r"|(?:public|primary|foreign|partition|sort|cache|row|idempotency|routing|group|object|dedup)_key"
+    r"|(?:public|primary|foreign|partition|sort|cache|row|idempotency|routing|group|object|dedup|lookup|composite|natural"
+    r"|surrogate|candidate|hash|range|unique|join|sorting|message|map|dict|index|s3|registry|translation|i18n|hot|any|no|bad"
+    r"|missing|duplicate|unknown|invalid|on|key|lock|rate_limit|metric|issue|project)_key"
     r"|(?:key|token|pass)_id|keyid|keypass_?count)$"
 )
 _HEADERS: Final = re.compile(r"(?:^|_)(?:proxy_)?(?:authorization|cookies?)$")
 _WORDS: Final = re.compile(
-    r"(?:^|_)(?:pass|passw|pwd|psw|pw|passcode|pin|otp|totp|cvv|cvc|jwt|creds?|secrets?|mnemonic|sas)(?:$|_)"
+    r"(?:^|_)(?:(?:pass|passw|pwd|psw|pw|secret)[0-9]{0,2}|passcode|pin|otp|totp|cvv|cvc|jwt|creds?|secrets|mnemonic|sas"
+    r"|(?:recovery|mfa|otp|verification|backup|sms|two_factor|2fa)_codes?|code_verifier|client_assertion)(?:$|_)"
 )
 _WRITTEN_TOGETHER: Final = re.compile(
-    "password|passwd|passphrase|passwort|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
+    "password|passwd|passphrase|passwort|kennwort|motdepasse|contrasena|fsazureaccountkey|storepass$|keypass$|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
+    "|(?:user|root|admin|db|ftp|smtp|mail|bind|ldap|sql|proxy|login|ssh|redis|mysql|become|sudo)(?:pass|pwd?)[0-9]{0,2}$"
     "|secret$|api_?key|(?:access|private|secret|signing|signature|encryption|master|account|shared|preshared|license|service"
     "|servicerole|role|app|application|consumer|storage|auth|ssh|deploy|hmac|subscription|functions|session|license"
     "|integration|ingest|write|admin|root|cookie|crypto|cipher|aes|kms|wrapping|data)key(?:s|data|base64|b64|pem)?$"
@@ -137,7 +144,9 @@ _WRITTEN_TOGETHER: Final = re.compile(
 _WEAK: Final = re.compile(
     r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
 )
-_SCREAMING_KEY: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:KEY|SALT|PAT)")
+_KEY: Final = re.compile(r"_key$")
+_SCREAMING: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT)")
+_DOUBTFUL: Final = frozenset({"pass", "pin", "otp"})
 
 
 class Names:
@@ -187,9 +196,11 @@ class Names:
             return Kind.HARMLESS
         if _HEADERS.search(words):
             return Kind.HEADER
+        if words in _DOUBTFUL:
+            return Kind.DOUBTFUL
         if _WORDS.search(words) or _WRITTEN_TOGETHER.search(words.replace("_", "")):
             return Kind.SECRET
-        if _WEAK.search(words) or _SCREAMING_KEY.fullmatch(name):
+        if _WEAK.search(words) or _KEY.search(words) or _SCREAMING.fullmatch(name):
             return Kind.WEAK
         return Kind.HARMLESS
 

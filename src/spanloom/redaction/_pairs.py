@@ -13,19 +13,20 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from spanloom.redaction._looks import is_filler, is_prose, looks_random
+from spanloom.redaction._looks import is_count, is_filler, is_number_of, is_prose, looks_random
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names
 from spanloom.redaction._quotes import QUOTE, closing, quote_before
 
-__all__ = ["redact_pairs"]
+__all__ = ["is_secret", "redact_pairs"]
 
 _ESCAPE: Final = r"(?:(?<!\\)\\++(?:[nrtbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}))"
 _ANNOTATION: Final = r"[ \t]{0,8}(?:str|bytes|SecretStr|Optional\[str\]|str[ ]\|[ ]None)[ \t]{0,8}=(?!=)"
 _PAIR: Final = re.compile(
     rf"""(?:{_ESCAPE}|(?<![\w.\-]))(?P<name>[\w.\-]{{2,}}+)
     (?:
-      (?P<close>{QUOTE})?\]?[ \t]{{0,20}}(?P<separator>=>|:=|={{1,3}}(?!=)|:(?:{_ANNOTATION})?(?!:)|\\+u003[aAdD])
+      (?P<close>{QUOTE})?\]?[ \t\xa0\u3000]{{0,20}}(?:\\+(?:xa0|u00[aA]0|u3000)[ ]{{0,8}})?
+        (?P<separator>=>|->|:=|={{1,3}}(?!=)|:(?:{_ANNOTATION})?(?!:)|[\uff1a\uff1d]|\\+u(?:003|[fF][fF]1)[aAdD])
       | (?P<listed>{QUOTE})[ \t]{{0,8}},(?=\s{{0,20}}[bBrRuU]?{QUOTE})
       | (?P<blank>[ \t]{{1,20}}(?=[\S]))
     )""",
@@ -33,7 +34,7 @@ _PAIR: Final = re.compile(
 )
 _OPEN: Final = re.compile(rf"\s{{0,40}}[bBrRuUfF]{{0,2}}({QUOTE})")
 _END: Final = re.compile(r"[\s,;)\]}]|\Z")
-_BLANKS: Final = re.compile(r"[ \t]{0,200}")
+_BLANKS: Final = re.compile(r"[ \t\xa0\u3000]{0,200}")
 _BRACKET: Final = re.compile(r"\s{0,40}([\[({])")
 _BLOCK: Final = re.compile(r"[|>][-+0-9]{0,2}[ \t]{0,8}(\n|\\+n)([ \t]{1,80})")
 _BARE: Final = re.compile(
@@ -45,6 +46,11 @@ _BARE: Final = re.compile(
     )+""",
     re.VERBOSE,
 )
+_INDENT: Final = 80
+"""Characters before a name at the beginning of a line."""
+_LINE_BEGIN: Final = re.compile(r"(?:\A|\n|\\n)[ \t]*\Z")
+_LINE_END: Final = re.compile(r"[ \t\r]{0,80}(?:\\{0,32}[nr\n]|\Z)")
+_CODE: Final = re.compile(r"[0-9]{4,12}")
 _TRAILING: Final = ")]}>.,:;!?"
 _LINE: Final = re.compile(r"(?:[^\n\r\\]|\\(?!\\{0,32}[nr]))+")
 _SCHEME: Final = re.compile(
@@ -58,6 +64,11 @@ _LONG_SCHEMES: Final = frozenset(
     {"digest", "aws4-hmac-sha256", "oauth", "hawk", "snowflake", "googlelogin", "discogs"}
 )
 _WORD_BEFORE: Final = re.compile(r"[A-Za-z]{2,20}[ ]\Z")
+# The name of a secret in AWS: arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf.
+_ARN: Final = re.compile(r"[0-9]{12}:\Z")
+_ARN_LENGTH: Final = 13
+# Of a URL: a grant that can be changed for a token, a ticket that opens a socket.
+_PARAMETERS: Final = frozenset({"key", "code", "ticket", "assertion"})
 _COMPOUND: Final = frozenset({"key", "token", "phrase", "code", "word", "keys", "tokens", "secret", "id"})
 MAX_WEAK: Final = 4_096
 """Characters of the longest value that is judged by its looks."""
@@ -93,14 +104,22 @@ def redact_pairs(text: str, names: Names) -> str:
 def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
     name = found["name"]
     kind = names.kind(name)
+    if name == "secret" and _ARN.search(text, max(0, found.start("name") - _ARN_LENGTH), found.start("name")):
+        return Kind.HARMLESS
     if kind is Kind.HARMLESS and name.lower() in _COMPOUND:
         start = found.start("name")
         before = _WORD_BEFORE.search(text[max(0, start - 21) : start])
         kind = Kind.HARMLESS if before is None else names.kind(before[0] + name)
     if found["blank"] is not None:
-        # An option and its argument; or, behind a name alone, a sentence.
+        # An option and its argument; or, behind a name alone, a sentence, unless the name is none of a sentence's.
+        if kind is not Kind.HARMLESS and "_" in name and not name.startswith("-"):
+            return Kind.WEAK
         return kind if name.startswith("-") and kind else Kind.HARMLESS
-    if kind is Kind.HARMLESS and name.lower() == "key" and text[: found.start("name")][-1:] in ("?", "&"):
+    if (
+        kind is Kind.HARMLESS
+        and name.lower() in _PARAMETERS
+        and text[: found.start("name")][-1:] in ("?", "&")
+    ):
         return Kind.WEAK
     if found["listed"] is None or name.startswith("-"):
         return kind
@@ -121,40 +140,57 @@ def _value(text: str, found: re.Match[str], kind: Kind) -> tuple[int, int] | Non
         if stop == start and text[stop + len(opened[1]) : stop + len(opened[1]) + 1].isalnum():  # doubled
             start = stop + len(opened[1])
             stop = closing(text, start, opened[1])
-        return _judged(text, start, stop, kind, is_quoted=True)
+        return _judged(text, found, (start, stop), kind, is_quoted=True)
     bracket = _BRACKET.match(text, at)
     if bracket is not None and (
-        kind is not Kind.WEAK or (bracket[1] == "(" and found["name"].endswith("auth"))
+        kind not in (Kind.WEAK, Kind.DOUBTFUL) or (bracket[1] == "(" and found["name"].endswith("auth"))
     ):
         return _bracketed(text, bracket)
     blanks = _BLANKS.match(text, at)
     at = at if blanks is None else blanks.end()
     block = _BLOCK.match(text, at)
-    if block is not None and kind is not Kind.WEAK:
+    if block is not None and kind not in (Kind.WEAK, Kind.DOUBTFUL):
         return _indented(text, block)
     if kind is Kind.HEADER:
-        return _header(text, at, quote_before(text, found.start("name")))
+        return _header(text, found["name"], at, quote_before(text, found.start("name")))
     separator = found["separator"] or ""
     bare = _BARE.match(text, at)
     if bare is None:
         return None
     stop = at + len(bare[0].rstrip(_TRAILING))
-    value = text[at:stop]
+    value, name = text[at:stop], found["name"].lower()
     if is_filler(bare[0]):
         return None
     if kind is Kind.WEAK and len(value) > 1 and text.startswith("...", stop):
         kind = Kind.SECRET
     if is_prose(value) and (separator != "=" or value in ("none", "not")):
         return None
-    return _judged(text, at, stop, kind, is_quoted=False)
+    if kind is Kind.DOUBTFUL and separator == ":" and not _is_alone(text, found, stop):
+        kind = (
+            Kind.SECRET if _CODE.fullmatch(value.rstrip("\\")) is not None and name != "pass" else Kind.WEAK
+        )
+    return _judged(text, found, (at, stop), kind, is_quoted=False)
 
 
-def _judged(text: str, start: int, stop: int, kind: Kind, *, is_quoted: bool) -> tuple[int, int] | None:
+def _is_alone(text: str, found: re.Match[str], stop: int) -> bool:
+    """Tell whether a name in small letters and its value are all there is in their line, as in a file of settings."""
+    start = found.start("name")
+    return (
+        found["name"].islower()
+        and _LINE_BEGIN.search(text[max(0, start - _INDENT) : start]) is not None
+        and _LINE_END.match(text, stop) is not None
+    )
+
+
+def _judged(
+    text: str, found: re.Match[str], span: tuple[int, int], kind: Kind, *, is_quoted: bool
+) -> tuple[int, int] | None:
+    start, stop = span
     if stop <= start or text.startswith(MARK, start):
         return None
     if stop - start < MAX_WEAK:
         value = text[start:stop]
-        if is_filler(value) or (kind is Kind.WEAK and not looks_random(value)):
+        if is_filler(value) or not is_secret(kind, found["name"], value):
             return None
     if kind is Kind.HEADER and is_quoted:
         scheme = _SCHEME.match(text, start, stop)
@@ -163,7 +199,14 @@ def _judged(text: str, start: int, stop: int, kind: Kind, *, is_quoted: bool) ->
     return start, stop
 
 
-def _header(text: str, start: int, quote: str | None) -> tuple[int, int] | None:
+def is_secret(kind: Kind, name: str, value: str) -> bool:
+    """Tell whether `value` is a secret by its looks, where `name`, of `kind`, leaves that open."""
+    if kind is Kind.WEAK:
+        return looks_random(value) or is_number_of(name, value)
+    return kind is not Kind.HARMLESS and not (kind is Kind.DOUBTFUL and is_count(name, value))
+
+
+def _header(text: str, name: str, start: int, quote: str | None) -> tuple[int, int] | None:
     line = _LINE.match(text, start)
     if line is None:
         return None
@@ -173,6 +216,8 @@ def _header(text: str, start: int, quote: str | None) -> tuple[int, int] | None:
     value = text[start:stop]
     if is_prose(value.partition(" ")[0]) and not value.lower().startswith("token "):
         return None
+    if name.endswith("s") and "=" not in value and not looks_random(value.partition(" ")[0].strip("…")):
+        return None  # cookies: 3 items
     scheme = _SCHEME.match(text, start, stop)
     if scheme is not None and scheme["token"] is not None:
         start = scheme.start("token")

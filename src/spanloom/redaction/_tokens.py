@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spanloom.redaction._looks import is_wordy
 from spanloom.redaction._marks import CUT, MARK
 from spanloom.redaction._trie import any_of
 
@@ -78,16 +79,23 @@ _PREFIX: Final = re.compile(any_of(_RUNS))
 # An escaped line break, or a percent-encoded character, is no part of the token behind it.
 _ESCAPE_BEFORE: Final = re.compile(r"(?:\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})\Z")
 _LONGEST_ESCAPE: Final = 6
+# So short that names begin like this, too: of these, a run of words and numbers is a name.
+_VAGUE: Final = frozenset(
+    "sk- xai- fw_ hf_ r8_ api_org_ csk- ds- fal- cr- secret_ pul- phc_ ntn_ npm_ pypi- key- jina_ voyage-".split()  # noqa: SIM905 -- as above
+)
 # No draw of so many characters is all small letters: a name that happens to begin like a token.
 _WORDS: Final = re.compile(r"[a-z_\-]+")
 _WORDS_LENGTH: Final = 12
+_LONGEST_NAME: Final = 200
 _JWT: Final = frozenset({"eyJ", "eyK"})
 _JWT_REST: Final = re.compile(r"(?:\.[\w\-]*){1,6}", re.ASCII)
 
 # Forms without a telling beginning.
 _OTHERS: Final = (
     # Telegram: the bot's number, then the token
-    re.compile(r"(?<![0-9A-Za-z])(?P<kept>[0-9]{6,12}:)AA(?:[\w\-]{30,}|[\w\-]*(?=…|\.\.\.))", re.ASCII),
+    re.compile(
+        r"(?:(?<![0-9A-Za-z])|(?<=/bot))(?P<kept>[0-9]{6,12}:)AA(?:[\w\-]{30,}|[\w\-]*(?=…|\.\.\.))", re.ASCII
+    ),
     # Discord: the bot's number in base64, a time, a signature
     re.compile(
         r"(?<![\w\-])(?P<kept>)[MNO][\w\-]{22,27}\.[\w\-]{6}\.(?:[\w\-]{20,}|[\w\-]*(?=…|\.\.\.))", re.ASCII
@@ -136,7 +144,10 @@ def redact_tokens(text: str) -> str:
         if run is None:
             continue
         stop = run.end()
-        if stop - end >= _WORDS_LENGTH and _WORDS.fullmatch(text, end, stop) is not None:
+        if stop - end >= _WORDS_LENGTH and (
+            _WORDS.fullmatch(text, end, stop) is not None
+            or (prefix in _VAGUE and stop - end < _LONGEST_NAME and is_wordy(text[end:stop]))
+        ):
             passed = stop
             continue
         if prefix in _JWT:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from spanloom.redaction._arguments import is_option, redact_argument
 from spanloom.redaction._blocks import redact_blocks
 from spanloom.redaction._commands import redact_commands
 from spanloom.redaction._encoded import MAX_LAYERS, redact_encoded
-from spanloom.redaction._looks import is_filler, looks_random
+from spanloom.redaction._looks import is_count, is_filler, looks_random
 from spanloom.redaction._marks import MARK
-from spanloom.redaction._names import Kind, Names, words_of
-from spanloom.redaction._pairs import redact_pairs
+from spanloom.redaction._names import Kind, Names
+from spanloom.redaction._pairs import is_secret, redact_pairs
+from spanloom.redaction._statements import redact_statements
 from spanloom.redaction._tokens import redact_tokens, redact_torn
 from spanloom.redaction._trie import any_of
 from spanloom.redaction._urls import redact_urls
 
 __all__ = ["Redactor"]
 
+MAX_PROGRAMS: Final = 8
+"""Arguments among which a program's name is looked for: it stands in front, behind an interpreter and its file."""
 MAX_DEPTH: Final = 64
 """Collections inside one another that are looked into; what is deeper is taken out as a whole."""
 
@@ -64,6 +68,11 @@ _TELLING: Final = [
     "identified",
     "private-",
     "kty",
+    "code=",
+    "code_v",
+    "kennwort",
+    "contrase",
+    "ticket=",
     "%3a%2f",
     ":aa",
     "8q~",
@@ -71,6 +80,19 @@ _TELLING: Final = [
     "hooks.",
     "webhook",
 ]
+# Fields that name what other fields of the same dict hold. A call of a model's tool has a name, an input and a content.
+_VALUES: Final = ("value", "val", "default", "Value")
+_LABELS: Final = {
+    "name": _VALUES,
+    "key": _VALUES,
+    "field": _VALUES,
+    "type": (*_VALUES, "text"),
+    "id": (*_VALUES, "text"),
+    "loc": ("input",),
+    "Name": _VALUES,
+    "Key": _VALUES,
+    "ParameterKey": ("ParameterValue",),
+}
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9_+/=.\-]{14}")
 
 
@@ -112,6 +134,8 @@ class Redactor:
             text = self._encoded(text, layers)
             text = redact_pairs(text, names)
             text = redact_commands(text, names)
+            if " into " in text or " INTO " in text or "[parameters: (" in text:
+                text = redact_statements(text, names)
         elif _LONG_RUN.search(text) is None and "…" not in text and "..." not in text:
             return text
         else:
@@ -197,19 +221,31 @@ class Redactor:
                 out[key] = self._value(value, depth)
         if "kty" in mapping:  # a JSON Web Key
             out.update({key: MARK for key in ("d", "p", "q", "dp", "dq", "qi", "k") if key in mapping})
-        for label in ("name", "key", "Name", "Key"):  # {"name": "DB_PASSWORD", "value": "..."}
-            if isinstance(mapping.get(label), str):
-                for field in ("value", "Value", "default"):
-                    if field in mapping:
-                        out[field] = self._named(mapping[label], mapping[field], depth)
+        self._labelled(mapping, out, depth)
         return out
+
+    def _labelled(self, mapping: dict[Any, Any], out: dict[Any, Any], depth: int) -> None:
+        """Take out what another field names: ``{"name": "DB_PASSWORD", "value": "..."}``."""
+        for label, fields in _LABELS.items():
+            name = mapping.get(label)
+            if (
+                label == "loc" and isinstance(name, (list, tuple)) and name
+            ):  # a validator's: where and what it read
+                name = name[-1]
+            if isinstance(name, str) and self._names.kind(name) is not Kind.HARMLESS:
+                for field in fields:
+                    if field in mapping:
+                        out[field] = self._named(name, mapping[field], depth)
 
     def _named(self, name: str, value: Any, depth: int) -> Any:
         kind = self._names.kind(name)
         if kind is Kind.HARMLESS:
             return self._value(value, depth)
         if kind is Kind.WEAK:
-            return MARK if isinstance(value, str) and looks_random(value) else self._value(value, depth)
+            is_told = isinstance(value, (str, int)) and is_secret(kind, name, str(value))
+            return MARK if is_told else self._value(value, depth)
+        if kind is Kind.DOUBTFUL and isinstance(value, (str, int)) and is_count(name, str(value)):
+            return value
         return self._hidden(value, depth)
 
     def _hidden(self, value: Any, depth: int) -> Any:
@@ -223,33 +259,35 @@ class Redactor:
             told = redact_pairs(f"authorization: {value}", self._names)[len("authorization: ") :]
             return told if told.endswith(MARK) and told.count(" ") == 1 and "\n" not in told else MARK
         if isinstance(value, dict) and depth:
-            return {key: self._hidden(below, depth - 1) for key, below in value.items()}
+            return {
+                MARK if isinstance(key, str) and looks_random(key) else key: self._hidden(below, depth - 1)
+                for key, below in value.items()
+            }
         if isinstance(value, (list, tuple)) and depth:
             return type(value)(self._hidden(below, depth - 1) for below in value)
         return MARK
 
     def _sequence(self, sequence: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         out: list[Any] = []
+        programs: list[str] = []
         before: Any = None
         for item in sequence:
-            name = before if isinstance(before, str) and (is_option(before) or len(sequence) == 2) else None
-            if name is not None and isinstance(item, str) and self._follows(name, item, sequence):
-                out.append(self._named(name, item, depth))
-            else:
-                out.append(self._value(item, depth))
+            told = None
+            if isinstance(before, str) and isinstance(item, str):
+                if not before.startswith("-") and len(programs) < MAX_PROGRAMS:
+                    programs.append(before.replace("\\", "/").rpartition("/")[2])
+                told = redact_argument(programs, before, item, self._names)
+                if told is None and len(sequence) == 2 and self._is_pair(before, sequence):
+                    told = self._named(before, item, depth)
+            elif isinstance(before, str) and is_option(before) and not isinstance(item, (list, tuple, dict)):
+                told = self._named(before, item, depth)
+            out.append(self._value(item, depth) if told is None else told)
             before = item
         return out
 
-    def _follows(self, name: str, item: str, sequence: list[Any] | tuple[Any, ...]) -> bool:
-        if is_option(name):
-            return "=" not in name and not is_option(item)
+    def _is_pair(self, name: str, sequence: list[Any] | tuple[Any, ...]) -> bool:
         kind = self._names.kind(name)
         return kind is Kind.HEADER or (isinstance(sequence, tuple) and kind is Kind.SECRET)
-
-
-def is_option(argument: str) -> bool:
-    """Tell whether `argument` is an option of a command."""
-    return argument.startswith("-") and " " not in argument and bool(words_of(argument))
 
 
 def _marked(found: re.Match[str]) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from spanloom.store.checkpoint_codec import Codec, JsonCodec
-from spanloom.store.checkpoint_key import Keys, Versions
+from spanloom.store.checkpoint_key import Keys
 from spanloom.store.checkpoint_log import CheckpointLog
+from spanloom.store.checkpoint_version import Versions
 
 __all__ = ["Checkpoint"]
 
@@ -32,10 +33,12 @@ class Checkpoint:
     Args:
         path: The SQLite file; made with its folder if it is not there.
         key: What tells an item from all others: a function of the item that returns a string (or another value that
-            JSON knows), or an iterable with a key for each item in order, such as ``key=urls`` where the items are
-            coroutines. ``None`` takes the item itself, as JSON; for a ``functools.partial`` its arguments.
-        version: Names the version of the function; ``None`` takes a digest of its bytecode, constants and names. That
-            does not see what the function calls: give another version when that has changed.
+            JSON knows, which NaN is not), or an iterable with a key for each item in order, such as ``key=urls`` where
+            the items are coroutines. ``None`` takes the item itself, as JSON; for a ``functools.partial`` its
+            arguments.
+        version: Names the version of the function's code; ``None`` takes a digest of its bytecode, constants and
+            names. That does not see what the function calls: give another version when that has changed. Either way
+            the function's module and name count, and the plain values that are bound to it; of a lambda, the code.
         type: What results are read back as, for `msgspec`: a dataclass, a ``Struct``, ``tuple[int, str]``, ...
             ``None`` for plain JSON values.
         codec: Writes and reads results instead of JSON.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import fields, is_dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
@@ -12,6 +14,7 @@ __all__ = ["Codec", "JsonCodec", "stored_form"]
 
 MAX_SHOWN: Final = 200
 """Characters of what a codec says is wrong."""
+_LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
 @runtime_checkable
@@ -29,10 +32,11 @@ class Codec(Protocol):
 
 
 class JsonCodec:
-    """Results as JSON text, refused unless they would come back equal and of the same type.
+    """Results as JSON text, refused unless they would come back equal and of the same types, at every depth.
 
-    So a tuple, which JSON would turn into a list, an integer as a key, which would become a string, and a NaN,
-    which would become ``None``, are errors when they are stored, and no surprise after a restart.
+    So a tuple, which JSON would turn into a list, an integer as a key, which would become a string, a NaN, which would
+    become ``None``, and a ``StrEnum`` or a ``defaultdict``, which are equal to what they would become, are errors when
+    they are stored, and no surprise after a restart.
 
     Args:
         type: What to read results as: anything that `msgspec` can decode, such as a dataclass, a ``Struct``,
@@ -55,9 +59,10 @@ class JsonCodec:
         try:
             data = self._encoder.encode(value)
             again = self._decoder.decode(data)
+            same = _same(value, again)
         except Exception as error:  # an `enc_hook`, `__post_init__` or the like is the user's code
             raise CheckpointCodecError(f"it is no JSON: {_shown(error)}; {self._advice}") from error
-        if type(again) is not type(value) or again != value:
+        if not same:
             raise CheckpointCodecError(
                 f"it would come back different: a {type(value).__name__} as a {type(again).__name__}, or something "
                 f"inside of it; {self._advice}"
@@ -99,6 +104,45 @@ def stored_form(codec: Codec, value: object) -> str | bytes:
         failure.value = value
         raise failure from cause
     return data
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal and all that is in them has the same types."""
+    kind = type(one)
+    if type(other) is not kind or one != other:
+        return False
+    return kind in _LEAVES or _same_inside(one, other)
+
+
+def _same_inside(one: Any, other: Any) -> bool:
+    """Tell the same of two values that are equal and of one type."""
+    if isinstance(one, dict):
+        return _same_types(list(one), list(other)) and _same_types(list(one.values()), list(other.values()))
+    if isinstance(one, (list, tuple, deque)):
+        return _same_types(one, other)
+    if isinstance(one, (set, frozenset)):
+        return {(type(each), each) for each in one} == {(type(each), each) for each in other}
+    names: Any = ()
+    if isinstance(one, msgspec.Struct):
+        names = one.__struct_fields__
+    elif is_dataclass(one):
+        names = [field.name for field in fields(one)]
+    elif hasattr(one, "__attrs_attrs__"):
+        names = [field.name for field in one.__attrs_attrs__]
+    return all(_same_in_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _same_types(one: Any, other: Any) -> bool:
+    """Tell it of the elements of two that are equal, as fast as may be: there may be a million numbers."""
+    kinds = list(map(type, one))
+    if kinds != list(map(type, other)):
+        return False
+    return _LEAVES.issuperset(kinds) or all(map(_same_in_equal, one, other))
+
+
+def _same_in_equal(one: Any, other: Any) -> bool:
+    kind = type(one)
+    return type(other) is kind and (kind in _LEAVES or _same_inside(one, other))
 
 
 def _shown(error: Exception) -> str:

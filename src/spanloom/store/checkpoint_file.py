@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from spanloom.exceptions import CheckpointError, StoreError
 from spanloom.store.schema import transaction
@@ -17,15 +18,29 @@ __all__ = ["CheckpointFile", "Row"]
 
 BUSY_S: Final = 30.0
 """How long to wait for another process that writes to the file; one of ours holds it for milliseconds."""
+BUSY_SLICE_S: Final = 0.05
+"""Of that in one go: in between it is seen whether somebody wants to stop, or to fork."""
+BREAK_S: Final = 0.001
+"""Between two such slices, for who wants the lock: Python's locks know no queue."""
+FORK_WAIT_S: Final = 1.0
+"""How long a fork waits for a transaction."""
 ASKED_AT_ONCE: Final = 500
 """Keys in one query; SQLite before 3.32 takes no more than 999 parameters."""
+
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+REPLACED: Final = "it was removed or replaced while the batch ran"
 
 Row = tuple[tuple[str, str], bytes, str | None, str | bytes]
 """Identity of the function, digest and text of the key, and the result as the codec wrote it."""
 
+T = TypeVar("T")
+
 
 class CheckpointFile:
     """One open file, used by one thread.
+
+    It is closed before a fork and opened again by the next who uses it: in a child, SQLite's locks of the parent would
+    be taken for the child's own, and those that the child takes would end with whatever it closes.
 
     Args:
         path: Where it is; made if it is not there, with its folder.
@@ -39,18 +54,24 @@ class CheckpointFile:
     def __init__(self, path: Path, codec: str, *, fsync: bool) -> None:
         self._path = path
         self._codec = codec
+        self._fsync = fsync
         self._ids: dict[tuple[str, str], int] = {}
+        self._identity: tuple[int, int] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._held = False
+        self._until: float | None = None
+        with _registering:
+            _files[self] = None
         try:
-            self._connection = connect(path, BUSY_S)
+            self._patiently(bool)
         except (OSError, sqlite3.Error, StoreError) as error:
+            self.close()
             raise self._failure("opened", error) from error
-        try:
-            if fsync:
-                self._connection.execute("PRAGMA synchronous = FULL")
-            self._identity = self._stat()
-        except (OSError, sqlite3.Error) as error:
-            self._connection.close()
-            raise self._failure("opened", error) from error
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for no other process any longer than that from now on; from any thread."""
+        self._until = time.monotonic() + seconds
 
     def find(self, function: tuple[str, str], digests: Sequence[bytes]) -> dict[bytes, str | bytes]:
         """Return the results that are stored under some of the digests; waits for nobody who writes.
@@ -58,23 +79,29 @@ class CheckpointFile:
         Raises:
             CheckpointError: the file cannot be read.
         """
-        found: dict[bytes, str | bytes] = {}
         try:
-            checkpoint = self._id_of(function)
-            if checkpoint is None:
-                return found
-            for start in range(0, len(digests), ASKED_AT_ONCE):
-                some = digests[start : start + ASKED_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                found.update(
-                    self._connection.execute(
-                        f"SELECT digest, value FROM results WHERE checkpoint = ? AND digest IN ({marks})",  # noqa: S608 -- question marks
-                        (checkpoint, *some),
-                    )
-                )
-        except sqlite3.Error as error:
+            return self._patiently(lambda connection: self._find(connection, function, digests))
+        except (OSError, sqlite3.Error, StoreError) as error:
             raise self._failure("read", error) from error
-        return found
+
+    def has_only_others(self, function: tuple[str, str]) -> bool:
+        """Tell whether there are results of a function, but under other versions only.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        try:
+            return self._patiently(
+                lambda connection: (
+                    self._id_of(connection, function) is None
+                    and connection.execute(
+                        "SELECT 1 FROM checkpoints WHERE function = ? LIMIT 1", function[:1]
+                    ).fetchone()
+                    is not None
+                )
+            )
+        except (OSError, sqlite3.Error, StoreError) as error:
+            raise self._failure("read", error) from error
 
     def store(self, rows: Sequence[Row]) -> None:
         """Store results, all or none of them; the first result of a key stays.
@@ -82,36 +109,95 @@ class CheckpointFile:
         Raises:
             CheckpointError: they are not stored.
         """
-        now = time.time_ns()
-        connection = self._connection
         try:
-            with transaction(connection):
-                keyed = [(self._made_id_of(function), *rest, now) for function, *rest in rows]
-                connection.executemany(
-                    "INSERT INTO results (checkpoint, digest, key, value, stored_wall_ns) VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT DO NOTHING",
-                    keyed,
-                )
-            if self._stat() != self._identity:
-                raise FileNotFoundError("it was removed or replaced while the batch ran")
-        except (OSError, sqlite3.Error) as error:
+            self._patiently(lambda connection: self._store(connection, rows))
+        except (OSError, sqlite3.Error, StoreError) as error:
             raise self._failure("written", error) from error
 
     def close(self) -> None:
         """Close the file; what has been stored is stored."""
+        with self._lock:
+            _files.pop(self, None)
+            self._let_go()
+
+    # with the lock ------------------------------------------------------------------------------------
+
+    def _patiently(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something with the file, again and again while another process keeps it from being done."""
+        began = time.monotonic()
+        while True:
+            try:
+                with self._lock:
+                    return act(self._connection or self._open())
+            except sqlite3.OperationalError as error:
+                now, until = time.monotonic(), self._until
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
+                    raise
+                if now - began >= BUSY_S or (until is not None and now >= until):
+                    error.args = (f"{error}: another process has been writing to it for {now - began:.1f} s",)
+                    raise
+            time.sleep(BREAK_S)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._identity is not None and self._stat() != self._identity:
+            raise FileNotFoundError(REPLACED)
+        connection = connect(self._path, BUSY_SLICE_S)
         try:
-            self._connection.close()
+            if self._fsync:
+                connection.execute("PRAGMA synchronous = FULL")
+            self._identity = self._stat()
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None:
+                connection.close()
         except (
             sqlite3.Error
         ):  # pragma: no cover -- a checkpoint of the log that fails is made by the next to open it
             pass
 
-    def _id_of(self, function: tuple[str, str]) -> int | None:
+    def _find(
+        self, connection: sqlite3.Connection, function: tuple[str, str], digests: Sequence[bytes]
+    ) -> dict[bytes, str | bytes]:
+        found: dict[bytes, str | bytes] = {}
+        checkpoint = self._id_of(connection, function)
+        if checkpoint is None:
+            return found
+        for start in range(0, len(digests), ASKED_AT_ONCE):
+            some = digests[start : start + ASKED_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            found.update(
+                connection.execute(
+                    f"SELECT digest, value FROM results WHERE checkpoint = ? AND digest IN ({marks})",  # noqa: S608 -- question marks
+                    (checkpoint, *some),
+                )
+            )
+        return found
+
+    def _store(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        now = time.time_ns()
+        with transaction(connection):
+            keyed = [(self._made_id_of(connection, function), *rest, now) for function, *rest in rows]
+            connection.executemany(
+                "INSERT INTO results (checkpoint, digest, key, value, stored_wall_ns) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                keyed,
+            )
+        if self._stat() != self._identity:
+            raise FileNotFoundError(REPLACED)
+
+    def _id_of(self, connection: sqlite3.Connection, function: tuple[str, str]) -> int | None:
         """Return what stands for a function and its version in the file, if it has been there."""
         known = self._ids.get(function)
         if known is not None:
             return known
-        row = self._connection.execute(
+        row = connection.execute(
             "SELECT id, codec FROM checkpoints WHERE function = ? AND version = ?", function
         ).fetchone()
         if row is None:
@@ -124,11 +210,11 @@ class CheckpointFile:
         self._ids[function] = found = int(row[0])
         return found
 
-    def _made_id_of(self, function: tuple[str, str]) -> int:
-        found = self._id_of(function)
+    def _made_id_of(self, connection: sqlite3.Connection, function: tuple[str, str]) -> int:
+        found = self._id_of(connection, function)
         if found is not None:
             return found
-        made = self._connection.execute(
+        made = connection.execute(
             "INSERT INTO checkpoints (function, version, codec, created_wall_ns) VALUES (?, ?, ?, ?)",
             (*function, self._codec, time.time_ns()),
         )
@@ -142,7 +228,55 @@ class CheckpointFile:
         return found.st_dev, found.st_ino
 
     def _failure(self, what: str, error: Exception) -> CheckpointError:
-        said = str(error)
-        if isinstance(error, sqlite3.OperationalError) and "locked" in said:
-            said += f": another process has been writing to it for {BUSY_S:g} s"
-        return CheckpointError(f"the checkpoint {self._path} cannot be {what}: {said}")
+        return CheckpointError(f"the checkpoint {self._path} cannot be {what}: {error}")
+
+    # forks --------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Have no connection, and make none, until it is over."""
+        self._held = self._lock.acquire(timeout=FORK_WAIT_S)
+        if self._held:
+            self._let_go()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._held:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave it to the parent: the thread that used it is not here."""
+        if not self._held:
+            _inherited.append(self._connection)
+        self._connection = None
+        self._lock = threading.Lock()
+
+
+_files: dict[CheckpointFile, None] = {}
+_registering = threading.Lock()
+"""Held over a fork, so that nobody opens a file between the hooks and the fork."""
+_inherited: list[sqlite3.Connection | None] = []
+"""Connections of a parent process that was writing when it forked; never to be closed."""
+
+
+def _before_fork() -> None:
+    _registering.acquire()
+    for file in list(_files):
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for file in list(_files):
+        file.after_fork_in_parent()
+    _registering.release()
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_files):
+        file.after_fork_in_child()
+    _files.clear()
+    _registering.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

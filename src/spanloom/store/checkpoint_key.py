@@ -1,36 +1,24 @@
-"""What a result is filed under: the item's key, and the version of the function that made it.
-
-The version is made of what the interpreter runs: bytecode, constants and names, of the function and of the functions
-written inside of it; together with the plain constants that are bound to it (defaults, variables of the function
-around it, arguments of a ``partial``), because ``lambda text: ask(model, text)`` is the same code for every model. It
-does not change with line numbers, comments or the file's path, and it does not see what the function calls, what a
-global variable holds, nor the state of the object that a method is bound to.
-"""
+"""What tells an item from all others: its key, of which the file has a digest."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
-from types import CodeType, CoroutineType, MethodType
 from typing import Any, Final
 
 import msgspec
 
-__all__ = ["Keys", "Versions", "digest_of"]
+__all__ = ["Keys", "digest_of"]
 
 KEY_BYTES: Final = 16
 """Bytes of a digest: among 10**12 keys, two collide with a probability of 10**-15."""
 MAX_KEY_TEXT: Final = 200
 """Characters of a key that are kept for people to read."""
-MAX_WRAPPED: Final = 100
-"""Decorators looked through; a circle of them ends there."""
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_KIND: Final = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
-"""What flags say of a function, and not of its file."""
-_CONSTANTS: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
+_PLAIN: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
 
 
 def digest_of(value: object) -> bytes:
@@ -41,9 +29,25 @@ def digest_of(value: object) -> bytes:
     """
     try:
         data = _encoder.encode(value)
+        if b"null" in data:
+            _check_finite(msgspec.to_builtins(value))
     except Exception as error:  # noqa: BLE001 -- msgspec's own, and those of attributes that it looks at
         raise TypeError(f"{type(value).__name__} has no JSON form: {error}") from None
     return blake2b(data, digest_size=KEY_BYTES).digest()
+
+
+def _check_finite(value: object) -> None:
+    """Refuse the numbers that JSON does not know: msgspec writes them all as null, and so makes them one key."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON does not know {value!r}")
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            _check_finite(key)
+            _check_finite(below)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for below in value:
+            _check_finite(below)
 
 
 class Keys:
@@ -102,9 +106,7 @@ class Keys:
             )
         seen[digest] = None
         named = self._function is not None or self._given is not None
-        text = (
-            value if isinstance(value, str) else repr(value) if named and type(value) in _CONSTANTS else None
-        )
+        text = value if isinstance(value, str) else repr(value) if named and type(value) in _PLAIN else None
         return digest, text[:MAX_KEY_TEXT] if named and text is not None else None
 
     def _refusal(self, index: int, error: TypeError) -> str:
@@ -122,118 +124,3 @@ def _default(item: Any) -> object:
         inner = _default(item.func) if isinstance(item.func, functools.partial) else None
         return [inner, item.args, item.keywords] if inner is not None else [item.args, item.keywords]
     return item
-
-
-class Versions:
-    """The identities of the functions of one batch.
-
-    Args:
-        version: What the user calls the version of the function; ``None`` to take a digest of its code.
-    """
-
-    def __init__(self, version: str | None) -> None:
-        self._version = version
-        self._known: dict[object, tuple[object, tuple[str, str]]] = {}
-
-    def of_function(self, function: object) -> tuple[str, str]:
-        """Return the qualified name and the version of a function that many items are given to.
-
-        Raises:
-            TypeError: it has no code that could be looked at.
-        """
-        return self._identity(function, bound=True)
-
-    def of_job(self, job: Any) -> tuple[str, str]:
-        """Return the same for a job: of its own function, whatever that was bound to or called with.
-
-        Raises:
-            TypeError: it has no code that could be looked at.
-        """
-        while isinstance(job, functools.partial):
-            job = job.func
-        name = getattr(job, "__qualname__", None)
-        code = job.cr_code if type(job) is CoroutineType else getattr(job, "__code__", None)
-        # Functions that are made for each job have their code in common; one that wraps another has not.
-        seen: object = job if code is None or hasattr(job, "__wrapped__") else code
-        known = self._known.get((id(seen), name))
-        if known is None:
-            known = seen, self._identity(job, bound=False)
-            self._known[id(seen), name] = known
-        return known[1]
-
-    def _identity(self, function: Any, *, bound: bool) -> tuple[str, str]:
-        if self._version is not None:
-            return _name_of(function), self._version
-        parts: list[str] = []
-        name, module = _describe(function, parts, bound, 0)
-        text = "\n".join([module, *parts])
-        return name, blake2b(text.encode("utf-8", "backslashreplace"), digest_size=KEY_BYTES).hexdigest()
-
-
-def _name_of(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", None)
-    return name if isinstance(name, str) else type(function).__qualname__
-
-
-def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> tuple[str, str]:
-    """Append to `parts` what makes `function` what it is; return its name and its module's."""
-    while isinstance(function, functools.partial):
-        if bound:
-            parts.append(f"partial {_plain((*function.args, *sorted(function.keywords.items())))}")
-        function = function.func
-    name = _name_of(function)
-    if type(function) is CoroutineType:
-        _add_code(function.cr_code, parts)
-        frame = function.cr_frame
-        return name, "" if frame is None else str(frame.f_globals.get("__name__"))
-    if isinstance(function, MethodType):
-        function = function.__func__
-    wrapped = getattr(function, "__wrapped__", None)
-    if wrapped is not None and depth < MAX_WRAPPED:
-        _describe(wrapped, parts, bound, depth + 1)
-    code = getattr(function, "__code__", None)
-    if isinstance(code, CodeType):
-        _add_code(code, parts)
-        if bound:
-            parts.append(_plain((function.__defaults__, *sorted((function.__kwdefaults__ or {}).items()))))
-            parts.append(_plain(tuple(_content(cell) for cell in function.__closure__ or ())))
-        return name, function.__module__ or ""
-    code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 -- its code is wanted
-    if not isinstance(code, CodeType):
-        raise TypeError(
-            f"the version of {name} cannot be told from its code, which is not Python's; give Checkpoint(..., version=)"
-        )
-    _add_code(code, parts)
-    return name, type(function).__module__
-
-
-def _content(cell: Any) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not bound yet
-        return ...
-
-
-def _add_code(code: CodeType, parts: list[str]) -> None:
-    parts.append(f"{code.co_qualname} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & _KIND}")
-    parts.append(
-        code.co_code.hex()
-    )  # as compiled: without what the interpreter has specialized or a tool has marked
-    parts.append(code.co_exceptiontable.hex())
-    parts.append(_plain((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)))
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            _add_code(constant, parts)
-        else:
-            parts.append(_plain(constant))
-
-
-def _plain(value: object) -> str:
-    """Return the same text for the same constant in every process, and the type's name for what is no constant."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_plain, value))})"
-    if isinstance(value, frozenset):  # whose order changes from process to process
-        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
-    return repr(value) if type(value) in _CONSTANTS else f"<{type(value).__qualname__}>"

@@ -9,6 +9,7 @@ same, before the batch raises, and the next run finds it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,15 +21,20 @@ import msgspec
 from spanloom.exceptions import CheckpointError
 from spanloom.store.checkpoint_codec import Codec, stored_form
 from spanloom.store.checkpoint_file import CheckpointFile, Row
-from spanloom.store.checkpoint_key import Keys, Versions
+from spanloom.store.checkpoint_key import Keys
+from spanloom.store.checkpoint_version import Versions
 
 __all__ = ["CheckpointLog"]
 
 GROUP: Final = 1000
 """Requests answered at once: some 10 ms of work."""
+STOP_S: Final = 2.0
+"""How long the end of a batch waits for another process that writes to the file."""
+
+_logger = logging.getLogger("spanloom.store")
 
 
-class _Key(msgspec.Struct, frozen=True):
+class _Key(msgspec.Struct, frozen=True, gc=False):
     """Under what a result is filed."""
 
     function: tuple[str, str]
@@ -66,6 +72,8 @@ class CheckpointLog:
         self._function = None if function is None else versions.of_function(function)
         self._loop = asyncio.get_running_loop()
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._looked_for: set[tuple[str, str]] = set()
+        self._file: CheckpointFile | None = None
         self._failure: CheckpointError | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -108,7 +116,13 @@ class CheckpointLog:
         await self._ask("store", (key,), value)
 
     async def close(self) -> None:
-        """Wait until all that was asked for is stored, and the file is closed; a cancel is raised after that."""
+        """Wait until all that was asked for is stored, and the file is closed; a cancel is raised after that.
+
+        That takes `STOP_S` longer than storing does at the most, whoever else has the file. If somebody still waits
+        here, nobody waits for the results any more: all jobs have ended. Those that are lost are counted in the log.
+        """
+        if self._file is not None:
+            self._file.hurry(STOP_S)
         self._requests.put(None)
         cancelled: asyncio.CancelledError | None = None
         while not self._closed.done():
@@ -139,6 +153,7 @@ class CheckpointLog:
         except CheckpointError as error:
             self._tell([(self._opened, None, error), (self._closed, None, None)])
             return
+        self._file = file
         self._tell([(self._opened, None, None)])
         try:
             going_on = True
@@ -202,6 +217,16 @@ class CheckpointLog:
         groups: dict[tuple[str, str], list[bytes]] = {}
         for key in keys:
             groups.setdefault(key.function, []).append(key.digest)
+        for function in groups.keys() - self._looked_for:
+            self._looked_for.add(function)
+            if self._versions.by_code and file.has_only_others(function):
+                _logger.warning(
+                    "the checkpoint %s has results of %s, but none of this version of it: its code, or a value that is "
+                    "bound to it, is another one, so that everything runs again; give Checkpoint(..., version=) to say "
+                    "yourself what is a version",
+                    self._path,
+                    function[0],
+                )
         stored = {function: file.find(function, digests) for function, digests in groups.items()}
         return [self._decoded(key, stored[key.function].get(key.digest)) for key in keys]
 
@@ -228,13 +253,18 @@ class CheckpointLog:
 
 
 def _settle(answers: list[_Answer]) -> None:
+    lost, reason = 0, None
     for future, result, error in answers:
         if future.done():  # cancelled meanwhile
-            continue
-        if error is None:
+            if error is not None and "value" in vars(error):
+                lost += 1
+                reason = error
+        elif error is None:
             future.set_result(result)
         else:
             future.set_exception(error)
+    if lost:
+        _logger.warning("%d results of jobs that were cancelled are not stored: %s", lost, reason)
 
 
 def _again(error: CheckpointError) -> CheckpointError:

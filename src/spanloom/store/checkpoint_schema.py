@@ -12,7 +12,7 @@ CHECKPOINT_TABLES: Final = (
     """
 CREATE TABLE checkpoints (
     id              INTEGER PRIMARY KEY,               -- what `checkpoint` means in the table of results
-    function        TEXT    NOT NULL,                  -- qualified name
+    function        TEXT    NOT NULL,                  -- qualified name, with the module
     version         TEXT    NOT NULL,                  -- the user's, or a digest of the function's code
     codec           TEXT    NOT NULL,                  -- what the results were written by
     created_wall_ns INTEGER NOT NULL,                  -- since the epoch

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
+
+from spanloom.exceptions import RunNotFoundError
 
 __all__ = ["LAST", "default_path", "locate"]
 
 LAST: Final = "last"
 """Stands for the run that was started last."""
 _DEFAULT: Final = ".spanloom/runs.db"
+_OF_FILES: Final = frozenset({".", ":", "/", os.sep})
+"""What is in the name of a file, and never in the id of a run."""
+_IS_ID: Final = re.compile(r"[0-9a-fA-F]*|last")
 
 
 def default_path() -> Path:
@@ -27,10 +33,18 @@ def locate(ref: str, path: str | os.PathLike[str] | None = None) -> tuple[Path, 
 
     Returns:
         A path, and what `StoreReader.find` takes.
+
+    Raises:
+        RunNotFoundError: it can only be a file, and there is none.
     """
+    if ref == LAST:  # also where there is a file of that name: ./last is that
+        return (default_path() if path is None else Path(path)), ref
     if Path(ref).is_file():
         return Path(ref), LAST
     file, colon, rest = ref.rpartition(":")
     if colon and file and Path(file).is_file():
         return Path(file), rest or LAST
+    if any(mark in ref for mark in _OF_FILES):
+        missing = file if colon and file and _IS_ID.fullmatch(rest) else ref
+        raise RunNotFoundError(f"there is no file {missing!r}, and no id of a run looks like that")
     return (default_path() if path is None else Path(path)), ref

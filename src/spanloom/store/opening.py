@@ -8,15 +8,22 @@ A file in WAL mode needs its ``-wal`` read, and for that an index, ``-shm``, tha
 * There is one: it is read with the index that is there, or that SQLite makes beside it.
 * The index can neither be used nor made (a copy on a read-only disk, somebody else's directory): the file and its
   ``-wal`` are copied to a temporary directory.
+
+Nobody but SQLite ever opens the file itself: to close any descriptor of it drops all locks that this process has on it,
+also those of a writer in it, and the next process to close the file would take away the ``-wal`` from under that one
+("How To Corrupt An SQLite Database File", 2.2).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +38,8 @@ WAIT_S: Final = 2.0
 """How long the end of a checkpoint or of a recovery by another process is waited for."""
 MAX_VALUE: Final = 8_000_000
 """Bytes of one value: far above anything that is written, far below what would hurt."""
-_HEADER: Final = b"SQLite format 3\x00"
+_NOT_READ: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
+"""Faults of the place, not of the file."""
 
 Stamp = tuple[int, int, int]
 """Inode, time of the last change, size."""
@@ -61,8 +69,16 @@ class Opened:
         self._state: State | None = None
         self._renew()
 
-    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def fetch(
+        self, statement: str, parameters: Sequence[object] = (), *, max_bytes: int | None = None
+    ) -> list[tuple[Any, ...]]:
         """Return the rows that `statement` finds.
+
+        Args:
+            statement: What to ask.
+            parameters: What its question marks stand for.
+            max_bytes: No more rows, at least one, after those whose last columns have as much together; ``None`` for
+                all that there are.
 
         Raises:
             StoreError: they cannot be read.
@@ -71,7 +87,8 @@ class Opened:
             if self._state is not None and self._state != self._look_around():
                 self._renew()
             try:
-                rows = self._connected().execute(statement, parameters).fetchall()
+                found = self._connected().execute(statement, parameters)
+                rows = found.fetchall() if max_bytes is None else _some(found, max_bytes)
             except (sqlite3.Error, UnicodeError) as error:
                 if self._state is None or self._state == self._look_around():
                     raise StoreCorruptError(f"{self._path} is damaged: {error}") from error
@@ -99,27 +116,29 @@ class Opened:
     def _renew(self) -> None:
         path = self._path
         self.close()
-        if os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises where it may not look
-            raise StoreNotFoundError(
-                f"{path} is a directory; give the file in it, such as {path / 'runs.db'}"
-            )
         try:
-            with path.open("rb") as file:
-                header = file.read(len(_HEADER))
-            if header and header != _HEADER:
-                raise StoreCorruptError(f"{path} is not a record: not an SQLite file")
+            _require_file(path)
             self._connection = self._connect()
             self.version = self._look(self._connection)
+        except StoreError:
+            self.close()
+            raise
         except FileNotFoundError:
             raise StoreNotFoundError(f"there is no record at {path}") from None
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
         except (sqlite3.Error, UnicodeError) as error:
             self.close()
-            raise StoreCorruptError(f"{path} is damaged or no record: {error}") from None
-        except StoreError:
-            self.close()
-            raise
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _NOT_READ:
+                why = error if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
+                raise StoreError(f"{path} cannot be read: {why}") from None
+            what = (
+                "not a record: not an SQLite file"
+                if code == sqlite3.SQLITE_NOTADB
+                else f"damaged or no record: {error}"
+            )
+            raise StoreCorruptError(f"{path} is {what}") from None
 
     def _connect(self) -> sqlite3.Connection:
         state = self._look_around()
@@ -130,12 +149,18 @@ class Opened:
         connection = _open(self._path, "mode=ro")
         try:
             connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             connection.close()
+            if error.sqlite_errorcode & 0xFF not in _NOT_READ:
+                raise
             self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
             there = Path(copy.name) / "runs.db"
-            shutil.copyfile(self._path, there)
-            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))
+            with (
+                closing(_open(self._path, "mode=ro&immutable=1")) as pages,
+                closing(sqlite3.connect(there)) as copied,
+            ):
+                pages.backup(copied)
+            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
             return _open(there, "mode=rw")
         return connection
 
@@ -182,6 +207,27 @@ def _schema(version: int) -> dict[str, str]:
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"file:{quote(os.fspath(path.absolute()))}?{mode}"
     return sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+
+
+def _some(found: sqlite3.Cursor, max_bytes: int) -> list[tuple[Any, ...]]:
+    rows, size = [], 0
+    for row in found:
+        rows.append(row)
+        if row[-1] is not None:
+            size += len(row[-1]) if isinstance(row[-1], str | bytes) else 0
+            if size >= max_bytes:
+                found.close()
+                break
+    return rows
+
+
+def _require_file(path: Path) -> None:
+    """Raise unless `path` is a file: to open a pipe would take until somebody writes to it."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise StoreNotFoundError(f"{path} is a directory; give the file in it, such as {path / 'runs.db'}")
+    if not stat.S_ISREG(mode):
+        raise StoreCorruptError(f"{path} is not a record: not a file")
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,5 +76,5 @@ def _cwd() -> str:
 def _version() -> str:
     try:
         return version("spanloom")
-    except PackageNotFoundError:  # a source tree that is not installed
+    except ImportError:  # a source tree that is not installed, or a library that this user may not read
         return "unknown"

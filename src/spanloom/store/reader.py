@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ __all__ = ["StoreReader"]
 
 CHUNK: Final = 2_000
 """Events read by one statement: a reader that takes its time never keeps a writer from tidying up."""
+CHUNK_BYTES: Final = 16_000_000
+"""Of their payloads, about: far more than any that we write, far less than a file can hold."""
 MAX_REMEMBERED: Final = 10_000
 """Texts of one kind kept while events are read."""
 ELSEWHERE_S: Final = 10.0
@@ -51,7 +54,8 @@ SELECT total, started, in_flight, failed, cancelled, backing_off, retried, skipp
 WHERE run = ? AND batch_id = ?"""
 _RECENT: Final = """
 SELECT batch_id, count(*) FROM event
-WHERE run = ? AND end_ns >= ? AND label IN (SELECT id FROM label WHERE run = event.run AND type = 'job')
+WHERE run = ? AND end_ns >= ? AND status IS NOT 'skipped'
+      AND label IN (SELECT id FROM label WHERE run = event.run AND type = 'job')
 GROUP BY batch_id"""
 _COLUMNS: Final[tuple[frozenset[type], ...]] = (
     *(_INT,) * 4,
@@ -62,6 +66,8 @@ _COLUMNS: Final[tuple[frozenset[type], ...]] = (
     _INT_OR_NONE,
     _TEXT_OR_NONE,
 )
+_RUN_ID: Final = re.compile("[0-9a-f]{32}")
+"""What is in a file may be anything, and an id is shown, and given to commands."""
 T = TypeVar("T")
 _FIRST: Final = (-(1 << 63), -(1 << 63))
 
@@ -147,7 +153,10 @@ class StoreReader:
         return [] if found == ["ok"] else found
 
     def jobs_ended_since(self, run: Run, since_ns: int) -> dict[int | None, int]:
-        """Return how many jobs of each batch, by its id, ended at `since_ns` or later; counted by the database."""
+        """Return how many jobs of each batch, by its id, ended at `since_ns` or later; counted by the database.
+
+        Not those that a checkpoint had the result of: they say nothing of how fast it goes.
+        """
         with self._reading():
             rows = self._opened.fetch(_RECENT, (self._number(run), since_ns))
             _checked(rows, (_INT_OR_NONE, _INT))
@@ -177,6 +186,10 @@ class StoreReader:
         _require(str, run_id, name, argv, cwd, host, machine, process, python, version)
         _require(int, number, pid, started, seen, deep, produced, dropped)
         _require((int, NoneType), ended, exit_code)
+        if not _RUN_ID.fullmatch(run_id):
+            raise _WrongTypeError("a run has an id that is none")
+        if min(started, seen, ended or 0) < 0:
+            raise _WrongTypeError("a run is older than the epoch")
         self._numbers[run_id] = number
         if ended is not None:
             state = RunState.ENDED
@@ -233,10 +246,11 @@ class StoreReader:
         after: tuple[int, int] = _FIRST
         while True:
             with self._reading():
-                rows = _checked(self._opened.fetch(statement, (number, *after, *wanted, CHUNK)), _COLUMNS)
+                rows = self._opened.fetch(statement, (number, *after, *wanted, CHUNK), max_bytes=CHUNK_BYTES)
+                _checked(rows, _COLUMNS)
                 found = [texts.record(row, never) for row in rows]
             yield from found
-            if len(rows) < CHUNK:
+            if not rows:
                 return
             after = rows[-1][0], rows[-1][1]
 

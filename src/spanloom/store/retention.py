@@ -21,6 +21,8 @@ SLICE: Final = 5_000
 """Rows deleted in one transaction: some 10 ms."""
 PAGES: Final = 1_000
 """Pages given back in one transaction: some 10 ms."""
+COUNTING_S: Final = 0.25
+"""How long the results of checkpoints are counted for."""
 ELSEWHERE_S: Final = 86_400
 """Since when a run of another machine must have been silent to be taken for over."""
 
@@ -33,7 +35,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         max_runs: Runs, the newest ones; ``None`` for any number.
         max_age_s: Seconds since a run was last heard of; ``None`` for any age.
-        max_bytes: Size of the file; the oldest runs go until it is small enough. ``None`` for any size.
+        max_bytes: Size of the file without the results that checkpoints keep in it; the oldest runs go until it is
+            small enough. ``None`` for any size.
 
     Raises:
         ValueError: a number is below 1.
@@ -50,8 +53,13 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{what} must be at least 1, or None for no bound (got {value})")
 
 
-def sweep(connection: sqlite3.Connection, keep: Retention) -> bool:
+def sweep(connection: sqlite3.Connection, keep: Retention, own: int | None = None) -> bool:
     """Do one step of what there is to do; return False if that was nothing.
+
+    Args:
+        connection: To the file.
+        keep: What stays in it.
+        own: The run of who asks: it stays, also when its end has been written.
 
     Raises:
         sqlite3.Error: it could not be done now.
@@ -60,7 +68,7 @@ def sweep(connection: sqlite3.Connection, keep: Retention) -> bool:
     if expired is not None:
         _empty(connection, expired[0])
         return True
-    run = _surplus(connection, keep)
+    run = _surplus(connection, keep, own)
     if run is not None:
         with transaction(connection):
             connection.execute("UPDATE run SET expired = 1 WHERE id = ?", (run,))
@@ -73,18 +81,18 @@ def sweep(connection: sqlite3.Connection, keep: Retention) -> bool:
     return True
 
 
-def _surplus(connection: sqlite3.Connection, keep: Retention) -> int | None:
+def _surplus(connection: sqlite3.Connection, keep: Retention, own: int | None) -> int | None:
     """Return the oldest run that is to go, if there is one."""
     runs = connection.execute(
         "SELECT id, pid, machine, process, ended_wall_ns, seen_wall_ns FROM run ORDER BY started_wall_ns, id"
     ).fetchall()
     now = time.time_ns()
     too_many = keep.max_runs is not None and len(runs) > keep.max_runs
-    too_large = keep.max_bytes is not None and _used(connection) > keep.max_bytes
+    too_large = keep.max_bytes is not None and _is_larger(connection, keep.max_bytes)
     for run, pid, machine, process, ended, seen in runs:
         last_seen_s = (now - max(ended or 0, seen)) / 1e9
         too_old = keep.max_age_s is not None and last_seen_s > keep.max_age_s
-        if not (too_many or too_large or too_old):
+        if run == own or not (too_many or too_large or too_old):
             continue
         if ended is None:
             alive = is_alive(pid, machine, process)
@@ -92,6 +100,26 @@ def _surplus(connection: sqlite3.Connection, keep: Retention) -> int | None:
                 continue
         return int(run)
     return None
+
+
+def _is_larger(connection: sqlite3.Connection, max_bytes: int) -> bool:
+    """Tell whether runs take more than `max_bytes`. Results of checkpoints do not go, so no run must go for them."""
+    excess = _used(connection) - max_bytes
+    if excess <= 0:
+        return False
+    until = time.monotonic() + COUNTING_S
+    connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    try:
+        (results,) = connection.execute(
+            "SELECT coalesce(sum(length(CAST(value AS BLOB))), 0) FROM results"
+        ).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return False  # so many that it is them who make the file large
+    finally:
+        connection.set_progress_handler(None, 0)
+    return bool(results < excess)
 
 
 def _used(connection: sqlite3.Connection) -> int:

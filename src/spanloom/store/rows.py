@@ -6,7 +6,7 @@ common is worked out once, and texts that come again are numbered once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -84,7 +84,6 @@ class Rows:
         opened_details: Those with something to tell: the same, and attempt, payload.
         opened: All others that have not ended, as `events`.
         labels, traces, stacks, errors: What those refer to.
-        batches: The numbers of batches.
         failed, cancelled: How many of the jobs here have.
         open_jobs, open_others: Ids of the events that were given as open and not as ended since.
         open_batches: Those of them that are batches.
@@ -121,13 +120,18 @@ class Rows:
         self.traces: list[Row] = []
         self.stacks: list[Row] = []
         self.errors: list[Row] = []
-        self.batches: list[Row] = []
+        self._batches: dict[int, Row] = {}
         self.failed: int = 0
         self.cancelled: int = 0
 
     def __len__(self) -> int:
         """Ended events that wait."""
         return len(self.jobs) + len(self.details) + len(self.events)
+
+    @property
+    def batches(self) -> Collection[Row]:
+        """The last numbers of batches: one row each, however long the file cannot be written."""
+        return self._batches.values()
 
     @property
     def waiting(self) -> bool:
@@ -314,19 +318,18 @@ class Rows:
     def _batch(self, event: Event) -> None:
         counts = event.counts
         if counts is not None:
-            self.batches.append(
-                (
-                    signed(event.event_id),
-                    clean_text(event.name, MAX_LABEL),
-                    counts.total,
-                    counts.started,
-                    counts.in_flight,
-                    counts.failed,
-                    counts.cancelled,
-                    counts.backing_off,
-                    counts.retried,
-                    counts.skipped,
-                )
+            batch_id = signed(event.event_id)
+            self._batches[batch_id] = (
+                batch_id,
+                clean_text(event.name, MAX_LABEL),
+                counts.total,
+                counts.started,
+                counts.in_flight,
+                counts.failed,
+                counts.cancelled,
+                counts.backing_off,
+                counts.retried,
+                counts.skipped,
             )
 
     def _payload(self, type_: str, data: dict[str, object]) -> str:

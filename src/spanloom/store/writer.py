@@ -4,7 +4,8 @@ Rules.
 1. The file is opened when there is something to write, and whatever goes wrong then or later is the record's problem
    alone: `write` never raises. What could not be written and what is lost is counted in `lost`, and the first loss
    is logged as a warning. Only that one: a program that runs for a week on a full disk must not fill its log, too.
-2. A file that another process is writing to is waited for: rows are kept and tried again the next time.
+2. A file that another process is writing to is waited for, as long as who asks has time: rows are kept and tried again
+   the next time, up to `MAX_BUSY` events.
 3. A fault that may pass (a full disk, a missing directory or permission) has the file opened anew after a second,
    then after two, four, ... up to half a minute. Meanwhile up to `MAX_WAITING` events are kept, the rest is lost.
 4. A fault that will not pass (a file of a newer version, of another program, or damaged) ends the recording. The file
@@ -18,7 +19,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +37,11 @@ __all__ = ["RunWriter", "connect"]
 
 MAX_WAITING: Final = 20_000
 """Ended events kept while the file cannot be written: some 6 MB."""
+MAX_BUSY: Final = 100_000
+"""The same while another process writes to it, which is over sooner and loses nothing: as many as a drain holds."""
 RETRY_NS: Final = 1_000_000_000
 MAX_RETRY_NS: Final = 30_000_000_000
+TIDY_WAIT_S: Final = 0.05
 CACHE_KIB: Final = 2_000
 """Of pages, in SQLite's own memory; more does not make appending faster."""
 
@@ -44,6 +50,15 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 _logger = logging.getLogger("spanloom.store")
+_making = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _making  # noqa: PLW0603 -- whoever held it is not there any more
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _RunGoneError(Exception):
@@ -59,12 +74,12 @@ class RunWriter:
         payloads: Whether what users attached is recorded.
         deep: Tells whether busy time is measured.
         account: Tells how many ended events were to be recorded, and how many of them were lost before they came here.
-        wait_s: How long another process's write is waited for.
         keep: Which other runs stay in the file; ``None`` for all.
 
     Attributes:
         rows: Takes the events.
         lost: Ended events that were given to `rows` and are not in the file, and will not be.
+        busy: Whether another process was writing at the last attempt.
     """
 
     def __init__(
@@ -75,7 +90,6 @@ class RunWriter:
         payloads: bool,
         deep: Callable[[], bool],
         account: Callable[[], tuple[int, int]],
-        wait_s: float,
         keep: Retention | None = None,
     ) -> None:
         self.path: Path = path
@@ -84,12 +98,13 @@ class RunWriter:
         self._keep = keep
         self.rows: Rows = Rows(origin.began_ns, payloads=payloads)
         self.lost: int = 0
+        self.busy: bool = False
         self.exit_code: int | None = None
         self._origin = origin
         self._payloads = payloads
         self._deep = deep
         self._account = account
-        self._wait_s = wait_s
+        self._wait_ms = 0
         self._warned = False
         self._given_up = False
         self._retry_ns = RETRY_NS
@@ -105,23 +120,35 @@ class RunWriter:
         self._identity: tuple[int, int] | None = None
         self._statements: dict[str, str] = {}
         self._events = self._jobs = self._failed = self._cancelled = 0
+        self._accounted = (0, 0)
 
     @property
     def run_id(self) -> str:
         """The id of the run."""
         return self._origin.run_id
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run is in the file."""
+        return self._run is not None
+
     # writing --------------------------------------------------------------------------------------------
 
-    def write(self, *, ended: bool = False) -> bool:
+    @property
+    def is_behind(self) -> bool:
+        """Whether the file does not yet have the run, or not what was lost of it."""
+        return self._run is None or self._accounted != self._account_now()
+
+    def write(self, wait_s: float, *, ended: bool = False) -> bool:
         """Write what waits, and that the run was there to write it; return False if that could not be done.
 
         Args:
+            wait_s: How long another process's write is waited for.
             ended: Write the end of the run, too.
         """
         if not self._given_up and (ended or monotonic_ns() >= self._retry_at_ns):  # an end is the last chance
             try:
-                self._open()
+                self._open(wait_s)
                 self._write(ended=ended)
             except _RunGoneError:
                 self._gone("has lost its run to someone who deleted it")
@@ -129,8 +156,9 @@ class RunWriter:
                 self._failed_with(error)
             else:
                 self._retry_ns, self._retry_at_ns = RETRY_NS, 0
+                self.busy = False
                 return True
-        if self._given_up or len(self.rows) > MAX_WAITING:
+        if self._given_up or len(self.rows) > (MAX_BUSY if self.busy else MAX_WAITING):
             self._lose(len(self.rows))
             self.rows.forget()
         return False
@@ -141,7 +169,8 @@ class RunWriter:
         if connection is None or keep is None:
             return
         try:
-            self.untidy = sweep(connection, keep)
+            self._wait(TIDY_WAIT_S)
+            self.untidy = sweep(connection, keep, self._run)
         except sqlite3.Error as error:
             if _code(error) not in _BUSY:
                 self.untidy = (
@@ -150,7 +179,11 @@ class RunWriter:
 
     def abandon(self) -> None:
         """Count what waits as lost: nobody will try again."""
-        self._lose(len(self.rows))
+        waiting, why = (
+            len(self.rows),
+            "another process is writing to it" if self.busy else "it cannot be written",
+        )
+        self._lose(waiting, f"the last {waiting:,} events of the run are not in {self.path}: {why}")
         self.rows.forget()
 
     def close(self) -> None:
@@ -166,7 +199,7 @@ class RunWriter:
         connection, rows = self._connection, self.rows
         assert connection is not None  # noqa: S101 -- _open() has made it or raised
         now_wall_ns = wall_ns(monotonic_ns())
-        produced, dropped = self._account()
+        accounted = self._account_now()
         with transaction(connection):
             if self._run is None:
                 self._run = self._start(connection)
@@ -187,8 +220,7 @@ class RunWriter:
                     failed,
                     cancelled,
                     open_now,
-                    produced,
-                    dropped + self.lost,
+                    *accounted,
                     now_wall_ns if ended else None,
                     self.exit_code,
                     self._deep(),  # a manager that measures may have been made only now
@@ -198,7 +230,12 @@ class RunWriter:
             if not updated.rowcount:
                 raise _RunGoneError
         self._events, self._jobs, self._failed, self._cancelled = events, jobs, failed, cancelled
+        self._accounted = accounted
         rows.written()
+
+    def _account_now(self) -> tuple[int, int]:
+        produced, dropped = self._account()
+        return produced, dropped + self.lost
 
     def _start(self, connection: sqlite3.Connection) -> int:
         row = self._origin.row()
@@ -207,13 +244,22 @@ class RunWriter:
 
     # the file -------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, wait_s: float) -> None:
         if self._identity is not None and _identity(self.path) != self._identity:
             self._gone("was removed or replaced")
         if self._connection is None:
-            self._connection = connect(self.path, self._wait_s)
+            self._connection = connect(self.path, wait_s)
+            self._wait_ms = int(wait_s * 1_000)
             if self._identity is None:
                 self._identity = _identity(self.path)
+        self._wait(wait_s)
+
+    def _wait(self, wait_s: float) -> None:
+        """Have statements wait so long for another process."""
+        wait_ms = int(wait_s * 1_000)
+        if self._connection is not None and wait_ms != self._wait_ms:
+            self._connection.execute(f"PRAGMA busy_timeout = {wait_ms:d}")
+            self._wait_ms = wait_ms
 
     def _gone(self, how: str) -> None:
         """Begin anew: what had been written of the run is not there any more."""
@@ -224,12 +270,14 @@ class RunWriter:
 
     def _failed_with(self, error: Exception) -> None:
         code = _code(error)
-        if code in _BUSY:
+        self.busy = code in _BUSY
+        if self.busy:
             return
         self.close()
         if isinstance(error, _PERMANENT) or code in _DAMAGED:
             self._given_up = True
-            self._warn(f"nothing more is recorded to {self.path}: {error}")
+            more = "nothing" if self._run is None else "nothing more"
+            self._warn(f"{more} is recorded to {self.path}: {error}")
             return
         self._retry_at_ns = monotonic_ns() + self._retry_ns
         self._retry_ns = min(2 * self._retry_ns, MAX_RETRY_NS)
@@ -259,10 +307,7 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
         StoreError: it cannot be a record: another program's, or of a newer version.
         OSError, sqlite3.Error: it cannot be opened or written.
     """
-    if not path.exists():
-        _make_directory(path.parent)
-        # Names, command lines and messages are the user's own business. SQLite gives its other files the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _make(path)
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -277,6 +322,17 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty file if there is none."""
+    # Two threads at once: to close the file after the other one has opened it would drop the locks of that one.
+    with _making:
+        if not path.exists():
+            _make_directory(path.parent)
+            # Names, command lines and messages are the user's own business. SQLite gives its other files the same mode.
+            with suppress(FileExistsError):  # another process was faster
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _make_directory(path: Path) -> None:

@@ -64,9 +64,9 @@ def _names(names: list[NameStats], unended: str) -> Section:
     return Section(
         id="names",
         title="Times by name",
-        note="Half took at most p50 from start to end, 99 of 100 at most p99. Then the means: waiting for its start, "
-        "from start to end, holding the event loop, pausing between attempts, nothing inside it being open."
-        + _left_out(len(names)),
+        note="Half took at most p50 from start to end, 99 of 100 at most p99. Then sums over all of them: waiting for "
+        "the start, from start to end of those that ended, holding the event loop, pausing between attempts, nothing "
+        "inside being open, up to when the run was last heard of." + _left_out(len(names)),
         columns=[_text("name"), _text("type"), *map(_number, ("count", "not ok", "attempts", *numbers))],
         rows=[_name(stats, unended) for stats in names[:MAX_ROWS]],
     )
@@ -74,7 +74,6 @@ def _names(names: list[NameStats], unended: str) -> Section:
 
 def _name(stats: NameStats, unended: str) -> list[str | Jump]:
     ended = stats.durations.count
-    count = max(1, stats.count)
     return [
         printable(stats.name),
         printable(stats.type),
@@ -83,11 +82,11 @@ def _name(stats: NameStats, unended: str) -> list[str | Jump]:
         f"{stats.attempts:,}" if stats.attempts else "",
         *(_time(value) for value in stats.durations.quantiles(0.5, 0.95, 0.99)),
         _time(stats.durations.maximum if ended else None),
-        _time(stats.queue_ns // count if stats.type in {EventType.JOB, EventType.SLOT_WAIT} else None),
-        _time(stats.durations.total // ended if ended else None),
-        _time(None if stats.busy_ns is None else stats.busy_ns // count),
-        _time(stats.backoff_ns // count if stats.backoff_ns else None),
-        _time(stats.self_ns // count),
+        _time(stats.queue_ns if stats.type in {EventType.JOB, EventType.SLOT_WAIT} else None),
+        _time(stats.span_ns if stats.ran else None),
+        _time(stats.busy_ns),
+        _time(stats.backoff_ns or None),
+        _time(stats.self_ns),
     ]
 
 
@@ -174,7 +173,7 @@ def _slow(kept: Kept, bar: int | None) -> list[str | Jump]:
 
 
 def _total(stats: NameStats) -> int:
-    return stats.durations.total
+    return stats.span_ns
 
 
 def _time(ns: int | None) -> str:

@@ -13,6 +13,8 @@ WIDTH: Final = 100
 """Columns of a page where no terminal says how many it has."""
 _NAME: Final = 80
 """Characters shown of a name."""
+_WORDS: Final = 16
+"""Columns that words have before columns of numbers are left out for them."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII: Final = str.maketrans(
     {
@@ -38,12 +40,10 @@ class Line(NamedTuple):
     Attributes:
         text: What it says; safe to print.
         style: How a terminal may show it: ``head``, ``bad``, ``dim``, or empty.
-        is_row: Whether it is a row of a table, whose numbers may not be cut off.
     """
 
     text: str
     style: str = ""
-    is_row: bool = False
 
 
 def plain(lines: Iterable[Line], encoding: str | None) -> Iterator[Line]:
@@ -59,9 +59,9 @@ def plain(lines: Iterable[Line], encoding: str | None) -> Iterator[Line]:
 
 
 def fit(lines: Iterable[Line], width: int) -> Iterator[Line]:
-    """Yield `lines`, shortened to `width` columns where they are no rows of a table."""
+    """Yield `lines`, shortened to `width` columns."""
     for line in lines:
-        yield line if line.is_row else line._replace(text=cut(line.text, width))
+        yield line._replace(text=cut(line.text, width))
 
 
 def cells(text: str) -> int:
@@ -108,11 +108,13 @@ def table(
     *,
     words: Container[int] = (0,),
     flexible: int = 0,
+    spare: Sequence[int] = (),
 ) -> list[str]:
     """Return a table as lines, its heads first.
 
-    Columns in which no row has anything are left out. One column of words is shortened where the table would be wider
-    than `width`, to an eighth of it if need be; numbers never are.
+    Columns in which no row has anything are left out. Where the table would be wider than `width`, one column of words
+    is shortened to a fifth of that, then columns are left out, and then words are shortened to an eighth. Numbers
+    never are: half a number is a wrong one.
 
     Args:
         heads: Of the columns.
@@ -120,10 +122,19 @@ def table(
         width: Columns of the page.
         words: Columns of words, which are aligned on the left.
         flexible: The column to be shortened.
+        spare: The columns that may be left out, the first one first.
     """
     used = [number for number in range(len(heads)) if any(row[number] for row in rows)]
     if not used:
         return ["" for _ in range(len(rows) + 1)]
+    needed = {number: max(cells(line[number]) for line in (heads, *rows)) for number in used}
+    if flexible in needed:
+        needed[flexible] = min(needed[flexible], max(_WORDS, width // 5))
+    for number in spare:
+        if sum(needed.values()) + 2 * (len(needed) - 1) <= width:
+            break
+        needed.pop(number, None)
+    used = list(needed)
     lines = [[line[number] for number in used] for line in (heads, *rows)]
     widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
     if flexible in used:

@@ -24,9 +24,12 @@ class NameStats:
 
     Attributes:
         type, name: Whose.
-        durations: From start to end, of those that have ended.
-        ok, errors, timeouts, cancelled, skipped: How many ended so.
+        durations: From start to end, of those that have ended; like all the rest without the skipped ones.
+        ok, errors, timeouts, cancelled: How many ended so.
+        skipped: How many were not run, because a checkpoint had their results; their times say nothing of the others'.
         open: How many never ended, or have not yet.
+        again: How many there were because an attempt had failed, `Node.is_again`.
+        span_ns: Sum of the durations, with those of open ones up to the end of what is known.
         queue_ns: Sum of the times that they waited for a slot before they started; of slot waits, their durations.
         busy_ns: Sum of the times in which they held the event loop; ``None`` where that was not measured.
         backoff_ns: Sum of the pauses between attempts, at any depth inside them.
@@ -37,6 +40,7 @@ class NameStats:
     __slots__ = (
         "_shift_ns",
         "_squares",
+        "again",
         "attempts",
         "backoff_ns",
         "busy_ns",
@@ -49,6 +53,7 @@ class NameStats:
         "queue_ns",
         "self_ns",
         "skipped",
+        "span_ns",
         "timeouts",
         "type",
     )
@@ -58,6 +63,8 @@ class NameStats:
         self.name = name
         self.durations = Histogram()
         self.ok = self.errors = self.timeouts = self.cancelled = self.skipped = self.open = 0
+        self.again = 0
+        self.span_ns = 0
         self.queue_ns = 0
         self.busy_ns: int | None = None
         self.backoff_ns = 0
@@ -68,7 +75,12 @@ class NameStats:
 
     @property
     def count(self) -> int:
-        """How many have started."""
+        """How many there are, the skipped ones included."""
+        return self.ran + self.skipped
+
+    @property
+    def ran(self) -> int:
+        """How many have started to run."""
         return self.durations.count + self.open
 
     @property
@@ -79,7 +91,7 @@ class NameStats:
     @property
     def self_variance(self) -> float | None:
         """Variance of the self time from event to event, in square nanoseconds; ``None`` of fewer than two."""
-        count = self.count
+        count = self.ran
         if count < 2:
             return None
         offset = self.self_ns - count * self._shift_ns
@@ -88,16 +100,21 @@ class NameStats:
     def add(self, node: Node) -> None:
         """Count one event that has ended, or that will be open for ever."""
         record = node.record
+        status = record.status
+        if status == "skipped":
+            self.skipped += 1
+            return
         self_ns = node.self_ns
-        if not self.count:
+        if not self.ran:
             # The variance is that of the distances from the first: squares of the values themselves would lose it in
             # rounding where all are nearly alike. Chan, Golub and LeVeque, "Algorithms for Computing the Sample
             # Variance", 1983.
             self._shift_ns = self_ns
+        self.span_ns += node.end_ns - node.start_ns
         self.self_ns += self_ns
         distance = float(self_ns - self._shift_ns)
         self._squares += distance * distance
-        status = record.status
+        self.again += node.is_again
         if record.end_ns is None:
             self.open += 1
         else:
@@ -110,8 +127,6 @@ class NameStats:
                 self.timeouts += 1
             elif status == "cancelled":
                 self.cancelled += 1
-            else:
-                self.skipped += 1
         if record.queue_ns:
             self.queue_ns += record.queue_ns
         if record.busy_ns is not None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Sample", "is_number_different", "level_for", "mean_differs", "share_differs"]
+__all__ = ["Sample", "level_for", "mean_differs", "number_differs", "share_differs"]
 
 _ALPHA: Final = 0.01
 """Chance of calling anything different that is not, over all that is tested in one comparison."""
@@ -58,9 +58,18 @@ def mean_differs(a: Sample, b: Sample, level: float) -> bool | None:
     return abs(difference) > error * _student(level, freedom)
 
 
-def is_number_different(a: int, b: int, level: float) -> bool:
-    """Tell whether two numbers of things that happen now and then differ by more than chance (Poisson)."""
-    return abs(b - a) > level * math.sqrt(a + b)
+def number_differs(a: int, b: int, by_chance: int, level: float) -> bool:
+    """Tell whether two numbers of events differ by more than chance.
+
+    How many jobs a batch has, and how often each of them calls what, is up to the program: a difference is one. What
+    is up to chance is how many there were on top because something failed; that is taken for Poisson.
+
+    Args:
+        a, b: The numbers.
+        by_chance: How many of both are up to chance.
+        level: From `level_for`.
+    """
+    return abs(b - a) > level * math.sqrt(by_chance)
 
 
 def _student(z: float, freedom: float) -> float:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Final, Protocol
 
+from spanloom.events.types import EventType
 from spanloom.store.model import Record, Run
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._path import Chain
@@ -46,19 +47,23 @@ class Node:
         chain: The critical path from its start to the end of its last child.
         base: That of its parent, when it started.
         failures: Errors that its children ended with, so that one that passes through is counted once.
-        below: The event inside it that took longest.
+        below: The event inside it that took longest; of an attempt, what took most of it.
+        below_ns: For how long that went on.
+        is_again: Whether an attempt had failed before: a back-off, an attempt after the first, or inside one.
     """
 
     __slots__ = (
         "backoff_ns",
         "base",
         "below",
+        "below_ns",
         "chain",
         "children",
         "depth",
         "end_ns",
         "failures",
         "idle_since_ns",
+        "is_again",
         "parent",
         "place",
         "record",
@@ -83,6 +88,12 @@ class Node:
         self.base: Chain | None = None
         self.failures: set[tuple[str, str]] | None = None
         self.below: Record | None = None
+        self.below_ns = 0
+        self.is_again: bool = (
+            (parent is not None and parent.is_again)
+            or record.type == EventType.BACKOFF
+            or (record.type == EventType.ATTEMPT and (record.attempt or 1) > 1)
+        )
 
 
 class Watcher(Protocol):

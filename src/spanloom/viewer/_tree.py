@@ -38,7 +38,7 @@ class Kept(NamedTuple):
         span_ns: Its duration; if it never ended, until the run was last heard of.
         self_ns: For how much of that nothing was open inside it.
         backoff_ns: Pauses between attempts in it.
-        below: The event right inside it that took longest.
+        below: The event right inside it that took longest or, where that is an attempt, what took most of that.
     """
 
     record: Record
@@ -87,8 +87,8 @@ class Place:
     Attributes:
         type, name: Whose.
         first_ns: When the first of them started.
-        durations: From start to end, of those that have ended.
-        failed, cancelled, open: How many ended, or did not, in these ways.
+        durations: From start to end, of those that have ended, without the skipped ones.
+        failed, cancelled, skipped, open: How many ended, or did not, in these ways.
         span_ns: Sum of the durations, with those of open ones up to the end of what is known.
         self_ns: For how much of that nothing was open inside.
         slowest: The events that took longest.
@@ -107,6 +107,7 @@ class Place:
         "name",
         "open",
         "self_ns",
+        "skipped",
         "slowest",
         "span_ns",
         "type",
@@ -118,7 +119,7 @@ class Place:
         self.first_ns = first_ns
         self.depth = depth
         self.durations = Histogram()
-        self.failed = self.cancelled = self.open = 0
+        self.failed = self.cancelled = self.skipped = self.open = 0
         self.span_ns = self.self_ns = 0
         self.slowest = Slowest(_SLOWEST)
         self.failures: list[Kept] = []
@@ -127,11 +128,14 @@ class Place:
     @property
     def count(self) -> int:
         """How many there are."""
-        return self.durations.count + self.open
+        return self.durations.count + self.open + self.skipped
 
     def add(self, node: Node) -> None:
         """Count one event that has ended, or that will be open for ever."""
         record = node.record
+        if record.status == "skipped":
+            self.skipped += 1
+            return
         span_ns = node.end_ns - node.start_ns
         self.span_ns += span_ns
         self.self_ns += node.self_ns

@@ -19,7 +19,21 @@ _WIDTH: Final = 8
 """Types and names shown in one place."""
 _FEW: Final = 3
 """Up to so many jobs of a batch, none is listed by itself: their line says it all."""
-_HEADS: Final = ("tree", "count", "total", "self", "p50", "p95", "max", "failed", "cancelled", "open")
+_HEADS: Final = (
+    "tree",
+    "count",
+    "total",
+    "self",
+    "p50",
+    "p95",
+    "max",
+    "failed",
+    "cancelled",
+    "skipped",
+    "open",
+)
+_SPARE: Final = tuple(map(_HEADS.index, ("p95", "cancelled", "p50", "open", "skipped")))
+"""Columns that a narrow page does without, the first one first."""
 
 _Row = tuple[tuple[str, ...], str]
 """The cells of a line, or one text that takes all of it; and its style."""
@@ -34,12 +48,11 @@ def tree_lines(roots: Sequence[Place], width: int, *, everything: bool) -> Itera
         everything: Show all levels and all names.
     """
     rows = list(_below(roots, 0, everything=everything))
-    lines = table(_HEADS, [cells for cells, _ in rows if len(cells) > 1], width)
-    yield Line(lines[0], "head", is_row=True)
+    lines = table(_HEADS, [cells for cells, _ in rows if len(cells) > 1], width, spare=_SPARE)
+    yield Line(lines[0], "head")
     placed = iter(lines[1:])
     for cells, style in rows:
-        is_row = len(cells) > 1
-        yield Line(next(placed) if is_row else cells[0], style, is_row)
+        yield Line(next(placed) if len(cells) > 1 else cells[0], style)
 
 
 def _below(places: Sequence[Place], depth: int, *, everything: bool) -> Iterator[_Row]:
@@ -64,7 +77,7 @@ def _below(places: Sequence[Place], depth: int, *, everything: bool) -> Iterator
 
 
 def _row(place: Place, depth: int) -> _Row:
-    counts = (place.failed, place.cancelled, place.open)
+    counts = (place.failed, place.cancelled, place.skipped, place.open)
     quantiles = place.durations.quantiles(0.5, 0.95, 1.0) if place.count > 1 else (None, None, None)
     cells = (
         _INDENT * depth + label(place.type, place.name),

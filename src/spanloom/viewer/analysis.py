@@ -121,7 +121,7 @@ class _Watcher:
         node.place = self.tree.place(record, place)
         if not record.is_point:
             self.path.started(node)
-            if record.type == EventType.JOB:
+            if record.type == EventType.JOB and record.status != "skipped":
                 self.curve.step(node.start_ns, 1)
 
     def ended(self, node: Node) -> None:
@@ -130,19 +130,22 @@ class _Watcher:
             node.backoff_ns += node.end_ns - node.start_ns
         if parent is not None:
             parent.backoff_ns += node.backoff_ns
-            below = parent.below
-            if below is None or _span_ns(below) < node.end_ns - node.start_ns:
-                parent.below = record
+            span_ns = node.end_ns - node.start_ns
+            if parent.below is None or parent.below_ns < span_ns:
+                parent.below, parent.below_ns = _named(node), span_ns
         node.stats.add(node)
         node.place.add(node)
         self.errors.ended(node)
         self.open.ended(node)
         if not record.is_point:
             self.path.ended(node)
-            if record.type == EventType.JOB:
+            if record.type == EventType.JOB and record.status != "skipped":
                 self.curve.step(node.end_ns, -1)
                 self.slowest.offer(node)
 
 
-def _span_ns(record: Record) -> float:
-    return float("inf") if record.end_ns is None else record.end_ns - record.start_ns
+def _named(node: Node) -> Record:
+    """Return what says most of where the time of `node` went: that it was in an attempt is known of any job."""
+    inside = node.below
+    is_most = node.below_ns * 2 >= node.end_ns - node.start_ns
+    return inside if node.record.type == EventType.ATTEMPT and inside is not None and is_most else node.record

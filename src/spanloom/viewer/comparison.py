@@ -23,10 +23,12 @@ and, by the same rule, the difference of one name, which spent ``W = n * m`` in 
     W2 - W1  =  (n2 - n1) * (m1 + m2) / 2       more events
              +  (m2 - m1) * (n1 + n2) / 2       slower events
 
-Noise: a name has a share if the time that each of its events took, or their number, differs by more than chance, and if
-one cannot tell because there are too few. What chance explains would otherwise be shared out, and the name that did
-change get 116 % of a difference that luck has made smaller. A name is called slower or faster if it also differs by
-more than `MIN_EFFECT`: with enough events everything differs by more than chance, the weather included.
+Noise: of these two parts, each is shared out if it differs by more than chance, or if one cannot tell because there are
+too few events. What chance explains would otherwise be shared out as well, and the name that did change get 116 % of a
+difference that luck has made smaller. A number of events is not up to chance, but for those that are there because an
+attempt had failed: 135 jobs are more than 100, while 12 retries may well be the luck of 9. A name is called slower or
+faster if it also differs by more than `MIN_EFFECT`: with enough events everything differs by more than chance, the
+weather included.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ import msgspec
 from spanloom.events.types import EventType
 from spanloom.viewer._errors import ErrorGroup
 from spanloom.viewer._names import NameStats
+from spanloom.viewer._path import Step
 from spanloom.viewer._shape import agree
-from spanloom.viewer._significance import Sample, is_number_different, level_for, mean_differs, share_differs
+from spanloom.viewer._significance import Sample, level_for, mean_differs, number_differs, share_differs
 from spanloom.viewer.analysis import Analysis
 
 __all__ = ["Change", "Comparison", "ErrorChange", "NameChange", "compare"]
@@ -50,6 +53,8 @@ MIN_EFFECT: Final = 0.03
 """Differences below this share are not told as such: two runs of one program on one machine differ by as much."""
 _MIN_OUTSIDE_NS: Final = 200_000_000
 """The same for the time outside of events, in which an interpreter starts and modules are imported."""
+_STRAGGLES: Final = 3
+"""How many times as long as those of its name in A an event must have taken to be told of by itself."""
 _SIGMAS: Final = 3
 """Standard errors by which the whole must differ: chance does that once in 370 comparisons."""
 
@@ -59,11 +64,13 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         type, name: Whose.
-        count, failed, self_ns: How many there were, how many of them failed, and the time spent; in A and in B.
+        count, failed, self_ns: How many there were, without skipped ones, how many of them failed, and the time
+            spent; in A and in B.
         more_ns: How much of the difference of the time spent is due to their number.
         slower_ns: How much is due to the time that each took.
+        real_ns: Which of these two differ beyond noise, added up: what its share is a share of.
         noise_ns: Standard error of the difference: of the time that each took and, where their numbers differ, of
-            these; ``None`` where a single event says nothing about noise.
+            how many were retried; ``None`` where a single event says nothing about noise.
         speed: ``slower``, ``faster``, ``same`` (within noise), or ``unknown`` (too few events to tell).
         failing: ``more``, ``less`` or ``same`` (within noise).
         is_noise: Whether neither the time that each took nor their number differs beyond chance: then it has no share.
@@ -77,6 +84,7 @@ class Change(msgspec.Struct, frozen=True):
     self_ns: tuple[int, int]
     more_ns: float
     slower_ns: float
+    real_ns: float
     noise_ns: float | None
     speed: str
     failing: str
@@ -103,7 +111,7 @@ class NameChange(msgspec.Struct, frozen=True):
         delta_ns: By how much more time was spent in B.
         noise_ns: Standard error of that, as far as it is known.
         share: Of all differences beyond noise; all shares add up to 1. ``None`` where there is none.
-        parts: By type, the greatest difference first.
+        parts: By type, the greatest real difference first.
     """
 
     name: str
@@ -137,6 +145,7 @@ class Comparison(msgspec.Struct, frozen=True):
         differs: Which of ``work``, ``overlap`` and ``outside`` differ beyond noise.
         names: All names, those with the greatest shares first.
         outside_share: The share that no name explains, ``None`` where there is nothing to share.
+        straggler: The event of B that by itself is why less went on at once; ``None`` if there is none.
         waits: Waits for a slot, by limiter.
         errors: Errors that were raised more or less often beyond noise, or in one of the runs only.
     """
@@ -154,6 +163,7 @@ class Comparison(msgspec.Struct, frozen=True):
     differs: list[str]
     names: list[NameChange]
     outside_share: float | None
+    straggler: Step | None
     waits: list[Change]
     errors: list[ErrorChange]
 
@@ -184,7 +194,7 @@ def compare(a: Analysis, b: Analysis) -> Comparison:
     overlap_ns = b.covered_ns - a.covered_ns - work_ns
     differs = _differs(a, b, work, overlap_ns)
     outside_ns = outside_b - outside_a if "outside" in differs else 0
-    shared_ns = sum(change.delta_ns for change in work if not change.is_noise) + outside_ns
+    shared_ns = round(sum(change.real_ns for change in work)) + outside_ns
     of = shared_ns if {"work", "outside"} & set(differs) else 0
     return Comparison(
         a=a,
@@ -200,6 +210,7 @@ def compare(a: Analysis, b: Analysis) -> Comparison:
         differs=differs,
         names=_by_name(work, of),
         outside_share=outside_ns / of if of else None,
+        straggler=_straggler(b, work, overlap_ns) if "overlap" in differs else None,
         waits=[change for change in changes if change.is_wait],
         errors=_errors(a, b, level),
     )
@@ -212,15 +223,16 @@ def _pairs(a: Analysis, b: Analysis) -> dict[tuple[str, str], tuple[NameStats | 
 
 def _change(key: tuple[str, str], a: NameStats | None, b: NameStats | None, level: float) -> Change:
     sides = (a, b)
-    count_a, count_b = (0 if stats is None else stats.count for stats in sides)
+    count_a, count_b = (0 if stats is None else stats.ran for stats in sides)
     failed_a, failed_b = (0 if stats is None else stats.failed for stats in sides)
     spent_a, spent_b = (0 if stats is None else stats.self_ns for stats in sides)
     mean_a, mean_b = _either(_ratio(spent_a, count_a), _ratio(spent_b, count_b))
+    again = sum(stats.again for stats in sides if stats is not None)
     noise_ns = None
     if all(stats is None or stats.self_variance is not None for stats in sides):
-        variance = sum(stats.count * (stats.self_variance or 0.0) for stats in sides if stats is not None)
-        if count_a != count_b:  # how many there are is then up to chance as well: Poisson, for want of better
-            variance += (count_a + count_b) * ((mean_a + mean_b) / 2) ** 2
+        variance = sum(stats.ran * (stats.self_variance or 0.0) for stats in sides if stats is not None)
+        if count_a != count_b:
+            variance += again * ((mean_a + mean_b) / 2) ** 2
         noise_ns = math.sqrt(variance)
     differs = None if a is None or b is None else mean_differs(_sample(a), _sample(b), level)
     speed = "same"
@@ -228,30 +240,34 @@ def _change(key: tuple[str, str], a: NameStats | None, b: NameStats | None, leve
         speed = "unknown"
     elif differs and abs(mean_b - mean_a) > MIN_EFFECT * max(mean_a, mean_b):
         speed = "slower" if mean_b > mean_a else "faster"
+    more_ns = (count_b - count_a) * (mean_a + mean_b) / 2
+    slower_ns = (mean_b - mean_a) * (count_a + count_b) / 2
+    is_more = number_differs(count_a, count_b, again, level)
     return Change(
         type=key[0],
         name=key[1],
         count=(count_a, count_b),
         failed=(failed_a, failed_b),
         self_ns=(spent_a, spent_b),
-        more_ns=(count_b - count_a) * (mean_a + mean_b) / 2,
-        slower_ns=(mean_b - mean_a) * (count_a + count_b) / 2,
+        more_ns=more_ns,
+        slower_ns=slower_ns,
+        real_ns=more_ns * is_more + slower_ns * (differs is not False),
         noise_ns=noise_ns,
         speed=speed,
-        is_noise=differs is False and not is_number_different(count_a, count_b, level),
+        is_noise=differs is False and not is_more,
         failing=share_differs(failed_a, count_a, failed_b, count_b, level),
         is_wait=key[0] == EventType.SLOT_WAIT,
     )
 
 
 def _sample(stats: NameStats) -> Sample:
-    return Sample(stats.count, stats.self_ns, stats.self_variance)
+    return Sample(stats.ran, stats.self_ns, stats.self_variance)
 
 
 def _differs(a: Analysis, b: Analysis, work: list[Change], overlap_ns: float) -> list[str]:
     found = []
     certain = [change for change in work if not change.is_noise]
-    change_ns = abs(sum(change.delta_ns for change in certain))
+    change_ns = abs(sum(change.real_ns for change in certain))
     noise_ns = _root_of_squares(change.noise_ns for change in certain)
     spent_ns = max(sum(change.self_ns[side] for change in work) for side in (0, 1))
     if change_ns > MIN_EFFECT * spent_ns and change_ns > _SIGMAS * noise_ns:
@@ -263,6 +279,17 @@ def _differs(a: Analysis, b: Analysis, work: list[Change], overlap_ns: float) ->
     if abs(outside_b - outside_a) > max(MIN_EFFECT * longest_ns, _MIN_OUTSIDE_NS):
         found.append("outside")
     return found
+
+
+def _straggler(b: Analysis, changes: list[Change], overlap_ns: float) -> Step | None:
+    """Return the event of the critical path whose own time is most of the overlap that is gone, if it is unusual."""
+    if overlap_ns <= 0 or not b.path.longest:
+        return None
+    longest = b.path.longest[0]
+    key = longest.record.type, longest.record.name
+    usual_ns = next((change.mean_ns[0] for change in changes if (change.type, change.name) == key), None)
+    is_late = usual_ns is not None and longest.self_ns > _STRAGGLES * usual_ns
+    return longest if is_late and longest.self_ns * 2 > overlap_ns else None
 
 
 def _outside_ns(run: Analysis) -> int:
@@ -281,10 +308,8 @@ def _by_name(changes: list[Change], shared_ns: int) -> list[NameChange]:
                 name=name,
                 delta_ns=delta_ns,
                 noise_ns=_root_of_squares(part.noise_ns for part in parts),
-                share=sum(part.delta_ns for part in parts if not part.is_noise) / shared_ns
-                if shared_ns
-                else None,
-                parts=sorted(parts, key=lambda part: -abs(part.delta_ns)),
+                share=sum(part.real_ns for part in parts) / shared_ns if shared_ns else None,
+                parts=sorted(parts, key=lambda part: (-abs(part.real_ns), -abs(part.delta_ns))),
             )
         )
     return sorted(found, key=lambda change: (-abs(change.share or 0.0), -abs(change.delta_ns)))

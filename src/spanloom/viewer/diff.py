@@ -73,6 +73,7 @@ def verdict(comparison: Comparison) -> Iterator[str]:
     overlap_first = "overlap" in comparison.differs and abs(comparison.overlap_ns) > abs(comparison.work_ns)
     if overlap_first:
         yield _overlap(comparison)
+        yield from _straggler(comparison)
     if "work" in comparison.differs:
         of = "difference in time spent" if overlap_first else "difference"
         for name in comparison.names:
@@ -84,6 +85,7 @@ def verdict(comparison: Comparison) -> Iterator[str]:
         yield (f"{share:.1%} of it is outside of any event: {format_ns(outside_a)} → {format_ns(outside_b)}.")
     if "overlap" in comparison.differs and not overlap_first:
         yield _overlap(comparison)
+        yield from _straggler(comparison)
 
 
 def _overlap(comparison: Comparison) -> str:
@@ -92,6 +94,24 @@ def _overlap(comparison: Comparison) -> str:
     return (
         f"{less} went on at once, {once_a or 0:.1f} → {once_b or 0:.1f} on average: "
         f"that made B {format_ns(abs(round(comparison.overlap_ns)))} {longer}."
+    )
+
+
+def _straggler(comparison: Comparison) -> Iterator[str]:
+    """Name the one that the others had ended long before."""
+    step = comparison.straggler
+    if step is None:
+        return
+    record = step.record
+    which = label(record.type, record.name) + ("" if record.job_index is None else f" [{record.job_index}]")
+    usual_ns = next(
+        change.mean_ns[0]
+        for change in comparison.changes
+        if (change.type, change.name) == (record.type, record.name)
+    )
+    yield (
+        f"Most of that is due to one: {which} took {format_ns(step.self_ns)} of B's critical path; "
+        f"in A such took {times(usual_ns, zero='0')} each."
     )
 
 
@@ -175,11 +195,11 @@ def _names(comparison: Comparison, width: int, *, everything: bool) -> Iterator[
         spent = _arrow(*(times(ns, zero="0") for ns in comparison.outside_ns))
         share = _share(comparison.outside_share)
         rows.append(((share, _signed(change_ns), "not explained by any name", spent, "", "", ""), "dim"))
-    lines = table(_HEADS, [cells for cells, _ in rows], width - 2, words=(2, 6), flexible=2)
+    lines = table(_HEADS, [cells for cells, _ in rows], width - 2, words=(2, 6), flexible=2, spare=(3, 4, 6))
     yield Line("By name: time spent, summed over all that ran at once, without waits for slots", "head")
-    yield Line(f"  {lines[0]}", "dim", is_row=True)
+    yield Line(f"  {lines[0]}", "dim")
     for line, (_, style) in zip(lines[1:], rows, strict=True):
-        yield Line(f"  {line}", style, is_row=True)
+        yield Line(f"  {line}", style)
     left = [name for name in comparison.names if name not in names]
     if left:
         left_share = sum(name.share or 0.0 for name in left)
@@ -235,9 +255,14 @@ def _waits(comparison: Comparison, width: int) -> Iterator[Line]:
     yield Line("Waits for slots: an effect, not a cause, unless the limit is what changed", "head")
     rows = [(_signed(wait.delta_ns), label(wait.type, wait.name), *_part(wait)) for wait in waits]
     for line in table(
-        ("change", "name", "time spent", "events", "each", ""), rows, width - 2, words=(1, 5), flexible=1
+        ("change", "name", "time spent", "events", "each", ""),
+        rows,
+        width - 2,
+        words=(1, 5),
+        flexible=1,
+        spare=(2, 3),
     ):
-        yield Line(f"  {line}", is_row=True)
+        yield Line(f"  {line}")
 
 
 def _failures(comparison: Comparison, *, everything: bool) -> Iterator[Line]:

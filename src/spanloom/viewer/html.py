@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import Final, TextIO
 
 import msgspec
 
 from spanloom.handlers._text import printable
 from spanloom.store.model import Record, Run
+from spanloom.viewer._command import typed
 from spanloom.viewer._html_columns import pack
 from spanloom.viewer._html_page import write_page
 from spanloom.viewer._html_picture import STATUSES, Picture
@@ -17,6 +18,9 @@ from spanloom.viewer._sweep import parents_first
 from spanloom.viewer.analysis import analyse
 
 __all__ = ["write_html"]
+
+MOST_LISTED: Final = 20
+"""Jobs that are named in a sentence."""
 
 
 def write_html(run: Run, records: Iterable[Record], file: TextIO) -> None:
@@ -35,6 +39,7 @@ def write_html(run: Run, records: Iterable[Record], file: TextIO) -> None:
     tables, columns = pack([picture.bands.table, picture.bars, picture.insets])
     description = _description(run, picture)
     description["tables"] = tables
+    description["unwritten"] = _unwritten(analysis.unwritten)
     description["sections"] = sections(analysis, picture.bars_of(kept.record for kept in analysis.slowest))
     write_page(file, description, columns)
 
@@ -51,6 +56,7 @@ def _description(run: Run, picture: Picture) -> dict[str, object]:
     facts["seen_ns"] = run.seen_ns
     return {
         "run": _printable(facts),
+        "command": typed(run.argv),
         "tick_ns": picture.tick_ns,
         "end": picture.end,
         "statuses": STATUSES,
@@ -64,6 +70,21 @@ def _description(run: Run, picture: Picture) -> dict[str, object]:
             "errors": picture.errors.shortened,
         },
     }
+
+
+def _unwritten(jobs: list[int]) -> str:
+    """Say which jobs only have events inside them in the record; empty if there is none."""
+    if not jobs:
+        return ""
+    listed = ", ".join(f"#{index}" for index in jobs[:MOST_LISTED]) + (
+        ", …" if len(jobs) > MOST_LISTED else ""
+    )
+    what = (
+        "1 job had just started, and was"
+        if len(jobs) == 1
+        else f"{len(jobs):,} jobs had just started, and were"
+    )
+    return f"{what} not yet written: {listed}. What was inside is drawn outside of jobs."
 
 
 def _printable(value: object) -> object:

@@ -16,6 +16,8 @@ __all__ = ["list_lines", "plain_list", "short_ids"]
 
 _SHORT_ID: Final = 8
 _HEADS: Final = ("run", "name", "started", "took", "state", "jobs", "failed", "open", "lost")
+_SPARE: Final = tuple(map(_HEADS.index, ("lost", "open", "started")))
+"""Columns that a narrow page does without, the first one first."""
 
 
 def list_lines(
@@ -34,11 +36,11 @@ def list_lines(
         return
     short = short_ids([*ids, *(run.run_id for run, _ in runs)])
     rows = [_row(run, summary, short, now_ns) for run, summary in runs]
-    lines = table(_HEADS, rows, width, words=(0, 1, 2, 4), flexible=1)
-    yield Line(lines[0], "head", is_row=True)
+    lines = table(_HEADS, rows, width, words=(0, 1, 2, 4), flexible=1, spare=_SPARE)
+    yield Line(lines[0], "head")
     for (run, summary), line in zip(runs, lines[1:], strict=True):
         bad = summary.failed or run.dropped or run.state == RunState.INTERRUPTED or run.exit_code
-        yield Line(line, "bad" if bad else "", is_row=True)
+        yield Line(line, "bad" if bad else "")
 
 
 def short_ids(ids: Iterable[str]) -> dict[str, str]:

@@ -108,6 +108,9 @@ def plain_comparison(comparison: Comparison) -> dict[str, object]:
         "shared_ns": comparison.shared_ns,
         "differs": comparison.differs,
         "outside_share": comparison.outside_share,
+        "straggler": None
+        if comparison.straggler is None
+        else _event(comparison.straggler.record) | {"self_ns": comparison.straggler.self_ns},
         "names": [
             {
                 "name": name.name,
@@ -159,6 +162,7 @@ def _place(place: Place) -> dict[str, object]:
         "count": place.count,
         "failed": place.failed,
         "cancelled": place.cancelled,
+        "skipped": place.skipped,
         "open": place.open,
         "total_ns": place.span_ns,
         "self_ns": place.self_ns,
@@ -184,6 +188,7 @@ def _stats(stats: NameStats) -> dict[str, object]:
         "attempts": stats.attempts or None,
         "queue_ns": stats.queue_ns,
         "run_ns": durations.total,
+        "total_ns": stats.span_ns,
         "self_ns": stats.self_ns,
         "busy_ns": stats.busy_ns,
         "backoff_ns": stats.backoff_ns,
@@ -222,6 +227,7 @@ def _change(change: Change) -> dict[str, object]:
         "delta_ns": change.delta_ns,
         "more_ns": round(change.more_ns),
         "slower_ns": round(change.slower_ns),
+        "real_ns": round(change.real_ns),
         "noise_ns": None if change.noise_ns is None else round(change.noise_ns),
         "speed": change.speed,
         "failing": change.failing,

@@ -191,7 +191,7 @@ class _Replay:
             if event.counts is not None and record.counts is not None:
                 _settle(event.counts, record.counts)
             complete_scope(event, end_ns)
-        del self._open[event.event_id]
+        self._open.pop(event.event_id, None)  # a hostile file may have it twice
         self._families.pop(event.event_id, None)
         if event.parent_id is None:
             self._traces.pop(event.trace_id, None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import Final
 
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Record, Run, RunState
+from spanloom.viewer._command import typed
 from spanloom.viewer._layout import WIDTH, Line, fit, label, sparkline, table, times
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._open import OpenEvent
@@ -20,15 +20,22 @@ __all__ = ["show_lines"]
 _NAMES: Final = 25
 _ERRORS: Final = 10
 _PATH: Final = 8
+_NOTHING: Final = {
+    RunState.ENDED: "Nothing was recorded: no event has started.",
+    RunState.RUNNING: "Nothing is recorded yet: an event is, within 0.2 s.",
+    RunState.INTERRUPTED: "Nothing was recorded: what started in the last 0.2 s before the process died is not known.",
+}
 _SHORT_ID: Final = 8
 _HEADS: Final = (
     "name",
     "count",
     "failed",
     "cancelled",
+    "skipped",
     "open",
     "queue",
-    "run",
+    "total",
+    "self",
     "busy",
     "back-off",
     "p50",
@@ -36,6 +43,10 @@ _HEADS: Final = (
     "p99",
     "max",
 )
+_SPARE: Final = tuple(
+    map(_HEADS.index, ("p99", "back-off", "busy", "p95", "queue", "cancelled", "skipped", "open"))
+)
+"""Columns that a narrow page does without, the first one first."""
 
 
 def show_lines(analysis: Analysis, *, width: int = WIDTH, everything: bool = False) -> Iterator[Line]:
@@ -79,7 +90,7 @@ def _facts(analysis: Analysis) -> Iterator[tuple[str, str, str]]:
     took = lasted.get(run.state, "last heard of {} later").format(format_ns(analysis.duration_ns))
     yield "started", f"{when(run.started_wall_ns)}, {took}", ""
     if run.argv:
-        yield "command", printable(shlex.join(run.argv), 1_000), ""
+        yield "command", typed(run.argv), ""
     process = f"{run.pid} on {run.host}, in {run.cwd}; Python {run.python}, spanloom {run.version}"
     yield "process", printable(process, 300), ""
     lost = (
@@ -178,7 +189,7 @@ def _concurrency(analysis: Analysis) -> Iterator[Line]:
 
 def _tree(analysis: Analysis, width: int, *, everything: bool) -> Iterator[Line]:
     if not analysis.tree:
-        yield Line("Nothing was recorded: no event has started.", "dim")
+        yield Line(_NOTHING[RunState(analysis.run.state)], "dim")
         return
     yield from tree_lines(analysis.tree, width, everything=everything)
 
@@ -188,24 +199,25 @@ def _names(analysis: Analysis, width: int, *, everything: bool) -> Iterator[Line
         return
     stats = sorted(analysis.names, key=lambda each: -each.self_ns)
     shown = stats if everything else stats[:_NAMES]
-    lines = table(_HEADS, [_row(each) for each in shown], width - 2)
-    yield Line("By name, sorted by self time (run: sum of the durations; queue: before the start)", "head")
-    yield Line(f"  {lines[0]}", "dim", is_row=True)
+    lines = table(_HEADS, [_row(each) for each in shown], width - 2, spare=_SPARE)
+    yield Line("By name, sorted by self time (total: sum of the durations; queue: before the start)", "head")
+    yield Line(f"  {lines[0]}", "dim")
     for each, line in zip(shown, lines[1:], strict=True):
-        yield Line(f"  {line}", "bad" if each.failed else "", is_row=True)
+        yield Line(f"  {line}", "bad" if each.failed else "")
     if len(stats) > len(shown):
         yield Line(f"  and {len(stats) - len(shown):,} more names", "dim")
 
 
 def _row(stats: NameStats) -> tuple[str, ...]:
     quantiles = stats.durations.quantiles(0.5, 0.95, 0.99)
-    counts = (stats.failed, stats.cancelled, stats.open)
+    counts = (stats.failed, stats.cancelled, stats.skipped, stats.open)
     return (
         label(stats.type, stats.name),
         f"{stats.count:,}",
         *(f"{count:,}" if count else "" for count in counts),
         times(stats.queue_ns),
-        times(stats.durations.total),
+        times(stats.span_ns),
+        times(stats.self_ns),
         times(stats.busy_ns),
         times(stats.backoff_ns),
         *(times(value) for value in quantiles),
@@ -251,7 +263,7 @@ def _slowest(analysis: Analysis, width: int) -> Iterator[Line]:
             below += f" {format_ns(kept.below.end_ns - kept.below.start_ns)}"
         rows.append(
             (
-                f"{printable(record.name, 60)}[{record.job_index}]",
+                f"{printable(record.name, width // 4)}[{record.job_index}]",
                 format_ns(kept.span_ns),
                 times(record.queue_ns),
                 times(kept.self_ns),
@@ -262,8 +274,9 @@ def _slowest(analysis: Analysis, width: int) -> Iterator[Line]:
                 below,
             )
         )
-    lines = table(heads, rows, width - 2, words=(0, len(heads) - 1))
-    yield Line(f"  {lines[0]}", "dim", is_row=True)
+    last = len(heads) - 1
+    lines = table(heads, rows, width - 2, words=(0, last), flexible=last, spare=(6, 5, 3))
+    yield Line(f"  {lines[0]}", "dim")
     for line in lines[1:]:
         yield Line(f"  {line}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -43,6 +44,10 @@ CSV_COLUMNS: Final = (
 
 _FORMULA: Final = frozenset("=+-@\t\r\n＝＋－＠")
 """What a text begins with that a spreadsheet takes for a formula (OWASP, "CSV Injection"; full-width forms count)."""
+_STEERING: Final = re.compile(
+    "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""What moves the cursor of a terminal or turns the direction of text around; a tab and a line break do neither."""
 _BLOCK: Final = 64 << 10
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -85,7 +90,8 @@ def write_csv(run: Run, records: Iterable[Record], write: Callable[[bytes], obje
 
     What is ``None`` is an empty field, ``start`` a date with nanoseconds, ``payload`` a JSON object. A text that a
     spreadsheet would take for a formula is written with an apostrophe before it, which keeps the spreadsheet from
-    computing it; whoever reads the file with a program may take that away again.
+    computing it; whoever reads the file with a program may take that away again. What would steer a terminal is
+    escaped, as Python writes it in a string; in ``payload`` as JSON does.
 
     Args:
         run: Whose records they are.
@@ -154,12 +160,21 @@ def _row(run: Run, record: Record) -> Iterator[object]:
     yield "true" if record.is_point else "false"
     yield None if error is None else _safe(error.type)
     yield None if error is None else _safe(error.message)
-    yield _encode(record.payload).decode() if record.payload else None
+    yield _STEERING.sub(_json_escaped, _encode(record.payload).decode()) if record.payload else None
 
 
 def _safe(text: str) -> str:
     # Blanks before it do not keep every spreadsheet from computing it.
-    return f"'{text}" if text.lstrip(" \xa0")[:1] in _FORMULA and text else text
+    apostrophe = "'" if text.lstrip(" \xa0")[:1] in _FORMULA and text else ""
+    return apostrophe + _STEERING.sub(_escaped, text)
+
+
+def _escaped(char: re.Match[str]) -> str:
+    return char[0].encode("unicode_escape").decode("ascii")
+
+
+def _json_escaped(char: re.Match[str]) -> str:
+    return f"\\u{ord(char[0]):04x}"
 
 
 def _hex(event_id: int | None) -> str | None:

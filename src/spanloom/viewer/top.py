@@ -12,7 +12,7 @@ from spanloom.events import keys
 from spanloom.events.types import EventType
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Record, Run, RunState, Summary
-from spanloom.viewer._layout import WIDTH, Line, label, table
+from spanloom.viewer._layout import WIDTH, Line, fit, label, table
 
 __all__ = ["BatchNow", "InFlight", "Now", "look", "top_lines"]
 
@@ -54,9 +54,9 @@ class BatchNow(NamedTuple):
         name: As recorded.
         is_open: Whether it goes on.
         total: Jobs that it will have; ``None`` where nobody can know.
-        ended, in_flight, failed, cancelled, backing_off, retried: Jobs, as `BatchCounts` has them.
-        per_second: Jobs that ended per second, over the last 10 s or since its start; of a batch that is over, over all
-            of its time.
+        ended, in_flight, failed, cancelled, backing_off, retried, skipped: Jobs, as `BatchCounts` has them.
+        per_second: Jobs that ran and ended per second, over the last 10 s or since its start; of a batch that is over,
+            over all of its time.
         left_ns: When it will be done: jobs that have not ended, divided by `per_second`. ``None`` if the total is not
             known, no job has ended lately, or it never will be done.
     """
@@ -70,6 +70,7 @@ class BatchNow(NamedTuple):
     cancelled: int
     backing_off: int
     retried: int
+    skipped: int
     per_second: float
     left_ns: int | None
 
@@ -81,7 +82,7 @@ class Now(NamedTuple):
         run: The run.
         now_ns: The moment, on the run's clock.
         summary: Its counts.
-        per_second: Jobs of all batches that ended per second, over the last 10 s.
+        per_second: Jobs of all batches that ran and ended per second, over the last 10 s.
         batches: The open ones or, if none is, the last ones; in order of their start.
         in_flight: What is open, the oldest first.
     """
@@ -110,7 +111,7 @@ def look(
         summary: Its counts.
         batches: The records of the batches that are to be shown.
         still_open: All open events.
-        recent: How many jobs of each batch, by its id, ended in the last `WINDOW_NS`.
+        recent: How many jobs of each batch, by its id, ran and ended in the last `WINDOW_NS`.
     """
     is_running = run.state == RunState.RUNNING
     shown = tuple(_batch(record, now_ns, recent, is_running=is_running) for record in batches)
@@ -128,11 +129,12 @@ def look(
 def _batch(record: Record, now_ns: int, recent: Mapping[int | None, int], *, is_running: bool) -> BatchNow:
     counts = record.counts
     total, started, in_flight = (counts.total, counts.started, counts.in_flight) if counts else (None, 0, 0)
+    skipped = counts.skipped if counts else 0
     ended = started - in_flight
     if record.end_ns is None:
         age_ns, lately = min(now_ns - record.start_ns, WINDOW_NS), recent.get(record.event_id, 0)
     else:
-        age_ns, lately = record.end_ns - record.start_ns, ended
+        age_ns, lately = record.end_ns - record.start_ns, ended - skipped
     per_second = lately * 1e9 / age_ns if age_ns > 0 else 0.0
     left_ns = None
     if is_running and record.end_ns is None and total is not None and per_second > 0:
@@ -147,6 +149,7 @@ def _batch(record: Record, now_ns: int, recent: Mapping[int | None, int], *, is_
         counts.cancelled if counts else 0,
         counts.backing_off if counts else 0,
         counts.retried if counts else 0,
+        skipped,
         per_second,
         left_ns,
     )
@@ -215,6 +218,10 @@ def _state(record: Record, at: Record, attempt: int | None, now_ns: int) -> InFl
 
 def top_lines(now: Now, *, width: int = WIDTH, height: int | None = None) -> Iterator[Line]:
     """Yield the lines of the view; of what is in flight, as many as fit into `height` lines, ``None`` for all."""
+    yield from fit(_view(now, width, height), width)
+
+
+def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
     run, summary = now.run, now.summary
     state = {
         RunState.RUNNING: f"running for {format_ns(now.now_ns)}",
@@ -237,7 +244,10 @@ def top_lines(now: Now, *, width: int = WIDTH, height: int | None = None) -> Ite
     if now.batches:
         rows = [_batch_row(batch) for batch in now.batches]
         lines = table(
-            ("batch", "done", "of", "%", "failed", "in flight", "back-off", "jobs/s", "left"), rows, width
+            ("batch", "done", "of", "%", "skipped", "failed", "in flight", "back-off", "jobs/s", "left"),
+            rows,
+            width,
+            spare=(7, 4, 6, 3),
         )
         yield Line("")
         yield Line(lines[0], "dim")
@@ -260,6 +270,7 @@ def _batch_row(batch: BatchNow) -> tuple[str, ...]:
         f"{batch.ended:,}",
         "?" if batch.total is None else f"{batch.total:,}",
         f"{batch.ended / batch.total:.0%}" if batch.total else "",
+        f"{batch.skipped:,}" if batch.skipped else "",
         f"{batch.failed:,}" if batch.failed else "",
         f"{batch.in_flight:,}" if batch.in_flight else "",
         f"{batch.backing_off:,}" if batch.backing_off else "",

@@ -215,7 +215,7 @@ class SpanReplay:
         if counts.pending or counts.dropped:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.reasons.items()))
             raise ExportError(
-                f"the collector took {counts.exported:,} spans and not {counts.pending + counts.dropped:,} more"
+                f"the collector took {counts.exported:,} of {counts.exported + counts.pending + counts.dropped:,} spans"
                 + (f" ({reasons})" if reasons else f": no answer in {self._timeout_s:g} s")
             )
 

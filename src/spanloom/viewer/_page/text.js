@@ -64,7 +64,7 @@ function showHeader(model) {
       ["started", Number.isNaN(started.getTime()) ? "" : started.toLocaleString()],
       ["lasted", model.format(model.end)],
       ["exit code", run.exit_code],
-      ["command", run.argv.join(" ")],
+      ["command", model.description.command],
       ["in", run.cwd],
       ["on", `${run.host}, process ${run.pid}`],
       ["with", `Python ${run.python}, spanloom ${run.version}`],
@@ -132,14 +132,23 @@ function factsOf(model, bar) {
     [isOpen ? "ran for" : "took", model.format(bars.length[bar])],
     ["queued for", model.isJob[bar] ? model.format(model.queued(bar)) : ""],
     ["held the loop for", bars.busy[bar] ? model.format(bars.busy[bar] - 1) : ""],
-    ["attempts", bars.attempts[bar] || ""],
+    ["attempts", attemptsOf(model, bar)],
     ["back-offs", model.format(idleTime(model, bar, "backoff")).replace(/^0 ns$/, "")],
     ["waited for limiters", model.format(idleTime(model, bar, "slot_wait")).replace(/^0 ns$/, "")],
     ["started at", model.format(bars.start[bar])],
-    ["slot", model.isJob[bar] ? bars.slot[bar] : ""],
+    ["slot", model.isJob[bar] ? bars.slot[bar] + 1 : ""],
     ["in batch", model.isJob[bar] ? model.texts[model.batches.name[bars.batch[bar]]] : ""],
     ["type", model.isJob[bar] ? "" : model.texts[bars.kind[bar]]],
   ];
+}
+
+/** How many attempts there were, or are so far: a job says so only at its end. Empty if it has none that are events. */
+function attemptsOf(model, bar) {
+  let attempts = model.bars.attempts[bar];
+  for (const inset of model.insetsIn(bar))
+    if (model.texts[model.insets.kind[inset]] === "attempt" && model.insets.depth[inset] === 0)
+      attempts = Math.max(attempts, model.insets.attempt[inset]);
+  return attempts || "";
 }
 
 function idleTime(model, bar, type) {
@@ -211,7 +220,8 @@ function showOpen(model, select) {
   const open = model.barsWhere(
     (bar) => model.isMain(bar) && ["open", "interrupted"].includes(model.status(bar)),
   );
-  if (!open.length) return;
+  const {unwritten} = model.description;
+  if (!open.length && !unwritten) return;
   const title =
     model.description.run.state === "interrupted" ? "Interrupted when the process died" : "Still running";
   const rows = open
@@ -219,18 +229,20 @@ function showOpen(model, select) {
     .map((bar) => [
       element("button", {type: "button", onclick: () => select(bar)}, model.name(bar)),
       model.format(model.bars.length[bar]),
-      model.bars.attempts[bar] || "",
+      attemptsOf(model, bar),
       innermost(model, bar),
     ]);
   if (open.length > MOST_OPEN) rows.push([`and ${formatCount(open.length - MOST_OPEN)} more`, "", "", ""]);
+  const table = makeTable(
+    title,
+    [{title: "job", isText: true}, {title: "for"}, {title: "attempts"}, {title: "was at", isText: true}],
+    rows,
+  );
   byId("open").append(
     element("section", {"aria-labelledby": "open-heading"}, [
       element("h2", {id: "open-heading"}, `${title}: ${formatCount(open.length)}`),
-      makeTable(
-        title,
-        [{title: "job", isText: true}, {title: "for"}, {title: "attempts"}, {title: "was at", isText: true}],
-        rows,
-      ),
+      ...(open.length ? [table] : []),
+      ...(unwritten ? [element("p", {className: "note"}, unwritten)] : []),
     ]),
   );
 }

@@ -1,0 +1,58 @@
+"""Secrets among the arguments of a command, where they are a list: what `_commands` knows of a command in a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from spanloom.redaction._looks import is_filler, looks_random
+from spanloom.redaction._marks import MARK
+from spanloom.redaction._names import Kind, Names, words_of
+from spanloom.redaction._pairs import is_secret
+
+__all__ = ["is_option", "redact_argument"]
+
+_USER: Final = frozenset({"-u", "-U", "--user", "--proxy-user"})
+# Programs, and the options of theirs whose argument is a password; of mysql it is in the same word.
+_PASSWORD_OF: Final = {
+    "login": ("-p", "-w"),
+    "sshpass": ("-p",),
+    "ldapsearch": ("-w",),
+    "ldapmodify": ("-w",),
+    "smbclient": ("-p",),
+    "redis-cli": ("-a",),
+}
+_JOINED: Final = frozenset(
+    {"mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb", "mariadb-dump", "sshpass"}
+)
+
+
+def is_option(argument: str) -> bool:
+    """Tell whether `argument` is an option of a command."""
+    return argument.startswith("-") and " " not in argument and bool(words_of(argument))
+
+
+def redact_argument(programs: Sequence[str], before: str, argument: str, names: Names) -> str | None:
+    """Return what may be told of `argument`; ``None`` if it has to be judged by itself.
+
+    Args:
+        programs: What stands before in the list and is no option, the last part of a path only.
+        before: What stands right before.
+        argument: What is judged.
+        names: What tells a secret's name.
+    """
+    if before in _USER:
+        user, colon, password = argument.partition(":")
+        is_number = user.isdigit() and password.isdigit()  # a user and a group
+        return f"{user}:{MARK}" if colon and password and not is_number and "/" not in user else None
+    if any(before in _PASSWORD_OF.get(program, ()) for program in programs):
+        return MARK
+    if argument.startswith("-p") and len(argument) > len("-p") and not _JOINED.isdisjoint(programs):
+        return f"-p{MARK}"
+    kind = names.kind(before)
+    if is_option(before):
+        # The next option, or a password that begins like one?
+        is_next = is_option(argument) and not any(map(str.isdigit, argument))
+        is_told = "=" in before or is_next or not argument or is_filler(argument)
+        return None if is_told or not is_secret(kind, before, argument) else MARK
+    return MARK if kind is Kind.SECRET and looks_random(argument) else None

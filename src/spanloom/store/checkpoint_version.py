@@ -1,0 +1,224 @@
+"""Of which function a result is, and of which version of it.
+
+The version is made of what the interpreter runs: bytecode, constants and names, of the function and of the functions
+written inside of it; together with the plain constants that are bound to it (defaults, variables of the function
+around it, arguments of a ``partial``), because ``lambda text: ask(model, text)`` is the same code for every model. It
+does not change with line numbers, comments or the file's path, and it does not see what the function calls, what a
+global variable holds, nor the state of the object that a method is bound to.
+
+A user who names the version means the code. What is bound to a function still counts then, or ``ask`` made for one
+model would be given the results of ``ask`` made for another; and so does the code of a lambda, which has no name to be
+known by. A variable that the function itself assigns to (``nonlocal``) is its state, and never counts.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+from collections.abc import Iterator
+from hashlib import blake2b
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
+from pathlib import Path
+from types import CodeType, CoroutineType, MethodType
+from typing import Any, Final
+
+__all__ = ["Versions"]
+
+VERSION_BYTES: Final = 16
+BOUND_BYTES: Final = 8
+"""Of the digest of what is bound: there are as many as somebody makes by hand."""
+MAX_WRAPPED: Final = 100
+"""Decorators looked through; a circle of them ends there."""
+
+_KIND: Final = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+"""What flags say of a function, and not of its file."""
+_CONSTANTS: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
+_ASSIGNS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+
+
+class Versions:
+    """The identities of the functions of one batch.
+
+    Args:
+        version: What the user calls the version of the function's code; ``None`` to take a digest of it.
+    """
+
+    def __init__(self, version: str | None) -> None:
+        self._version = version
+        self._known: dict[object, tuple[object, tuple[str, str]]] = {}
+
+    @property
+    def by_code(self) -> bool:
+        """Whether nobody has named the version."""
+        return self._version is None
+
+    def of_function(self, function: object) -> tuple[str, str]:
+        """Return the name, with its module, and the version of a function that many items are given to.
+
+        Raises:
+            TypeError: it has no code that could be looked at.
+        """
+        return self._identity(function, bound=True)
+
+    def of_job(self, job: Any) -> tuple[str, str]:
+        """Return the same for a job: of its own function, whatever that was bound to or called with.
+
+        Raises:
+            TypeError: it has no code that could be looked at.
+        """
+        while isinstance(job, functools.partial):
+            job = job.func
+        name = getattr(job, "__qualname__", None)
+        code = job.cr_code if type(job) is CoroutineType else getattr(job, "__code__", None)
+        # Functions that are made for each job have their code in common; one that wraps another has not.
+        seen: object = job if code is None or hasattr(job, "__wrapped__") else code
+        known = self._known.get((id(seen), name))
+        if known is None:
+            known = seen, self._identity(job, bound=False)
+            self._known[id(seen), name] = known
+        return known[1]
+
+    def _identity(self, function: Any, *, bound: bool) -> tuple[str, str]:
+        parts: list[str] = []
+        if self._version is None:
+            _describe(function, parts, bound, 0)
+            return _full_name(function), _digest(parts, VERSION_BYTES)
+        _describe_bound(function, parts, bound)
+        named = self._version if not parts else f"{self._version} {_digest(parts, BOUND_BYTES)}"
+        return _full_name(function), named
+
+
+def _digest(parts: list[str], size: int) -> str:
+    return blake2b("\n".join(parts).encode("utf-8", "backslashreplace"), digest_size=size).hexdigest()
+
+
+def _full_name(function: Any) -> str:
+    """Return what no other function is called: in a large program, many are called ``fetch``."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if type(function) is CoroutineType:
+        frame = function.cr_frame
+        module = None if frame is None else frame.f_globals.get("__name__")
+    else:
+        module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{_module_name(module)}.{_name_of(function)}" if module else _name_of(function)
+
+
+def _module_name(module: str) -> str:
+    """Return a module's name as an import would have it, for that of a script, too: two scripts share no results."""
+    if module not in ("__main__", "__mp_main__"):
+        return module
+    main = sys.modules.get(module)
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:  # python -m
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else module
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__qualname__
+
+
+def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
+    """Append to `parts` what tells functions of one name apart that are not meant to be one."""
+    while isinstance(function, functools.partial):
+        if bound:
+            parts.append(_partial(function))
+        function = function.func
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return
+    if code.co_name == "<lambda>":
+        _add_code(code, parts)
+    if bound:
+        cells = _closure(function, code)
+        parts.extend(f"{name} {_plain(value)}" for name, value in cells if type(value) in _CONSTANTS)
+        defaults = (*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items()))
+        if (
+            "<" in code.co_qualname and defaults
+        ):  # made by another function, perhaps once for each value of one
+            parts.append(_plain(defaults))
+
+
+def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
+    """Append to `parts` what makes `function` what it is."""
+    while isinstance(function, functools.partial):
+        if bound:
+            parts.append(_partial(function))
+        function = function.func
+    if type(function) is CoroutineType:
+        _add_code(function.cr_code, parts)
+        return
+    if isinstance(function, MethodType):
+        function = function.__func__
+    wrapped = getattr(function, "__wrapped__", None)
+    if wrapped is not None and depth < MAX_WRAPPED:
+        _describe(wrapped, parts, bound, depth + 1)
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType):
+        _add_code(code, parts)
+        if bound:
+            parts.append(_plain((function.__defaults__, *sorted((function.__kwdefaults__ or {}).items()))))
+            parts.append(_plain(tuple(value for _, value in _closure(function, code))))
+        return
+    code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 -- its code is wanted
+    if not isinstance(code, CodeType):
+        raise TypeError(
+            f"the version of {_name_of(function)} cannot be told from its code, which is not Python's; "
+            f"give Checkpoint(..., version=)"
+        )
+    _add_code(code, parts)
+
+
+def _partial(function: functools.partial[Any]) -> str:
+    return f"partial {_plain((*function.args, *sorted(function.keywords.items())))}"
+
+
+def _closure(function: Any, code: CodeType) -> Iterator[tuple[str, object]]:
+    """Yield the variables of the function around `function` that it reads, and their values."""
+    assigned = _assigned(code)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        if name in assigned:
+            continue
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not bound yet
+            yield name, ...
+
+
+def _assigned(code: CodeType) -> set[str]:
+    """Return the variables of functions around it that a function, or one inside of it, assigns to."""
+    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in _ASSIGNS}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _assigned(constant)
+    return names & set(code.co_freevars)
+
+
+def _add_code(code: CodeType, parts: list[str]) -> None:
+    parts.append(f"{code.co_qualname} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & _KIND}")
+    parts.append(
+        code.co_code.hex()
+    )  # as compiled: without what the interpreter has specialized or a tool has marked
+    parts.append(code.co_exceptiontable.hex())
+    parts.append(_plain((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _add_code(constant, parts)
+        else:
+            parts.append(_plain(constant))
+
+
+def _plain(value: object) -> str:
+    """Return the same text for the same constant in every process, and the type's name for what is no constant."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_plain, value))})"
+    if isinstance(value, frozenset):  # whose order changes from process to process
+        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
+    return repr(value) if type(value) in _CONSTANTS else f"<{type(value).__qualname__}>"
