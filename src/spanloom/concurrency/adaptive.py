@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.concurrency.blocks import Blocks
+from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.gradient import GradientRule, Measurement
 from spanloom.concurrency.overload import Judge
 from spanloom.concurrency.slots import Slots, check_count
@@ -41,7 +41,7 @@ class LimitChange(NamedTuple):
     ``probe``, ``no queue``."""
 
 
-class AdaptiveLimiter(Slots):
+class AdaptiveLimiter(HeedfulBlock, Slots):
     """As many holders at once as the server can take: found by trying, and followed when it changes.
 
     The limit starts at `initial` and doubles until the calls become slower, or more of them bring no more
@@ -113,7 +113,8 @@ class AdaptiveLimiter(Slots):
                 raise ValueError(f"{what} must be {bound} (got {value!r})")
         if not 0 <= error_tolerance < 1:
             raise ValueError(f"error_tolerance must be at least 0 and below 1 (got {error_tolerance!r})")
-        super().__init__(initial, name)
+        HeedfulBlock.__init__(self)
+        Slots.__init__(self, initial, name)
         self._rule = GradientRule(
             minimum,
             maximum,
@@ -131,7 +132,6 @@ class AdaptiveLimiter(Slots):
         self._latency_s: float | None = None
         """Moving mean of the durations of calls; only decides for how long to measure."""
         self._measure = _Measure(-math.inf)
-        self._blocks: Blocks[_Attempt] = Blocks()
         self.changes: deque[LimitChange] = deque(maxlen=HISTORY)
         """The last changes, oldest first."""
 
@@ -148,21 +148,6 @@ class AdaptiveLimiter(Slots):
     def attempt(self) -> _Attempt:
         """Return what measures one call, to be entered by whoever holds a slot; runners do that by themselves."""
         return _Attempt(self)
-
-    async def __aenter__(self) -> Self:
-        await self.acquire()
-        self._blocks.enter(await self.attempt().__aenter__())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        attempt = self._blocks.leave()
-        try:
-            if attempt is not None:
-                await attempt.__aexit__(kind, error, traceback)
-        finally:
-            self.release()
 
     # measuring ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.concurrency.blocks import Blocks
+from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.limits import FixedLimiter, Limiter
 from spanloom.concurrency.line import Line
 from spanloom.concurrency.overload import Judge, is_rate_limit
@@ -21,7 +21,7 @@ from spanloom.events.types import EventType
 __all__ = ["Cooldown"]
 
 
-class Cooldown:
+class Cooldown(HeedfulBlock):
     """Pauses all calls when one of them is refused for asking too often; then starts slowly.
 
     Pause number k in a row lasts ``min(longest_s, pause_s * multiplier ** (k - 1))`` seconds, and at least as long
@@ -101,7 +101,7 @@ class Cooldown:
         self._slowly = False
         self._last_start = -math.inf
         self._line = Line(clock)
-        self._blocks: Blocks[_Attempt] = Blocks()
+        HeedfulBlock.__init__(self)
         self.generation: int = 0
         """Number of pauses so far."""
 
@@ -147,27 +147,6 @@ class Cooldown:
     def attempt(self) -> _Attempt:
         """Return what waits for a pause before one call, and watches how that ends; runners enter it by themselves."""
         return _Attempt(self)
-
-    async def __aenter__(self) -> Self:
-        await self.acquire()
-        attempt = self.attempt()
-        try:
-            await attempt.__aenter__()
-        except BaseException:
-            self.release()
-            raise
-        self._blocks.enter(attempt)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        attempt = self._blocks.leave()
-        try:
-            if attempt is not None:
-                await attempt.__aexit__(kind, error, traceback)
-        finally:
-            self.release()
 
     # pausing --------------------------------------------------------------------------------------------
 
