@@ -17,6 +17,10 @@ from spanloom.events import Event, EventType, Handler
 from spanloom.testing import virtual_clock
 from tests.callbacks.recorders import Ends, Gate, Inline, Lists, adds_up, recorded, stats_of
 
+needs_thread_clock = pytest.mark.skipif(
+    not hasattr(time, "pthread_getcpuclockid"), reason="no clock of another thread's CPU time"
+)
+
 
 def emit(manager: CallbackManager, count: int, first: int = 0) -> None:
     for number in range(first, first + count):
@@ -506,9 +510,7 @@ async def test_the_jobs_of_a_running_batch_are_in_the_accounts() -> None:
 # the thread sleeps --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not hasattr(time, "pthread_getcpuclockid"), reason="no clock of another thread's CPU time"
-)
+@needs_thread_clock
 def test_an_idle_thread_sleeps() -> None:
     """With nothing to hand over and no batch running, the thread does not even look."""
     manager = CallbackManager([handler := Lists()])
@@ -699,6 +701,9 @@ def test_a_batch_does_not_wait_for_a_handler_that_hangs(how: str, monkeypatch: p
     manager = CallbackManager([handler := Gate()])
     manager.emit()
     assert handler.entered.wait(10)
+    emit(manager, CAPACITY // 2 + 1)
+    time.sleep(drain.MOVING_NS / 1e9)
+    manager.relief_s()  # what its thread did on the way into the hook is seen here
     time.sleep(drain.MOVING_NS / 1e9)
 
     async def main() -> float:
@@ -733,10 +738,41 @@ def test_a_pause_is_longer_the_less_room_there_is(monkeypatch: pytest.MonkeyPatc
         emit(manager, 100)
     assert found == [0.0] * 6 + [0.004, 0.008, 0.016, 0.032, 0.064]
     box._taken_ns = time.perf_counter_ns() - drain.MOVING_NS
+    assert box.relief_s() > 0  # its thread has done something since nobody looked
+    time.sleep(drain.MOVING_NS / 1e9)
     assert box.relief_s() == 0
     handler.opened.set()
     manager.close()
     assert box.relief_s() == 0
+
+
+@needs_thread_clock
+def test_a_handler_that_works_on_one_list_for_long_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for as long as its thread uses CPU time, up to a limit: it may only lack the GIL."""
+    monkeypatch.setattr(drain, "CAPACITY", 1_000)
+    monkeypatch.setattr(drain, "MOVING_NS", 20_000_000)
+    entered, stop = threading.Event(), threading.Event()
+
+    class Busy(Handler):
+        def on_events(self, events: Sequence[Event]) -> None:
+            entered.set()
+            while not stop.is_set():
+                pass
+
+    manager = CallbackManager([Busy()])
+    manager.emit()
+    assert entered.wait(10)
+    emit(manager, 1_000)
+    found = []
+    for _ in range(5):
+        time.sleep(0.03)
+        found.append(manager.relief_s())
+    assert min(found) > 0
+    monkeypatch.setattr(drain, "PATIENCE_NS", 1)
+    assert manager.relief_s() == 0
+    stop.set()
+    assert manager.flush()
+    manager.close()
 
 
 async def test_a_hook_does_not_wait_for_its_own_handler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,12 @@ switch interval. The pause itself, a timer of the kernel's, may take as long as 
 BACKLOG: Final = CAPACITY // 4
 """Events beyond which the thread works on until the interpreter takes the GIL from it, which is after 5 ms. Who only
 gets it for 1 ms in 6 falls behind a batch of jobs that hardly wait, and would lose what is more than `CAPACITY`."""
-MOVING_NS: Final = 200_000_000
-"""How long a handler may have had its list in hand: one that holds it for longer hangs, for all that can be told."""
+MOVING_NS: Final = 1_000_000_000
+"""How long a handler may have had its list in hand, or its thread may have used no CPU time since: it hangs then, for
+all that can be told. The clock on the wall alone would call a thread dead that merely does not get the GIL: SQLite
+gives it away at each row, and a loop that never waits keeps it for milliseconds."""
+PATIENCE_NS: Final = 10_000_000_000
+"""How long a list may be in hand however busy the thread is: it may be in a circle."""
 RELIEF_S: Final = 0.002
 """How long who makes events should wait when half of `CAPACITY` does; twice as long for each tenth more."""
 INTERVAL_S: Final = 0.1
@@ -81,6 +85,8 @@ class Drain:
         self.outbox: deque[Event | TraceStarted | TraceEnded] = deque(maxlen=CAPACITY)
         self._in_hand = 0
         self._taken_ns = 0
+        self._looked = (0, 0)
+        self._cpu_clock: int | None = None
         self._batches = 0
         self._parked = True
         self._stirred = False
@@ -113,9 +119,26 @@ class Drain:
             return 0.0
         if not self._in_hand:
             self._wake.set()
-        elif monotonic_ns() - self._taken_ns >= MOVING_NS:
+        elif not self._is_moving():
             return 0.0
         return RELIEF_S * (1 << excess * 10 // CAPACITY)
+
+    def _is_moving(self) -> bool:
+        now_ns = monotonic_ns()
+        held_ns = now_ns - self._taken_ns
+        if held_ns < MOVING_NS:
+            return True
+        if self._cpu_clock is None or held_ns >= PATIENCE_NS:
+            return False
+        looked_ns, cpu_ns = self._looked
+        try:
+            used_ns = time.clock_gettime_ns(self._cpu_clock)
+        except OSError:  # the thread has ended
+            return False
+        if used_ns != cpu_ns:
+            self._looked = now_ns, used_ns
+            return True
+        return now_ns - looked_ns < MOVING_NS
 
     def push(self, item: Event | TraceStarted | TraceEnded) -> None:
         """Append one item from any thread; wake the thread if it sleeps."""
@@ -196,6 +219,8 @@ class Drain:
         self._wake.set()
 
     def _run(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         while not self._closed:
             self._wake.clear()
             asked = self._asked
