@@ -872,7 +872,7 @@ def test_notes_are_let_go_with_their_spans(otel: Setup) -> None:
 
     otel.run(main())
     otel.spans()
-    starts: Any = otel.handler._starts
+    starts: Any = otel.handler._starts()
     assert not starts._notes
     assert len(starts._traces) == 3
 

@@ -244,7 +244,7 @@ def test_a_flush_that_waits_for_the_interrupted_code_is_not_stuck(collector: Htt
     handler = OpenTelemetryHandler(flush_on_sigterm=True)
     with use_callback_manager(CallbackManager([handler, Teller()])):
         asyncio.run(async_map(job, range(100)))
-        with handler._outlets.pipes[0]._ledger._lock:
+        with handler._connection.outlets.pipes[0]._ledger._lock:
             os.kill(os.getpid(), signal.SIGTERM)
             for _ in range(300):
                 pass

@@ -568,8 +568,8 @@ class TestSifted:
             (span.attributes or {})["number"] == (span.attributes or {})["spanloom.job.index"]
             for span in jobs
         )
-        builder = setup.handler._builder
-        assert builder is not None
+        assert setup.handler._connection is not None
+        builder = setup.handler._connection.builder
         assert not builder._points.waiting
         assert not builder._starts.notes
 
@@ -599,8 +599,8 @@ class TestSifted:
 
         setup.run(async_map(job, range(500)))
         assert setup.spans() == []
-        builder = setup.handler._builder
-        assert builder is not None
+        assert setup.handler._connection is not None
+        builder = setup.handler._connection.builder
         assert builder._tail is not None
         assert builder._tail.held == 0
 

@@ -141,7 +141,8 @@ def test_a_fork_in_the_middle_of_anything_leaves_the_child_with_free_locks() -> 
     connected = OpenTelemetryHandler(provider, MeterProvider([reader], shutdown_on_exit=False))
     fresh = OpenTelemetryHandler(provider)
     asyncio.run(run(CallbackManager([connected], raise_handler_errors=True)))
-    metrics = connected._metrics
+    assert connected._connection is not None
+    metrics = connected._connection.metrics
     assert metrics is not None
     exporter.clear()
     read, write = os.pipe()

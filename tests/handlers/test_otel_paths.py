@@ -90,8 +90,8 @@ class Way:
 
     def builder(self, handler: OpenTelemetryHandler) -> SpanBuilder:
         tracer = self.provider.get_tracer("spanloom", "1")
-        starts: Any = Borrowed(handler._starts)  # type: ignore[arg-type]  # connected by its first event
-        return SpanBuilder(tracer, starts, self.outlets, rules=handler._rules)
+        starts: Any = Borrowed(handler._starts())  # type: ignore[arg-type]  # connected by its first event
+        return SpanBuilder(tracer, starts, self.outlets, rules=handler._options.rules)
 
     def spans(self) -> dict[bytes, Any]:
         """Return what has arrived, by span id, user code's spans aside."""

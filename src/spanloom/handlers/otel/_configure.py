@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from opentelemetry import metrics, trace
 
-from spanloom.handlers.otel._handler import CLOSE_TIMEOUT_S, OpenTelemetryHandler
+from spanloom.handlers.otel._connection import CLOSE_TIMEOUT_S
+from spanloom.handlers.otel._handler import OpenTelemetryHandler
 from spanloom.handlers.otel._options import HandlerOptions
 from spanloom.handlers.otel._place import PLACE
 from spanloom.handlers.otel._setup import Helper, global_meter_provider, global_tracer_provider
@@ -170,10 +171,10 @@ class _HandlerOfProviders(OpenTelemetryHandler):
 
     def close(self) -> None:
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        connection = self._connection
         super().close()
-        if (
-            not self._is_stuck
-        ):  # what the last flush could not send in its time, this one would not send either
+        # What the last flush could not send in its time, this one would not send either.
+        if connection is None or not connection.is_stuck:
             self._finish.flush(deadline - time.monotonic())
 
 

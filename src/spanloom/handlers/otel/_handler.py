@@ -25,26 +25,21 @@ from functools import partial
 from typing import Final, Literal
 
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import TracerProvider
 
 from spanloom.callbacks.table import hand_over_to
 from spanloom.events import Event, EventType
 from spanloom.handlers.otel._attached import attach
-from spanloom.handlers.otel._build import SpanBuilder
+from spanloom.handlers.otel._connection import CLOSE_TIMEOUT_S, Connection, SpanOptions
 from spanloom.handlers.otel._content import captures_content
 from spanloom.handlers.otel._counts import ExportCounts, total
 from spanloom.handlers.otel._genai import describe_gen_ai, entitle_gen_ai
-from spanloom.handlers.otel._genai_metrics import GenAiMetrics
 from spanloom.handlers.otel._live import detach
-from spanloom.handlers.otel._metrics import EventMetrics
 from spanloom.handlers.otel._openinference import describe_openinference
-from spanloom.handlers.otel._outlets import Outlets, Pipe
-from spanloom.handlers.otel._pipeline import open_pipeline, transport_for
+from spanloom.handlers.otel._outlets import Outlets
+from spanloom.handlers.otel._pipeline import transport_for
 from spanloom.handlers.otel._profiles import Rules
-from spanloom.handlers.otel._remote import environment_parent
 from spanloom.handlers.otel._setup import (
-    Helper,
     endpoint_is_set,
     export_is_off,
     global_meter_provider,
@@ -63,8 +58,6 @@ __all__ = ["MAX_CONTENT", "MAX_SPANS_PER_TRACE", "MAX_TEXT", "OpenTelemetryHandl
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 
-CLOSE_TIMEOUT_S: Final = 2.0
-"""Seconds that `close` waits for the exporter: what the end of the process allows all handlers together."""
 MAX_SPANS_PER_TRACE: Final = 500
 """Jaeger's page gets slow from a few hundred spans on, and gives up at some ten thousand (jaeger-ui #645)."""
 HAND_OVER_S: Final = 0.5
@@ -181,26 +174,20 @@ class OpenTelemetryHandler:
         self._given_meters = meter_provider
         self._live_parents = live_parents
         title = entitle_gen_ai if profile == "gen_ai" else None
-        self._rules = Rules(
-            max_text, _PROFILES[profile], captures_content(capture_content), max_content, title
+        self._options = SpanOptions(
+            live_parents,
+            Rules(max_text, _PROFILES[profile], captures_content(capture_content), max_content, title),
+            has_gen_ai_metrics=profile == "gen_ai",
+            max_spans=max_spans_per_trace,
+            tail=tail,
+            spool=self._spool,
         )
-        self._more_metrics = partial(GenAiMetrics, self._rules) if profile == "gen_ai" else None
-        self._max_spans = max_spans_per_trace
-        self._tail = tail
         self._lock = threading.Lock()
-        self._provider: TracerProvider | None = None
-        self._is_own = False
-        self._starts: SpanStarts | None = None
-        self._builder: SpanBuilder | None = None
-        self._outlets: Outlets | None = None
-        self._metrics: EventMetrics | None = None
-        self._helper: Helper | None = None
+        self._connection: Connection | None = None
         self._is_inline = self._spool is not None
-        self._is_stuck = False
         self._is_closed = False
         self._warned = False
         self._counted: Outlets | None = None
-        self._pipes = 0
         self._ended = self._taken = 0
         if self._spool is not None:
             self.on_event = self._build_inline  # a point event has to be there before its parent ends
@@ -214,7 +201,7 @@ class OpenTelemetryHandler:
         ``None`` before the first event, which is when the provider is looked up. A processor that is added to the
         provider later may change it. The logger ``spanloom.handlers.otel`` says the same at level DEBUG.
         """
-        return None if self._builder is None else str(self._builder.plan)
+        return None if self._connection is None else str(self._connection.builder.plan)
 
     def stats(self) -> ExportCounts:
         """Return what became of the spans that this handler sends by OTLP itself.
@@ -229,24 +216,28 @@ class OpenTelemetryHandler:
     def on_event_start(self, event: Event) -> None:
         """Note what the event inherits, and make its span-to-be current."""
         # The provider is looked up at the roots only: a trace is exported as a whole, or not at all.
-        if self._provider is None and (event.parent_id is not None or not self._connect()):
+        connection = self._connection
+        if connection is None and event.parent_id is None:
+            connection = self._connect()
+        if connection is None:
             return
-        starts = self._starts
+        starts = connection.starts
         if starts is not None and (starts.wants_every_start or event.parent_id is None):
             starts.opened(event)
-        if self._metrics is not None and event.type == EventType.BATCH:
-            self._metrics.batch_started(event)
+        if connection.metrics is not None and event.type == EventType.BATCH:
+            connection.metrics.batch_started(event)
 
     def job_hooks(
         self, batch: Event
     ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]:
         """Say what each job of `batch` needs at its start and at its end: its context is its own, and dies with it."""
-        starts, builder = self._starts, self._builder
-        if builder is not None:
-            builder.batch_started(batch)
-        started = None if starts is None else starts.job_starter(batch)
-        if self._is_inline and builder is not None:
-            return started, builder.build_one
+        connection = self._connection
+        if connection is None:
+            return None, self._note_end if self._sigterm is not None else None
+        connection.builder.batch_started(batch)
+        started = None if connection.starts is None else connection.starts.job_starter(batch)
+        if self._is_inline:
+            return started, connection.builder.build_one
         return started, self._note_end if self._sigterm is not None else None
 
     def on_event_end(self, event: Event) -> None:
@@ -255,22 +246,26 @@ class OpenTelemetryHandler:
         With a spool, the span is built and written down here: when this returns, it can no longer be lost.
         """
         self._note_end(event)
-        if self._provider is None:
+        connection = self._connection
+        if connection is None:
             return
         if self._live_parents:
             detach(event)
-        if self._metrics is not None and event.type == EventType.BATCH:
-            self._metrics.batch_ended(event)
+        if connection.metrics is not None and event.type == EventType.BATCH:
+            connection.metrics.batch_ended(event)
 
     def on_event_pause(self, event: Event) -> None:
         """Set back what was current before a generator ran, while it waits at a ``yield``."""
-        if self._live_parents and self._starts is not None:
+        if self._live_parents and self._starts() is not None:
             detach(event)
 
     def on_event_resume(self, event: Event) -> None:
         """Make a generator's span current where its body goes on."""
-        if self._live_parents and self._starts is not None:
-            self._starts.resumed(event)
+        if self._live_parents and (starts := self._starts()) is not None:
+            starts.resumed(event)
+
+    def _starts(self) -> SpanStarts | None:
+        return None if self._connection is None else self._connection.starts
 
     def _note_end(self, event: Event) -> None:
         if self._is_inline:
@@ -281,25 +276,27 @@ class OpenTelemetryHandler:
     def _build_inline(self, event: Event) -> None:
         if not self._is_inline:
             return
-        if self._builder is None and not (self._connect() and self._is_inline):
-            return
-        if self._builder is not None:
-            self._builder.build_one(event)
+        connection = self._connection or self._connect()
+        if (
+            connection is not None and self._is_inline
+        ):  # connecting may have found that there is no use for the spool
+            connection.builder.build_one(event)
 
     # on the drain thread ------------------------------------------------------------------------------
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Build the spans of ended events, unless that is done already, and record their metrics."""
-        if self._builder is None and not self._connect():
+        connection = self._connection or self._connect()
+        if connection is None:
             return
-        if not self._is_inline and self._builder is not None:
-            self._builder.build(events)
-        elif self._outlets is not None:
-            self._outlets.hand_over()
+        if self._is_inline:
+            connection.outlets.hand_over()
+        else:
+            connection.builder.build(events)
         if self._sigterm is not None:
             self._taken += sum(not event.is_point for event in events)
-        if self._metrics is not None:
-            self._metrics.record(events)
+        if connection.metrics is not None:
+            connection.metrics.record(events)
 
     def flush(self, timeout: float) -> bool:
         """Have the provider export what it holds.
@@ -310,40 +307,18 @@ class OpenTelemetryHandler:
         Returns:
             True if the provider said in time that it has exported everything.
         """
-        provider, outlets, helper = self._provider, self._outlets, self._helper_of_this_process()
-        if provider is None or outlets is None or helper is None:
-            return True
-        deadline = time.monotonic() + timeout
-        outlets.hurry()  # before anything is waited for: all have the whole time, side by side
-        is_exported = self._begin_export(helper, provider, outlets, timeout)(timeout) is True
-        self._is_stuck = not is_exported and time.monotonic() >= deadline
-        return outlets.flush(max(0.0, deadline - time.monotonic())) and is_exported
+        return self._connection is None or self._connection.flush(timeout)
 
     def close(self) -> None:
         """Export what is left within 2 s; shut the provider down if it is the handler's own."""
-        helper, builder, provider = self._helper_of_this_process(), self._builder, self._provider
-        outlets = self._outlets
-        if helper is None or builder is None or provider is None or outlets is None:
+        connection = self._connection
+        if connection is None:
             return
-        deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        builder.build_rest()
-        exported = None
-        if outlets.holds_some:
-            exported = self._begin_export(helper, provider, outlets, CLOSE_TIMEOUT_S)
-        outlets.close(max(0.0, deadline - time.monotonic()))
-        # What the last flush could not export in its time, another wait would not export either.
-        patience_s = 0.0 if self._is_stuck else max(0.0, deadline - time.monotonic())
-        if exported is not None:
-            exported(patience_s)
-        shutdown = getattr(provider, "shutdown", None) if self._is_own else None
-        if shutdown is not None:
-            helper.call(shutdown, min(patience_s, max(0.0, deadline - time.monotonic())))
+        stop = connection.close()
         with self._lock:
             # Added again, it begins anew; a provider that was shut down takes no more spans.
-            self._provider = self._starts = self._builder = self._outlets = self._metrics = self._helper = (
-                None
-            )
-        helper.stop()
+            self._connection = None
+        stop()
         self._is_inline = self._spool is not None
         self._is_closed = True
         if self._sigterm is not None:
@@ -359,38 +334,18 @@ class OpenTelemetryHandler:
         Returns:
             True if the collectors have acknowledged everything in time.
         """
-        outlets, helper = self._outlets, self._helper
-        if (
-            outlets is None or helper is None or helper.is_current
-        ):  # the last: our own flush has asked the provider
-            return True
-        if not again and (self._is_stuck or outlets.is_stuck):
-            return False
-        deadline = time.monotonic() + timeout
-        is_handed_over = hand_over_to(self, timeout)
-        outlets.hand_over()
-        return outlets.flush(max(0.0, deadline - time.monotonic())) and is_handed_over
-
-    def _begin_export(
-        self, helper: Helper, provider: TracerProvider, outlets: Outlets, timeout: float
-    ) -> Callable[[float], object]:
-        """Have `provider` export what it holds; return what waits so many seconds, and says True if it has."""
-        force_flush = getattr(provider, "force_flush", None)  # of the SDK, not of the API
-
-        def export() -> object:
-            outlets.hand_over()
-            outlets.flushed()
-            return force_flush is None or force_flush(int(timeout * 1000))
-
-        return helper.begin(export)
+        connection = self._connection
+        return connection is None or connection.flush_pipelines(
+            timeout, partial(hand_over_to, self), again=again
+        )
 
     # where it all goes ----------------------------------------------------------------------------------
 
-    def _connect(self) -> bool:
-        """Find the providers, once there are some; return False while there are none."""
+    def _connect(self) -> Connection | None:
+        """Find the providers, once there are some; return ``None`` while there are none."""
         with self._lock:
-            if self._provider is not None:
-                return True
+            if self._connection is not None:
+                return self._connection
             provider = self._given or global_tracer_provider()
             is_own = provider is None and self._may_export()
             if is_own and names_other_exporters():
@@ -402,53 +357,26 @@ class OpenTelemetryHandler:
                 provider = make_provider(exporter, has_queue=transport_for(exporter) is None)
             if provider is None:
                 self._warn()
-                return False
-            tracer = provider.get_tracer("spanloom", version())
-            self._is_own = is_own
-            starts = SpanStarts(
-                tracer,
-                live=self._live_parents,
-                rules=self._rules,
-                remote=environment_parent(),
-                max_spans=self._max_spans,
-                is_sifted=self._tail is not None,
+                return None
+            connection = Connection(
+                provider,
+                is_own=is_own,
+                meters=self._given_meters or global_meter_provider(),
+                options=self._options,
+                version=version(),
             )
-            self._pipes = 0
-            self._outlets = self._counted = Outlets(
-                self._open_pipe, getattr(provider, "force_flush", lambda: None)
-            )
-            self._builder = SpanBuilder(tracer, starts, self._outlets, rules=self._rules, tail=self._tail)
-            self._is_inline = self._outlets.is_deferring = self._spool is not None and bool(
-                self._outlets.pipes
-            )
-            if self._spool is not None and not self._is_inline:
-                _logger.warning(
-                    "spool= has no effect: the tracer provider sends nothing by the SDK's OTLP exporter"
-                )
-            meters = self._given_meters or global_meter_provider()
-            if meters is not None:
-                self._metrics = EventMetrics(meters, version(), self._more_metrics)
-            self._helper = Helper("spanloom-otel-flush")
+            self._counted, self._is_inline = connection.outlets, connection.is_inline
             if self._is_closed and self._sigterm is not None:
                 self._is_closed = False
                 self._sigterm.redo()
-            # Where the SDK is disabled, nothing is noted and nothing is current.
-            self._provider, self._starts = provider, None if self._builder.plan.way == "off" else starts
+            self._connection = connection
             if not is_own:
                 attach(provider, self)
-            return True
+            return connection
 
     def _may_export(self) -> bool:
         """Tell whether spans go somewhere without any provider."""
         return endpoint_is_set() or (self._spool is not None and not export_is_off())
-
-    def _open_pipe(self, exporter: SpanExporter) -> Pipe | None:
-        """Return a pipeline of our own in place of `exporter`, one of the SDK's OTLP exporters."""
-        if transport_for(exporter) is None:
-            return None
-        spool = None if self._spool is None else self._spool.part(self._pipes)
-        self._pipes += 1
-        return open_pipeline(exporter, spool=spool)
 
     def _flush_ended(self, timeout: float) -> None:
         """Export everything that has ended, also what has not come to this handler's thread yet."""
@@ -462,16 +390,8 @@ class OpenTelemetryHandler:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._is_stuck = False
-        if self._outlets is not None:
-            self._outlets.renew()
-        if self._metrics is not None:
-            self._metrics.renew()
-
-    def _helper_of_this_process(self) -> Helper | None:
-        if self._helper is not None and not self._helper.is_ours:
-            self._helper = Helper("spanloom-otel-flush")
-        return self._helper
+        if self._connection is not None:
+            self._connection.renew()
 
     def _warn(self) -> None:
         if not self._warned:

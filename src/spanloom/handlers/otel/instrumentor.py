@@ -9,7 +9,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Unpack
 
 from spanloom.exceptions import MissingDependencyError
-from spanloom.handlers.otel._handler import CLOSE_TIMEOUT_S, OpenTelemetryHandler
+from spanloom.handlers.otel._connection import CLOSE_TIMEOUT_S
+from spanloom.handlers.otel._handler import OpenTelemetryHandler
 from spanloom.handlers.otel._options import HandlerOptions
 from spanloom.handlers.otel._place import PLACE
 
