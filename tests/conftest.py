@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
-# A shell starts what it puts into the background (`make test &`) with Ctrl-C ignored, which every child process
-# inherits: the tests that press it would wait for ever.
+# A shell starts what it puts into the background (`make test &`) with Ctrl-C ignored, and `nohup` what it runs with
+# SIGHUP ignored, which every child process inherits: the tests that send them would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

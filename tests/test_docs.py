@@ -39,6 +39,7 @@ def sources(folder: str, pattern: str) -> str:
     return read(sorted((ROOT / folder).rglob(pattern)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     """Every Python block runs as its reader would run it, and prints what the page says."""

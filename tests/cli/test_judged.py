@@ -54,6 +54,7 @@ def test_the_page_of_it_is_written(killed: Path) -> None:
     assert "fetch_and_count.py" in page
 
 
+@pytest.mark.slow
 def test_the_second_run_fetches_the_rest_only(killed: Path) -> None:
     """By the server's own account: no document that the first run has stored is asked for again."""
     done = subprocess.run(

@@ -21,7 +21,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with two runs: one that ended, with failures, and one that was killed while it ran."""
     file = tmp_path_factory.mktemp("runs") / "runs.db"
     record(file, "--bad", "--jobs", "200")
-    record(file, "--kill-at", "120", "--slow", "items:30", "--connections", "20", killed=True)
+    record(file, "--kill-at", "60", "--slow", "items:30", "--connections", "20", killed=True)
     return file
 
 
@@ -70,13 +70,13 @@ def test_a_killed_run_names_its_open_jobs_and_for_how_long(file: Path) -> None:
     assert found["run"]["state"] == "interrupted"
     jobs = next(group for group in found["open"] if group["type"] == "job")
     assert jobs["count"] == 16
-    # One call in four hangs, so after 64 of them all workers do; the last job to start is one of them.
+    # One call in four hangs: when job 60 kills the process, the other 15 workers are at one.
     hanging = {event["job_index"] for event in jobs["oldest"]}
-    assert {index % 4 for index in hanging if index != 120} == {2}
+    assert {index % 4 for index in hanging if index != 60} == {2}
     for event in jobs["oldest"]:
         assert event["status"] == "interrupted"
         assert 0 < event["age_ns"] <= found["duration_ns"]
-        if event["job_index"] != 120:
+        if event["job_index"] != 60:
             assert [inner["name"] for inner in event["inside"]][-1] == "GET /items"
     text = spanloom("show", "--file", file)
     assert "INTERRUPTED: its process died" in text

@@ -657,6 +657,7 @@ class TestSpooled:
         assert Counter(span.name for span in spans)["step"] == 2000
 
 
+@pytest.mark.slow
 class TestHundredThousand:
     def test_a_run_of_100_000_jobs_arrives_at_a_receiver_whole(self) -> None:
         """By OTLP, at the default limit: every job, every failure, every shard, and all links lead somewhere."""

@@ -318,6 +318,7 @@ class Program:
         await async_map(asyncio.sleep, [0] * 300, limit=50)  # indices of two bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{}, TIGHT, {"max_span_attributes": 0}, {"max_attribute_length": 0}])
 @pytest.mark.parametrize("parent", [None, REMOTE], ids=["root", "remote"])
 def test_a_run_with_everything_is_the_same_whichever_way(

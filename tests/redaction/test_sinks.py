@@ -116,6 +116,7 @@ async def test_logs_hold_no_secret() -> None:
     assert_no_leak("\n".join(f"{record.getMessage()} {vars(record)}" for record in records))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["lean", "sdk", "profiles", "openinference"])
 async def test_spans_hold_no_secret(way: str, receiver: Receiver) -> None:
     """Exception messages, stack traces, status, attributes, contents and links: in none of the bytes that arrive."""

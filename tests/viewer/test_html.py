@@ -211,12 +211,14 @@ def test_times_are_as_fine_as_the_run_is_short(seen_ns: int, tick_ns: int) -> No
     assert Read(run(seen_ns / MS), []).description["tick_ns"] == tick_ns
 
 
+@pytest.mark.slow
 def test_100_000_jobs_make_a_small_page() -> None:
     """A job costs some 7 bytes of the page, and one with attempts, waits and errors less than 30."""
     assert len(Read(*page_runs.plain(100_000, 64)).text) < 800_000
     assert len(Read(*page_runs.lively(20_000, 64)).text) < 500_000 + 40_000 * 15
 
 
+@pytest.mark.slow
 def test_records_are_taken_one_by_one() -> None:
     """They may come from an iterator that never has more than one of them, and little is kept of each."""
 

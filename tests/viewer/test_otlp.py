@@ -345,6 +345,7 @@ def test_a_collector_that_is_silent_is_given_up() -> None:
     assert threading.active_count() <= threads
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_what_is_open() -> None:
     """Thirty thousand jobs are written in the memory of the few that run side by side."""
     total = 30_000

@@ -377,6 +377,7 @@ def garbage(draw: st.DrawFn) -> list[Record]:
     return sorted(records, key=lambda record: record.start_ns)
 
 
+@pytest.mark.slow
 @given(garbage(), garbage())
 def test_no_record_however_damaged_keeps_a_page_from_being_shown(a: list[Record], b: list[Record]) -> None:
     """The file is on a disk, and may hold anything: the pages and the data are made of whatever it is."""

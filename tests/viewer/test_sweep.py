@@ -240,6 +240,7 @@ def many(count: int, name: str = "fetch") -> Iterator[Record]:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fetch", "fetch {index}"])
 def test_memory_does_not_grow_with_the_number_of_jobs(name: str) -> None:
     """Four times as many jobs take about the same memory, even if every job has a name of its own."""
