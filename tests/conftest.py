@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 # A shell starts what it puts into the background (`make test &`) with Ctrl-C ignored, and `nohup` what it runs with
 # SIGHUP ignored, which every child process inherits: the tests that send them would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -23,6 +23,7 @@ SIGNATURE = re.compile(r"^#{2,4} `(?:await )?(?P<path>[A-Za-z_.]+)\((?P<paramete
 PUBLIC_MODULES = [
     "spanloom",
     "spanloom.exceptions",
+    "spanloom.evaluation",
     "spanloom.processing",
     "spanloom.events",
     "spanloom.testing",

@@ -20,7 +20,8 @@ class Server:
 
     Args:
         cliff: What happens above the capacity besides queueing. ``"errors"``: calls are refused from 10 % above it
-            on; ``"thrash"``: from 20 % above it on everything becomes slower, the more the more calls there are.
+            on; ``"thrash"``: from 20 % above it on everything becomes slower, the more the more calls there are;
+            ``"hard"``: that from the first call above it on.
         jitter: The service takes from ``1 - jitter`` to ``1 + jitter`` of its time.
         burst: From when to when half of all calls fail.
     """
@@ -74,7 +75,8 @@ class Server:
 
     def _duration_s(self) -> float:
         duration_s = self._service_s * self._random.uniform(1 - self._jitter, 1 + self._jitter)
-        if self._cliff == "thrash" and self._inside > 1.2 * self.capacity:
+        bearable = {"thrash": 1.2, "hard": 1.0}.get(self._cliff)
+        if bearable is not None and self._inside > bearable * self.capacity:
             duration_s *= (self._inside / self.capacity) ** 1.5
         return duration_s
 

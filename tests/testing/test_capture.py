@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spanloom import CallbackManager, get_callback_manager, retry, run_jobs
-from spanloom.testing import EventCapture, capture_events
+from spanloom import CallbackManager, get_callback_manager, retry, run_jobs, use_callback_manager
+from spanloom.testing import EventCapture, capture_events, capture_everywhere
 
 
 async def fetch(fails: bool = False) -> None:
@@ -62,3 +62,45 @@ def test_it_is_a_handler_like_any_other() -> None:
     with pytest.raises(KeyError), capture_events(manager) as second, manager.event(name="step"):
         raise KeyError("mine")
     assert capture.tree() == second.tree() == "step step error KeyError"
+
+
+async def test_a_tree_is_compared_with_a_text() -> None:
+    """Indentation of the whole does not matter, and a line of dots stands for any lines."""
+    with capture_events() as captured:
+        await run_jobs([fetch(), fetch(), fetch()])
+    captured.assert_tree(
+        """
+            batch fetch ok
+              job fetch #0 ok
+              job fetch #1 ok
+              job fetch #2 ok
+        """
+    )
+    captured.assert_tree("batch fetch ok\n  ...\n  job fetch #2 ok")
+    captured.assert_tree("...")
+    for wrong in ("", "batch fetch ok", "batch fetch ok\n  job fetch #0 ok\n  ...\n  job fetch #3 ok"):
+        with pytest.raises(AssertionError, match="the events are not those expected") as caught:
+            captured.assert_tree(wrong)
+        assert "+  job fetch #1 ok" in str(caught.value)
+    with capture_events() as nothing:
+        pass
+    nothing.assert_tree("")
+
+
+async def test_events_of_all_managers_are_captured_with_the_same_ids() -> None:
+    """A seed makes ids the same in every run, and chance comes back after the block."""
+
+    async def ids(seed: int | None) -> list[int]:
+        with capture_everywhere(seed) as captured:
+            with use_callback_manager(CallbackManager()):
+                await run_jobs([fetch()])
+            await run_jobs([fetch()])
+        assert [event.type for event in captured.events] == ["job", "batch"] * 2
+        return [event.event_id for event in captured.events]
+
+    assert await ids(5) == await ids(5) != await ids(6)
+    assert await ids(None) != await ids(None)
+    with capture_everywhere() as captured:
+        pass
+    await run_jobs([fetch()])
+    assert captured.events == []

@@ -26,7 +26,7 @@ from spanloom.callbacks.table import (
 )
 from spanloom.events.event import Event, ScopeEvent
 
-__all__ = ["CallbackManager"]
+__all__ = ["CallbackManager", "living_managers"]
 
 
 class CallbackManager(Emitter):
@@ -204,6 +204,11 @@ def _start_of(event: ScopeEvent) -> int:
 
 
 _managers: weakref.WeakSet[CallbackManager] = weakref.WeakSet()
+
+
+def living_managers() -> list[CallbackManager]:
+    """Return the managers of the process, in no order."""
+    return list(_managers)
 
 
 def _after_fork() -> None:

@@ -2,9 +2,10 @@
 
 Four published rules work together:
 
-* **Gradient** (Netflix, concurrency-limits, ``GradientLimit``): with ``gradient = fastest / latency``, held between 0.5
-  and 1, the next limit is ``limit * gradient + sqrt(limit)``. While nothing queues, the gradient is 1 and the limit
-  grows by its root; it settles where what queues at the server is about that root.
+* **Gradient** (Netflix, concurrency-limits, ``GradientLimit``): with ``gradient = fastest / latency``, at most 1, the
+  next limit is ``limit * gradient + sqrt(limit)``, and at least half the limit. (Netflix holds the gradient itself
+  above 0.5: then a limit of 8 never falls, since half of it and its root are more than 6.) While nothing queues, the
+  gradient is 1 and the limit grows by its root; it settles where what queues at the server is about that root.
 * **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles.
 * **Multiplicative decrease** on errors, and the memory of where they came (CUBIC, RFC 9438, 4.6 and its W_max): below
   the limit that has failed, the next one is half-way between the present one and that; on its doorstep the rule waits,
@@ -29,7 +30,7 @@ import msgspec
 __all__ = ["Change", "GradientRule", "Measurement"]
 
 STEEPEST: Final = 0.5
-"""Lowest gradient: one measurement never more than halves a limit."""
+"""What is left of a limit at least: one measurement never more than halves it."""
 SEVERE: Final = 0.7
 """A gradient below which nobody waits for a second measurement."""
 PROBE_SHARE: Final = 0.7
@@ -156,11 +157,13 @@ class GradientRule(msgspec.Struct, eq=False):
         better = self._better(seen)
         if better is not None and self._probing is None:
             return self._back_off(limit, better.limit, "throughput fell")
+        if previous is not None and self._was_in_vain(previous, seen, gain):
+            return self._back_off(limit, (previous.limit + limit) // 2, "throughput fell")
         if self._failed is not None and limit >= self._failed:
-            self._failed, self._failures = None, 0
+            self._failed, self._failures, self._grown = None, 0, 0
         fastest = self._look_for_fastest(seen)
         gradient = fastest.latency_s * (1 + _noise(fastest, seen)) / seen.latency_s
-        gradient = max(STEEPEST, min(1.0, gradient))
+        gradient = min(1.0, gradient)
         if self._slow_start:
             return self._start_slowly(previous, seen, gradient, gain)
         self._until_probe -= 1
@@ -188,6 +191,19 @@ class GradientRule(msgspec.Struct, eq=False):
         if best.limit < seen.limit and _throughput(best) > _throughput(seen) * (1 + _noise(best, seen)):
             return best
         return None
+
+    def _was_in_vain(self, previous: _Seen, seen: _Seen, gain: float | None) -> bool:
+        """Tell whether a limit that has grown made the calls slower, and them no more.
+
+        Not of a single slot, unless it has failed before: what that brings is less than chance may take away.
+        """
+        return (
+            gain is not None
+            and gain < 1
+            and not self._slow_start
+            and (seen.limit - previous.limit > 1 or seen.limit == self._failed)
+            and seen.latency_s > previous.latency_s * (1 + _noise(previous, seen))
+        )
 
     def _look_for_fastest(self, seen: _Seen) -> _Seen:
         fastest = self._fastest
@@ -313,7 +329,7 @@ class GradientRule(msgspec.Struct, eq=False):
 
 
 def _wanted(limit: int, gradient: float) -> float:
-    return limit * gradient + math.sqrt(limit)
+    return max(limit * STEEPEST, limit * gradient + math.sqrt(limit))
 
 
 def _throughput(seen: _Seen) -> float:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from spanloom.callbacks.ambient import use_callback_manager
+from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.manager import CallbackManager
+from spanloom.events import ids
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
 
-__all__ = ["EventCapture", "capture_events"]
+__all__ = ["EventCapture", "capture_events", "capture_everywhere"]
+
+CLOSE_S: Final = 1.0
+"""Seconds that a capture takes at most to be closed; it holds nothing back."""
 
 
 class EventCapture(Handler):
@@ -64,6 +73,26 @@ class EventCapture(Handler):
             pending.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
         return "\n".join(lines)
 
+    def assert_tree(self, expected: str) -> None:
+        """Make sure that `tree` is what a test expects.
+
+        Args:
+            expected: The text, indented as a whole as you like; a line ``...`` stands for any lines, or none.
+
+        Raises:
+            AssertionError: it is not; the message is the difference.
+        """
+        wanted, found = textwrap.dedent(expected).strip("\n").rstrip(), self.tree()
+        pattern = "".join(
+            r"(?:.*\n)*?" if line.strip() == "..." else re.escape(line) + r"\n"
+            for line in wanted.splitlines()
+        )
+        if not re.fullmatch(pattern, f"{found}\n" if found else ""):
+            lines = difflib.unified_diff(
+                wanted.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=100
+            )
+            raise AssertionError("the events are not those expected:\n" + "\n".join(lines))
+
 
 def _line(event: Event) -> str:
     words = [str(event.type), event.name]
@@ -104,3 +133,30 @@ def capture_events(manager: CallbackManager | None = None) -> Iterator[EventCapt
         yield capture
     finally:
         manager.remove_handler(capture)
+
+
+@contextmanager
+def capture_everywhere(seed: int | None = None) -> Iterator[EventCapture]:
+    """Keep the events of a block of code, of all managers there are, in all threads and tasks.
+
+    Unlike `capture_events` it leaves the ambient manager alone, so it can be entered where the code runs in another
+    context. Events of whatever else runs in the process are kept, too.
+
+    Args:
+        seed: Makes the ids of events and traces the same in every run of the block, if its events come in the same
+            order; ``None`` leaves them to chance.
+
+    Yields:
+        The `EventCapture`, which keeps its events after the block.
+    """
+    capture = EventCapture()
+    guard = EVERYWHERE.add(capture)
+    if seed is not None:
+        ids.reseed(seed)
+    try:
+        yield capture
+    finally:
+        if seed is not None:
+            ids.reseed()
+        EVERYWHERE.remove(guard)
+        guard.close(CLOSE_S, guard.ask())

@@ -1,0 +1,188 @@
+"""Evaluations as tests: run with their fixtures, failed by failed rows, and with ``--concurrent`` several at once.
+
+Theory of operation. A decorated function looks to pytest like one whose parameters are the fixtures, and is collected
+as such. When it is to be called, it is replaced by one that returns nothing, keeps the results, and fails if a row has.
+If it is a coroutine function, whatever plugin runs coroutine functions runs it, in the loop in which that makes its
+fixtures; if there is none, we do.
+
+pytest has one test set up at a time. So with ``--concurrent``, the first of some neighbours to be called makes the
+fixtures of all of them, runs all of them, and leaves to the others what became of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import pytest
+
+from spanloom import gather, run_sync
+from spanloom.evaluation import Evaluation, evaluation_of
+
+__all__ = ["begin", "call", "prepare", "summarize"]
+
+BY_THEMSELVES: Final = ("parametrize", "skip", "skipif", "xfail", "usefixtures")
+"""Marks of tests that have no neighbours."""
+SHOWN: Final = 5
+"""Failed rows that a failure names."""
+
+
+class _Group:
+    """Evaluations that run at the same time.
+
+    Attributes:
+        items: Their tests.
+        became: By test, the results or what was raised, once they have run.
+    """
+
+    def __init__(self, items: Sequence[pytest.Function]) -> None:
+        self.items = items
+        self.became: dict[str, Any] | None = None
+
+
+_group: pytest.StashKey[_Group] = pytest.StashKey()
+_own: pytest.StashKey[Callable[..., Any]] = pytest.StashKey()
+_lines: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def prepare(items: Sequence[pytest.Item]) -> None:
+    """Have asynchronous evaluations that are neighbours run at the same time.
+
+    Args:
+        items: The tests, in order, after all selection.
+    """
+    for (is_free, _), members in groupby(items, lambda item: (_is_free(item), item.parent)):
+        together: list[Any] = list(members)
+        if not is_free or len(together) < 2:
+            continue
+        group = _Group(together)
+        for item in together:
+            item.stash[_group] = group
+            own = _arguments(item)
+            item.fixturenames = ["request", *(name for name in item.fixturenames if name not in own)]
+
+
+def begin(item: Any) -> None:
+    """Have an evaluation called as a test is, now that its fixtures are there."""
+    evaluation = evaluation_of(getattr(item, "obj", None))
+    if evaluation is None:
+        return
+    function = item.stash.setdefault(_own, item.obj)
+    group = item.stash.get(_group, None)
+    if group is None:
+        item.obj = _reporting(item, function, is_async=evaluation.is_async)
+    elif group.became is None:
+        item.obj = _leading(item, function, group)
+    else:
+        became = group.became[item.nodeid]
+        item.funcargs.update(dict.fromkeys(_arguments(item)))
+
+        @functools.wraps(function)
+        async def follow(**_: Any) -> None:
+            _settle(item, became)
+
+        item.obj = follow
+
+
+def call(item: pytest.Function) -> bool | None:
+    """Run an asynchronous evaluation that is still a coroutine function by now; return whether there was one."""
+    if evaluation_of(item.obj) is None or not inspect.iscoroutinefunction(item.obj):
+        return None
+    run_sync(item.obj(**{name: item.funcargs[name] for name in _arguments(item)}))
+    return True
+
+
+def summarize(reporter: Any, config: pytest.Config) -> None:
+    """Write a line for each evaluation that has run.
+
+    Args:
+        reporter: pytest's terminal reporter.
+        config: What the lines were kept with.
+    """
+    lines = config.stash.get(_lines, [])
+    if lines:
+        reporter.section("evaluations")
+        for line in lines:
+            reporter.line(line)
+
+
+def _is_free(item: Any) -> bool:
+    evaluation = evaluation_of(getattr(item, "obj", None))
+    return (
+        evaluation is not None
+        and evaluation.is_async
+        and getattr(item, "callspec", None) is None
+        and not any(item.get_closest_marker(mark) for mark in BY_THEMSELVES)
+    )
+
+
+def _arguments(item: Any) -> list[str]:
+    """Return the fixtures that an evaluation is called with: of its parameters, those without a default."""
+    evaluation: Evaluation | None = evaluation_of(item.obj)
+    parameters = () if evaluation is None else evaluation.parameters
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
+
+
+def _reporting(item: pytest.Function, function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
+    if is_async:
+
+        @functools.wraps(function)
+        async def report_later(**given: Any) -> None:
+            _settle(item, await function(**given))
+
+        return report_later
+
+    @functools.wraps(function)
+    def report(**given: Any) -> None:
+        _settle(item, function(**given))
+
+    return report
+
+
+def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable[..., Any]:
+    """Return what runs all of a group, and ends as `item` does."""
+    request: pytest.FixtureRequest = item.funcargs["request"]
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {}
+    for member in group.items:
+        given = {name: request.getfixturevalue(name) for name in _arguments(member)}
+        if member is item:
+            member.funcargs.update(given)
+        calls[member.nodeid] = functools.partial(member.obj, **given)
+
+    @functools.wraps(function)
+    async def lead(**_: Any) -> None:
+        ended = await gather(*map(_outcome, calls.values()))
+        group.became = dict(zip(calls, ended, strict=True))
+        _settle(item, group.became[item.nodeid])
+
+    return lead
+
+
+async def _outcome(run: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what an evaluation returns or raises; pytest's own ways out are no `Exception`."""
+    try:
+        return await run()
+    except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 -- raised by its own test
+        return error
+
+
+def _settle(item: pytest.Function, became: Any) -> None:
+    """End a test as its evaluation has ended."""
+    if isinstance(became, BaseException):
+        raise became
+    failed = [record for record in became.results if record.error is not None]
+    item.config.stash.setdefault(_lines, []).append(f"{item.nodeid} - {became}")
+    if not failed:
+        return
+    lines = [f"row {record.item_id}: {_text(record.error)}" for record in failed[:SHOWN]]
+    if len(failed) > SHOWN:
+        lines.append(f"and {len(failed) - SHOWN} more")
+    what = f"{len(failed)} of {len(became.results)} rows failed"
+    pytest.fail("\n".join([what, *lines]), pytrace=False)
+
+
+def _text(error: object) -> str:
+    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)

@@ -1,0 +1,3 @@
+"""The parts of `spanloom.compat.dotevals`."""
+
+__all__: list[str] = []

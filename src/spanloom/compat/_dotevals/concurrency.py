@@ -1,0 +1,293 @@
+"""`Concurrency`: slots to be taken by hand or by a wrapped client, and the strategies that have them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+
+from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.adaptive import AdaptiveLimiter
+from spanloom.concurrency.slots import Slots
+from spanloom.events import keys
+from spanloom.events.types import EventType
+
+if TYPE_CHECKING:
+    from spanloom.instrument.limited import LimiterBlock
+
+__all__ = ["Concurrency", "ConcurrencyStrategy", "adaptive", "fixed", "sequential"]
+
+REMEMBERED: Final = 100
+"""Ends of calls that `adaptive` remembers."""
+
+
+class ConcurrencyStrategy(Protocol):
+    """What `Concurrency` takes: anything with these three methods."""
+
+    async def acquire(self) -> None:
+        """Wait for a slot, and take it."""
+
+    async def release(self, error: Any = None) -> None:
+        """Give it back; `error` is what the call has raised, if it has."""
+
+    def reset(self) -> None:
+        """Begin anew."""
+
+
+class _Slots(Slots):
+    """Slots that can all be taken back."""
+
+    def free(self) -> None:
+        """Have nobody hold any; who waits gets them."""
+        self._in_use = 0
+        self._hand_on()
+
+
+class _AdaptiveSlots(AdaptiveLimiter):
+    """The same, of a limiter."""
+
+    def free(self) -> None:
+        """Have nobody hold any; who waits gets them."""
+        self._in_use = 0
+        self._entered.clear()
+        self._hand_on()
+
+
+class fixed:  # noqa: N801 -- its name
+    """A fixed number of slots, first come, first served.
+
+    Args:
+        size: How many; 0 lets nobody through.
+
+    Raises:
+        ValueError: `size` is below 0.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"size must be at least 0 (got {size})")
+        self._slots = _Slots(size, "fixed")
+
+    @property
+    def size(self) -> int:
+        """How many slots there are."""
+        return self._slots.size
+
+    async def acquire(self) -> None:
+        """Wait for a slot, and take it."""
+        await self._slots.acquire()
+
+    async def release(self, error: BaseException | None = None) -> None:
+        """Give a slot back; one that a `reset` has freed meanwhile is free already."""
+        if self._slots.in_use:
+            self._slots.release()
+
+    def reset(self) -> None:
+        """Free all slots."""
+        self._slots.free()
+
+
+class adaptive:  # noqa: N801 -- its name
+    """As many slots as the calls can use: an `AdaptiveLimiter`, taken and given back by hand.
+
+    Args:
+        initial: Slots at the start.
+        min: Fewest.
+        max: Most.
+        increase_threshold: More only while the throughput is above this share of what it was.
+        decrease_threshold: A step up after which the throughput is below this share is taken back.
+        adaptation_interval: Seconds between decisions, at least.
+        error_backoff: What is left of the number when calls fail.
+
+    Attributes:
+        completion_times: When the last calls have ended well, in seconds since the epoch.
+        error_count: Calls that failed since the number last changed.
+    """
+
+    def __init__(
+        self,
+        initial: int = 5,
+        min: int = 1,
+        max: int = 100,
+        increase_threshold: float = 0.98,
+        decrease_threshold: float = 0.90,
+        adaptation_interval: float = 2.0,
+        error_backoff: float = 0.7,
+    ) -> None:
+        self._limiter = _AdaptiveSlots(
+            initial,
+            min,
+            max,
+            adaptation_interval,
+            increase_threshold=increase_threshold,
+            decrease_threshold=decrease_threshold,
+            error_backoff_factor=error_backoff,
+            error_tolerance=0.0,
+            name="adaptive",
+        )
+        self.completion_times: list[float] = []
+        self.error_count: int = 0
+
+    @property
+    def current(self) -> int:
+        """Slots that there are now."""
+        return self._limiter.size
+
+    @property
+    def min_concurrency(self) -> int:
+        """Fewest slots there will be."""
+        return self._limiter.minimum
+
+    @property
+    def max_concurrency(self) -> int:
+        """Most slots there will be."""
+        return self._limiter.maximum
+
+    @property
+    def active_count(self) -> int:
+        """Slots that are held."""
+        return self._limiter.in_use
+
+    async def acquire(self) -> None:
+        """Wait for a slot, and take it."""
+        await self._limiter.__aenter__()
+
+    async def release(self, error: BaseException | None = None) -> None:
+        """Give a slot back, and tell how the call went."""
+        if not self._limiter.in_use:
+            return
+        if error is None:
+            self.completion_times.append(time.time())
+            del self.completion_times[:-REMEMBERED]
+        elif isinstance(error, Exception):
+            self.error_count += 1
+        before = self.current
+        await self._limiter.__aexit__(None if error is None else type(error), error, None)
+        if self.current != before:
+            self.error_count = 0
+
+    def reset(self) -> None:
+        """Free all slots, and forget what was counted; the number of slots stays."""
+        self._limiter.free()
+        self.completion_times.clear()
+        self.error_count = 0
+
+
+class sequential:  # noqa: N801 -- its name
+    """One slot, first come, first served.
+
+    Attributes:
+        lock: Held by who has the slot.
+    """
+
+    def __init__(self) -> None:
+        self.lock: asyncio.Lock = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Wait for the slot, and take it."""
+        if not self.lock.locked():
+            await self.lock.acquire()
+            return
+        with get_callback_manager().event(
+            EventType.SLOT_WAIT, {keys.LIMITER: "sequential"}, name="sequential"
+        ):
+            await self.lock.acquire()
+
+    async def release(self, error: BaseException | None = None) -> None:
+        """Give the slot back; one that a `reset` has freed meanwhile is free already."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Free the slot: it goes to who waits longest."""
+        if self.lock.locked():
+            self.lock.release()
+
+
+class Concurrency:
+    """Slots for calls, with hooks around taking and giving back.
+
+    ::
+
+        client = Concurrency(adaptive(max=50)).wrap(AsyncOpenAI())
+
+    Args:
+        strategy: Has the slots; anything with ``acquire``, ``release`` and ``reset``. ``None`` for ``fixed(10)``.
+        before_acquire, after_acquire: Called with the strategy.
+        before_release, after_release: Called with the strategy and the error of the call, or ``None``.
+    """
+
+    def __init__(
+        self,
+        strategy: ConcurrencyStrategy | None = None,
+        *,
+        before_acquire: Callable[[Any], object] | None = None,
+        after_acquire: Callable[[Any], object] | None = None,
+        before_release: Callable[[Any, Any], object] | None = None,
+        after_release: Callable[[Any, Any], object] | None = None,
+    ) -> None:
+        self.strategy: ConcurrencyStrategy = fixed(10) if strategy is None else strategy
+        self.before_acquire = before_acquire
+        self.after_acquire = after_acquire
+        self.before_release = before_release
+        self.after_release = after_release
+
+    async def acquire(self) -> None:
+        """Take a slot; if the hook after that raises, it is given back."""
+        if self.before_acquire is not None:
+            self.before_acquire(self.strategy)
+        await self.strategy.acquire()
+        if self.after_acquire is not None:
+            try:
+                self.after_acquire(self.strategy)
+            except BaseException:
+                await self.strategy.release()
+                raise
+
+    async def release(self, error: BaseException | None = None) -> None:
+        """Give a slot back, whatever the hook before that does.
+
+        Args:
+            error: What the call has raised, or ``None``.
+        """
+        try:
+            if self.before_release is not None:
+                self.before_release(self.strategy, error)
+        finally:
+            await self.strategy.release(error)
+        if self.after_release is not None:
+            self.after_release(self.strategy, error)
+
+    def wrap(self, client: Any) -> Any:
+        """Return `client` with a slot held during each of its asynchronous calls, at any depth.
+
+        Args:
+            client: Stays as it is.
+        """
+        from spanloom.instrument.proxies import limited_value  # wrapt takes longer to import than all of us
+
+        return limited_value(client, cast("LimiterBlock", _Holding(self)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.strategy.reset()
+
+
+class _Holding:
+    """A slot for the time of a block."""
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+
+    async def __aenter__(self) -> None:
+        await self._concurrency.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._concurrency.release(error)

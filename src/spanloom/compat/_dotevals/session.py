@@ -1,0 +1,100 @@
+"""A session manager of theirs in the place of a checkpoint: it says what is done, and is given what ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from spanloom.compat._dotevals.records import EvaluationSummary, record_of
+from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One run of an evaluation under a session manager. It is a checkpoint to the engine.
+
+    Args:
+        manager: Has ``start_evaluation``, ``get_results``, ``add_results``, ``finish_evaluation`` and a ``storage``.
+
+    Attributes:
+        grace_s: Ctrl-C is left alone.
+    """
+
+    grace_s: float | None = None
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self._ids: list[int] = []
+        self._rows: list[dict[str, Any]] = []
+
+    def rows(self, dataset: Iterable[Any], samples: int | None) -> Iterator[Any]:
+        """Yield what has not been done, and have that begin anew which has failed.
+
+        Args:
+            dataset: The rows.
+            samples: How many to yield at most; ``None`` for all.
+        """
+        manager, storage = self._manager, self._manager.storage
+        manager.start_evaluation()
+        place = manager.current_experiment, manager.current_evaluation
+        done = set(storage.completed_items(*place))
+        again = {record.item_id for record in manager.get_results()} - done
+        if again:
+            storage.remove_error_results_batch(*place, list(again))
+        left = ((number, row) for number, row in enumerate(dataset) if number not in done)
+        return self._pull(islice(left, samples))
+
+    def _pull(self, rows: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+        for number, row in rows:
+            self._ids.append(number)
+            yield row
+
+    def finish(self, found: EvaluationResults | None) -> EvaluationSummary:
+        """Hand over what has failed, and return all that is known, in order of the dataset.
+
+        Args:
+            found: The results; ``None`` of a run that was broken off.
+        """
+        if found is None:
+            self._manager.finish_evaluation(success=False)
+            return EvaluationSummary([])
+        failed = [self._record(record) for record in found.errors]
+        if failed:
+            self._manager.add_results(failed)
+        self._manager.finish_evaluation(success=True)
+        return EvaluationSummary(sorted(self._manager.get_results(), key=lambda record: record.item_id))
+
+    def _record(self, record: EvaluationRecord) -> Any:
+        number = self._ids[record.item_id]
+        return record_of(
+            EvaluationRecord(number, record.row, record.value, record.error, record.status, 1, record.run_s)
+        )
+
+    # as a checkpoint and its log ----------------------------------------------------------------------------
+
+    async def open(self, function: Any, total: int | None) -> Session:
+        """Begin."""
+        return self
+
+    def key_of(self, item: Any) -> object:
+        """Return the position of the next row among those that run."""
+        self._rows.append(item)
+        return len(self._rows) - 1
+
+    async def find(self, keys: Sequence[Any]) -> list[tuple[object] | None]:
+        """Nothing is done: what is has been left out."""
+        return [None] * len(keys)
+
+    async def store(self, key: Any, value: object) -> None:
+        """Hand over what a row has returned."""
+        self._manager.add_results(
+            [self._record(EvaluationRecord(key, self._rows[key], value, None, "ok", 1, 0.0))]
+        )
+
+    async def close(self) -> None:
+        """End."""
+
+    def abandon(self) -> None:
+        """End."""

@@ -1,0 +1,41 @@
+"""The evaluation loops and concurrency strategies of ``dotevals`` (0.23 to 0.28), on spanloom's engine.
+
+Change the import and keep the code: ``from spanloom.compat.dotevals import ForEach, Adaptive``. Every run is a batch of
+jobs to handlers; switch one on, for example with ``SPANLOOM_HANDLERS=progress``, and it is seen.
+"""
+
+from spanloom.compat._dotevals.concurrency import (
+    Concurrency,
+    ConcurrencyStrategy,
+    adaptive,
+    fixed,
+    sequential,
+)
+from spanloom.compat._dotevals.foreach import ForEach, foreach
+from spanloom.compat._dotevals.records import EvaluationSummary, Record
+from spanloom.compat._dotevals.strategies import (
+    Adaptive,
+    AsyncSequential,
+    Batch,
+    Sequential,
+    SlidingWindow,
+)
+from spanloom.compat._dotevals.throughput import ThroughputTracker
+
+__all__ = [
+    "Adaptive",
+    "AsyncSequential",
+    "Batch",
+    "Concurrency",
+    "ConcurrencyStrategy",
+    "EvaluationSummary",
+    "ForEach",
+    "Record",
+    "Sequential",
+    "SlidingWindow",
+    "ThroughputTracker",
+    "adaptive",
+    "fixed",
+    "foreach",
+    "sequential",
+]

@@ -1,0 +1,185 @@
+"""A function with the dataset that it is for, and one run of it over all rows on the engine."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from spanloom.concurrency.adaptive import AdaptiveLimiter
+from spanloom.concurrency.call import compose
+from spanloom.concurrency.checkpoint import Checkpointing
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.resume import ResumedSink
+from spanloom.concurrency.runner import Run
+from spanloom.concurrency.source import name_of
+from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
+from spanloom.evaluation.retries import policy_of
+from spanloom.evaluation.rows import Columns, Row, RowCheckpoint
+
+__all__ = ["Evaluation", "evaluation_of"]
+
+_MARK = "__spanloom_evaluation__"
+
+
+class Evaluation:
+    """What `ForEach` has made of a function. Got by `evaluation_of`.
+
+    Args:
+        function: Called with each row.
+        columns: Of the dataset.
+        dataset: The rows.
+        limit: How many asynchronous calls at once, or a limiter; ``None`` for an `AdaptiveLimiter` for each run.
+        retries: See `ForEach`.
+        storage: See `ForEach`.
+
+    Attributes:
+        name: Of the function.
+        function: As given.
+        columns: Names of the columns.
+        is_async: Whether the function is a coroutine function.
+        parameters: What the function takes besides the columns, as keywords.
+
+    Raises:
+        TypeError: the function does not take one of the columns, or none by name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        columns: Columns,
+        dataset: Any,
+        *,
+        limit: int | Limiter | None,
+        retries: object,
+        storage: Checkpointing | None,
+    ) -> None:
+        self.name: str = name_of(function) or "evaluation"
+        self.function = function
+        self.columns: tuple[str, ...] = columns.names
+        self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 -- an object may have a coroutine function there
+        )
+        self.parameters: tuple[inspect.Parameter, ...] = _others(function, columns.names, self.name)
+        self._columns = columns
+        self._dataset = dataset
+        self._limit = limit
+        self._retries = retries
+        self._storage = storage
+
+    def check(self, others: dict[str, Any]) -> None:
+        """Make sure that the function can be called with these keywords, before any row is.
+
+        Raises:
+            TypeError: one is missing, unknown, or a column.
+        """
+        given = sorted(set(others) & set(self.columns))
+        if given:
+            raise TypeError(
+                f"{self.name} gets {', '.join(map(repr, given))} from its dataset, not from the call"
+            )
+        try:
+            inspect.Signature(self.parameters).bind(**others)
+        except TypeError as error:
+            raise TypeError(f"{self.name}(): {error}") from None
+
+    async def run(self, others: dict[str, Any]) -> EvaluationResults:
+        """Call the function with each row.
+
+        Args:
+            others: Further keywords for every call.
+
+        Returns:
+            The results; an error of a row is in its record.
+
+        Raises:
+            Exception: what the dataset or the storage raises.
+            BaseException: a cancel or an exit, of a row, too; all rows have ended by then.
+        """
+        function = self.function
+        whole = functools.partial(function, **others) if others else function
+        limit: int | Limiter = 1
+        if self.is_async:
+            limit = AdaptiveLimiter() if self._limit is None else self._limit
+        pulled: list[Row] = []
+        sink = ResumedSink("return")
+        run = Run.bounded(
+            "foreach",
+            self._columns.source(self._dataset, pulled),
+            sink,
+            limit=limit,
+            call=compose(
+                self._calling(whole),
+                timeout=None,
+                retry=policy_of(self._retries),
+                name=self.name,
+                limit=limit,
+            ),
+            function=function,
+        )
+        await run.resume(RowCheckpoint(self._storage), whole)
+        return EvaluationResults(
+            self.name,
+            [
+                EvaluationRecord(
+                    outcome.index,
+                    pulled[outcome.index].values,
+                    outcome.value,
+                    outcome.error,
+                    str(outcome.status),
+                    outcome.attempts,
+                    outcome.run_ns / 1e9,
+                )
+                for outcome in sink.outcomes()
+            ],
+        )
+
+    def _calling(self, whole: Callable[..., Any]) -> Callable[[Row], Awaitable[Any]]:
+        is_async = self.is_async
+
+        async def call(row: Row) -> Any:
+            if row.error is not None:
+                raise row.error
+            value = whole(**row.values)
+            return await value if is_async else value
+
+        return call
+
+
+def evaluation_of(function: object) -> Evaluation | None:
+    """Return the evaluation that a decorated function is; ``None`` if it is none."""
+    found = getattr(function, _MARK, None)
+    return found if isinstance(found, Evaluation) else None
+
+
+def mark(function: Callable[..., Any], evaluation: Evaluation) -> Callable[..., Any]:
+    """Have `evaluation_of` find `evaluation` in a function of ours, which is called as the user's is."""
+    made = cast("Any", functools.update_wrapper(function, evaluation.function))
+    setattr(made, _MARK, evaluation)
+    if made.__name__.startswith("eval"):
+        made.__test__ = True  # pytest collects it without being told of names like this one
+    # Who looks at the signature wants to know what to call it with: pytest, which fixtures.
+    made.__signature__ = inspect.Signature(evaluation.parameters)
+    return cast("Callable[..., Any]", made)
+
+
+def _others(
+    function: Callable[..., Any], columns: tuple[str, ...], name: str
+) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters that are no columns, as keywords."""
+    parameters = inspect.signature(function).parameters
+    whatever = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    by_name = {
+        each.name: each
+        for each in parameters.values()
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    }
+    missing = [column for column in columns if column not in by_name]
+    if missing and not whatever:
+        raise TypeError(
+            f"{name} has no parameter {', '.join(map(repr, missing))} for the column of that name"
+        )
+    others = [each.replace(kind=each.KEYWORD_ONLY) for each in by_name.values() if each.name not in columns]
+    others.extend(each for each in parameters.values() if each.kind is each.VAR_KEYWORD)
+    return tuple(others)

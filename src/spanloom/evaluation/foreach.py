@@ -1,0 +1,105 @@
+"""`foreach`: a decorator that has a function called with every row of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Any, Final
+
+from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
+from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.sync import run_sync
+from spanloom.evaluation.decorated import Evaluation, mark
+from spanloom.evaluation.results import EvaluationResults
+from spanloom.evaluation.retries import check_retries
+from spanloom.evaluation.rows import Columns
+
+__all__ = ["ForEach", "foreach"]
+
+
+class ForEach:
+    """Makes evaluations: ``foreach = ForEach(max_concurrency=10)``, and then as the decorator `foreach`.
+
+    Args:
+        retries: When a row is tried again: a `RetryPolicy`, or tenacity's ``AsyncRetrying`` (or ``Retrying``), of
+            which each row gets its own copy. ``None`` for `DEFAULT_RETRIES`: three attempts, for errors of the
+            connection.
+        concurrency: How many rows of an ``async def`` run at once, at least 1, or a limiter. ``None`` for an
+            `AdaptiveLimiter` for each run.
+        storage: A `spanloom.Checkpoint`. Each value is stored before it counts, and a row whose value is there is not
+            run again; what failed is. A row is known by its columns, so the dataset may grow and be sorted anew.
+        max_concurrency: The same as `concurrency` with a number.
+
+    Raises:
+        ValueError: a number is below 1, or both are given.
+        TypeError: an argument is of the wrong kind.
+    """
+
+    def __init__(
+        self,
+        retries: object = None,
+        concurrency: int | Limiter | None = None,
+        storage: Checkpointing | None = None,
+        max_concurrency: int | None = None,
+    ) -> None:
+        if concurrency is not None and max_concurrency is not None:
+            raise ValueError("give either concurrency= or max_concurrency=, not both")
+        self.limit: int | Limiter | None
+        if max_concurrency is not None:
+            self.limit = check_count(max_concurrency, "max_concurrency")
+        elif concurrency is None or isinstance(concurrency, Limiter):
+            self.limit = concurrency
+        else:
+            self.limit = check_count(concurrency, "concurrency")
+        check_retries(retries)
+        check_checkpoint(storage)
+        self.retries = retries
+        self.storage = storage
+
+    def __call__(
+        self, columns: str | Sequence[str], dataset: Iterable[Any] | AsyncIterable[Any]
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return a decorator that has a function called with every row of `dataset`.
+
+        The decorated function takes what the function takes besides the columns, as keywords, and gives all rows the
+        same. Of a ``def`` it returns `EvaluationResults`, having run row by row; of an ``async def``, an awaitable of
+        them, whose rows run at the same time. Whatever `Exception` a row raises is in its record. The run is a batch
+        of jobs to handlers.
+
+        Args:
+            columns: Names of the columns, separated by commas; each is a parameter of the function.
+            dataset: Rows: tuples or lists by position, mappings by name, or single values for a single column.
+                An iterator is pulled lazily, and used up by the first run.
+
+        Raises:
+            ValueError: the columns are no names.
+            TypeError: `columns` is no text; or, by the decorator, the function has no parameter for a column.
+        """
+        named = Columns(columns)
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            evaluation = self._evaluation(function, named, dataset)
+            if evaluation.is_async:
+
+                async def evaluate_async(**others: Any) -> EvaluationResults:
+                    evaluation.check(others)
+                    return await evaluation.run(others)
+
+                return mark(evaluate_async, evaluation)
+
+            def evaluate(**others: Any) -> EvaluationResults:
+                evaluation.check(others)
+                return run_sync(evaluation.run(others))
+
+            return mark(evaluate, evaluation)
+
+        return decorate
+
+    def _evaluation(self, function: Callable[..., Any], columns: Columns, dataset: Any) -> Evaluation:
+        return Evaluation(
+            function, columns, dataset, limit=self.limit, retries=self.retries, storage=self.storage
+        )
+
+
+foreach: Final = ForEach()
+"""`ForEach` with its defaults."""

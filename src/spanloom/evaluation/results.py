@@ -1,0 +1,165 @@
+"""What an evaluation comes to: a record for each row, and numbers over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["EvaluationRecord", "EvaluationResults", "Summary", "scores_of"]
+
+VALUE: Final = "value"
+"""Name of the score of a row whose value is a number."""
+
+
+class EvaluationRecord(msgspec.Struct, frozen=True, eq=False):
+    """How one row went.
+
+    Attributes:
+        item_id: Position of the row in the dataset, from 0.
+        row: What the function got from the dataset, by column.
+        value: What it returned; ``None`` if it failed.
+        error: What it raised, the very object; ``None`` if it returned.
+        status: ``ok``, ``error``, ``timeout``, or ``skipped`` if the storage had its value.
+        attempts: Tries made.
+        run_s: Seconds that they took, pauses between them included.
+    """
+
+    item_id: int
+    row: dict[str, Any]
+    value: Any
+    error: Exception | None
+    status: str
+    attempts: int
+    run_s: float
+
+    @property
+    def ok(self) -> bool:
+        """True if the function returned."""
+        return self.error is None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """One score over all rows.
+
+    Attributes:
+        count: Rows that have it.
+        mean: Their arithmetic mean; ``True`` counts as 1 and ``False`` as 0.
+    """
+
+    count: int
+    mean: float
+
+
+class EvaluationResults:
+    """The records of one evaluation, in order of the dataset, and what they come to.
+
+    Args:
+        name: Of the function.
+        results: The records.
+
+    Attributes:
+        name: As given.
+        results: As given.
+    """
+
+    def __init__(self, name: str, results: Iterable[EvaluationRecord]) -> None:
+        self.name = name
+        self.results: list[EvaluationRecord] = list(results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[EvaluationRecord]:
+        return iter(self.results)
+
+    def __repr__(self) -> str:
+        return f"<EvaluationResults {self.name}: {self}>"
+
+    def __str__(self) -> str:
+        means = [
+            f"mean {summary.mean:.4g}" if name == VALUE else f"mean {name} {summary.mean:.4g}"
+            for name, summary in self.summary().items()
+        ]
+        return ", ".join([f"{self.count} rows, {len(self.errors)} failed", *means])
+
+    @property
+    def count(self) -> int:
+        """Rows, failed ones included."""
+        return len(self.results)
+
+    @property
+    def errors(self) -> list[EvaluationRecord]:
+        """Records of the rows that failed."""
+        return [record for record in self.results if record.error is not None]
+
+    @property
+    def values(self) -> list[Any]:
+        """What the other rows returned."""
+        return [record.value for record in self.results if record.error is None]
+
+    def summary(self) -> dict[str, Summary]:
+        """Return count and mean of each score, by name, in order of appearance.
+
+        A number (or truth value) is the score ``value``; a mapping has a score for each number in it; an object with
+        ``scores``, each with ``name`` and ``value``, has those. Rows that failed have none: their number is that of
+        `errors`, and `mean` can count them as well.
+        """
+        found: dict[str, list[float]] = {}
+        for record in self.results:
+            if record.error is None:
+                for name, score in scores_of(record.value):
+                    found.setdefault(name, []).append(score)
+        return {name: Summary(len(scores), math.fsum(scores) / len(scores)) for name, scores in found.items()}
+
+    def mean(self, name: str | None = None, *, failed: float | None = None) -> float | None:
+        """Return the mean of one score.
+
+        Args:
+            name: Which; by default the only one there is, or ``value`` among several.
+            failed: What a row counts as that failed, such as 0; ``None`` to leave those out.
+
+        Returns:
+            The mean, or ``None`` if no row has the score.
+
+        Raises:
+            KeyError: there are several scores and none of that name.
+        """
+        summary = self.summary()
+        if name is None:
+            name = next(iter(summary)) if len(summary) == 1 else VALUE
+        if name not in summary and summary:
+            raise KeyError(f"there is no score {name!r}, but {', '.join(map(repr, summary))}")
+        found = summary.get(name, Summary(0, 0.0))
+        failures = 0 if failed is None else len(self.errors)
+        if not found.count + failures:
+            return None
+        return (found.mean * found.count + (failed or 0.0) * failures) / (found.count + failures)
+
+    def raise_errors(self) -> None:
+        """Raise what rows have raised, all together, if any has.
+
+        Raises:
+            ExceptionGroup: the errors, in order of the rows.
+        """
+        errors = [record.error for record in self.results if record.error is not None]
+        if errors:
+            raise ExceptionGroup(f"{self.name}: {len(errors)} of {self.count} rows failed", errors)
+
+
+def scores_of(value: object) -> Iterator[tuple[str, float]]:
+    """Yield the scores in what a row has returned, by name; see `EvaluationResults.summary`."""
+    if isinstance(value, (bool, int, float)):
+        yield VALUE, float(value)
+    elif isinstance(value, Mapping):
+        for name, score in value.items():
+            if isinstance(score, (bool, int, float)):
+                yield str(name), float(score)
+    else:
+        scores = getattr(value, "scores", ())
+        for each in scores if isinstance(scores, (list, tuple)) else ():
+            score = getattr(each, "value", None)
+            if isinstance(score, (bool, int, float)):
+                yield str(getattr(each, "name", VALUE)), float(score)

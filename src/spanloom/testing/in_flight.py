@@ -1,0 +1,66 @@
+"""What is open now, as text: for a test that hangs."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from spanloom.callbacks.manager import living_managers
+from spanloom.events.event import Event
+
+__all__ = ["findings_report", "in_flight_report"]
+
+SHOWN: Final = 50
+"""Events that a report shows."""
+
+_logger = logging.getLogger("spanloom.testing")
+
+
+def in_flight_report() -> str:
+    """Return the open events of all managers, oldest first, with their ages.
+
+    Safe from any thread, so also while the event loop is blocked.
+
+    Returns:
+        A line for each event, indented under its parent; empty if nothing is open.
+    """
+    events = sorted(
+        (event for manager in living_managers() for event in manager.in_flight()),
+        key=lambda event: event.start_ns,
+    )
+    return "\n".join(_lines(events))
+
+
+def findings_report() -> str:
+    """Return what the diagnosis finds in this process, which may take it a second; safe from any thread.
+
+    Returns:
+        A line for each finding, with how sure it is; empty if nothing is wrong, or nothing wrong can be seen.
+    """
+    try:
+        found = importlib.import_module("spanloom.diagnosis.why").why()
+    except ImportError:
+        return ""
+    except Exception:
+        _logger.exception("the diagnosis failed")  # a test that hangs must not fail in another way for that
+        return ""
+    return "\n".join(f"{finding.level}: {finding.message}" for finding in found)
+
+
+def _lines(events: list[Event]) -> Iterable[str]:
+    children: dict[int | None, list[Event]] = {}
+    known = {event.event_id for event in events}
+    for event in events:
+        children.setdefault(event.parent_id if event.parent_id in known else None, []).append(event)
+    pending = [(0, event) for event in reversed(children.get(None, []))]
+    shown = 0
+    while pending and shown < SHOWN:
+        depth, event = pending.pop()
+        number = f" #{event.job_index}" if event.type == "job" else ""
+        yield f"{'  ' * depth}{event.type} {event.name}{number}, open for {event.age_ns / 1e9:.2f} s"
+        shown += 1
+        pending.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
+    if len(events) > shown:
+        yield f"and {len(events) - shown} more"

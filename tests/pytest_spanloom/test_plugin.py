@@ -1,0 +1,304 @@
+"""The pytest plugin, in pytests of their own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
+
+EVALUATIONS = """
+import asyncio
+import pytest
+from spanloom.evaluation import foreach
+
+ROWS = [("2+2", 4), ("3+3", 6)]
+made = []
+running = most = 0
+
+@pytest.fixture
+def model():
+    made.append("up")
+    yield eval
+    made.append("down")
+
+@foreach("question,answer", ROWS)
+def eval_plain(question, answer, model):
+    return model(question) == answer
+
+async def ask(question, answer, model):
+    global running, most
+    running += 1
+    most = max(most, running)
+    await asyncio.sleep(0.02)
+    running -= 1
+    return model(question) == answer
+
+@foreach("question,answer", ROWS)
+async def eval_one(question, answer, model):
+    return await ask(question, answer, model)
+
+@foreach("question,answer", ROWS)
+async def test_two(question, answer, model, unused=None):
+    return await ask(question, answer, model)
+
+@foreach("question,answer", ROWS)
+async def eval_bad(question, answer):
+    raise ValueError(question)
+
+@pytest.mark.parametrize("number", [1, 2])
+@foreach("question,answer", ROWS)
+async def eval_by_itself(question, answer, number):
+    return number
+
+def test_afterwards():
+    print("most", most, made)
+"""
+
+
+@pytest.fixture
+def check(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
+    """Return a function that runs pytest with the plugin on a file, and no other plugin of this environment."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+    def run(source: str, *arguments: str, plugin: bool = True) -> pytest.RunResult:
+        path = pytester.makepyfile(test_it=source)
+        ours = ("-p", "pytest_spanloom.plugin") if plugin else ()
+        return pytester.runpytest_subprocess(*ours, "-p", "no:cacheprovider", "-rA", *arguments, path)
+
+    return run
+
+
+def test_the_entry_point_is_the_plugin() -> None:
+    """What pyproject.toml tells pytest to load is there, and is part of the wheel."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    name = project["project"]["entry-points"]["pytest11"]["spanloom"]
+    assert importlib.import_module(name).__name__ == name
+    assert (
+        f"src/{name.partition('.')[0]}" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    )
+
+
+def test_loading_the_plugin_loads_no_spanloom() -> None:
+    """Every pytest of the environment loads the plugin; it brings one module, and nothing of ours with it."""
+    program = (
+        "import json, sys, pytest; before = set(sys.modules); import pytest_spanloom.plugin;"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["pytest_spanloom", "pytest_spanloom.plugin"]
+
+
+def test_tests_without_spanloom_are_none_of_our_business(check: Callable[..., pytest.RunResult]) -> None:
+    """They run as without the plugin, and load nothing of ours; ``eval_`` functions are not collected."""
+    source = """
+        import sys
+        def eval_nothing(): raise AssertionError
+        def test_it(): assert not [name for name in sys.modules if name.startswith("spanloom")]
+        def test_fails(): assert 1 == 2
+        async def test_later(): pass
+    """
+    with_plugin = check(source, plugin=True)
+    without = check(source, plugin=False)
+    with_plugin.assert_outcomes(passed=1, failed=2)
+    assert shape(with_plugin) == shape(without)
+
+
+def shape(result: pytest.RunResult) -> list[str]:
+    """Return what pytest has printed, but for what changes from run to run."""
+    return [line for line in result.outlines if not line.startswith(("rootdir", "plugins", "platform", "=="))]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (*ASYNCIO, "-o", "asyncio_mode=auto"), (*ASYNCIO, "-o", "asyncio_mode=strict"), ("-p", "anyio")],
+    ids=["alone", "asyncio-auto", "asyncio-strict", "anyio"],
+)
+def test_evaluations_are_tests(check: Callable[..., pytest.RunResult], arguments: tuple[str, ...]) -> None:
+    """They get fixtures, pass when every row does, and say what they came to; with whatever plugin runs coroutines."""
+    result = check(EVALUATIONS, *arguments)
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "2 of 2 rows failed",
+            "row 0: ValueError: 2+2",
+            "row 1: ValueError: 3+3",
+            "most 2 ['up', 'down', 'up', 'down', 'up', 'down']",
+            "*= evaluations =*",
+            "test_it.py::eval_plain - 2 rows, 0 failed, mean 1",
+            "test_it.py::eval_bad - 2 rows, 2 failed",
+            "test_it.py::eval_by_itself[[]2] - 2 rows, 0 failed, mean 2",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (*ASYNCIO, "-o", "asyncio_mode=auto")], ids=["alone", "asyncio-auto"]
+)
+def test_concurrent_evaluations_run_at_once(
+    check: Callable[..., pytest.RunResult], arguments: tuple[str, ...]
+) -> None:
+    """Neighbours overlap, get fixtures that are made once for all of them, and each has its own outcome."""
+    result = check(EVALUATIONS, "--concurrent", *arguments)
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(
+        ["row 0: ValueError: 2+2", "most 4 ['up', 'down', 'up', 'down']", "FAILED test_it.py::eval_bad - *"]
+    )
+
+
+def test_a_selected_evaluation_runs_without_its_neighbours(check: Callable[..., pytest.RunResult]) -> None:
+    """What is not selected does not run, concurrent or not."""
+    result = check(EVALUATIONS, "--concurrent", "-k", "test_two or afterwards")
+    result.assert_outcomes(passed=2, deselected=5)
+    result.stdout.fnmatch_lines(["most 2 ['up', 'down']"])
+
+
+def test_the_ways_out_of_pytest_are_those_of_each_evaluation(check: Callable[..., pytest.RunResult]) -> None:
+    """One that skips itself, one that misses a fixture, and a sound one, at the same time."""
+    source = """
+        import pytest
+        from spanloom.evaluation import foreach
+        @foreach("number", [1])
+        async def eval_skipped(number): pytest.skip("not today")
+        @foreach("number", [1])
+        async def eval_sound(number): return number
+        @foreach("number", [1])
+        def eval_lost(number, nowhere): return number
+    """
+    result = check(source, "--concurrent")
+    result.assert_outcomes(passed=1, skipped=1, errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*", "SKIPPED*not today"])
+
+
+def test_an_option_of_the_same_name_is_shared(
+    check: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    """Another plugin may have the option --concurrent already, as that of dotevals has."""
+    pytester.makepyfile(
+        other="def pytest_addoption(parser): parser.addoption('--concurrent', action='store_true', default=False)"
+    )
+    check(EVALUATIONS, "-p", "other", "--concurrent").stdout.fnmatch_lines(["most 4 *"])
+
+
+FIXTURES = """
+import asyncio
+import pytest
+from spanloom import CallbackManager, run_jobs, use_callback_manager
+
+async def job(number):
+    await asyncio.sleep(0)
+    if number == 2:
+        raise ValueError(number)
+
+async def batch():
+    await run_jobs([job(1), job(2)], on_error="skip")
+"""
+
+
+@pytest.mark.slow
+def test_the_events_of_a_test(check: Callable[..., pytest.RunResult]) -> None:
+    """The fixture has them from every manager, sync or async; ids are those of the last run; a wrong tree is shown."""
+    source = (
+        FIXTURES
+        + """
+def test_plain(spanloom):
+    with use_callback_manager(CallbackManager()):
+        asyncio.run(batch())
+    spanloom.assert_tree('''
+        batch job ok
+          job job #0 ok
+          job job #1 error ValueError
+    ''')
+    print("ids", [event.event_id for event in spanloom.events], spanloom.events[0].trace_id)
+
+async def test_later(spanloom):
+    await batch()
+    assert len(spanloom.events) == 3
+    assert spanloom.open == []
+
+async def test_wrong(spanloom):
+    await batch()
+    spanloom.assert_tree("batch job ok")
+"""
+    )
+    arguments = (*ASYNCIO, "-o", "asyncio_mode=auto")
+    results = [check(source, *arguments) for _ in range(2)]
+    ids = [[line for line in result.outlines if line.startswith("ids")] for result in results]
+    assert ids[0] == ids[1] != []
+    for result in results:
+        result.assert_outcomes(passed=2, failed=1)
+        result.stdout.fnmatch_lines(["*the events are not those expected:", "*+  job job #0 ok"])
+
+
+def test_tasks_that_are_left_behind_fail_a_test(check: Callable[..., pytest.RunResult]) -> None:
+    """The message has the name of the task and where it is; a test that cancels its tasks passes."""
+    source = (
+        FIXTURES
+        + """
+async def test_leak(no_leaked_tasks):
+    asyncio.create_task(asyncio.sleep(100), name="lost")
+
+async def test_cancelled(no_leaked_tasks):
+    asyncio.create_task(asyncio.sleep(100)).cancel()
+
+async def test_error_first(no_leaked_tasks):
+    asyncio.create_task(asyncio.sleep(100))
+    raise KeyError("mine")
+
+def test_plain(no_leaked_tasks):
+    asyncio.run(batch())
+"""
+    )
+    result = check(source, *ASYNCIO, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["1 task left behind:", "  lost: sleep, *tasks.py:*"])
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_error_first - KeyError: 'mine'"])
+
+
+HANGING = (
+    FIXTURES
+    + """
+async def hang(number):
+    await asyncio.Event().wait()
+
+async def test_hangs():
+    await run_jobs([hang(1), hang(2)])
+
+def test_is_quick():
+    pass
+"""
+)
+
+
+@pytest.mark.slow
+def test_a_test_that_times_out_shows_what_is_in_flight(check: Callable[..., pytest.RunResult]) -> None:
+    """Before pytest-timeout fails the test, the open events are looked at; other tests show nothing."""
+    result = check(HANGING, *ASYNCIO, "-o", "asyncio_mode=auto", "-p", "pytest_timeout", "--timeout=1")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Captured spanloom: in flight call*",
+            "batch hang, open for *s",
+            "  job hang #0, open for *s",
+            "  job hang #1, open for *s",
+        ]
+    )
+    assert "\n".join(result.outlines).count("spanloom: in flight") == 1
+
+
+def test_it_is_shown_where_the_process_ends_as_well(check: Callable[..., pytest.RunResult]) -> None:
+    """By the method of threads pytest-timeout prints what it has, ours included, and exits."""
+    timeout = ("-p", "pytest_timeout", "--timeout=1", "--timeout-method=thread")
+    result = check(HANGING, *ASYNCIO, "-o", "asyncio_mode=auto", *timeout)
+    output = [*result.outlines, *result.errlines]
+    assert any(line == "spanloom: in flight after 0.75 s" for line in output)
+    assert any(line.startswith("  job hang #1, open for") for line in output)
