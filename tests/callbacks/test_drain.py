@@ -739,8 +739,10 @@ def test_a_pause_is_longer_the_less_room_there_is(monkeypatch: pytest.MonkeyPatc
     assert found == [0.0] * 6 + [0.004, 0.008, 0.016, 0.032, 0.064]
     box._taken_ns = time.perf_counter_ns() - drain.MOVING_NS
     assert box.relief_s() > 0  # its thread has done something since nobody looked
-    time.sleep(drain.MOVING_NS / 1e9)
-    assert box.relief_s() == 0
+    for _ in range(2):  # and may have had a step to do yet before it waited in the hook
+        time.sleep(drain.MOVING_NS / 1e9)
+        relief_s = box.relief_s()
+    assert relief_s == 0
     handler.opened.set()
     manager.close()
     assert box.relief_s() == 0
