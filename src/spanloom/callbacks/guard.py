@@ -6,6 +6,9 @@ added anew. Retrying a failing handler would repeat its damage a thousand times 
 
 What a signal raises while a hook happens to run, ``KeyboardInterrupt`` before all, is not the hook's:
 it goes on to the program, and the handler stays.
+
+One noun, and long all the same: each kind of hook is called where the work is, without a helper between them that
+every event would pay for, so what surrounds the call stands there several times.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ There are two ways to build a span, which give the same spans: the lean one make
 without the SDK's tracer; the SDK's own is taken where the provider has parts that would notice (`_plan.py` tells how
 that is decided, ``OpenTelemetryHandler.path`` what came out). Whatever is known about the start of events is kept by
 `SpanStarts`, whatever is done at their end by `SpanBuilder`, and what becomes of finished spans is up to `Outlets`.
+
+A quarter of this file is the description of the options; what the handler is connected to is in `_connection.py`.
 """
 
 from __future__ import annotations
