@@ -21,6 +21,7 @@ if sys.platform != "win32":
     import termios
 
 TIMEOUT_S = 60
+STATES = ["running", "running", "waiting", "backing off"]
 PROGRAM = """
     import asyncio, sys
     from spanloom import FixedLimiter, RetryPolicy, async_map
@@ -74,15 +75,15 @@ def look(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def look_until(folder: Path, jobs: int) -> dict[str, Any]:
-    """Look until so many jobs are in flight for a while."""
+def look_until_all_stand(folder: Path) -> dict[str, Any]:
+    """Look until each of the four jobs is where it stays; they are all in flight a little earlier."""
     deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        assert time.monotonic() < deadline
+    seen: dict[str, Any] = {}
+    while [job["state"] for job in seen.get("in_flight", ())] != STATES:
+        assert time.monotonic() < deadline, seen
         if (folder / ".spanloom" / "runs.db").exists():
-            seen: dict[str, Any] = json.loads(look(folder, "last", "--json"))
-            if len(seen["in_flight"]) == jobs:
-                return seen
+            seen = json.loads(look(folder, "last", "--json"))
+    return seen
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_states_of_a_running_run(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """Two jobs run, one waits for a slot, one backs off; the batch before is done and not shown."""
-    seen = look_until(tmp_path, 4)
+    seen = look_until_all_stand(tmp_path)
     assert seen["run"]["state"] == "running"
     assert [(job["job_index"], job["state"], job["detail"]) for job in seen["in_flight"]] == [
         (0, "running", ""),
@@ -123,7 +124,7 @@ def test_states_of_a_running_run(tmp_path: Path, process: subprocess.Popen[str])
 
 def test_a_killed_run_is_shown_as_it_was(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """By the id of the process that is gone, too."""
-    before = look_until(tmp_path, 4)
+    before = look_until_all_stand(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait(TIMEOUT_S)
     seen = json.loads(look(tmp_path, str(process.pid), "--json"))
@@ -196,7 +197,7 @@ needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has
 @needs_terminal
 def test_a_terminal_shows_it_live_until_the_run_ends(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """What is drawn is drawn over; when the run has ended, its last state stays, and the command ends with it."""
-    look_until(tmp_path, 4)
+    look_until_all_stand(tmp_path)
     screen = Screen(command("top", "--interval", "0.1"), tmp_path)
     screen.wait_for("work[2]")
     screen.wait_for("waiting for gpu")
@@ -221,7 +222,7 @@ def test_a_terminal_shows_it_live_until_the_run_ends(tmp_path: Path, process: su
 @needs_terminal
 def test_no_colour_where_none_is_wanted(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """`NO_COLOR` leaves no colour, in a terminal as well."""
-    look_until(tmp_path, 4)
+    look_until_all_stand(tmp_path)
     process.kill()
     process.wait(TIMEOUT_S)
     coloured, plain = (
@@ -235,7 +236,7 @@ def test_no_colour_where_none_is_wanted(tmp_path: Path, process: subprocess.Pope
 @needs_terminal
 def test_ctrl_c_ends_it_quietly(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """With 130, no traceback, and the cursor where it should be; the run goes on."""
-    look_until(tmp_path, 4)
+    look_until_all_stand(tmp_path)
     screen = Screen(command("top"), tmp_path)
     screen.wait_for("work[2]")
     screen.process.send_signal(signal.SIGINT)
