@@ -46,6 +46,19 @@ build/bench-asyncio/.installed: bench/requirements-asyncio.txt
 	@build/bench-asyncio/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
+# Programs of others, whose libraries do not go with ours; and what the programs are taken from.
+.venvs/programs/.installed: pyproject.toml tests/programs/requirements.txt
+	@$(@D)/bin/python -c '' 2>/dev/null || "$(DEFAULT_PYTHON)" -m venv --clear $(@D)
+	@echo "installing into $(@D): --editable . --requirement tests/programs/requirements.txt"
+	@$(@D)/bin/python -m pip install --quiet --editable . --requirement tests/programs/requirements.txt
+	@touch $@
+
+build/programs/.fetched: tests/programs/sources.txt | $(VENV)/.installed
+	@echo "fetching the source distributions in $<"
+	@$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --require-hashes --dest build/programs --requirement $<
+	@for archive in build/programs/*.tar.gz; do tar -xzf "$$archive" -C build/programs; done
+	@touch $@
+
 .venvs/%/.installed: $(INPUTS)
 	$(call install,.venvs/$*,$(shell tools/pythons $*),--editable '.[otlp]' --group test --group examples)
 
@@ -75,37 +88,46 @@ jaeger: $(VENV)/.installed ## start Jaeger and a Collector (built with Go) with 
 
 # -- tests -------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-fast test-all test-jaeger test-browser coverage
+.PHONY: test test-fast test-all test-jaeger test-browser test-programs coverage
 test: $(VENV)/.installed ## run the tests on the default Python
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	tools/pytest-twice $(BIN)/python $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.installed ## run the tests that are not marked slow
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	tools/pytest-twice $(BIN)/python -m "not slow" $(PYTEST_ARGS)
 
-# What takes long (a million jobs, hundreds of kills, the pages of the docs) is run on the oldest Python only.
+# What takes long (a million jobs, hundreds of kills, the pages of the docs) is run on the oldest Python only, and on
+# those between it and the newest what asyncio makes a difference to.
+CORE := tests/callbacks tests/concurrency tests/diagnosis tests/instrument tests/testing
 test-all: ## run the tests on every Python >= 3.11 this machine has
 	@found=$$(tools/pythons); \
 	if [ -z "$$found" ]; then echo "no Python >= 3.11 found"; exit 1; fi; \
 	echo "Pythons found:"; echo "$$found" | sed 's/^/  /'; \
-	failed=; which=; \
+	failed=; selected=; newest=$$(echo "$$found" | tail -1 | cut -d' ' -f1); \
 	for version in $$(echo "$$found" | cut -d' ' -f1); do \
-		echo; echo "== tests on Python $$version"; \
-		$(MAKE) --no-print-directory test-on-$$version SELECTED="$$which" || failed="$$failed $$version"; \
-		which='-m "not slow"'; \
+		if [ -n "$$selected" ]; then \
+			selected='-m "not slow"'; \
+			if [ "$$version" != "$$newest" ]; then selected="$$selected $(CORE)"; fi; \
+		fi; \
+		echo; echo "== tests on Python $$version $$selected"; \
+		$(MAKE) --no-print-directory test-on-$$version SELECTED="$$selected" || failed="$$failed $$version"; \
+		selected=less; \
 	done; \
 	if [ -n "$$failed" ]; then echo; echo "failed on:$$failed"; exit 1; fi
 
 test-on-%: .venvs/%/.installed
-	.venvs/$*/bin/python -m pytest $(SELECTED) $(PYTEST_ARGS)
+	tools/pytest-twice .venvs/$*/bin/python $(SELECTED) $(PYTEST_ARGS)
 
 test-jaeger: $(VENV)/.installed ## run the tests against a real Jaeger and a real Collector (built with Go)
 	tools/backends/build jaeger
 	tools/backends/build otelcol
-	$(BIN)/python -m pytest tests/jaeger $(PYTEST_ARGS)
+	tools/pytest-twice $(BIN)/python tests/jaeger $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.installed ## run the tests that open pages in a real Chromium
 	tools/install-chromium
-	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+	tools/pytest-twice $(BIN)/python tests/browser $(PYTEST_ARGS)
+
+test-programs: $(VENV)/.installed .venvs/programs/.installed build/programs/.fetched ## run programs of others under spanloom run
+	tools/pytest-twice $(BIN)/python tests/programs $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed ## run the tests and print the lines and branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)
@@ -140,7 +162,7 @@ bench-check: $(VENV)/.installed ## count instructions per job (needs valgrind) a
 .PHONY: docs dist clean
 docs: $(VENV)/.installed ## build the documentation into build/docs and run its code blocks
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
-	$(BIN)/python -m pytest tests/test_docs.py $(PYTEST_ARGS)
+	tools/pytest-twice $(BIN)/python tests/test_docs.py $(PYTEST_ARGS)
 	@echo "documentation: build/docs/index.html"
 
 dist: $(VENV)/.installed ## build the wheel

@@ -25,6 +25,7 @@ SUITES = {
     "record": "bench.suites.record",
     "gather": "bench.suites.gather",
     "retry": "bench.suites.retry",
+    "instrument": "bench.suites.instrument",
     "memory": "bench.suites.memory",
     "import": "bench.suites.imports",
     "hold": "bench.suites.hold",

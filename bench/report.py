@@ -16,6 +16,7 @@ _TITLES = {
     "record": "The record: what it adds to a batch, and the size of the file, a job",
     "gather": "Small calls, as a ratio to asyncio's own",
     "retry": "Retry, as a ratio to a loop by hand",
+    "instrument": "Instrumenting: what it adds to a call, to a job",
     "memory": "Memory: slope of the peak, bytes a job",
     "import": "Import, beyond asyncio",
     "hold": "How long one turn holds the event loop",

@@ -52,7 +52,15 @@ from spanloom.exceptions import (
     SpanloomError,
     TooManyFailuresError,
 )
-from spanloom.instrument import limited
+from spanloom.instrument import (
+    instrument,
+    instrument_class,
+    instrument_module,
+    instrumented,
+    limited,
+    traced,
+    uninstrument,
+)
 
 if typing.TYPE_CHECKING:
     from spanloom.store.checkpoint import Checkpoint as Checkpoint
@@ -95,6 +103,10 @@ __all__ = [
     "gather",
     "get_callback_manager",
     "in_flight",
+    "instrument",
+    "instrument_class",
+    "instrument_module",
+    "instrumented",
     "limited",
     "link",
     "partial_outcomes",
@@ -104,6 +116,8 @@ __all__ = [
     "run_jobs",
     "run_sync",
     "stream",
+    "traced",
+    "uninstrument",
     "use_callback_manager",
 ]
 

@@ -1,7 +1,7 @@
 """The composition root: from the environment's words to objects. The only module that knows both halves.
 
-Importing it reads no environment variable and loads no handler; that happens when the process's
-default manager is first needed.
+Importing it loads no handler and reads no environment variable but ``SPANLOOM_INSTRUMENT``; the others are read when
+the process's default manager is first needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from spanloom.callbacks.ambient import set_default_factory
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY
-from spanloom.callbacks.registry import set_handler_loader
+from spanloom.callbacks.registry import set_handler_loader, set_instrumenting
+from spanloom.instrument.instrument import instrument, uninstrument, wanted
+from spanloom.instrument.targets import TARGETS
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -26,7 +28,14 @@ if TYPE_CHECKING:
 
     from spanloom.handlers.record import RecordHandler
 
-__all__ = ["Recording", "build_default_manager", "handler_names", "load_handler", "record_process"]
+__all__ = [
+    "Recording",
+    "build_default_manager",
+    "handler_names",
+    "instrument_as_asked",
+    "load_handler",
+    "record_process",
+]
 
 GROUP: Final = "spanloom.handlers"
 
@@ -122,15 +131,17 @@ def record_process(
     name: str | None = None,
     payloads: bool = False,
     deep: bool = False,
+    libraries: str | None = None,
 ) -> Recording:
     """Record this process from now on: what every manager carries, whoever makes it; see `Everywhere`.
 
-    For whoever starts a program that knows nothing of it, before its first line runs. Code of others that is to be
-    patched for that, libraries that have no events of their own, is to be patched here, for the same reason.
+    For whoever starts a program that knows nothing of it, before its first line runs. Libraries that have no events of
+    their own are patched for it.
 
     Args:
         path, name, payloads: As for `RecordHandler`.
         deep: Have every manager measure the busy time of its jobs.
+        libraries: Which ones, as ``SPANLOOM_INSTRUMENT`` names them; ``None`` for what that says, or else all.
     """
     from spanloom.handlers.record import RecordHandler
 
@@ -141,7 +152,41 @@ def record_process(
         handler.begin()
     except Exception as error:  # noqa: BLE001 -- whatever it is, a record is no reason for a program not to run
         _logger.warning("the run cannot be recorded: %s: %s", type(error).__name__, error)
+    if libraries is not None:
+        uninstrument()  # what the environment has asked for when spanloom was imported
+    instrument_as_asked(libraries)
     return Recording(handler)
+
+
+def instrument_as_asked(names: str | None = None, otherwise: str = "all") -> None:
+    """Patch libraries by their names, separated by commas; what cannot be understood is logged and left out.
+
+    Args:
+        names: Names of targets, ``all`` or ``none``; ``None`` for what ``SPANLOOM_INSTRUMENT`` says.
+        otherwise: The same, where that says nothing.
+    """
+    asked = os.environ.get("SPANLOOM_INSTRUMENT", "") if names is None else names
+    words = [word.strip() for word in (asked.strip() or otherwise).split(",")]
+    for word in words:
+        if word and word not in TARGETS and word not in ("all", "none"):
+            _logger.warning(
+                "SPANLOOM_INSTRUMENT: there is no target %r; there are: all, none, %s",
+                word,
+                ", ".join(TARGETS),
+            )
+    if "all" in words:
+        instrument()
+    known = [word for word in words if word in TARGETS]
+    if known:
+        instrument(*known)
+
+
+def _instrument_for_others() -> Callable[[], object]:
+    """Patch libraries as the environment says, or else all; return what undoes as much of it as is new."""
+    before = wanted()
+    instrument_as_asked()
+    new = [name for name in wanted() if name not in before]
+    return lambda: uninstrument(*new) if new else None
 
 
 def _entry_points() -> EntryPoints:
@@ -209,3 +254,6 @@ def _flag(variable: str) -> bool:
 
 set_default_factory(build_default_manager)
 set_handler_loader(load_handler)
+set_instrumenting(_instrument_for_others)
+if "SPANLOOM_INSTRUMENT" in os.environ:
+    instrument_as_asked(otherwise="none")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import threading
 
 import pytest
 
-from spanloom.callbacks import CallbackManager, EventContext
+from spanloom.callbacks import CallbackManager, EventContext, use_callback_manager
 from spanloom.callbacks import traces as traces_module
+from spanloom.concurrency import run_jobs
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
 from spanloom.events.trace import Trace
@@ -647,3 +649,62 @@ def test_contexts_are_what_the_manager_hands_out() -> None:
     manager = CallbackManager()
     for context in (manager.event(), manager.attempt("attempt", "a", 1), manager.as_trace("t")):
         assert isinstance(context, EventContext)
+
+
+# parents that have ended ----------------------------------------------------------------------------
+
+
+def test_an_ended_event_that_is_still_current_is_no_parent() -> None:
+    """What begins after it, in a context that nobody could take it out of, lies under the innermost one still open."""
+    manager = CallbackManager()
+    left, deeper = manager.event(name="left"), manager.event(name="deeper")
+    with manager.event(name="outer"):
+        left.start()
+        deeper.start()
+        contextvars.copy_context().run(lambda: (left.end(), deeper.end()))
+        assert manager.current.get() is deeper.event
+        with manager.event(name="next"):
+            pass
+        manager.on_event_end(manager.on_event_start("step", name="held"))
+        manager.emit(name="dot")
+    parents = {name: parent for name, parent, _ in shape(recorded(manager))}
+    assert parents["deeper"] == "left"
+    assert (parents["next"], parents["held"], parents["dot"]) == ("outer", "outer", "outer")
+
+
+def test_what_begins_after_everything_around_it_has_ended_is_a_root() -> None:
+    """There is no open event that it could lie under, so it begins a trace."""
+    manager = CallbackManager()
+    left = manager.event(name="left")
+    left.start()
+    contextvars.copy_context().run(left.end)
+    with manager.event(name="next") as event:
+        assert event.trace_id != left.trace_id
+    manager.emit(name="dot")
+    assert {parent for _, parent, _ in shape(recorded(manager))} == {None}
+
+
+async def test_a_task_that_outlives_its_job_lies_under_the_job_around_it() -> None:
+    """Its own job and batch have ended: the innermost open event is the job that started the batch."""
+    manager = CallbackManager()
+    over = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def late() -> None:
+        await over.wait()
+        with manager.event(name="late"):
+            pass
+
+    async def inner() -> None:
+        tasks.append(asyncio.create_task(late()))
+
+    async def outer() -> None:
+        await run_jobs([inner()], desc="inner")
+        over.set()
+        await tasks[0]
+
+    with use_callback_manager(manager):
+        await run_jobs([outer()], desc="outer")
+    (event,) = [event for event in recorded(manager) if event.name == "late"]
+    (job,) = [job for job in recorded(manager) if job.type == "job" and job.event_id == event.parent_id]
+    assert job.name == "outer"

@@ -91,7 +91,7 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run that has four jobs in flight in the end, and stops when it is given a line."""
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     with subprocess.Popen(
-        command("run", "program.py"),
+        command("run", "--instrument", "none", "program.py"),
         cwd=tmp_path,
         env=environment(),
         stdin=subprocess.PIPE,
@@ -250,7 +250,11 @@ def test_it_waits_for_a_run_that_starts_later(tmp_path: Path) -> None:
     """`--wait` passes over the runs that are there, and takes the next one."""
     (tmp_path / "program.py").write_text("import sys; sys.exit(3)")
     subprocess.run(
-        command("run", "program.py"), cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False
+        command("run", "--instrument", "none", "program.py"),
+        cwd=tmp_path,
+        env=environment(),
+        timeout=TIMEOUT_S,
+        check=False,
     )
     with subprocess.Popen(
         command("top", "--wait", "--json"),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ from spanloom.events import (
 from spanloom.events.codec import SCHEMA_VERSION
 from spanloom.events.event import ScopeEvent, data_of
 from spanloom.events.trace import Trace
+from spanloom.handlers.logging import LogEventHandler
 from spanloom.redaction import redact_data, redact_text
 from spanloom.testing import capture_events
 
@@ -123,6 +125,12 @@ async def test_the_payload_keys_are_those_that_are_written() -> None:
             with contextlib.suppress(ValueError):
                 async with limiter:
                     raise ValueError
+        logger = logging.getLogger("test.keys")
+        logger.addHandler(LogEventHandler(per_job=1))
+        logger.propagate = False
+        with spanloom.get_callback_manager().event():
+            logger.warning("shown")
+            logger.warning("left out")
     written.update(key for event in captured.events for key in event.payload)
     with spanloom.CallbackManager().event().link({"traceparent": f"00-{1:032x}-{1:016x}-01"}) as linked:
         assert linked.event is not None

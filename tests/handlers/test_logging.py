@@ -12,10 +12,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from spanloom import async_map, use_callback_manager
+from spanloom import RetryPolicy, async_map, get_callback_manager, retry, run_jobs, use_callback_manager
 from spanloom.callbacks import CallbackManager, ambient
+from spanloom.callbacks.ambient import current_attempt
 from spanloom.events.event import Event
-from spanloom.handlers.logging import LoggingHandler, TraceIdFilter, add_trace_ids
+from spanloom.handlers.logging import LogEventHandler, LoggingHandler, TraceIdFilter, add_trace_ids
+from spanloom.testing import capture_events
 
 
 class Records(logging.Handler):
@@ -269,3 +271,177 @@ def test_a_line_that_is_logged_before_there_is_a_manager_does_not_make_one(
     monkeypatch.setattr(ambient, "_factory", factory)
     logger.warning("first")
     assert [record.getMessage() for record in sink.records] == ["first"]
+
+
+def test_the_lines_of_an_attempt_tell_its_number() -> None:
+    """What is logged in an attempt has its number, wherever inside of it, and what is logged after has none."""
+    sink = Records()
+    sink.addFilter(TraceIdFilter())
+    logger = own_logger(sink)
+    calls = 0
+
+    async def fetch() -> None:
+        nonlocal calls
+        calls += 1
+        logger.warning("fetch")
+        with manager.event("step"):
+            logger.warning("step")
+        if calls < 2:
+            raise ConnectionError
+
+    async def main() -> None:
+        await retry(fetch, base_delay=0)
+        logger.warning("after")
+        await run_jobs([fetch], retry=RetryPolicy(base_delay=0))
+
+    manager = CallbackManager()
+    with use_callback_manager(manager), manager.as_trace("run"):
+        asyncio.run(main())
+    told = [(record.getMessage(), vars(record)["attempt"]) for record in sink.records]
+    assert told == [
+        *[("fetch", 1), ("step", 1), ("fetch", 2), ("step", 2)],
+        ("after", "-"),
+        *[("fetch", 1), ("step", 1)],
+    ]
+
+
+def test_a_job_inside_an_attempt_is_in_none() -> None:
+    """A batch inside of an attempt has jobs of its own, which are not retried."""
+    seen: list[tuple[str, int | None]] = []
+
+    async def inner() -> None:
+        seen.append(("job", current_attempt()))
+        await retry(innermost)
+        seen.append(("job", current_attempt()))
+
+    async def innermost() -> None:
+        seen.append(("innermost", current_attempt()))
+
+    async def outer() -> None:
+        await run_jobs([inner])
+        seen.append(("outer", current_attempt()))
+
+    with use_callback_manager(CallbackManager()):
+        asyncio.run(retry(outer))
+    assert seen == [("job", None), ("innermost", 1), ("job", None), ("outer", 1)]
+
+
+# lines under events ---------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_put_under_their_job() -> None:
+    """What a job logs is a point event under it, with level, text and the type of an exception."""
+    logger = own_logger(LogEventHandler(logging.INFO))
+
+    async def talk(number: int) -> None:
+        logger.debug("not this")
+        logger.info("number %d", number)
+        try:
+            raise KeyError(number)
+        except KeyError:
+            logger.exception("failed")
+
+    with capture_events() as captured:
+        logger.warning("outside")
+        asyncio.run(async_map(talk, range(2)))
+    name = logger.name
+    job = f"  job {talk.__qualname__.rpartition('.')[2]} #"
+    assert captured.tree().splitlines()[1:] == [
+        line for number in range(2) for line in (f"{job}{number} ok", *[f"    log {name} point"] * 2)
+    ]
+    logs = [dict(event.payload) for event in captured.events if event.type == "log" and event.job_index == 1]
+    assert logs == [
+        {"level": "INFO", "message": "number 1"},
+        {"level": "ERROR", "message": "failed", "error": "KeyError"},
+    ]
+
+
+def test_lines_of_a_job_are_bounded() -> None:
+    """Beyond the bound, lines are left out, and the job tells how many; other jobs have room of their own."""
+    logger = own_logger(LogEventHandler(per_job=3))
+
+    async def talk(lines: int) -> None:
+        with get_callback_manager().event("step"):
+            for number in range(lines):
+                logger.warning("%d %s", number, "x" * 10_000)
+
+    with capture_events() as captured:
+        asyncio.run(async_map(talk, [2, 5]))
+    logs = [event for event in captured.events if event.type == "log"]
+    assert [event.job_index for event in logs].count(0) == 2
+    assert [event.job_index for event in logs].count(1) == 3
+    assert {len(str(event.payload["message"])) for event in logs} == {500}
+    jobs = {event.job_index: dict(event.payload) for event in captured.events if event.type == "job"}
+    assert jobs == {0: {}, 1: {"logs_left_out": 2}}
+    with pytest.raises(ValueError, match="at least 1"):
+        LogEventHandler(per_job=0)
+
+
+def test_what_counts_lines_is_bounded_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts of jobs that log no more are forgotten."""
+    monkeypatch.setattr("spanloom.handlers.logging.COUNTED_JOBS", 10)
+    handler = LogEventHandler()
+    logger = own_logger(handler)
+    with use_callback_manager(CallbackManager()) as manager:
+        for _ in range(100):
+            with manager.event():
+                logger.warning("line")
+    assert len(handler._counts) == 10
+
+
+def test_spanloom_s_own_records_do_not_go_round() -> None:
+    """A `LoggingHandler` that logs the events of lines makes no new lines of it."""
+    root = logging.getLogger()
+    handler = LogEventHandler()
+    root.addHandler(handler)
+    logger = logging.getLogger("spanloom.events")
+    logger.setLevel(logging.DEBUG)
+    try:
+        with capture_events() as captured:
+            manager = get_callback_manager()
+            manager.add_handler(LoggingHandler())
+            with manager.event():
+                logging.getLogger("mine").warning("line")
+                logger.warning("own")
+            manager.flush()
+            manager.close()
+    finally:
+        root.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert captured.tree() == "step step ok\n  log mine point"
+
+
+def test_a_line_that_cannot_be_formatted_is_the_logging_module_s_affair(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A line whose arguments do not fit is reported as by every handler, and the program goes on."""
+    logger = own_logger(LogEventHandler())
+    with capture_events() as captured, get_callback_manager().event():
+        logger.warning("%d", "no number")
+    assert captured.tree() == "step step ok"
+    assert "--- Logging error ---" in capsys.readouterr().err
+
+
+def test_lines_of_structlog_are_put_under_their_event() -> None:
+    """The processor puts a line as the handler does, keeps the fields as they are, and heeds the level."""
+    stream = io.StringIO()
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[LogEventHandler(logging.INFO).process, structlog.processors.JSONRenderer(default=repr)],
+    )
+    with capture_events() as captured, get_callback_manager().event():
+        log.debug("not this")
+        log.warning("slow", seconds=3)
+        log.error("failed", exc_info=KeyError("no"))
+        try:
+            raise OSError
+        except OSError as error:
+            log.exception("failed")
+            log.error("failed", exc_info=(type(error), error, None))
+    assert [dict(event.payload) for event in captured.events if event.is_point] == [
+        {"level": "WARNING", "message": "slow"},
+        {"level": "ERROR", "message": "failed", "error": "KeyError"},
+        {"level": "ERROR", "message": "failed", "error": "OSError"},
+        {"level": "ERROR", "message": "failed", "error": "OSError"},
+    ]
+    assert json.loads(stream.getvalue().splitlines()[1]) == {"event": "slow", "seconds": 3}

@@ -16,6 +16,9 @@ from spanloom import (
     gather,
     get_callback_manager,
     in_flight,
+    instrument,
+    instrument_class,
+    instrumented,
     partial_outcomes,
     propagate,
     race,
@@ -23,6 +26,8 @@ from spanloom import (
     run_jobs,
     run_sync,
     stream,
+    traced,
+    uninstrument,
     use_callback_manager,
 )
 from spanloom.compat import adaptive_harmony, lionherd
@@ -203,6 +208,32 @@ class Count(LLMCallStrategy[int]):
 
 def price(result: WorkItemResult[Any, Any]) -> float:
     return result.token_usage.get("total_tokens", 0) / 1000
+
+
+@traced
+async def watched(number: int) -> str:
+    return str(number)
+
+
+@traced(name="named", attributes={"number": str})
+def watched_by_name(number: int) -> str:
+    return str(number)
+
+
+@traced
+class Decorated:
+    def method(self) -> bytes:
+        return b""
+
+
+async def instrumenting() -> None:
+    assert_type(await watched(1), str)
+    assert_type(watched_by_name(1), str)
+    assert_type(Decorated().method(), bytes)
+    instrument_class(Decorated, include="m*").undo()
+    instrument("asyncio")
+    uninstrument()
+    assert_type(instrumented(), tuple[str, ...])
 
 
 async def processing() -> None:

@@ -14,6 +14,7 @@ from spanloom.events.event import Event, data_of
 from spanloom.events.link import Linkable, add_link
 
 __all__ = [
+    "current_attempt",
     "current_event",
     "get_callback_manager",
     "in_flight",
@@ -95,6 +96,17 @@ def current_event() -> Event | None:
     """Return the innermost open event of this context under the ambient manager; ``None`` if there is none."""
     manager = _chosen.get() or _default  # before anyone has needed a manager, nothing can be open
     return None if manager is None else manager.current.get()
+
+
+def current_attempt() -> int | None:
+    """Return which attempt of a retried call this context is in, from 1; ``None`` if it is in none.
+
+    The innermost retried call counts. A job that does not retry as a whole is in no attempt, and neither is a batch
+    inside of one.
+    """
+    manager = _chosen.get() or _default
+    event = None if manager is None else manager.current.get()
+    return None if manager is None or event is None else manager.attempt_around(event)
 
 
 def link(target: Linkable | Mapping[str, object], **attributes: object) -> None:

@@ -14,7 +14,7 @@ from spanloom.events.types import EventType
 if TYPE_CHECKING:
     from spanloom.callbacks.emitter import Emitter
 
-__all__ = ["decorate", "wrap"]
+__all__ = ["Scope", "async_generator", "decorate", "generator", "hide_frame", "wrap"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,9 +59,9 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
     # Any: each kind of function has another return type, which R stands for as a whole.
     wrapped: Any
     if inspect.isasyncgenfunction(function):
-        wrapped = _async_generator(function, scope)
+        wrapped = async_generator(function, scope)
     elif inspect.isgeneratorfunction(function):
-        wrapped = _generator(function, scope)
+        wrapped = generator(function, scope)
     elif inspect.iscoroutinefunction(function):
         wrapped = _coroutine(function, scope)
     else:
@@ -90,9 +90,11 @@ def _coroutine(function: Callable[P, Any], scope: Callable[[], Scope]) -> Callab
 # frame, would live on in that frame, hence the list that is empty at every ``yield``, and the ``del``.
 
 
-def _generator(
+def generator(
     function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], Scope]
 ) -> Callable[P, Generator[Any, Any, Any]]:
+    """Wrap a generator function, so that each of its generators runs in a `scope` of its own."""
+
     def call(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
         context = scope()
@@ -120,6 +122,7 @@ def _generator(
                 context.resume()
         except BaseException as raised:
             error = raised
+            hide_frame(raised)
             raise
         finally:
             context.end(error)
@@ -128,9 +131,11 @@ def _generator(
     return call
 
 
-def _async_generator(
+def async_generator(
     function: Callable[P, AsyncGenerator[Any, Any]], scope: Callable[[], Scope]
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
+    """Wrap an async generator function, so that each of its generators runs in a `scope` of its own."""
+
     async def call(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         inner = function(*args, **kwargs)
         context = scope()
@@ -158,6 +163,7 @@ def _async_generator(
                 context.resume()
         except BaseException as raised:
             error = raised
+            hide_frame(raised)
             raise
         finally:
             context.end(error)
@@ -178,3 +184,13 @@ def _first(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         return anext(inner)
     finally:
         sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
+
+
+def hide_frame(error: BaseException) -> None:
+    """Take the frame that has just caught `error` out of its traceback; to be followed by ``raise``.
+
+    ``raise`` without an argument adds no new entry, so that the traceback is the one that there would be without us.
+    """
+    traceback = error.__traceback__
+    if traceback is not None:
+        error.__traceback__ = traceback.tb_next

@@ -175,13 +175,17 @@ class Emitter:
         payload: Mapping[str, object] | None = None,
         *,
         name: str | None = None,
+        parent: Event | None = None,
     ) -> None:
         """Emit a point event under the current event.
 
         Args:
             type, payload, name: As for `event`.
+            parent: The event that it belongs to, for who tells of somebody else's; ``None`` for the current one.
         """
-        parent = self.current.get()
+        parent = parent or self.current.get()
+        if parent is not None and parent.end_ns is not None:
+            parent = self.open_around(parent)
         now = monotonic_ns()
         event_id = new_event_id()
         if parent is None:
@@ -218,7 +222,13 @@ class Emitter:
         attempt: int | None = None,
         counts: BatchCounts | None = None,
     ) -> tuple[ScopeEvent, Route]:
-        """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`."""
+        """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`.
+
+        A `parent` that has ended is current only because nobody could take it back: a generator was left early, a task
+        has outlived the block that started it. The event lies under the innermost one around it that is open.
+        """
+        if parent is not None and parent.end_ns is not None:
+            parent = self.open_around(parent)
         route = self._table.routes.get(type)
         if route is None or route.guards:
             route = self.route(type)
@@ -273,15 +283,48 @@ class Emitter:
             current.set(outer)
         self.finish(event, route, error)
 
+    def open_around(self, event: Event) -> Event | None:
+        """Return the innermost open event that lies around `event`, which has ended; ``None`` if there is none."""
+        job, parent_id = event.job, event.parent_id
+        while parent_id is not None:
+            is_job = job is not None and job.event_id == parent_id
+            around = job if is_job else self._open_of(parent_id)
+            if around is None:
+                parent_id = event.trace.parent_of(parent_id)
+            elif around.end_ns is None:
+                return around
+            else:
+                parent_id = around.parent_id
+        return None
+
+    def attempt_around(self, event: Event) -> int | None:
+        """Return the number of the attempt that `event`, an open one, is or happened in; ``None`` for none."""
+        around: Event | None = event
+        while around is not None and around.job is not around:
+            if around.attempt is not None:
+                return around.attempt
+            job = around.job
+            if job is not None and job.event_id == around.parent_id:  # not in the table
+                around = job
+            else:
+                around = None if around.parent_id is None else self._open.get(around.parent_id)
+        return None if around is None else around.attempt
+
     def _find_open(self, event_id: int) -> Event:
+        event = self._open_of(event_id)
+        if event is None:
+            raise ValueError(f"parent_id {event_id} is not an open event of this manager")
+        return event
+
+    def _open_of(self, event_id: int) -> Event | None:
         event = self._open.get(event_id)
         if event is not None:
             return event
-        for scope in self._running():
+        for scope in self.running():
             for job in scope.jobs.open_jobs():
                 if job.event_id == event_id:
                     return job
-        raise ValueError(f"parent_id {event_id} is not an open event of this manager")
+        return None
 
     # traces ---------------------------------------------------------------------------------------
 
@@ -358,6 +401,7 @@ class Emitter:
         self._batches.pop(event_id, None)
         self._produced += jobs
 
-    def _running(self) -> list[BatchScope]:
+    def running(self) -> list[BatchScope]:
+        """Return the batches that are running; safe from any thread."""
         scopes = [reference() for reference in self._batches.copy().values()]
         return [scope for scope in scopes if scope is not None]

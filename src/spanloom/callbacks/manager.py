@@ -71,7 +71,7 @@ class CallbackManager(Emitter):
     def in_flight(self) -> list[Event]:
         """Return every open event, oldest first; safe from any thread. ``age_ns`` tells its age."""
         found: list[Event] = list(self._open.copy().values())
-        for scope in self._running():
+        for scope in self.running():
             found.extend(scope.jobs.open_jobs())
         return sorted(found, key=lambda event: event.start_ns)
 
@@ -90,7 +90,7 @@ class CallbackManager(Emitter):
         """
         found: list[Event] = [*newest(self._open, _start_of, start_ns)]
         if jobs:
-            for scope in self._running():
+            for scope in self.running():
                 if scope.event.start_ns >= batches_since_ns:
                     found.extend(scope.jobs.open_jobs(start_ns))
         return found
@@ -98,7 +98,7 @@ class CallbackManager(Emitter):
     def stats(self) -> ManagerStats:
         """Return the accounts: what was produced, and what became of it handler by handler."""
         produced = self._produced  # before the batches: one that closes meanwhile is not counted twice
-        batches = self._running()
+        batches = self.running()
         handlers = tuple(guard.stats(partial(self.unaccounted, guard)) for guard in self._table)
         return ManagerStats(
             produced=produced + sum(scope.counts.ended for scope in batches),
@@ -112,7 +112,7 @@ class CallbackManager(Emitter):
 
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs of running batches have ended that are not in the accounts of `guard` yet."""
-        return sum(scope.unaccounted(guard) for scope in self._running())
+        return sum(scope.unaccounted(guard) for scope in self.running())
 
     # handlers -----------------------------------------------------------------------------------------
 
@@ -197,6 +197,11 @@ def _attach(reference: weakref.ref[CallbackManager], guard: Guard) -> None:
     manager = reference()
     if manager is not None:
         guard.attach(manager)
+
+
+def running_batches() -> list[tuple[CallbackManager, ScopeEvent]]:
+    """Return the batches that are running, of all managers, each with the manager that carries its events."""
+    return [(manager, scope.event) for manager in list(_managers) for scope in manager.running()]
 
 
 def _start_of(event: ScopeEvent) -> int:

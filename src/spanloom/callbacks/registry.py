@@ -1,12 +1,16 @@
-"""Handlers by name. This layer knows no handler; the composition root says how a name is resolved."""
+"""What the layers above offer those below: handlers by name, and the patching of libraries.
+
+This layer knows neither; the composition root says how it is done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["load_handler", "set_handler_loader"]
+__all__ = ["instrument_libraries", "load_handler", "set_handler_loader", "set_instrumenting"]
 
 _loader: Callable[[str], Callable[[], object]] | None = None
+_instrumenting: Callable[[], Callable[[], object]] | None = None
 
 
 def set_handler_loader(loader: Callable[[str], Callable[[], object]]) -> None:
@@ -24,3 +28,18 @@ def load_handler(name: str) -> Callable[[], object]:
     if _loader is None:
         raise LookupError(f"no handler {name!r}: import spanloom, not its parts, to have handlers by name")
     return _loader(name)
+
+
+def set_instrumenting(begin: Callable[[], Callable[[], object]]) -> None:
+    """Say how libraries are patched as the environment says; called once, by the composition root.
+
+    Args:
+        begin: Patches them, and returns what undoes it.
+    """
+    global _instrumenting  # noqa: PLW0603 -- set once, at import
+    _instrumenting = begin
+
+
+def instrument_libraries() -> Callable[[], object]:
+    """Patch the libraries that ``SPANLOOM_INSTRUMENT`` names, or else all; return what undoes it."""
+    return (lambda: None) if _instrumenting is None else _instrumenting()

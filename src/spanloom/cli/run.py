@@ -62,6 +62,12 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
     "--handlers", metavar="NAMES", help="More handlers, as SPANLOOM_HANDLERS names them: debug,otel."
 )
 @click.option(
+    "--instrument",
+    "libraries",
+    metavar="NAMES",
+    help="Libraries to instrument: asyncio,tenacity; all or none.  [default: $SPANLOOM_INSTRUMENT, else all]",
+)
+@click.option(
     "--payloads", is_flag=True, help="Record the payloads of events, redacted; otherwise no contents."
 )
 @click.option("--deep", is_flag=True, help="Measure how long each job holds the event loop.")
@@ -73,6 +79,7 @@ def run(
     module_name: str | None,
     path: Path | None,
     handlers: str | None,
+    libraries: str | None,
     payloads: bool,
     deep: bool,
     verbose: bool,
@@ -81,7 +88,8 @@ def run(
     """Run a Python script with recording on.
 
     The script is the same program as without: its arguments, exit code, streams, signals and tracebacks are untouched,
-    and it keeps the process id. Options come before it.
+    and it keeps the process id. What it does by libraries that have no events of their own, such as asyncio, is shown
+    as well. Options come before it.
     """
     if module_name is None:
         if not arguments:
@@ -95,7 +103,7 @@ def run(
     def launch() -> None:
         if handlers is not None:
             os.environ["SPANLOOM_HANDLERS"] = handlers
-        recording = record_process(path, name=name, payloads=payloads, deep=deep)
+        recording = record_process(path, name=name, payloads=payloads, deep=deep, libraries=libraries)
         try:
             program()
         except BaseException as error:

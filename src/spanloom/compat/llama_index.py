@@ -3,6 +3,7 @@
 from spanloom.compat._llama_index.adapters import LlamaIndexHandler, SpanloomHandler
 from spanloom.compat._llama_index.base_handler import BaseCallbackHandler, PythonicallyPrintingBaseHandler
 from spanloom.compat._llama_index.debug import LlamaDebugHandler
+from spanloom.compat._llama_index.dispatching import DispatcherHandler
 from spanloom.compat._llama_index.event_context import EventContext
 from spanloom.compat._llama_index.manager import CallbackManager
 from spanloom.compat._llama_index.runners import (
@@ -40,6 +41,7 @@ __all__ = [
     "CBEvent",
     "CBEventType",
     "CallbackManager",
+    "DispatcherHandler",
     "EventContext",
     "EventPayload",
     "EventStats",

@@ -127,7 +127,10 @@ def name_of(job: object) -> str | None:
         return job.__qualname__.rpartition("<locals>.")[2]
     while isinstance(job, functools.partial):
         job = job.func
-    name = getattr(job, "__qualname__", None)
+    try:
+        name = getattr(job, "__qualname__", None)
+    except Exception:  # noqa: BLE001 -- a `__getattr__` of the program's own, which knows no such name
+        name = None
     if not isinstance(name, str):
         if not callable(job):
             return None

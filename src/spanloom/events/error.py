@@ -6,6 +6,7 @@ job. An event may outlive its job for hours in the flight recorder, so it keeps 
 
 from __future__ import annotations
 
+import re
 from types import TracebackType, WrapperDescriptorType
 from typing import Final, NamedTuple
 
@@ -20,6 +21,9 @@ MAX_FRAMES: Final = 24
 
 # Printing these runs no code of the user's, whatever the value is.
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
+
+_QUERY: Final = re.compile(r"""((?:://|\burl: /)[^\s"'<>`?…]*\?)[^\s"'<>`…]+""")
+"""The query of a URL, also of the kind of urllib3, without a host: ``Max retries exceeded with url: /path?query``."""
 
 
 class Frame(NamedTuple):
@@ -36,7 +40,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         type: Qualified name of the class, without the module for built-in exceptions.
         message: What ``str(error)`` says, at most `MAX_MESSAGE` characters. An argument that is
-            not a plain scalar is shown as its type name, because its ``__str__`` is user code.
+            not a plain scalar is shown as its type name, because its ``__str__`` is user code. URLs
+            lose their queries, which HTTP clients put into most messages: a query is content.
         frames: Innermost `MAX_FRAMES` frames of the traceback, outermost first.
     """
 
@@ -68,7 +73,9 @@ def _message(error: BaseException) -> str:
             text = ", ".join(str(arg) if type(arg) in _PLAIN else f"<{type(arg).__name__}>" for arg in args)
     except BaseException as failure:  # noqa: BLE001 -- a broken __str__ must not replace the user's error
         text = f"<no message: __str__ raised {type(failure).__name__}>"
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+    if len(text) > MAX_MESSAGE:
+        text = text[: MAX_MESSAGE - 1] + "…"
+    return _QUERY.sub(r"\1***", text) if "?" in text else text
 
 
 def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:

@@ -36,6 +36,7 @@ __all__ = [
     "data_of",
     "detail_of",
     "fail_scope",
+    "restart_job",
 ]
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
@@ -305,6 +306,9 @@ complete_scope = ScopeEvent.__dict__["end_ns"].__set__
 
 complete_job = JobEvent.__dict__["end_ns"].__set__
 """``complete_job(event, end_ns)``: the slot's own setter, 45 ns; a function around it costs twice that."""
+
+restart_job = JobEvent.__dict__["start_ns"].__set__
+"""``restart_job(event, start_ns)``: moves the start to when the job had the slot that it waited for first of all."""
 
 
 def fail_scope(event: ScopeEvent, error: BaseException) -> None:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DELAY_S", "ERROR", "LIMIT", "LIMITER", "LINKS", "PREVIOUS", "REASON", "RUNNER"]
+__all__ = [
+    "DELAY_S",
+    "ERROR",
+    "LEVEL",
+    "LIMIT",
+    "LIMITER",
+    "LINKS",
+    "LOGS_LEFT_OUT",
+    "MESSAGE",
+    "PREVIOUS",
+    "REASON",
+    "RUNNER",
+]
 
 RUNNER: Final = "runner"
 """Batch: name of the function that runs it, ``run_jobs`` for one."""
@@ -20,9 +32,15 @@ PREVIOUS: Final = "previous"
 REASON: Final = "reason"
 """Limit change, cool-down: why, in a word or two."""
 DELAY_S: Final = "delay_s"
-"""Back-off, cool-down: seconds that it is to last."""
+"""Back-off, cool-down: seconds that it is to last. Deadline: seconds that were left at its start."""
 ERROR: Final = "error"
-"""Back-off, cool-down: type of the exception that made it necessary."""
+"""Back-off, cool-down: type of the exception that made it necessary. Log: of the one that was logged."""
+LEVEL: Final = "level"
+"""Log: name of its level, ``WARNING`` for one."""
+MESSAGE: Final = "message"
+"""Log: what was logged, at most 500 characters of it."""
+LOGS_LEFT_OUT: Final = "logs_left_out"
+"""Job, or any event outside of jobs: how many of its log records are not shown, because there were too many."""
 LINKS: Final = "links"
 """Any event: what it was linked to by ``link``, a list of dicts. ``trace_id`` (32 hexadecimal digits) and ``event_id``
 (16) are always there; ``flags`` (int), ``state`` (text) and ``attributes`` (dict) where they are known."""

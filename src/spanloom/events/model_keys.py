@@ -1,5 +1,6 @@
-"""Payload keys for calls of models and tools. spanloom writes none of them itself; whoever does is understood.
+"""Payload keys for calls of models and tools.
 
+Of spanloom only the targets of `instrument` write them, and never contents; whoever else does is understood as well.
 Handlers translate them into the names that a backend knows. A key that is left out is left out there, too.
 """
 
@@ -57,7 +58,7 @@ MODEL: Final = "model"
 RESPONSE_MODEL: Final = "response_model"
 """The model that answered."""
 REQUEST_ID: Final = "request_id"
-"""What the provider calls this answer, for questions to its support."""
+"""What the provider calls this request or its answer, for questions to its support."""
 FINISH_REASON: Final = "finish_reason"
 """Why it stopped: a text, or a list of them, one for each answer."""
 CONVERSATION_ID: Final = "conversation_id"

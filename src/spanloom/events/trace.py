@@ -48,6 +48,15 @@ class Trace(msgspec.Struct, eq=False):
         else:
             self.omitted += 1
 
+    def scopes(self) -> int:
+        """Return how many events have been noted, to ask `has_child` later what came after them."""
+        return len(self._scopes)
+
+    def has_child(self, parent_id: int, since: int) -> bool:
+        """Tell whether an event right under `parent_id` is among those noted after the first `since`."""
+        scopes = self._scopes
+        return any(scopes[at][0] == parent_id for at in range(since, len(scopes)))
+
     def add_family(self, family: JobFamily) -> None:
         """Note a batch, whose jobs lie under it; `settle` must follow."""
         if self._families is None:
@@ -66,6 +75,16 @@ class Trace(msgspec.Struct, eq=False):
         families = self._families
         if families is not None and family.batch_id in families:
             families[family.batch_id] = family.base_id, family.started
+
+    def parent_of(self, event_id: int) -> int | None:
+        """Return the parent's id of an event other than a job; ``None`` for the root and for what is not remembered.
+
+        It looks through the events from the latest on, so it is for what happens rarely.
+        """
+        for parent_id, child_id in reversed(self._scopes):
+            if child_id == event_id:
+                return parent_id
+        return None
 
     @property
     def families(self) -> tuple[JobFamily, ...]:

@@ -3,23 +3,33 @@
 `LoggingHandler` writes one record per ended event. `TraceIdFilter` (for ``logging``) and
 `add_trace_ids` (for structlog) do the opposite: they add the ids of the event that is open right
 now to lines that the program logs itself, so that a line can be found from a trace and back.
+`LogEventHandler` puts such lines under that event.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, MutableMapping, Sequence
 from typing import Final
 
-from spanloom.callbacks.ambient import current_event
-from spanloom.events.event import Event
+from spanloom.callbacks.ambient import current_attempt, current_event, get_callback_manager
+from spanloom.events import keys
+from spanloom.events.event import Event, data_of
 from spanloom.events.handler import Handler
+from spanloom.events.plain import plain_text
+from spanloom.events.types import EventType
 from spanloom.handlers._text import format_ns, printable
 from spanloom.redaction import redact_text
 
-__all__ = ["LoggingHandler", "TraceIdFilter", "add_trace_ids"]
+__all__ = ["LogEventHandler", "LoggingHandler", "TraceIdFilter", "add_trace_ids"]
 
 LOGGER_NAME: Final = "spanloom.events"
+MAX_MESSAGE: Final = 500
+"""Characters kept of a line that is put under an event, as of the message of an error."""
+COUNTED_JOBS: Final = 10_000
+"""Jobs whose lines are counted at a time; that of the longest ago that has logged nothing since makes room."""
+_IDS: Final = ("trace_id", "event_id", "job_index", "attempt")
 _NUMBERED: Final = frozenset({"attempt", "backoff"})
 _FAILED: Final = frozenset({"error", "timeout"})
 
@@ -132,21 +142,21 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
 class TraceIdFilter(logging.Filter):
     """Add the ids of the current event to records that the program logs; lets every record pass.
 
-    Sets ``trace_id`` (32 hex digits), ``event_id`` (16) and ``job_index`` on the record; each is
-    ``"-"`` where there is no event, or none of a job, so that a format string may always name them.
+    Sets ``trace_id`` (32 hex digits), ``event_id`` (16), ``job_index`` and ``attempt`` on the record; each is ``"-"``
+    where there is no event, none of a job, or nothing is retried, so that a format string may always name them.
     What the record has already, from ``extra=``, is left alone. Put it on a handler, not on a logger:
     a logger's filter does not see what its children log.
 
     Example::
 
         handler.addFilter(TraceIdFilter())
-        handler.setFormatter(logging.Formatter("%(trace_id)s %(event_id)s %(message)s"))
+        handler.setFormatter(logging.Formatter("%(trace_id)s %(job_index)s %(attempt)s %(message)s"))
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Set the fields."""
         ids = _current_ids()
-        for field in ("trace_id", "event_id", "job_index"):
+        for field in _IDS:
             if not hasattr(record, field):
                 setattr(record, field, ids.get(field, "-"))
         return True
@@ -155,7 +165,7 @@ class TraceIdFilter(logging.Filter):
 def add_trace_ids(
     logger: object, method_name: str, event_dict: MutableMapping[str, object]
 ) -> MutableMapping[str, object]:
-    """Add ``trace_id``, ``event_id`` and, within a job, ``job_index`` of the current event; for structlog.
+    """Add ``trace_id``, ``event_id`` and, where there are any, ``job_index`` and ``attempt``; for structlog.
 
     A structlog processor: ``structlog.configure(processors=[..., add_trace_ids, ...])``. Keys that
     are there already are left alone; outside of any event, nothing is added.
@@ -181,4 +191,105 @@ def _current_ids() -> dict[str, object]:
     ids: dict[str, object] = {"trace_id": f"{event.trace_id:032x}", "event_id": f"{event.event_id:016x}"}
     if event.job_index is not None:
         ids["job_index"] = event.job_index
+    attempt = current_attempt()
+    if attempt is not None:
+        ids["attempt"] = attempt
     return ids
+
+
+class LogEventHandler(logging.Handler):
+    """A handler of `logging` that puts what is logged inside of an event under it, as point events of type ``log``.
+
+    So the lines of a job are shown with the job, in whatever shows or records events. A point event is named for the
+    logger, and has ``level``, ``message`` and, where an exception was logged, the type of that as ``error``. How many
+    lines a job has is the program's affair, so there is a bound; the job itself tells how many were left out, as
+    ``logs_left_out``. Records that are logged outside of any event, and spanloom's own, are passed over.
+
+    ::
+
+        logging.getLogger().addHandler(LogEventHandler(logging.INFO))
+
+    With structlog, `process` is a processor that does the same::
+
+        structlog.configure(processors=[..., LogEventHandler().process, structlog.processors.JSONRenderer()])
+
+    Args:
+        level: Lowest level of the records that are put.
+        per_job: Most records under one job or, outside of jobs, under one event; at least 1.
+
+    Raises:
+        ValueError: `per_job` is below 1.
+    """
+
+    def __init__(self, level: int | str = logging.NOTSET, *, per_job: int = 50) -> None:
+        super().__init__(level)
+        if per_job < 1:
+            raise ValueError(f"per_job must be at least 1 (got {per_job})")
+        self._per_job = per_job
+        self._counts: dict[int, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record under the current event."""
+        if record.name.partition(".")[0] == "spanloom":  # of an event, perhaps: it would go round and round
+            return
+        try:
+            event = current_event()
+            if event is not None and self._has_room(event):
+                error = record.exc_info[0] if record.exc_info else None
+                self._put(record.name, record.levelname, record.getMessage(), error)
+        except Exception:  # noqa: BLE001 -- as every handler of logging does, which then says so
+            self.handleError(record)
+
+    def process(
+        self, logger: object, method_name: str, event_dict: MutableMapping[str, object]
+    ) -> MutableMapping[str, object]:
+        """Put a line of structlog under the current event; a processor.
+
+        Args:
+            logger: Its name is used, if it has one.
+            method_name: What the program has called: ``info`` and the like.
+            event_dict: The line's fields; ``event`` is the message. Not changed.
+
+        Returns:
+            `event_dict`.
+        """
+        number = logging.getLevelNamesMapping().get(method_name.upper(), logging.ERROR)
+        event = current_event() if number >= self.level else None
+        if event is not None and self._has_room(event):
+            name = getattr(logger, "name", None)
+            error = event_dict.get("exc_info")
+            if error is True:
+                error = sys.exception()
+            elif isinstance(error, tuple):
+                error = error[1]
+            self._put(
+                name if isinstance(name, str) else "structlog",
+                logging.getLevelName(number),
+                str(event_dict.get("event", "")),
+                type(error) if isinstance(error, BaseException) else None,
+            )
+        return event_dict
+
+    def _has_room(self, event: Event) -> bool:
+        owner = event if event.job is None else event.job
+        counts, key = self._counts, owner.event_id
+        self.acquire()  # the lock of every handler of logging, which is made anew after a fork
+        try:
+            count = counts.pop(key, 0) + 1
+            counts[key] = count
+            while len(counts) > COUNTED_JOBS:
+                del counts[next(iter(counts))]
+        finally:
+            self.release()
+        if count > self._per_job:
+            data_of(owner)[keys.LOGS_LEFT_OUT] = count - self._per_job
+        return count <= self._per_job
+
+    @staticmethod
+    def _put(name: str, level: str, message: str, error: type[BaseException] | None) -> None:
+        payload: dict[str, object] = {keys.LEVEL: level, keys.MESSAGE: plain_text(message, MAX_MESSAGE)}
+        if error is not None:
+            payload[keys.ERROR] = error.__name__
+        manager = get_callback_manager()
+        if manager.active:
+            manager.emit(EventType.LOG, payload, name=name)

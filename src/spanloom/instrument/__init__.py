@@ -1,5 +1,17 @@
 """Code that exists already: seen, and held back, without being changed. The only package that imports wrapt."""
 
+from spanloom.instrument.instrument import instrument, instrumented, uninstrument
 from spanloom.instrument.limited import limited
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.traced import instrument_class, instrument_module, traced
 
-__all__ = ["limited"]
+__all__ = [
+    "Patches",
+    "instrument",
+    "instrument_class",
+    "instrument_module",
+    "instrumented",
+    "limited",
+    "traced",
+    "uninstrument",
+]

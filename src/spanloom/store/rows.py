@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from spanloom.events import keys
+from spanloom.events import http_keys, keys, model_keys
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
 from spanloom.events.ids import event_id_at
@@ -33,7 +33,34 @@ _MASK: Final = (1 << 64) - 1
 _SIGN: Final = 1 << 63
 _ALL: Final = 1 << 64
 
+_OF_MODELS: Final = (
+    model_keys.PROVIDER,
+    model_keys.MODEL,
+    model_keys.RESPONSE_MODEL,
+    model_keys.REQUEST_ID,
+    model_keys.FINISH_REASON,
+    model_keys.INPUT_TOKENS,
+    model_keys.CACHED_INPUT_TOKENS,
+    model_keys.CACHE_WRITE_TOKENS,
+    model_keys.OUTPUT_TOKENS,
+    model_keys.REASONING_TOKENS,
+    model_keys.TOTAL_TOKENS,
+    model_keys.STREAM,
+    model_keys.TIME_TO_FIRST_CHUNK_S,
+)
+"""What the targets of `spanloom.instrument` write of an answer."""
+_OF_REQUESTS: Final = (
+    http_keys.METHOD,
+    http_keys.SERVER_ADDRESS,
+    http_keys.SERVER_PORT,
+    http_keys.STATUS_CODE,
+    http_keys.RETRY_AFTER_S,
+    http_keys.REDIRECTS,
+)
 _OWN_KEYS: Final = {
+    EventType.LLM.value: _OF_MODELS,
+    EventType.EMBEDDING.value: _OF_MODELS,
+    EventType.REQUEST.value: _OF_REQUESTS,
     EventType.BATCH.value: (keys.RUNNER, keys.LIMIT),
     EventType.SLOT_WAIT.value: (keys.LIMITER,),
     EventType.BACKOFF.value: (keys.DELAY_S, keys.ERROR),

@@ -174,6 +174,8 @@ class _Line:
             place = self._place_above(record, record.parent_id) if parent is None else parent.place
         end_ns = max(start_ns, self._horizon_ns if record.end_ns is None else record.end_ns)
         node = Node(record, parent, start_ns, end_ns)
+        if self.crossing.unwritten and record.type == EventType.JOB:
+            self.crossing.unwritten.discard((record.batch_id, record.job_index))  # after what lies in it
         self._watcher.started(node, place)
         if record.is_point:
             self._watcher.ended(node)

@@ -25,6 +25,11 @@ _NOTHING: Final = {
     RunState.RUNNING: "Nothing is recorded yet: an event is, within 0.2 s.",
     RunState.INTERRUPTED: "Nothing was recorded: what started in the last 0.2 s before the process died is not known.",
 }
+_OPEN: Final = {
+    RunState.ENDED: "Never ended: what was open when the run ended",
+    RunState.RUNNING: "Open now",
+    RunState.INTERRUPTED: "Interrupted: what was open when the process died",
+}
 _SHORT_ID: Final = 8
 _HEADS: Final = (
     "name",
@@ -135,8 +140,7 @@ def _open(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
     if not analysis.open and not analysis.unwritten:
         return
     dead = analysis.run.state != RunState.RUNNING
-    title = "Interrupted: what was open when the process died" if dead else "Open now"
-    yield Line(title, "head")
+    yield Line(_OPEN[RunState(analysis.run.state)], "head")
     for group in analysis.open:
         yield Line(f"  {label(group.type, group.name)}: {group.count:,}", "bad" if dead else "")
         shown = group.oldest if everything else group.oldest[:10]

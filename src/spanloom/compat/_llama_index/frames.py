@@ -16,7 +16,7 @@ from spanloom.callbacks.emitter import Emitter
 from spanloom.compat._llama_index.schema import BASE_TRACE_EVENT
 from spanloom.events.event import Event
 
-__all__ = ["HERE", "MAX_UNTRACED", "Frame", "TraceState", "settle"]
+__all__ = ["HERE", "MAX_UNTRACED", "Frame", "Owner", "TraceState", "settle"]
 
 MAX_UNTRACED: Final = 10_000
 """Events outside of any trace that a manager remembers the parents of; a server may never open a trace."""

@@ -14,7 +14,7 @@ from spanloom.compat._llama_index.audience import Audience, CallbackHandler
 from spanloom.compat._llama_index.event_context import EventContext, TraceContext
 from spanloom.compat._llama_index.frames import HERE, MAX_UNTRACED, Frame, TraceState, settle
 from spanloom.compat._llama_index.payload import span_payload, span_type
-from spanloom.compat._llama_index.relay import relay_jobs
+from spanloom.compat._llama_index.relay import relay_jobs, stop_idle_relay
 from spanloom.compat._llama_index.schema import (
     BASE_TRACE_EVENT,
     LEAF_EVENTS,
@@ -87,6 +87,7 @@ class CallbackManager:
             ValueError: it is not there.
         """
         self._audience.handlers.remove(handler)
+        stop_idle_relay()
 
     def set_handlers(self, handlers: Iterable[CallbackHandler]) -> None:
         """Have exactly these handlers.
@@ -95,6 +96,7 @@ class CallbackManager:
             TypeError: one of them is a handler for spanloom's own manager.
         """
         self._audience = Audience(handlers)
+        stop_idle_relay()
 
     # events -----------------------------------------------------------------------------------------------
 
@@ -325,7 +327,7 @@ class CallbackManager:
 
     def _carrier(self) -> Emitter:
         if self._audience.handlers:
-            relay_jobs()
+            relay_jobs(self)
         return get_callback_manager() if self._manager is None else self._manager
 
     @classmethod

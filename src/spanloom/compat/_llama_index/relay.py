@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from asyncio import CancelledError
 from typing import Final
 
 from spanloom.callbacks.everywhere import EVERYWHERE
-from spanloom.compat._llama_index.frames import HERE, Frame, settle
+from spanloom.callbacks.guard import Guard
+from spanloom.compat._llama_index.frames import HERE, Frame, Owner, settle
 from spanloom.compat._llama_index.schema import CBEventType, EventPayload, hex_id
 from spanloom.events.error import ErrorInfo
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
 from spanloom.events.types import EventStatus, EventType
 
-__all__ = ["RelayedError", "error_of", "relay_jobs"]
+__all__ = ["OWNERS", "RelayedError", "error_of", "relay_jobs", "stop_idle_relay"]
 
 
 class RelayedError(Exception):
@@ -31,6 +33,8 @@ class _JobRelay(Handler):
         """Tell each manager once, and put a frame into the job's context: what happens inside is under the job."""
         around: list[Frame] = []
         frame = HERE.get()
+        if frame is None and not OWNERS:
+            stop_idle_relay()
         while frame is not None:
             if (
                 frame.holds
@@ -86,15 +90,35 @@ def error_of(event: Event) -> BaseException | None:
 
 
 _RELAY: Final = _JobRelay()
-_lock = threading.Lock()
-_relaying = False
+_lock = threading.RLock()
+_guard: Guard | None = None
+OWNERS: Final[weakref.WeakSet[Owner]] = weakref.WeakSet()
+"""The managers that have asked for jobs."""
 
 
-def relay_jobs() -> None:
-    """Have all jobs from now on told to those whom they concern; for good, in all managers of the process."""
-    global _relaying  # noqa: PLW0603 -- there is one relay in a process, and none where nobody uses this module
-    if not _relaying:
+def relay_jobs(owner: Owner) -> None:
+    """Have all jobs from now on told to those whom they concern, in all managers of the process.
+
+    It ends when no owner that has asked for it has handlers any more; see `stop_idle_relay`.
+    """
+    global _guard  # noqa: PLW0603 -- there is one relay in a process, and none where nobody uses this module
+    if _guard is None or owner not in OWNERS:
         with _lock:
-            if not _relaying:
-                EVERYWHERE.add(_RELAY)
-                _relaying = True
+            OWNERS.add(owner)
+            if _guard is None:
+                _guard = EVERYWHERE.add(_RELAY)
+
+
+def stop_idle_relay() -> bool:
+    """Stop telling of jobs if nobody listens; return whether there is no relay now.
+
+    Called whenever a manager loses handlers. One that is collected with its handlers leaves the relay behind until the
+    next job starts: a lock must not be waited for while memory is collected.
+    """
+    global _guard  # noqa: PLW0603 -- as above
+    with _lock:
+        if _guard is not None and not any(owner.handlers for owner in OWNERS):
+            EVERYWHERE.remove(_guard)
+            _guard = None
+            OWNERS.clear()
+        return _guard is None

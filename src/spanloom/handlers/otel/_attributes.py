@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, model_keys
+from spanloom.handlers.otel._http import describe_request
 from spanloom.handlers.otel._plain import plain_text, scalar
 from spanloom.handlers.otel._profiles import Rules, contents
 from spanloom.redaction import redact_named
@@ -31,7 +32,10 @@ MAX_KEY_LENGTH: Final = 64
 def title_of(event: Event, rules: Rules) -> tuple[str, SpanKind]:
     """Return name and kind of the span of `event`."""
     title = None if rules.title is None else rules.title(event, rules)
-    return (plain_text(event.name), SpanKind.INTERNAL) if title is None else title
+    if title is not None:
+        return title
+    kind = SpanKind.CLIENT if event.type == EventType.REQUEST else SpanKind.INTERNAL
+    return plain_text(event.name), kind
 
 
 def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
@@ -82,6 +86,10 @@ def _add_payload(
         attributes.update(contents(event, rules))
     if not event.data:
         return
+    if event.type == EventType.REQUEST:
+        described, told = describe_request(event, rules)
+        attributes.update(described)
+        used |= told
     if event.counts is not None:
         _add_batch(attributes, event, rules)
         used |= {"runner", "limit"}

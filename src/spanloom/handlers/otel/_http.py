@@ -1,0 +1,36 @@
+"""Spans of HTTP requests, in the words of OpenTelemetry's semantic conventions for HTTP clients.
+
+Source: semantic conventions 1.44.0, docs/http/http-spans.md. They are stable, so no option is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry.util.types import AttributeValue
+
+from spanloom.events import Event, http_keys
+from spanloom.handlers.otel._profiles import Field, Rules, fields, text, whole
+
+__all__ = ["describe_request"]
+
+_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+_METHOD: Final = "http.request.method"
+_TABLE: Final = {
+    http_keys.METHOD: Field(_METHOD, text),
+    http_keys.SERVER_ADDRESS: Field("server.address", text),
+    http_keys.SERVER_PORT: Field("server.port", whole),
+    http_keys.STATUS_CODE: Field("http.response.status_code", whole),
+}
+
+
+def describe_request(event: Event, rules: Rules) -> tuple[dict[str, AttributeValue], frozenset[str]]:
+    """Return what the conventions say of a request, and the payload keys that are told by that."""
+    attributes, used = fields(event.payload, _TABLE, rules)
+    method = attributes.get(_METHOD)
+    if method is not None and method not in _METHODS:
+        attributes[f"{_METHOD}_original"] = method
+        attributes[_METHOD] = "_OTHER"
+    return attributes, frozenset(used)

@@ -1,0 +1,52 @@
+"""What is not the program's must not stop it: our own mistakes, and libraries that are not as we know them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+__all__ = ["MAX_TOLD", "guarded", "warn_once"]
+
+T = TypeVar("T")
+
+MAX_TOLD: Final = 1_000
+"""Warnings told apart; what comes after is not logged."""
+
+_logger = logging.getLogger("spanloom")
+_told: set[str] = set()
+
+
+def warn_once(key: str, message: str, *args: object) -> None:
+    """Log a warning, the first time that it is given with that `key`.
+
+    Args:
+        key: Tells it from others.
+        message, args: As for `logging.Logger.warning`.
+    """
+    if key not in _told and len(_told) < MAX_TOLD:
+        _told.add(key)
+        _logger.warning(message, *args)
+
+
+def guarded(what: str, function: Callable[..., T], *args: object) -> T | None:
+    """Return what `function` returns; if it raises, say so once and return ``None``.
+
+    For looking at the arguments and the result of a call of somebody else's library, which may be others than we know.
+
+    Args:
+        what: The call, for the warning.
+        function: Looks.
+        args: What at.
+    """
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001 -- whatever a library has changed, its call must not fail by it
+        warn_once(
+            f"{what} {getattr(function, '__qualname__', '')}",
+            "%s: its event lacks what could not be read: %s: %s",
+            what,
+            type(error).__name__,
+            error,
+        )
+        return None

@@ -1,0 +1,159 @@
+"""`instrument` and `uninstrument`: libraries that have no events of their own get them, and are as they were."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Final, Protocol, cast
+
+from spanloom.instrument.harmless import warn_once
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.targets import TARGETS, Target
+
+__all__ = ["instrument", "instrumented", "uninstrument", "wanted"]
+
+
+class TargetFile(Protocol):
+    """What a file in ``spanloom.instrument.targets`` has."""
+
+    VERSIONS: Mapping[str, str]
+
+    def patch(self, module: ModuleType, patches: Patches) -> None:
+        """Patch."""
+
+
+# Re-entrant: a target may import its library's parts, which are targets, too.
+_lock: Final = threading.RLock()
+_wanted: Final[set[str]] = set()
+_hooked: Final[set[str]] = set()
+_patched: Final[dict[str, Patches]] = {}
+
+
+def instrument(*targets: str) -> None:
+    """Patch libraries, so that what a program does by them becomes events.
+
+    ::
+
+        spanloom.instrument()                       # every one that is imported, now or later
+        spanloom.instrument("asyncio", "tenacity")
+
+    A library is patched as soon as it is imported, or at once if it has been; names that modules have got from it
+    (``from asyncio import gather``) are, too. What the program does stays the same: results, exceptions, order,
+    cancellation. Doing it twice is doing it once; `uninstrument` undoes it. A library that is not as it is known is
+    left as it is, with a warning.
+
+    Args:
+        targets: Names of libraries; see the reference page on instrumenting. None of them means all, but for those that
+            are only patched on request.
+
+    Raises:
+        ValueError: there is no target of that name; nothing has been patched.
+    """
+    _check(targets)
+    names = [name for name, target in TARGETS.items() if (name in targets if targets else target.by_default)]
+    with _lock:
+        _wanted.update(names)
+    for name in names:
+        _begin(name, TARGETS[name])
+
+
+def uninstrument(*targets: str) -> None:
+    """Undo `instrument`; calls that are under way end as they began.
+
+    Args:
+        targets: Names of libraries; none of them means all.
+
+    Raises:
+        ValueError: there is no target of that name; nothing has been undone.
+    """
+    _check(targets)
+    with _lock:
+        gone = {name for name in TARGETS if not targets or name in targets}
+        _wanted.difference_update(gone)
+        modules = {TARGETS[name].module for name in gone}
+        others: list[str] = []
+        for name in reversed(tuple(_patched)):
+            # One that stays may have been put over one that goes: it is taken off for a moment.
+            if name in gone or TARGETS[name].module in modules:
+                _patched.pop(name).undo()
+                others.append(name)
+    for name in reversed(others):
+        if name not in gone:
+            _begin(name, TARGETS[name])
+
+
+def instrumented() -> tuple[str, ...]:
+    """Return the names of the targets that are patched now: those of libraries that are imported."""
+    with _lock:
+        return tuple(name for name in TARGETS if name in _patched)
+
+
+def wanted() -> tuple[str, ...]:
+    """Return the names of the targets that are patched, or will be when their libraries are imported."""
+    with _lock:
+        return tuple(name for name in TARGETS if name in _wanted)
+
+
+def _check(targets: tuple[str, ...]) -> None:
+    for name in targets:
+        if name not in TARGETS:
+            raise ValueError(f"there is no target {name!r}; there are: {', '.join(TARGETS)}")
+
+
+def _begin(name: str, target: Target) -> None:
+    if target.module in sys.modules:
+        # At once, unless another thread is in the middle of importing it: then when it has done that.
+        _patch(name, target, importlib.import_module(target.module))
+        return
+    with _lock:
+        if name in _hooked:
+            return
+        _hooked.add(name)
+    from wrapt import register_post_import_hook
+
+    register_post_import_hook(lambda module: _imported(name, target, module), target.module)
+
+
+def _imported(name: str, target: Target, module: ModuleType) -> None:
+    with _lock:
+        _hooked.discard(name)
+        wanted = name in _wanted
+    if wanted:
+        _patch(name, target, module)
+
+
+def _patch(name: str, target: Target, module: ModuleType) -> None:
+    versions: Mapping[str, str] = {}
+    try:
+        # Not under the lock: it may wait for another thread that imports, and whose hook waits for the lock.
+        file = cast("TargetFile", importlib.import_module(target.file))
+        versions = file.VERSIONS
+        with _lock:
+            _apply(name, file, module)
+    except Exception as error:  # noqa: BLE001 -- whatever a library has changed, the program must run
+        known = ", ".join(f"{distribution} {version}" for distribution, version in versions.items())
+        warn_once(
+            f"target {name}",
+            "%s is not instrumented, because it is not as it is known%s: %s: %s",
+            name,
+            f" (from {known})" if known else "",
+            type(error).__name__,
+            error,
+        )
+
+
+def _apply(name: str, file: TargetFile, module: ModuleType) -> None:
+    if name not in _wanted:
+        return  # somebody has undone it meanwhile
+    patches = _patched.get(name) or Patches()
+    try:
+        file.patch(module, patches)
+        patches.settle()
+    except BaseException:
+        patches.undo()
+        _patched.pop(name, None)
+        raise
+    _patched[name] = patches

@@ -1,0 +1,154 @@
+"""Streamed answers of models: what happens to the body of a response, and what is read from it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+
+from spanloom.callbacks.decorate import hide_frame
+
+if TYPE_CHECKING:
+    from spanloom.instrument.model_call import ModelCall
+
+    Proxy = wrapt.ObjectProxy[Any]
+else:
+    Proxy = wrapt.ObjectProxy  # its types have a parameter that the class itself does not
+
+__all__ = ["read", "read_async", "watch"]
+
+# Any: responses and streams are the libraries'.
+
+_calls: Final[weakref.WeakKeyDictionary[Any, ModelCall]] = weakref.WeakKeyDictionary()
+"""By response: the call whose answer it is."""
+
+
+def watch(response: Any, call: ModelCall) -> None:
+    """End `call` when the body of `response` has been read, has failed, or has been closed or dropped."""
+    _calls[response] = call
+    response.stream = _Body(response.stream, call)
+
+
+class _Body(Proxy):
+    """The body of a response; an instance of what it wraps, as the HTTP library asks for."""
+
+    def __init__(self, wrapped: Any, call: ModelCall) -> None:
+        super().__init__(wrapped)
+        self._self_call = call
+        # Not __del__: while the interpreter shuts down, nobody is to be told any more.
+        weakref.finalize(self, call.close).atexit = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        call = self._self_call
+        try:
+            yield from self.__wrapped__
+        except BaseException as error:
+            _end_unless_reading(call, error)
+            raise
+        _end_unless_reading(call, None)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        call = self._self_call
+        try:
+            async for part in self.__wrapped__:
+                yield part
+        except BaseException as error:
+            _end_unless_reading(call, error)
+            raise
+        _end_unless_reading(call, None)
+
+    def close(self) -> None:
+        try:
+            self.__wrapped__.close()
+        finally:
+            _close_unless_reading(self._self_call)
+
+    async def aclose(self) -> None:
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            _close_unless_reading(self._self_call)
+
+
+def _end_unless_reading(call: ModelCall, error: BaseException | None) -> None:
+    if call.is_reading:
+        return  # whoever parses it ends the call, with the library's own exception
+    if isinstance(error, GeneratorExit):
+        call.close()
+    else:
+        call.end(error)
+
+
+def _close_unless_reading(call: ModelCall) -> None:
+    if not call.is_reading:
+        call.close()
+
+
+def read(make: Callable[..., Any], stream: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Make the parsing iterator of `stream`, with the call whose answer it is told what it yields."""
+    return _Parsed(make(*args, **kwargs), stream.response)
+
+
+def read_async(
+    make: Callable[..., Any], stream: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Do the same for an asynchronous stream."""
+    return _AsyncParsed(make(*args, **kwargs), stream.response)
+
+
+class _Parsed:
+    """The chunks of a stream; its call is known only when `request` has returned, after this was made."""
+
+    def __init__(self, chunks: Any, response: Any) -> None:
+        self._chunks = chunks
+        self._response = response
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        call = _calls.get(self._response)
+        if call is None:
+            return next(self._chunks)
+        call.is_reading = True
+        try:
+            chunk = next(self._chunks)
+        except BaseException as error:
+            call.finish_reading(error)
+            hide_frame(error)
+            raise
+        call.take(chunk)
+        return chunk
+
+    def close(self) -> None:
+        self._chunks.close()
+
+
+class _AsyncParsed:
+    """The same, asynchronous."""
+
+    def __init__(self, chunks: Any, response: Any) -> None:
+        self._chunks = chunks
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        call = _calls.get(self._response)
+        if call is None:
+            return await anext(self._chunks)
+        call.is_reading = True
+        try:
+            chunk = await anext(self._chunks)
+        except BaseException as error:
+            call.finish_reading(error)
+            hide_frame(error)
+            raise
+        call.take(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()

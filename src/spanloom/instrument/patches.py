@@ -1,0 +1,183 @@
+"""What has been replaced in somebody else's modules, so that it can be undone.
+
+Theory of operation. A function can be reached in more ways than one: by the attribute of its module or class, and by
+each name that a module has got from ``from asyncio import gather``, before or after it was replaced. So `replace` sets
+the attribute; `settle` looks through the modules there are for names that still hold the original, and `undo` for names
+that hold the replacement; and who has kept a replacement somewhere else, in a closure or a class of their own, holds
+one that `active` switches off: it calls the original.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from spanloom.instrument.wrapped import Wrapper
+
+__all__ = ["Patches"]
+
+_MISSING: Final = object()
+_OURS: Final = "spanloom"
+
+
+class _Replaced(msgspec.Struct, eq=False):
+    """One attribute: what it was, and what it is now."""
+
+    owner: Any
+    name: str
+    inherited: bool
+    original: Any
+    replacement: Any
+
+
+class Patches:
+    """The replacements of one target; safe from any thread.
+
+    Attributes:
+        active: False once they have been undone; who has kept a replacement calls the original by it then.
+    """
+
+    def __init__(self) -> None:
+        self.active: bool = True
+        self._done: list[_Replaced] = []
+        self._at_undo: list[Callable[[], object]] = []
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def is_active(self) -> bool:
+        """Return `active`; for what has to be called."""
+        return self.active
+
+    def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> Any:
+        """Replace an attribute of a module or class, and return what it was.
+
+        Nothing happens if it is a replacement of ours already: patching twice is patching once.
+
+        Args:
+            owner: The module or class.
+            name: The attribute.
+            make: Called with what it was, which for a class may be a descriptor; returns what it is to be. That should
+                look at `active` and, if it is False, do what the original does.
+
+        Raises:
+            AttributeError: there is no such attribute, or it cannot be set.
+        """
+        with self._lock:
+            own = vars(owner).get(name, _MISSING)
+            original = getattr(owner, name, _MISSING) if own is _MISSING else own
+            if original is _MISSING:  # not in the words of a module that is in the middle of its import
+                raise AttributeError(f"{owner.__name__} has no {name}")
+            for done in self._done:
+                if done.owner is owner and done.name == name and done.replacement is original:
+                    return done.original
+            replacement = make(original)
+            setattr(owner, name, replacement)
+            self._done.append(_Replaced(owner, name, own is _MISSING, original, replacement))
+            return original
+
+    def replace_function(
+        self, inside: ModuleType, name: str, make: Callable[[Any], Any], *offered_by: ModuleType
+    ) -> None:
+        """Replace a function by one and the same in the module that defines it and in those that offer it.
+
+        Where it is defined, it is looked for by whoever unpickles it.
+
+        Args:
+            inside: The module that defines it.
+            name: Its name.
+            make: Called with the function, once; as for `replace`.
+            offered_by: The other modules.
+
+        Raises:
+            AttributeError: there is no such attribute, or it cannot be set.
+        """
+        made: dict[int, Any] = {}
+
+        def once(original: Any) -> Any:
+            if id(original) not in made:
+                made[id(original)] = make(original)
+            return made[id(original)]
+
+        for module in (inside, *offered_by):
+            self.replace(module, name, once)
+
+    def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> Any:
+        """Replace a function or method by one that calls `wrapper`, and return what it was.
+
+        Signature, name, kind (``inspect.iscoroutinefunction``), binding and pickling stay those of the original.
+
+        Args:
+            owner: The module or class.
+            name: The attribute.
+            wrapper: Called as ``wrapper(wrapped, instance, args, kwargs)``; ``async def`` for a coroutine function.
+
+        Raises:
+            AttributeError: there is no such attribute, or it cannot be set.
+        """
+        from spanloom.instrument.wrapped import WrappedFunction
+
+        return self.replace(owner, name, lambda original: WrappedFunction(original, wrapper, self.is_active))
+
+    def at_undo(self, function: Callable[[], object]) -> None:
+        """Have `function` called, once, when everything has been put back: to end what a replacement would have."""
+        with self._lock:
+            if function not in self._at_undo:
+                self._at_undo.append(function)
+
+    def settle(self) -> None:
+        """Put the replacements where modules have the originals by other names: ``from asyncio import gather``."""
+        with self._lock:
+            _rename({id(done.original): (done.original, done.replacement) for done in self._functions()})
+
+    def undo(self) -> None:
+        """Put everything back, the last one first.
+
+        An attribute that somebody else has replaced in the meantime stays as it is: what they have wrapped is ours,
+        and calls the original from now on.
+        """
+        with self._lock:
+            self.active = False
+            names = {id(done.replacement): (done.replacement, done.original) for done in self._functions()}
+            try:
+                while self._done:
+                    _put_back(self._done.pop())
+                while self._at_undo:
+                    self._at_undo.pop(0)()
+            finally:
+                _rename(names)  # last: of the modules of others
+
+    def _functions(self) -> Iterator[_Replaced]:
+        """Yield what other modules may have got by name: not the attributes of classes."""
+        return (done for done in self._done if isinstance(done.owner, ModuleType))
+
+
+def _put_back(done: _Replaced) -> None:
+    if vars(done.owner).get(done.name, _MISSING) is not done.replacement:
+        return
+    if done.inherited:
+        delattr(done.owner, done.name)
+    else:
+        setattr(done.owner, done.name, done.original)
+
+
+def _rename(replacements: dict[int, tuple[Any, Any]]) -> None:
+    """Have every module that has the first of a pair have the second; ours have what they were written with."""
+    if not replacements:
+        return
+    for name, module in sys.modules.copy().items():
+        if name.partition(".")[0] == _OURS or not isinstance(module, ModuleType):
+            continue
+        # Not `vars`, which asks a module that is loaded at the first look to load.
+        namespace = object.__getattribute__(module, "__dict__")
+        for key, value in namespace.copy().items():
+            pair = replacements.get(id(value))
+            if pair is not None and namespace.get(key) is pair[0]:
+                namespace[key] = pair[1]

@@ -1,0 +1,62 @@
+"""What is known of objects of others, without a word of it in the objects."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Generic, TypeVar
+
+__all__ = ["SideTable"]
+
+V = TypeVar("V")
+
+
+class SideTable(Generic[V]):
+    """Values by objects, which are not kept alive by it; safe from any thread.
+
+    By identity, and not by what they are equal to as in a ``WeakKeyDictionary``: a class of the program's own may say
+    that two of its locks are equal, or have no hash.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[object], V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(key) is not None
+
+    def __setitem__(self, key: object, value: V) -> None:
+        number, entries = id(key), self._entries
+
+        def gone(reference: weakref.ref[object]) -> None:
+            entry = entries.get(number)
+            if entry is not None and entry[0] is reference:
+                entries.pop(number, None)
+
+        entries[number] = weakref.ref(key, gone), value
+
+    def get(self, key: object) -> V | None:
+        """Return the value of `key`, or ``None``."""
+        entry = self._entries.get(id(key))
+        return entry[1] if entry is not None and entry[0]() is key else None
+
+    def pop(self, key: object) -> V | None:
+        """Take out the value of `key` and return it, or ``None``."""
+        value = self.get(key)
+        if value is not None:
+            self._entries.pop(id(key), None)
+        return value
+
+    def items(self) -> list[tuple[object, V]]:
+        """Return the objects that are there still, and their values."""
+        found = ((reference(), value) for reference, value in self._entries.copy().values())
+        return [(key, value) for key, value in found if key is not None]
+
+    def values(self) -> list[V]:
+        """Return the values of the objects that are there still."""
+        return [value for _, value in self.items()]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()

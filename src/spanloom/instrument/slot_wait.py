@@ -1,0 +1,59 @@
+"""Waiting for a semaphore: queue time of the job that does it first of all, an event of its own elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from spanloom.callbacks.ambient import current_event
+from spanloom.callbacks.decorate import hide_frame
+from spanloom.events import keys
+from spanloom.events.event import JobEvent
+from spanloom.events.types import EventType
+from spanloom.instrument.called import event_of
+from spanloom.instrument.gathered import listening
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.task_batch import batch_in_first_step
+
+__all__ = ["patch_acquire"]
+
+
+def _is_locked(semaphore: Any) -> bool:
+    return bool(semaphore.locked())
+
+
+def patch_acquire(
+    patches: Patches, kind: type, method: str = "acquire", is_taken: Callable[[Any], bool] = _is_locked
+) -> None:
+    """Patch what acquires a slot of a class of semaphores or locks; one that is free is taken as ever.
+
+    Args:
+        patches: Keeps what was there.
+        kind: The class.
+        method: Its method, a coroutine function.
+        is_taken: Tells of an instance whether a slot of it would have to be waited for.
+    """
+
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        async def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                if not is_taken(self) or not patches.active or listening() is None:
+                    return await original(self, *args, **kwargs)
+                current = current_event()
+                batch = batch_in_first_step(current) if type(current) is JobEvent else None
+                if batch is None or not isinstance(current, JobEvent) or not batch.wait(current):
+                    name = type(self).__name__
+                    with event_of(EventType.SLOT_WAIT, name, {keys.LIMITER: name}):
+                        return await original(self, *args, **kwargs)
+                taken = await original(self, *args, **kwargs)
+                batch.go_on(current)
+                return taken
+            except BaseException as error:
+                hide_frame(error)
+                raise
+
+        return acquire
+
+    patches.replace(kind, method, make)

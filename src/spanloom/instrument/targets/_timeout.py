@@ -1,0 +1,81 @@
+"""`asyncio.timeout` and ``timeout_at``: their blocks are deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from spanloom.callbacks.context import EventContext
+from spanloom.callbacks.decorate import hide_frame
+from spanloom.events import keys
+from spanloom.events.types import EventType
+from spanloom.instrument.called import event_of
+from spanloom.instrument.gathered import listening
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.side_table import SideTable
+from spanloom.instrument.unseen import by_library
+
+__all__ = ["patch_timeout"]
+
+_made: Final[SideTable[bool]] = SideTable()
+"""What the program has made: asyncio makes some for itself."""
+_entered: Final[SideTable[EventContext]] = SideTable()
+
+
+def patch_timeout(patches: Patches) -> None:
+    """Patch ``asyncio.timeout``, ``asyncio.timeout_at`` and the methods of what they return."""
+
+    def make(original: Any) -> Any:
+        @functools.wraps(original)
+        def timeout(*args: Any, **kwargs: Any) -> Any:
+            block = original(*args, **kwargs)
+            if patches.active and not by_library():
+                _made[block] = True
+            return block
+
+        return timeout
+
+    for name in ("timeout", "timeout_at"):
+        patches.replace_function(asyncio.timeouts, name, make, asyncio)
+    patches.wrap(asyncio.Timeout, "__aenter__", _enter)
+    patches.wrap(asyncio.Timeout, "__aexit__", _leave)
+    patches.at_undo(_leave_all)
+
+
+def _enter(wrapped: Callable[..., Any], block: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    if block in _made and listening() is not None:
+        when = block.when()
+        left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
+        event = event_of(EventType.DEADLINE, "timeout", {keys.DELAY_S: left_s})
+        event.start()
+        if sys._getframe(1).f_code.co_flags & inspect.CO_ASYNC_GENERATOR:  # noqa: SLF001 -- as in `unseen`
+            event.suspend()  # what is current in a generator is so for its consumer, too, between two values
+        _entered[block] = event
+    return wrapped(*args, **kwargs)
+
+
+async def _leave(wrapped: Callable[..., Any], block: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    event = _entered.pop(block)
+    error: BaseException | None = args[1] if len(args) > 1 else None
+    try:
+        return await wrapped(*args, **kwargs)
+    except BaseException as raised:
+        error = raised
+        hide_frame(raised)
+        raise
+    finally:
+        if event is not None:
+            event.end(error)
+        del error
+
+
+def _leave_all() -> None:
+    """End what `_leave` will not be called for."""
+    events = _entered.values()
+    _entered.clear()
+    for event in events:
+        event.end()

@@ -1,0 +1,176 @@
+"""backoff: one event of type ``retry`` for each call of a function that is decorated from now on.
+
+The two decorators are replaced by functions that give them one ``on_backoff`` handler more, and a target that tells of
+its calls. All of that is public; the price is that functions which were decorated before are not seen. What users see
+of the target, as ``__wrapped__`` and in the details that their handlers get, stays their own function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, Final, cast
+
+from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.tries import UNWANTED, Tries, caller_name, watch
+
+__all__ = ["VERSIONS", "patch"]
+
+VERSIONS: Final[Mapping[str, str]] = {"backoff": "2.2.1"}
+
+_called: ContextVar[Tries | None] = ContextVar("spanloom_backoff_call", default=None)
+"""The call that an attempt would be of."""
+
+
+def patch(module: ModuleType, patches: Patches) -> None:
+    """Replace both decorators."""
+    _in_force.patches = patches
+
+    def decorator(
+        wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Callable[[Any], Any]:
+        del instance
+        own = dict(kwargs)
+        for event in ("on_success", "on_backoff", "on_giveup"):
+            handlers = own.get(event)
+            if handlers is not None:
+                own[event] = [
+                    _show_target,
+                    *(handlers if hasattr(handlers, "__iter__") else [handlers]),
+                ]
+        own["on_backoff"] = [*(own.get("on_backoff") or ()), _backing_off]
+        try:
+            decorate = wrapped(*args, **own)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+        @functools.wraps(decorate)
+        def decorate_watched(target: Any) -> Any:
+            return _enclosing(decorate(_attempting(target)), target)
+
+        return decorate_watched
+
+    for name in ("on_exception", "on_predicate"):
+        patches.wrap(module, name, decorator)
+
+
+class _InForce:
+    """The last patches that were made: a function that was decorated under older ones is seen under these, too."""
+
+    patches: Patches | None = None
+
+    def watch(self, name: str) -> Tries | None:
+        return watch(name) if self.patches is not None and self.patches.active else None
+
+
+_in_force: Final = _InForce()
+
+
+def _enclosing(retried: Callable[..., Any], target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what backoff has made of `target`, under an event of its own for each call."""
+    name = caller_name(target, ())
+
+    @functools.wraps(target)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outer, tries = _called.get(), _in_force.watch(name)
+        _called.set(tries)
+        try:
+            result = retried(*args, **kwargs)
+        except BaseException as error:
+            if tries is not None:
+                tries.end(error)
+            hide_frame(error)
+            raise
+        finally:
+            _called.set(outer)
+        if tries is not None:
+            tries.end()
+        return result
+
+    @functools.wraps(target)
+    async def async_call(*args: Any, **kwargs: Any) -> Any:
+        outer, tries = _called.get(), _in_force.watch(name)
+        _called.set(tries)
+        try:
+            result = await retried(*args, **kwargs)
+        except BaseException as error:
+            if tries is not None:
+                tries.end(error)
+            hide_frame(error)
+            raise
+        finally:
+            _called.set(outer)
+        if tries is not None:
+            tries.end()
+        return result
+
+    return async_call if asyncio.iscoroutinefunction(retried) else call
+
+
+class _Attempts:
+    """Marks the functions of `_attempting`; the target they stand for."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: object) -> None:
+        self.target = target
+
+
+def _attempting(target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `target`, which tells the call that is under way when it begins and how it ends."""
+
+    @functools.wraps(target)
+    def attempt(*args: Any, **kwargs: Any) -> Any:
+        tries = _called.get()
+        if tries is not None:
+            tries.attempt()
+        try:
+            result = target(*args, **kwargs)
+        except BaseException as error:
+            if tries is not None:
+                tries.attempted(error)
+            hide_frame(error)
+            raise
+        if tries is not None:
+            tries.attempted(None)
+        return result
+
+    @functools.wraps(target)
+    async def async_attempt(*args: Any, **kwargs: Any) -> Any:
+        tries = _called.get()
+        if tries is not None:
+            tries.attempt()
+        try:
+            result = await target(*args, **kwargs)
+        except BaseException as error:
+            if tries is not None:
+                tries.attempted(error)
+            hide_frame(error)
+            raise
+        if tries is not None:
+            tries.attempted(None)
+        return result
+
+    # As backoff itself does: what it takes for a coroutine function has to be one still.
+    chosen: Any = async_attempt if asyncio.iscoroutinefunction(target) else attempt
+    chosen.spanloom_attempts = _Attempts(target)
+    return cast("Callable[..., Any]", chosen)
+
+
+def _show_target(details: dict[str, Any]) -> None:
+    """Have the handlers that come after this one see the user's own function."""
+    attempts = getattr(details.get("target"), "spanloom_attempts", None)
+    if isinstance(attempts, _Attempts):
+        details["target"] = attempts.target
+
+
+def _backing_off(details: dict[str, Any]) -> None:
+    tries = _called.get()
+    if tries is not None:
+        error = details.get("exception")
+        tries.back_off(details.get("wait", 0.0), UNWANTED if error is None else type(error).__name__)

@@ -1,0 +1,211 @@
+"""`traced`: every call of a function is an event, and nothing else about the function is different."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import FunctionType, ModuleType
+from typing import Any, Final, TypeAlias, TypeVar, overload
+
+from spanloom.concurrency.source import name_of
+from spanloom.events.types import EventType
+from spanloom.instrument.patches import Patches
+from spanloom.instrument.selected import Selector
+
+__all__ = ["Attributes", "instrument_class", "instrument_module", "traced"]
+
+T = TypeVar("T")
+
+Attributes: TypeAlias = Sequence[str] | Mapping[str, Callable[[Any], object]]
+"""The parameters whose values an event is to have; see `traced`."""
+
+_METHODS: Final = (FunctionType, classmethod, staticmethod)
+_PROPERTIES: Final = (property, functools.cached_property)
+
+
+@overload
+def traced(function: T, /) -> T: ...
+
+
+@overload
+def traced(
+    *, name: str | None = None, type: str = EventType.CALL, attributes: Attributes = ()
+) -> Callable[[T], T]: ...
+
+
+def traced(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    type: str = EventType.CALL,
+    attributes: Attributes = (),
+) -> Any:
+    """Make every call of a function an event of the ambient manager.
+
+    ::
+
+        @traced
+        async def fetch(url: str) -> bytes: ...
+
+        @traced(name="embed", attributes={"texts": len, "model": str})
+        def embed(texts: list[str], model: str = "small") -> list[Vector]: ...
+
+    Functions, coroutine functions, generators and async generators; also above or below ``@classmethod``,
+    ``@staticmethod``, ``@property`` and ``@cached_property``; of a class, all of its public methods, as by
+    `instrument_class`. The event of a coroutine begins when it is awaited, that of a generator with its first item; it
+    lasts until it is exhausted or closed, and is current only while its body runs.
+
+    What can be seen of the function stays as it was: name, signature, kind, pickling, binding, and the tracebacks of
+    what it raises. Tracing what is traced already changes nothing.
+
+    Args:
+        function: What to trace.
+        name: The events' name; by default the function's qualified name.
+        type: Their type.
+        attributes: Parameters whose values are attached: their names, or a mapping from the names to functions that
+            are given the value. Nothing is attached by default. Numbers, flags and texts are kept, texts up to 500
+            characters; of all else the name of its type.
+
+    Raises:
+        TypeError: `function` is nothing that can be traced.
+        ValueError: it has no parameter of a name in `attributes`.
+    """
+    if function is None:
+        return lambda decorated: _traced(decorated, name, type, attributes)
+    return _traced(function, name, type, attributes)
+
+
+def _traced(
+    function: Any,
+    name: str | None,
+    type: str,
+    attributes: Attributes,
+    enabled: Callable[[], bool] | None = None,
+) -> Any:
+    from spanloom.instrument.calls import wrapper_of
+    from spanloom.instrument.wrapped import WrappedFunction
+
+    if isinstance(function, WrappedFunction):
+        return function
+    if inspect.isclass(function):
+        instrument_class(function)
+        return function
+    if isinstance(function, functools.cached_property):
+        return functools.cached_property(_traced(function.func, name, type, attributes, enabled))
+    if isinstance(function, property):
+        getter, setter, deleter = (
+            accessor and _traced(accessor, name, type, (), enabled)
+            for accessor in (function.fget, function.fset, function.fdel)
+        )
+        return property(getter, setter, deleter, function.__doc__)
+    inner = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
+    if not callable(inner):
+        raise TypeError(f"traced() is for functions, methods, properties and classes, not {function!r}")
+    selector = Selector(inner, attributes) if attributes else None
+    wrapper = wrapper_of(inner, type, name or name_of(inner) or "call", selector)
+    return WrappedFunction(function, wrapper, enabled)
+
+
+def instrument_class(
+    cls: type,
+    *,
+    include: str | Iterable[str] = "*",
+    exclude: str | Iterable[str] = (),
+    properties: bool = False,
+) -> Patches:
+    """Trace the methods of a class, those that it defines itself: functions, classmethods, staticmethods.
+
+    The class stays the same object. Names that begin with an underscore are left out unless a pattern of `include`
+    begins with one, too.
+
+    Args:
+        cls: The class.
+        include: Patterns of names, as in ``fnmatch``: ``"get_*"``.
+        exclude: Patterns of names that are left out all the same.
+        properties: Trace properties as well.
+
+    Returns:
+        What has been replaced: its ``undo()`` puts it back.
+
+    Raises:
+        TypeError: `cls` is no class, or a built-in one, which cannot be changed.
+    """
+    if not inspect.isclass(cls):
+        raise TypeError(f"instrument_class() needs a class, not {cls!r}")
+    patches = Patches()
+    kinds = (*_METHODS, *_PROPERTIES) if properties else _METHODS
+    _trace_members(patches, cls, kinds, include, exclude)
+    return patches
+
+
+def instrument_module(
+    module: ModuleType, *, include: str | Iterable[str] = "*", exclude: str | Iterable[str] = ()
+) -> Patches:
+    """Trace the functions of a module and the methods of its classes, those that it defines itself.
+
+    Other modules that have got a function from it by ``from module import function`` have the traced one, too.
+
+    Args:
+        module: The module.
+        include: Patterns of names, as in ``fnmatch``, of functions and of classes; of a class, all public methods are
+            traced. Names that begin with an underscore are left out unless a pattern begins with one, too.
+        exclude: Patterns of names that are left out all the same.
+
+    Returns:
+        What has been replaced: its ``undo()`` puts it back.
+
+    Raises:
+        TypeError: `module` is none.
+    """
+    if not isinstance(module, ModuleType):
+        raise TypeError(f"instrument_module() needs a module, not {module!r}")
+    patches = Patches()
+    for name in _chosen(vars(module), (FunctionType, type), include, exclude):
+        value = vars(module)[name]
+        if value.__module__ != module.__name__:
+            continue
+        if not inspect.isclass(value):
+            patches.replace(module, name, functools.partial(_undoable, patches))
+        else:
+            _trace_members(patches, value, _METHODS, "*", ())
+    patches.settle()
+    return patches
+
+
+def _undoable(patches: Patches, function: Any) -> Any:
+    return _traced(function, None, EventType.CALL, (), patches.is_active)
+
+
+def _trace_members(
+    patches: Patches,
+    cls: type,
+    kinds: tuple[type, ...],
+    include: str | Iterable[str],
+    exclude: str | Iterable[str],
+) -> None:
+    for name in _chosen(vars(cls), kinds, include, exclude):
+        patches.replace(cls, name, functools.partial(_undoable, patches))
+        member = vars(cls)[name]
+        if isinstance(member, functools.cached_property):
+            member.__set_name__(cls, name)  # as the making of a class does
+
+
+def _chosen(
+    names: Mapping[str, Any],
+    kinds: tuple[type, ...],
+    include: str | Iterable[str],
+    exclude: str | Iterable[str],
+) -> list[str]:
+    """Return the names of what is of one of `kinds`, and traced by nobody, as the patterns say."""
+    wanted = (include,) if isinstance(include, str) else tuple(include)
+    unwanted = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    return [
+        name
+        for name, value in names.items()
+        if issubclass(type(value), kinds)  # not isinstance: what is traced says that it is a function, too
+        and any(fnmatchcase(name, each) and name.startswith("_") <= each.startswith("_") for each in wanted)
+        and not any(fnmatchcase(name, each) for each in unwanted)
+    ]

@@ -1,0 +1,75 @@
+"""A function in the place of another that nobody can tell from it: wrapt's, which can be pickled and copied as well."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import wrapt
+
+__all__ = ["WrappedFunction", "Wrapper"]
+
+Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, tuple[Any, ...], Mapping[str, Any]], Any]
+"""Is called in the place of a function: with the function, bound already; what it is bound to, or ``None``; and the
+arguments."""
+
+# Its types have parameters that the classes themselves do not.
+if TYPE_CHECKING:
+    FunctionWrapper = wrapt.FunctionWrapper[..., Any]
+    BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
+else:
+    FunctionWrapper = wrapt.FunctionWrapper
+    BoundFunctionWrapper = wrapt.BoundFunctionWrapper
+
+
+def _by_name(function: Any) -> str | tuple[Any, ...]:
+    """Return how `function` is pickled, as functions are: by its name."""
+    module, name = function.__module__, function.__qualname__
+    value: Any = sys.modules.get(module)
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    # By a function of the standard library: who reads it need not have this one.
+    return name if value is function else (pkgutil.resolve_name, (f"{module}:{name}",))
+
+
+class _Copied:
+    """Is copied as a function is: it stays the same."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Bound(_Copied, BoundFunctionWrapper):
+    """A `WrappedFunction` that was looked up in a class or an instance."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        owner = getattr(self.__wrapped__, "__self__", None)
+        return _by_name(self) if owner is None else (getattr, (owner, self.__name__))
+
+
+class WrappedFunction(_Copied, FunctionWrapper):
+    """A function, or a descriptor of one, whose calls go to a `Wrapper`.
+
+    Args:
+        wrapped: What the class or the module has: a function, a classmethod, a staticmethod.
+        wrapper: Is called in its place.
+        enabled: Called with each call; False to have it go where it would go without.
+    """
+
+    def __init__(
+        self, wrapped: Callable[..., Any], wrapper: Wrapper, enabled: Callable[[], bool] | None = None
+    ) -> None:
+        super().__init__(wrapped, wrapper, enabled)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _by_name(self)
+
+
+# Not in the class: pyright takes it for another attribute than its base class has, and with an annotation of its own
+# the class would not show the annotations of what it wraps.
+setattr(WrappedFunction, "__bound_function_wrapper__", _Bound)  # noqa: B010 -- mypy takes it for an instance's

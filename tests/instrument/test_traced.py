@@ -1,0 +1,502 @@
+"""Decorated functions have events and are in all else as they were."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import copy
+import functools
+import inspect
+import pickle
+import traceback
+import types
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import spanloom
+from spanloom import CallbackManager, Event, instrument_class, instrument_module, traced
+from spanloom.instrument.patches import Patches
+from tests.instrument.conftest import tree
+
+
+def plain(a: int, b: int = 2, *rest: int, key: str = "k") -> tuple[int, int, str]:
+    """Say what it was given."""
+    return a, b, key
+
+
+async def asynchronous(a: int) -> int:
+    """Wait."""
+    await asyncio.sleep(0)
+    return a
+
+
+def generator(n: int) -> Iterator[int]:
+    """Count."""
+    yield from range(n)
+
+
+async def asynchronous_generator(n: int) -> AsyncIterator[int]:
+    """Count."""
+    for each in range(n):
+        yield each
+
+
+def failing() -> None:
+    raise ValueError("failing")
+
+
+async def failing_later() -> None:
+    raise ValueError("failing")
+
+
+def failing_generator() -> Iterator[int]:
+    yield 1
+    raise ValueError("failing")
+
+
+@traced
+def at_the_top(n: int) -> int:
+    return n + 1
+
+
+class Base(abc.ABC):
+    @traced
+    @abc.abstractmethod
+    def must(self) -> None: ...
+
+
+class Client:
+    @traced
+    def method(self, n: int = 1) -> int:
+        return n
+
+    @traced
+    async def later(self, n: int) -> int:
+        return n
+
+    @traced
+    @classmethod
+    def above_class(cls) -> type:
+        return cls
+
+    @classmethod
+    @traced
+    def below_class(cls) -> type:
+        return cls
+
+    @traced
+    @staticmethod
+    def above_static(n: int) -> int:
+        return n
+
+    @staticmethod
+    @traced
+    def below_static(n: int) -> int:
+        return n
+
+    @traced
+    @property
+    def above_property(self) -> str:
+        """Say something."""
+        return "above"
+
+    @property
+    @traced
+    def below_property(self) -> str:
+        return "below"
+
+    @traced
+    @functools.cached_property
+    def cached(self) -> list[int]:
+        return []
+
+
+class Sub(Client):
+    @traced
+    def method(self, n: int = 1) -> int:
+        return super().method(n) + 1
+
+
+FUNCTIONS = [plain, asynchronous, generator, asynchronous_generator]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_a_traced_function_looks_as_it_did(function: Any) -> None:
+    """`inspect` tells of it what it told before: signature, kind, source, names; and it is a function."""
+    decorated = traced(function)
+    for ask in (
+        inspect.signature,
+        inspect.iscoroutinefunction,
+        inspect.isgeneratorfunction,
+        inspect.isasyncgenfunction,
+        inspect.isfunction,
+        inspect.getsource,
+        inspect.getdoc,
+        inspect.getmodule,
+        inspect.getfullargspec,
+    ):
+        assert ask(decorated) == ask(function)
+    assert (decorated.__name__, decorated.__qualname__) == (function.__name__, function.__qualname__)
+    assert isinstance(decorated, types.FunctionType)
+    assert inspect.unwrap(decorated) is function
+
+
+async def test_what_a_call_returns_has_the_names_of_the_function(manager: CallbackManager) -> None:
+    """Coroutines, generators and async generators are called what the function's are, and are of the same type."""
+    work, numbers, later = traced(asynchronous)(1), traced(generator)(1), traced(asynchronous_generator)(1)
+    assert (work.__qualname__, type(work)) == ("asynchronous", types.CoroutineType)
+    assert (numbers.__qualname__, type(numbers)) == ("generator", types.GeneratorType)
+    assert (later.__name__, type(later)) == ("asynchronous_generator", types.AsyncGeneratorType)
+    assert (await work, list(numbers), [n async for n in later]) == (1, [0], [0])
+
+
+async def test_every_kind_of_function_has_events(manager: CallbackManager) -> None:
+    """Each call is one event, by the function's name, with what happens inside under it."""
+
+    @traced
+    async def outer() -> list[object]:
+        return [
+            traced(plain)(1),
+            await traced(asynchronous)(2),
+            list(traced(generator)(2)),
+            [n async for n in traced(asynchronous_generator)(2)],
+        ]
+
+    assert await outer() == [(1, 2, "k"), 2, [0, 1], [0, 1]]
+    name = "test_every_kind_of_function_has_events.<locals>.outer".rpartition("<locals>.")[2]
+    assert tree(manager) == [
+        f"call {name} ok",
+        "  call plain ok",
+        "  call asynchronous ok",
+        "  call generator ok",
+        "  call asynchronous_generator ok",
+    ]
+
+
+async def test_methods_of_every_kind_have_events(manager: CallbackManager) -> None:
+    """Methods, classmethods, staticmethods and properties, decorated above or below; and they are bound as ever."""
+    client, sub = Client(), Sub()
+    assert (client.method(3), sub.method(3), Client.method(client, 4), await client.later(5)) == (3, 4, 4, 5)
+    assert (Client.above_class(), Sub.above_class(), sub.below_class()) == (Client, Sub, Sub)
+    assert (client.above_static(1), Client.below_static(2)) == (1, 2)
+    assert (client.above_property, client.below_property) == ("above", "below")
+    assert client.cached is client.cached
+    assert client.method.__self__ is client
+    assert inspect.ismethod(client.method)
+    assert inspect.iscoroutinefunction(client.later)
+    assert isinstance(vars(Client)["above_class"], classmethod)
+    assert isinstance(vars(Client)["above_static"], staticmethod)
+    assert Client.above_property.__doc__ == "Say something."
+    assert [line.split()[1] for line in tree(manager)] == [
+        "Client.method",
+        "Sub.method",
+        "Client.method",
+        "Client.method",
+        "Client.later",
+        "Client.above_class",
+        "Client.above_class",
+        "Client.below_class",
+        "Client.above_static",
+        "Client.below_static",
+        "Client.above_property",
+        "Client.below_property",
+        "Client.cached",
+    ]
+
+
+def test_abstract_methods_stay_abstract() -> None:
+    """A class with a traced abstract method cannot be instantiated."""
+    with pytest.raises(TypeError, match="must"):
+        Base()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [at_the_top, Client.method, Client.above_class, Client.above_static, Client().later],
+    ids=lambda function: function.__qualname__,
+)
+def test_functions_and_methods_can_be_pickled(function: Any) -> None:
+    """Pickle takes a traced function by its name, as any function, and copies of it are the function itself."""
+    again = pickle.loads(pickle.dumps(function))
+    assert again.__qualname__ == function.__qualname__
+    assert copy.copy(function) is function
+    assert copy.deepcopy(function) is function
+    assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top
+
+
+def lines_of(error: BaseException) -> list[tuple[str, str]]:
+    return [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def call(function: Any) -> BaseException:
+    try:
+        result = function()
+        if inspect.isawaitable(result):
+            await result
+        else:
+            list(result or ())
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "function", [failing, failing_later, failing_generator], ids=lambda function: function.__name__
+)
+async def test_exceptions_and_their_tracebacks_are_the_same(function: Any, manager: CallbackManager) -> None:
+    """The exception is the very object, and its traceback has no line of ours; the event has the error."""
+    expected = await call(function)
+    raised = await call(traced(function))
+    assert lines_of(raised) == lines_of(expected)
+    assert manager.recorder is not None
+    (event,) = manager.recorder.ended()
+    assert (event.status, event.error and event.error.message) == ("error", "failing")
+
+
+async def test_arguments_are_checked_where_they_are_given(manager: CallbackManager) -> None:
+    """One too many is an error of the call, not of the ``await``, for all kinds; there is no event of it."""
+    for function in (asynchronous, generator, asynchronous_generator):
+        with pytest.raises(TypeError, match="positional argument"):
+            traced(function)(1, 2, 3)
+    assert tree(manager) == []
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "forget"])
+async def test_a_call_that_is_never_begun_warns_as_ever(end: str, manager: CallbackManager) -> None:
+    """Not if it is closed, or its task cancelled, before the first step; once if nobody awaits it."""
+
+    async def one() -> int:
+        return 1
+
+    async def run(function: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            call = function()
+            if end == "close":
+                call.close()
+            elif end == "cancel":
+                task = asyncio.create_task(call)
+                task.cancel()
+                await asyncio.wait([task])
+                del task
+            del call
+        return [str(each.message) for each in said]
+
+    assert await run(traced(one)) == await run(one)
+    assert tree(manager) == []
+
+
+async def test_a_cancelled_call_is_cancelled(manager: CallbackManager) -> None:
+    """Neither ok nor an error; an early exit of a generator is one, too."""
+    task = asyncio.create_task(traced(asyncio.sleep)(10))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    numbers = traced(generator)(5)
+    assert next(numbers) == 0
+    numbers.close()
+    assert tree(manager) == ["call sleep cancelled", "call generator cancelled"]
+
+
+async def test_arguments_are_attached_on_request_only(manager: CallbackManager) -> None:
+    """By default nothing; by name numbers, flags and short texts; by a function of the value what that returns."""
+
+    class Secret:
+        def __repr__(self) -> str:
+            raise AssertionError("nobody asked")
+
+    @traced(name="named", type="embedding", attributes={"texts": len, "model": str.upper, "n": abs})
+    def embed(texts: list[str], model: str = "small", *, n: int = -1) -> None: ...
+
+    @traced(attributes=("a", "b", "c", "missing"))
+    async def later(a: object, b: object, *, c: object = "x" * 1_000, missing: object) -> None: ...
+
+    class Holder:
+        @traced(attributes=("n",))
+        def method(self, n: int) -> None: ...
+
+    traced(plain)(1, 2)
+    embed(["a", "b"], "tiny", n=-5)
+    embed(["a"])
+    await later(1, Secret(), missing=None)
+    Holder().method(3)
+    Holder.method(Holder(), 4)
+    traced(attributes=["n"])(Holder().method.__wrapped__)(5)
+    assert manager.recorder is not None
+    first, second, third, fourth, fifth, sixth, *_, bound = manager.recorder.ended()
+    assert dict(first.payload) == {}
+    assert (second.type, second.name, dict(second.payload)) == (
+        "embedding",
+        "named",
+        {"texts": 2, "model": "TINY", "n": 5},
+    )
+    assert dict(third.payload) == {"texts": 1, "model": "SMALL", "n": 1}
+    assert dict(fourth.payload) == {"a": 1, "b": "<Secret>", "c": "x" * 499 + "…", "missing": None}
+    assert (dict(fifth.payload), dict(sixth.payload)) == ({"n": 3}, {"n": 4})
+    assert dict(bound.payload) == {"n": 5}
+
+
+def test_a_selector_that_fails_is_no_failure_of_the_call(
+    manager: CallbackManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a function for an attribute raises is logged once, and the event has no attributes."""
+
+    @traced(name="selected badly", attributes={"n": len})
+    def take(n: int) -> int:
+        return n
+
+    assert (take(1), take(2)) == (1, 2)
+    assert len([record for record in caplog.records if "selected badly" in record.getMessage()]) == 1
+    assert tree(manager) == ["call selected badly ok"] * 2
+
+
+def test_what_cannot_be_traced_is_said_at_once() -> None:
+    """A parameter that there is not, and what is no function."""
+    with pytest.raises(ValueError, match="has no parameter 'c'; it has: a, b, rest, key"):
+        traced(attributes=("c",))(plain)
+    with pytest.raises(TypeError, match="functions, methods, properties and classes"):
+        traced(5)
+
+
+def test_tracing_twice_is_tracing_once(manager: CallbackManager) -> None:
+    """A traced function that is traced again has one event a call."""
+    assert traced(at_the_top) is at_the_top
+    assert at_the_top(1) == 2
+    assert tree(manager) == ["call at_the_top ok"]
+
+
+class Service:
+    factor = 2
+
+    def get_one(self) -> int:
+        return 1
+
+    def get_two(self) -> int:
+        return 2
+
+    def put(self) -> None: ...
+
+    def _private(self) -> None: ...
+
+    @classmethod
+    def make(cls) -> Service:
+        return cls()
+
+    @property
+    def size(self) -> int:
+        return 3
+
+    @functools.cached_property
+    def slow(self) -> int:
+        return 4
+
+
+def use(service: Service) -> None:
+    service.get_one()
+    service.get_two()
+    service.put()
+    service._private()
+    type(service).make()
+    assert (service.size, service.slow, service.slow) == (3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["get_one", "get_two", "put", "make"]),
+        ({"include": "get_*", "exclude": ["*_two"]}, ["get_one"]),
+        ({"include": ("_private", "put")}, ["put", "_private"]),
+        ({"exclude": "*t*", "properties": True}, ["make", "size", "slow"]),
+    ],
+)
+def test_a_class_is_traced_by_patterns(
+    options: dict[str, Any], names: list[str], manager: CallbackManager
+) -> None:
+    """`instrument_class` takes the public methods, or what is asked for, and gives them back by `undo`."""
+    before = dict(vars(Service))
+    patches = instrument_class(Service, **options)
+    use(Service())
+    assert [line.split()[1] for line in tree(manager)] == [f"Service.{name}" for name in names]
+    patches.undo()
+    use(Service())
+    assert len(tree(manager)) == len(names)
+    assert {name: value for name, value in vars(Service).items() if name in before} == before
+
+
+def test_a_decorated_class_is_the_class(manager: CallbackManager) -> None:
+    """``@traced`` on a class traces its public methods and returns the same class: `isinstance` and pickle go on."""
+
+    class Own:
+        def run(self) -> int:
+            return 1
+
+    assert traced(Own) is Own
+    assert Own().run() == 1
+    assert [line.split()[1] for line in tree(manager)] == [
+        "test_a_decorated_class_is_the_class.<locals>.Own.run".rpartition("<locals>.")[2]
+    ]
+
+
+def test_a_module_is_traced_where_it_is_used(manager: CallbackManager) -> None:
+    """`instrument_module` traces what a module defines, also where others have it by name, and undoes both."""
+    source, user = types.ModuleType("traced_source"), types.ModuleType("traced_user")
+    import sys
+
+    sys.modules.update(traced_source=source, traced_user=user)
+    try:
+        exec(
+            "from asyncio import sleep\n"
+            "def shown(): return _hidden()\n"
+            "def _hidden(): return 1\n"
+            "class Thing:\n"
+            "    def do(self): return 2\n",
+            vars(source),
+        )
+        exec("from traced_source import shown as other, Thing, sleep\n", vars(user))
+        patches = instrument_module(source)
+        assert (user.other(), user.Thing().do(), user.sleep) == (1, 2, asyncio.sleep)
+        kept = [user.other]
+        assert tree(manager) == ["call shown ok", "call Thing.do ok"]
+        patches.undo()
+        assert (user.other(), user.Thing().do(), kept[0]()) == (1, 2, 1)
+        assert user.other is source.shown
+        assert type(user.other) is types.FunctionType
+        assert len(tree(manager)) == 2
+    finally:
+        del sys.modules["traced_source"], sys.modules["traced_user"]
+
+
+def test_classes_and_modules_only() -> None:
+    """`instrument_class` and `instrument_module` say what they need."""
+    with pytest.raises(TypeError, match="needs a class"):
+        instrument_class(plain)
+    with pytest.raises(TypeError, match="needs a module"):
+        instrument_module(Service)
+    with pytest.raises(TypeError, match="immutable type"):
+        instrument_class(str)
+
+
+def test_hooks_that_fail_on_purpose_leave_nothing_behind() -> None:
+    """Under ``raise_handler_errors`` a start hook stops the call before it begins; its coroutine is closed."""
+
+    class Broken:
+        def on_event_start(self, event: Event) -> None:
+            raise RuntimeError("hook")
+
+    own = CallbackManager([Broken()], raise_handler_errors=True)
+    with spanloom.use_callback_manager(own), pytest.raises(spanloom.HandlerError):
+        asyncio.run(traced(asynchronous)(1))
+    assert own.stats().open == 0
+
+
+def test_patches_say_how_many_there_are() -> None:
+    """The length of what `instrument_class` returns is the number of what was replaced."""
+    patches = instrument_class(Service, include="get_*")
+    assert isinstance(patches, Patches)
+    assert len(patches) == 2
+    patches.undo()
+    assert len(patches) == 0
