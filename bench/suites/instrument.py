@@ -19,7 +19,12 @@ async def _call(load: Load) -> list[int]:
     return [await load.job(0) for _ in range(load.count)]
 
 
+async def _call_by_name(load: Load) -> list[int]:
+    return [await load.job(index=0) for _ in range(load.count)]
+
+
 BARE_CALL = plain("the bare call", _call)
+BARE_CALL_BY_NAME = plain("the bare call, by name", _call_by_name)
 BARE_GATHER = plain("asyncio.gather", run_bare_gather)
 BARE_SEMAPHORE = plain("asyncio.gather and a semaphore", run_gather)
 
@@ -34,6 +39,7 @@ def measure(plan: Plan) -> list[Figure]:
     jobs = Load(sleep0, CALLS, LIMIT, as_list=True)
     return [
         *_added("a coroutine function", BARE_CALL, instrumented.TRACED, zeros, plan),
+        *_added("... with an argument by name", BARE_CALL_BY_NAME, instrumented.TRACED_BY_NAME, zeros, plan),
         *_added("a job of a gather", BARE_GATHER, instrumented.GATHER, jobs, plan),
         *_added(
             "... whose queue is a semaphore", BARE_SEMAPHORE, instrumented.GATHER_AND_SEMAPHORE, jobs, plan
@@ -54,7 +60,7 @@ def _added(column: str, bare: Contender, ours: Contender, load: Load, plan: Plan
             column,
             "us",
             added,
-            judged=False,
+            judged=ours.name == "@traced",
             ns_per_job=statistics.median(one.cpu_ns) / load.count,
         )
     ]

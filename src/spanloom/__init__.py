@@ -48,6 +48,7 @@ from spanloom.exceptions import (
     CheckpointError,
     HandlerError,
     MissingDependencyError,
+    NestedLimiterError,
     NestedLoopError,
     SpanloomError,
     TooManyFailuresError,
@@ -63,6 +64,7 @@ from spanloom.instrument import (
 )
 
 if typing.TYPE_CHECKING:
+    from spanloom.diagnosis.why import why as why
     from spanloom.store.checkpoint import Checkpoint as Checkpoint
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "Limiter",
     "ManagerStats",
     "MissingDependencyError",
+    "NestedLimiterError",
     "NestedLoopError",
     "Outcome",
     "OutcomeStream",
@@ -119,6 +122,7 @@ __all__ = [
     "traced",
     "uninstrument",
     "use_callback_manager",
+    "why",
 ]
 
 
@@ -127,4 +131,8 @@ def __getattr__(name: str) -> object:
         from spanloom.store.checkpoint import Checkpoint
 
         return Checkpoint
+    if name == "why":  # brings the diagnosis, which most runs do without
+        from spanloom.diagnosis.why import why
+
+        return why
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

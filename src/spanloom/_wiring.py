@@ -35,6 +35,7 @@ __all__ = [
     "instrument_as_asked",
     "load_handler",
     "record_process",
+    "watch_process",
 ]
 
 GROUP: Final = "spanloom.handlers"
@@ -187,6 +188,27 @@ def _instrument_for_others() -> Callable[[], object]:
     instrument_as_asked()
     new = [name for name in wanted() if name not in before]
     return lambda: uninstrument(*new) if new else None
+
+
+def watch_process(
+    *, stall_after: float | None = None, dump_signal: int | None = None, recording: Recording | None = None
+) -> None:
+    """Watch this process from now on, so that it can be asked why it is slow or stuck.
+
+    Args:
+        stall_after, dump_signal: As for `watch`; ``None`` for what is usual there.
+        recording: The record of it, which is found by the number of the process also when that has ended.
+    """
+    from spanloom.diagnosis.watch import STALL_AFTER_S, watch
+
+    if recording is not None:
+        from spanloom.diagnosis.watch.notes import leave_note
+
+        try:
+            leave_note(recording.path, recording.run_id)
+        except OSError as error:
+            _logger.debug("the record cannot be found by the number of this process: %s", error)
+    watch(stall_after=stall_after or STALL_AFTER_S, dump_signal=dump_signal)
 
 
 def _entry_points() -> EntryPoints:

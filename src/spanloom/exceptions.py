@@ -9,7 +9,9 @@ The tree::
     ├── ExportError             a run cannot be written or sent elsewhere, or not all of it
     ├── HandlerError            a handler raised and raise_handler_errors=True was asked for
     ├── MissingDependencyError  (also ImportError) an optional dependency is not installed
+    ├── NestedLimiterError      (also RuntimeError) all slots are held by jobs that wait for a slot of the same limiter
     ├── NestedLoopError         (also RuntimeError) run_sync would wait for the loop it blocks
+    ├── NotWatchedError         (also LookupError) a process cannot be asked what it is at
     ├── StoreError              a record cannot be read: the file, or what is in it
     │   ├── RunNotFoundError    (also LookupError) there is no such run in it
     │   ├── StoreCorruptError   it is no record, or one that is damaged
@@ -30,7 +32,9 @@ __all__ = [
     "ExportError",
     "HandlerError",
     "MissingDependencyError",
+    "NestedLimiterError",
     "NestedLoopError",
+    "NotWatchedError",
     "RunNotFoundError",
     "SpanloomError",
     "StoreCorruptError",
@@ -77,8 +81,27 @@ class MissingDependencyError(SpanloomError, ImportError):
     """A feature needs a package that is not installed; the message names the extra to install."""
 
 
+class NestedLimiterError(SpanloomError, RuntimeError):
+    """A wait for a slot that could never have ended; the message names who holds the slots, and who waits.
+
+    The holders of all slots wait, themselves or through tasks that they await, for another slot of the same limiter.
+    Give the inner jobs a limiter of their own, or hold no slot while they are awaited.
+
+    Attributes:
+        cycle: Who holds a slot and where it waits, one line for each.
+    """
+
+    def __init__(self, message: str, cycle: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.cycle: tuple[str, ...] = cycle
+
+
 class NestedLoopError(SpanloomError, RuntimeError):
     """`run_sync` was given a coroutine that waits for the very loop which `run_sync` blocks."""
+
+
+class NotWatchedError(SpanloomError, LookupError):
+    """A process cannot be asked what it is at: it is not there, it is not watched, or it does not answer."""
 
 
 class StoreError(SpanloomError):

@@ -618,3 +618,30 @@ async def test_an_async_generator_pins_neither_items_nor_exceptions() -> None:
         assert thrown() is None
     finally:
         gc.enable()
+
+
+async def test_a_generator_in_a_cycle_is_closed_once() -> None:
+    """The loop that closes a forgotten generator does not close the one inside it at the same time."""
+    manager = CallbackManager()
+    closed: list[str] = []
+    said: list[object] = []
+
+    @manager.trace()
+    async def numbers(box: list[object]) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield len(box)
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    box: list[object] = []
+    forgotten = numbers(box)
+    box.append(forgotten)
+    assert await anext(forgotten) == 1
+    del forgotten, box
+    gc.collect()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (closed, said) == (["closed"], [])

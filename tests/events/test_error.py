@@ -64,6 +64,26 @@ def test_the_message_is_bounded() -> None:
     assert cut == "x" * (MAX_MESSAGE - 1) + "…"
 
 
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (
+            "'404 Not Found' for url 'http://h:80/p?name=ann&x=1#top'",
+            "'404 Not Found' for url 'http://h:80/p?***'",
+        ),
+        ("https://a/?q=1, then https://b/c?d and more?", "https://a/?*** then https://b/c?*** and more?"),
+        (
+            "Max retries exceeded with url: /p?name=ann (refused)",
+            "Max retries exceeded with url: /p?*** (refused)",
+        ),
+        ("what? see http://h/p", "what? see http://h/p"),
+    ],
+)
+def test_urls_lose_their_queries(message: str, kept: str) -> None:
+    """HTTP clients put the whole URL into their messages, and a query is content; the rest is kept."""
+    assert ErrorInfo.of(ValueError(message)).message == kept
+
+
 def fail(depth: int) -> None:
     if depth:
         fail(depth - 1)

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from asyncio import gather as gather_by_name
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -449,6 +450,42 @@ async def takes_what_is_completed() -> object:
     return taken, late
 
 
+async def complains_of_what_it_cannot_take() -> object:
+    def breaks() -> Iterator[Awaitable[object]]:
+        yield asyncio.get_running_loop().create_future()
+        raise LookupError("while it is read")
+
+    said: list[object] = []
+    for make in (
+        lambda: asyncio.ensure_future(5),
+        lambda: list(asyncio.as_completed(5)),
+        lambda: list(asyncio.as_completed([5])),
+        lambda: list(asyncio.as_completed(breaks())),
+    ):
+        try:
+            make()
+        except (TypeError, LookupError) as error:
+            frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+            said.append((type(error).__name__, str(error), frames[:2], frames[-1]))
+    return said
+
+
+async def notes_where_tasks_are_created() -> object:
+    tasks = [asyncio.create_task(give(1)), asyncio.ensure_future(give(2))]
+    outer = asyncio.gather(give(3))
+    tasks += asyncio.all_tasks() - {asyncio.current_task(), *tasks}
+    found = [
+        [
+            frame.name
+            for frame in getattr(task, "_source_traceback", None) or ()
+            if "asyncio" not in Path(frame.filename).parts
+        ][-2:]
+        for task in tasks
+    ]
+    await asyncio.gather(outer, *tasks)
+    return found
+
+
 async def caught(aw: Awaitable[object]) -> BaseException | None:
     try:
         await aw
@@ -539,6 +576,8 @@ PROGRAMS: list[Program] = [
     waits_for_coroutines,
     waits_for_one,
     takes_what_is_completed,
+    complains_of_what_it_cannot_take,
+    notes_where_tasks_are_created,
     deadlines,
     threads,
     semaphores,
@@ -549,6 +588,7 @@ SILENT = (
     gathers_nothing,
     gathers_what_has_no_hash,
     a_thing_that_is_not_awaitable,
+    complains_of_what_it_cannot_take,
     waits_for_coroutines,
     a_group_that_is_over,
 )

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
+    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -187,6 +188,32 @@ def test_calls_that_fail_and_calls_that_are_cancelled(threads: CallbackManager) 
         "  job broken error",
         "  job double cancelled",
     ]
+
+
+def raises() -> None:
+    raise RuntimeError("initializer")
+
+
+@pytest.mark.parametrize("kind", ["threads", "fork"])
+def test_a_pool_that_breaks_or_is_shut_down(kind: str, threads: CallbackManager) -> None:
+    """What it can run no more ends with its error, not cancelled; what it refuses is neither a job nor a batch."""
+    context = multiprocessing.get_context("fork")
+    pool: Executor = (
+        ThreadPoolExecutor(1, initializer=raises)
+        if kind == "threads"
+        else ProcessPoolExecutor(1, mp_context=context, initializer=raises)
+    )
+    expected = pool.submit(double, 1).exception()
+    assert isinstance(expected, BrokenExecutor)
+    with pytest.raises(BrokenExecutor):
+        pool.submit(double, 1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError):
+        pool.submit(double, 1)
+    assert tree(threads) == ["batch double ok", "  job double error"]
+    (job,) = ended(threads, "job")
+    assert job.error is not None
+    assert job.error.type == f"{type(expected).__module__}.{type(expected).__qualname__}"
 
 
 def start(method: str) -> ProcessPoolExecutor:

@@ -252,6 +252,32 @@ async def test_an_asynchronous_stream_lasts_until_it_is_exhausted(async_client: 
     assert {key: call.payload[key] for key in TOKENS} == TOKENS
 
 
+async def test_the_inside_of_a_stream_is_the_generator_that_it_was(
+    client: openai.OpenAI, async_client: openai.AsyncOpenAI
+) -> None:
+    """What drives it by ``send`` and ``throw``, or looks at its frame, finds it; what it yields so is told as well."""
+    with capture_events() as captured:
+        stream: Any = client.chat.completions.create(**ASK, stream=True)
+        inside = stream._iterator
+        assert inspect.isgenerator(inside)
+        assert inside.gi_frame is not None
+        while inside.send(None).choices[0].finish_reason is None:
+            pass
+        with pytest.raises(KeyError):
+            inside.throw(KeyError("thrown"))
+        async with async_client:
+            later: Any = await async_client.chat.completions.create(**ASK, stream=True)
+            inside = later._iterator
+            assert inspect.isasyncgen(inside)
+            while (await inside.asend(None)).choices[0].finish_reason is None:
+                pass
+            with pytest.raises(KeyError):
+                await inside.athrow(KeyError("thrown"))
+            await later.close()
+    calls = [event for event in captured.events if event.parent_id is None]
+    assert [(call.status, call.payload["finish_reason"]) for call in calls] == [("ok", "stop")] * 2
+
+
 @pytest.mark.parametrize("how", ["close", "with", "drop", "break"])
 def test_a_stream_that_is_left_early_ends_as_cancelled(client: openai.OpenAI, how: str) -> None:
     """Closed, left by its block, dropped or broken off: the event ends then, as cancelled."""

@@ -6,11 +6,13 @@ import abc
 import asyncio
 import copy
 import functools
+import gc
 import inspect
 import pickle
 import traceback
 import types
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -256,33 +258,112 @@ async def test_exceptions_and_their_tracebacks_are_the_same(function: Any, manag
     assert (event.status, event.error and event.error.message) == ("error", "failing")
 
 
-async def test_arguments_are_checked_where_they_are_given(manager: CallbackManager) -> None:
-    """One too many is an error of the call, not of the ``await``, for all kinds; there is no event of it."""
-    for function in (asynchronous, generator, asynchronous_generator):
-        with pytest.raises(TypeError, match="positional argument"):
-            traced(function)(1, 2, 3)
-    assert tree(manager) == []
+async def with_parameters(a: int, /, b: int = 2, *, c: int = 3) -> tuple[int, ...]:
+    return a, b, c
 
 
-@pytest.mark.parametrize("end", ["close", "cancel", "forget"])
+async def with_all(a: int, *rest: int, **named: int) -> tuple[object, ...]:
+    return a, rest, named
+
+
+async def with_a_word(a: int, *, word: str) -> tuple[object, ...]:
+    return a, word
+
+
+class Asynchronous:
+    async def method(self, a: int, b: int = 2) -> tuple[int, ...]:
+        return a, b
+
+
+CALLS = [((), {}), ((1,), {}), ((1, 2), {}), ((1, 2, 3), {}), ((1,), {"c": 4}), ((1,), {"b": 4})]
+CALLS += [((), {"a": 1}), ((1,), {"word": 1}), ((1,), {"a": 1}), ((1, 2), {"b": 1})]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [*FUNCTIONS[1:], with_parameters, with_all, with_a_word, Asynchronous().method, Asynchronous.method],
+    ids=lambda function: function.__qualname__,
+)
+async def test_arguments_are_checked_where_they_are_given(function: Any, manager: CallbackManager) -> None:
+    """Wrong ones are an error of the call, not of the ``await``, with its own traceback; there is no event of it."""
+    owner = getattr(function, "__self__", None)
+    decorated = traced(function) if owner is None else traced(type(owner).method).__get__(owner)
+
+    async def outcome(call: Any) -> object:
+        try:
+            begun = call()
+        except TypeError as error:
+            return str(error), [name for _, name in lines_of(error)][1:]
+        if inspect.isawaitable(begun):
+            return await outcome_of(begun)
+        return begun and type(begun)
+
+    async def outcome_of(begun: Any) -> object:
+        try:
+            return await begun
+        except TypeError:
+            return "late"
+
+    for args, named in CALLS:
+        expected = await outcome(lambda: function(*args, **named))  # noqa: B023 -- called at once
+        assert await outcome(lambda: decorated(*args, **named)) == expected  # noqa: B023 -- called at once
+    assert not [line for line in tree(manager) if not line.endswith(" ok")]
+
+
+async def test_a_function_that_is_called_before_it_is_awaited_is(manager: CallbackManager) -> None:
+    """What does something at the call and returns a coroutine does it there, once."""
+    log: list[str] = []
+
+    @functools.wraps(asynchronous)
+    def eager(a: int) -> Any:
+        log.append("called")
+        return asynchronous(a)
+
+    mark = getattr(inspect, "markcoroutinefunction", None)  # since 3.12; before, it is a plain function
+    call = traced(eager if mark is None else mark(eager))(1)
+    assert log == ["called"]
+    assert await call == 1
+    assert log == ["called"]
+
+
+async def test_arguments_are_let_go_of(manager: CallbackManager) -> None:
+    """What a coroutine has no use for any more is free, though it was given to a traced one."""
+
+    class Large: ...
+
+    @traced
+    async def use(large: Any) -> object:
+        known = weakref.ref(large)
+        del large
+        await asyncio.sleep(0)
+        return known()
+
+    assert await use(Large()) is None
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "forget", "forget in a circle"])
 async def test_a_call_that_is_never_begun_warns_as_ever(end: str, manager: CallbackManager) -> None:
     """Not if it is closed, or its task cancelled, before the first step; once if nobody awaits it."""
 
-    async def one() -> int:
+    async def one(_: list[Any]) -> int:
         return 1
 
     async def run(function: Any) -> list[str]:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            call = function()
-            if end == "close":
+            given: list[Any] = []
+            call = function(given)
+            if end == "forget in a circle":
+                given.append(call)
+            elif end == "close":
                 call.close()
             elif end == "cancel":
                 task = asyncio.create_task(call)
                 task.cancel()
                 await asyncio.wait([task])
                 del task
-            del call
+            del call, given
+            gc.collect()
         return [str(each.message) for each in said]
 
     assert await run(traced(one)) == await run(one)

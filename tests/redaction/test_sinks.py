@@ -79,7 +79,7 @@ async def fail(sample: Sample) -> None:
     raise (ValueError if len(sample.name) % 2 else OwnError)(f"401 for {sample.text}")
 
 
-async def run_all(*handlers: object, names: bool = True) -> CallbackManager:
+async def run_all(*handlers: object, names: bool = True, close_s: float = 60) -> CallbackManager:
     """Run the corpus through a manager with `handlers`."""
     manager = CallbackManager(handlers)  # type: ignore[arg-type]  # handlers of whatever class
     with use_callback_manager(manager):
@@ -89,7 +89,7 @@ async def run_all(*handlers: object, names: bool = True) -> CallbackManager:
                 pass
             with manager.event(sample.text):
                 pass
-    await manager.aclose()
+    await manager.aclose(close_s)
     return manager
 
 
@@ -148,7 +148,7 @@ async def test_spool_files_hold_no_secret(tmp_path: Path, monkeypatch: pytest.Mo
     """What waits on disk for a collector that is down is as clean as what is sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     handler = OpenTelemetryHandler(spool=tmp_path / "spool", capture_content=True)
-    await run_all(handler)
+    await run_all(handler, close_s=5)  # the collector is down
     files = [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) > 100_000
     assert_no_leak("\n".join(path.read_bytes().decode("utf-8", "replace") for path in files))

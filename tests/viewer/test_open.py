@@ -67,6 +67,21 @@ def test_jobs_of_which_only_the_inside_was_written_are_told() -> None:
     assert "2 jobs had just started, and were not yet written: [4], [5]" in texts(show_lines(analysis))
 
 
+def test_a_job_that_starts_after_what_lies_in_it_is_not_missing() -> None:
+    """Its record is there, whatever the order; nothing of a run that has ended was interrupted."""
+    made = Made()
+    batch = made.event("batch", "all", 0, 30)
+    made.event("step", "early", 1, 2, 3, job_index=0, batch_id=batch)
+    assert made.job("fetch", 0, 10, 20, batch) == 3
+    analysis = made.analyse()
+    assert analysis.unwritten == []
+    assert "when the process died" not in texts(show_lines(analysis))
+    made.event("step", "left open", 25, None)
+    text = texts(show_lines(made.analyse()))
+    assert "Never ended: what was open when the run ended" in text
+    assert "when the process died" not in text
+
+
 def test_an_event_inside_of_itself_is_shown_like_any_other() -> None:
     """Only a damaged file has that; what is inside is told to a depth, and then there is an end of it."""
     made = Made()

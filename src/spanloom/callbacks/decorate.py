@@ -175,15 +175,20 @@ def async_generator(
 def _first(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
     """Take the first step of `inner`, without the event loop getting to know it.
 
-    A loop closes the async generators that it knows when it ends, all at the same time. The wrapper
-    is one of them, and closes `inner` itself; closing it from two sides is an error.
+    A loop closes the async generators that it knows: when it ends, all at the same time, and each one that is
+    forgotten. The wrapper is one of them, and closes `inner` itself; closing it from two sides is an error. Without
+    any finalizer Python would close it, but not what it awaits then.
     """
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(firstiter=None)
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_leave_to_wrapper)
     try:
         return anext(inner)
     finally:
-        sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _leave_to_wrapper(_: object) -> None:
+    """Leave a generator that is garbage to the wrapper, which is garbage as well and has a finalizer of its own."""
 
 
 def hide_frame(error: BaseException) -> None:

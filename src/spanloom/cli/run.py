@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from spanloom._wiring import Recording, record_process
+from spanloom._wiring import Recording, record_process, watch_process
 from spanloom.cli._options import example
 from spanloom.cli._script import exit_code_of, module, script
 from spanloom.handlers._text import printable
@@ -72,6 +73,18 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
 )
 @click.option("--deep", is_flag=True, help="Measure how long each job holds the event loop.")
 @click.option(
+    "--stall-after",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Log why a batch stands still once nothing of it has moved for so long.  [default: 30]",
+)
+@click.option(
+    "--dump-signal",
+    metavar="SIGNAL",
+    callback=lambda _ctx, _param, name: _signal(name),
+    help="On this signal, USR1 for one, write the verdict and all stacks to standard error.",
+)
+@click.option(
     "-v", "--verbose", is_flag=True, help="Say at the end, on standard error, what was recorded where."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGUMENTS]...")
@@ -82,6 +95,8 @@ def run(
     libraries: str | None,
     payloads: bool,
     deep: bool,
+    stall_after: float | None,
+    dump_signal: int | None,
     verbose: bool,
     arguments: tuple[str, ...],
 ) -> Callable[[], None]:
@@ -104,6 +119,7 @@ def run(
         if handlers is not None:
             os.environ["SPANLOOM_HANDLERS"] = handlers
         recording = record_process(path, name=name, payloads=payloads, deep=deep, libraries=libraries)
+        watch_process(stall_after=stall_after, dump_signal=dump_signal, recording=recording)
         try:
             program()
         except BaseException as error:
@@ -116,6 +132,17 @@ def run(
                 click.echo(_said(recording), err=True)
 
     return launch
+
+
+def _signal(name: str | None) -> int | None:
+    if name is None:
+        return None
+    found = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
+    if not isinstance(found, signal.Signals) or found in {signal.SIGKILL, signal.SIGSTOP}:
+        raise click.BadParameter(
+            f"{name!r} is not a signal that can be handled; USR1 and USR2 are free for such things"
+        )
+    return int(found)
 
 
 def _said(recording: Recording) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from spanloom.cli._live import ask_live, live_lines
 from spanloom.cli._options import example, file_option, json_option, run_argument
 from spanloom.cli._output import console, is_terminal, print_json
 from spanloom.cli._page import page_width, print_page, width_option
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from spanloom.store.reader import StoreReader
     from spanloom.viewer.top import Now
 
-__all__ = ["top"]
+__all__ = ["find_run", "place_of", "top"]
 
 SHARE: Final = 0.1
 """Most of the time that looking may take: a run of a million jobs is looked at less often."""
@@ -55,25 +57,25 @@ def top(
     """Watch a run until it ends, or see what a dead one was at.
 
     Shows how far each batch is, how fast it goes and when it will be done, and what is in flight: for how long, and
-    whether it runs, waits for a slot or backs off before its next attempt.
+    whether it runs, waits for a slot or backs off before its next attempt. A running process that is watched, as by
+    `spanloom run`, says what holds its event loop, too, and who waits for which lock, limiter or queue that whom holds.
 
     RUN is the start of its id, "last", the id of its process, or a file; without it, the last run.
     """
-    from spanloom.store.locate import locate
     from spanloom.store.reader import StoreReader
-    from spanloom.viewer._layout import WIDTH
+    from spanloom.viewer._layout import WIDTH, fit
     from spanloom.viewer.top import top_lines
 
-    file, ref = locate(run, path)
+    file, ref = place_of(run, path)
     found = _next_run(file) if wait else None
     with StoreReader(file) as store:
-        found = found or _find(store, ref)
+        found = found or find_run(store, ref)
         if as_json:
-            print_json(_plain(_look(store, found)))
+            print_json(_plain(_look(store, found)) | {"live": _live(found)})
         elif once or not is_terminal():
-            print_page(
-                top_lines(_look(store, found), width=page_width(width) if width or is_terminal() else WIDTH)
-            )
+            columns = page_width(width) if width or is_terminal() else WIDTH
+            lines = top_lines(_look(store, found), width=columns)
+            print_page(chain(lines, fit(live_lines(_live(found)), columns)))
         else:
             _watch(store, found, interval, width)
 
@@ -96,7 +98,23 @@ def _next_run(file: Path) -> Run:
         time.sleep(POLL_S)
 
 
-def _find(store: StoreReader, ref: str) -> Run:
+def place_of(ref: str, path: Path | None) -> tuple[Path, str]:
+    """Return the file and the reference in it that a user means by RUN, or by the number of a process; see `locate`.
+
+    Whatever the current folder is: `spanloom run` has left a note of where a process is recorded.
+    """
+    from spanloom.store.locate import locate
+
+    if ref.isdecimal() and path is None:
+        from spanloom.diagnosis.watch.notes import note_of
+
+        note = note_of(int(ref))
+        if note is not None and note.path.is_file():
+            return note.path, note.run_id
+    return locate(ref, path)
+
+
+def find_run(store: StoreReader, ref: str) -> Run:
     """Return the run of a process, the one that is running before those that were, or what else `ref` names."""
     if ref.isdecimal():
         runs = [run for run in store.runs() if run.pid == int(ref)]
@@ -133,21 +151,26 @@ def _watch(store: StoreReader, run: Run, interval: float, width: int | None) -> 
             began = time.monotonic()
             run = store.find(run.run_id)
             now = _look(store, run)
-            live.update(_drawn(now, width or terminal.width, terminal.height), refresh=True)
+            live.update(_drawn(now, _live(run), width or terminal.width, terminal.height), refresh=True)
             if run.state != RunState.RUNNING:
                 return
             time.sleep(max(interval, (time.monotonic() - began) / SHARE))
 
 
-def _drawn(now: Now, width: int, height: int) -> Text:
+def _live(run: Run) -> dict[str, Any] | None:
+    return ask_live(run.pid) if run.state == RunState.RUNNING else None
+
+
+def _drawn(now: Now, live: dict[str, Any] | None, width: int, height: int) -> Text:
     from rich.text import Text
 
     from spanloom.cli._page import styled
+    from spanloom.viewer._layout import fit
     from spanloom.viewer.top import top_lines
 
-    return Text("\n", no_wrap=True, overflow="crop").join(
-        styled(line) for line in top_lines(now, width=width, height=height - 1)
-    )
+    below = list(fit(live_lines(live), width))[: max(0, height // 2)]
+    above = top_lines(now, width=width, height=height - 1 - len(below))
+    return Text("\n", no_wrap=True, overflow="crop").join(styled(line) for line in chain(above, below))
 
 
 def _plain(now: Now) -> dict[str, object]:

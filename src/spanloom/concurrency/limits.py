@@ -45,17 +45,22 @@ class FixedLimiter(Slots):
 
     Not safe to use from several event loops at the same time.
 
+    A wait that can never end is refused: where the holders of all slots wait, themselves or through tasks that they
+    await, for a slot of this limiter, and for nothing else, the last wait that begins raises `NestedLimiterError`
+    instead of leaving all of them waiting for ever. ``docs/reference/limiting.md`` says what is certain enough for it.
+
     Args:
         size: Number of slots, at least 1.
         name: What events call it.
+        refuse_nested: Refuse such waits. False if somebody else may end them, by `resize` for instance.
 
     Raises:
         ValueError: `size` is below 1.
         TypeError: `size` is not an int.
     """
 
-    def __init__(self, size: int, *, name: str = "limiter") -> None:
-        super().__init__(check_count(size, "size"), name)
+    def __init__(self, size: int, *, name: str = "limiter", refuse_nested: bool = True) -> None:
+        super().__init__(check_count(size, "size"), name, refuse_nested=refuse_nested)
 
     def resize(self, size: int) -> None:
         """Have `size` slots from now on.

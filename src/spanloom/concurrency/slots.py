@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.events import keys
 from spanloom.events.types import EventType
 
 __all__ = ["Slots", "check_count"]
+
+LOOK_S: Final = 0.02
+"""How long a wait of a limiter that was moving has begun before it is looked whether it can end; 0.01 % of a core."""
 
 
 class Slots:
@@ -23,11 +26,14 @@ class Slots:
     Not safe to use from several event loops at the same time.
     """
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, *, refuse_nested: bool = False) -> None:
         self._size = size
         self.name = name
+        self._refuses = refuse_nested
+        self._is_to_look = False
+        self._moves = False
         self._in_use = 0
-        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiters: OrderedDict[asyncio.Future[None], asyncio.Task[Any] | None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.in_use}/{self.size} in use, {self.waiting} waiting>"
@@ -57,17 +63,31 @@ class Slots:
         return False
 
     async def acquire(self) -> None:
-        """Take a slot; wait for it if need be. Cancelled while it waits, it has taken none."""
+        """Take a slot; wait for it if need be. Cancelled while it waits, it has taken none.
+
+        Raises:
+            NestedLimiterError: the wait could never end, and the limiter is one that refuses those.
+        """
         if self.try_acquire():
             return
         with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters[waiter] = None
+            loop = asyncio.get_running_loop()
+            waiter = loop.create_future()
+            self._waiters[waiter] = asyncio.current_task()
+            if self._refuses and not self._is_to_look:
+                # Not now: only of a task that is suspended can be seen what it holds and waits for. And not with every
+                # wait of a batch that moves: where a slot has been given back since the last look, a little later.
+                self._is_to_look = True
+                if self._moves:
+                    self._moves = False
+                    loop.call_later(LOOK_S, self._refuse_if_nested)
+                else:
+                    loop.call_soon(self._refuse_if_nested)
             try:
                 await waiter
             except BaseException:
                 self._waiters.pop(waiter, None)
-                if waiter.done() and not waiter.cancelled():
+                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                     self.release()  # handed a slot and cancelled in the same turn: pass it on
                 raise
 
@@ -80,6 +100,7 @@ class Slots:
         if not self._in_use:
             raise RuntimeError(f"{self.name}.release() was called more often than acquire(): no slot is held")
         self._in_use -= 1
+        self._moves = True
         self._hand_on()
 
     async def __aenter__(self) -> Self:
@@ -90,6 +111,22 @@ class Slots:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+    def _refuse_if_nested(self) -> None:
+        """Have the last wait that began fail, if it is certain that the holders of all slots wait for one of them."""
+        self._is_to_look = False
+        tasks = {
+            task: waiter for waiter, task in self._waiters.items() if task is not None and not waiter.done()
+        }
+        if not tasks or self._in_use < self._size:
+            return
+        from spanloom.concurrency.nesting import refusal_of
+
+        latest = next(reversed(tasks))
+        refusal = refusal_of(self, self._in_use, latest, tasks)
+        if refusal is not None:
+            self._waiters.pop(tasks[latest], None)
+            tasks[latest].set_exception(refusal)
 
     def _resize(self, size: int) -> None:
         """Have `size` slots from now on. Who holds one above that keeps it; who waits gets what is new."""

@@ -98,23 +98,26 @@ def read_async(
     return _AsyncParsed(make(*args, **kwargs), stream.response)
 
 
-class _Parsed:
+class _Parsed(Proxy):
     """The chunks of a stream; its call is known only when `request` has returned, after this was made."""
 
     def __init__(self, chunks: Any, response: Any) -> None:
-        self._chunks = chunks
-        self._response = response
+        super().__init__(chunks)
+        self._self_response = response
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        call = _calls.get(self._response)
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        call = _calls.get(self._self_response)
         if call is None:
-            return next(self._chunks)
+            return self.__wrapped__.send(value)
         call.is_reading = True
         try:
-            chunk = next(self._chunks)
+            chunk = self.__wrapped__.send(value)
         except BaseException as error:
             call.finish_reading(error)
             hide_frame(error)
@@ -122,33 +125,30 @@ class _Parsed:
         call.take(chunk)
         return chunk
 
-    def close(self) -> None:
-        self._chunks.close()
 
-
-class _AsyncParsed:
+class _AsyncParsed(Proxy):
     """The same, asynchronous."""
 
     def __init__(self, chunks: Any, response: Any) -> None:
-        self._chunks = chunks
-        self._response = response
+        super().__init__(chunks)
+        self._self_response = response
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
-    async def __anext__(self) -> Any:
-        call = _calls.get(self._response)
+    def __anext__(self) -> Any:
+        return self.asend(None)
+
+    async def asend(self, value: Any) -> Any:
+        call = _calls.get(self._self_response)
         if call is None:
-            return await anext(self._chunks)
+            return await self.__wrapped__.asend(value)
         call.is_reading = True
         try:
-            chunk = await anext(self._chunks)
+            chunk = await self.__wrapped__.asend(value)
         except BaseException as error:
             call.finish_reading(error)
             hide_frame(error)
             raise
         call.take(chunk)
         return chunk
-
-    async def aclose(self) -> None:
-        await self._chunks.aclose()

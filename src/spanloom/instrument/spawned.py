@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import weakref
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.route import Route
@@ -19,12 +20,16 @@ from spanloom.events.event import JobEvent, ScopeEvent
 from spanloom.events.types import EventType
 from spanloom.instrument.task_batch import TaskBatch, error_of
 
+if TYPE_CHECKING:
+    from traceback import FrameSummary
+
 __all__ = ["Spawned", "adopt", "is_adoptable", "is_unknown", "observe", "spawn", "spawn_job", "takes_context"]
 
 T = TypeVar("T", bound="asyncio.Future[Any]")
 
 _waiting: Final[dict[int, Spawned]] = {}
 """Those that have not had their first step, by the id of their task."""
+_OURS: Final = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 -- what paths in frames are
 
 
 class Spawned:
@@ -144,6 +149,7 @@ def spawn(
             spawned.fail(error)
             raise
     task.add_done_callback(spawned.end, context=context)
+    _hide_us(task)
     return task
 
 
@@ -184,7 +190,15 @@ def spawn_job(
         batch.drop(record)
         raise
     task.add_done_callback(partial(batch.done, record), context=context)
+    _hide_us(task)
     return task
+
+
+def _hide_us(task: object) -> None:
+    """Take our frames out of where a task was created, which asyncio notes in debug mode."""
+    frames: list[FrameSummary] | None = getattr(task, "_source_traceback", None)
+    if frames:
+        frames[:] = [frame for frame in frames if not frame.filename.startswith(_OURS)]
 
 
 def takes_context(loop: asyncio.AbstractEventLoop) -> bool:

@@ -86,7 +86,7 @@ def _traced(
     enabled: Callable[[], bool] | None = None,
 ) -> Any:
     from spanloom.instrument.calls import wrapper_of
-    from spanloom.instrument.wrapped import WrappedFunction
+    from spanloom.instrument.wrapped import QuickFunction, WrappedFunction
 
     if isinstance(function, WrappedFunction):
         return function
@@ -106,7 +106,7 @@ def _traced(
         raise TypeError(f"traced() is for functions, methods, properties and classes, not {function!r}")
     selector = Selector(inner, attributes) if attributes else None
     wrapper = wrapper_of(inner, type, name or name_of(inner) or "call", selector)
-    return WrappedFunction(function, wrapper, enabled)
+    return QuickFunction(function, wrapper, enabled)
 
 
 def instrument_class(

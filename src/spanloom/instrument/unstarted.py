@@ -15,19 +15,21 @@ class Unstarted:
     A coroutine that is closed, or whose task is cancelled, before its first step runs nothing that could do so. Python
     would warn of the one inside, which nobody has ever seen; of the one in its place it warns where it is right to.
 
-    Args:
-        work: The coroutine, not started yet.
+    Make it before the coroutine. In a circle that is garbage the older one is finalized first, and what is to be
+    closed here must not have warned already; a handler's error is such a circle with the frame that it stopped.
 
     Attributes:
-        work: The same.
+        work: The coroutine, not started yet; not set if there is none to be awaited.
     """
 
     __slots__ = ("work",)
 
-    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
-        self.work: Coroutine[Any, Any, Any] = work
+    work: Coroutine[Any, Any, Any]
 
     def __del__(self) -> None:
-        work = self.work
+        try:
+            work = self.work
+        except AttributeError:
+            return
         if type(work) is CoroutineType:  # what else may be awaited means something else by `close`
             work.close()

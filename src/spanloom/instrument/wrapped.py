@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import wrapt
 
-__all__ = ["WrappedFunction", "Wrapper"]
+from spanloom.callbacks.decorate import hide_frame
+
+__all__ = ["QuickFunction", "WrappedFunction", "Wrapper"]
 
 Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, tuple[Any, ...], Mapping[str, Any]], Any]
 """Is called in the place of a function: with the function, bound already; what it is bound to, or ``None``; and the
@@ -68,6 +70,30 @@ class WrappedFunction(_Copied, FunctionWrapper):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _by_name(self)
+
+
+class QuickFunction(WrappedFunction):
+    """A `WrappedFunction` that asks the function itself for nothing when it is called; of a bound one, see `_Bound`.
+
+    wrapt asks each time what the function is bound to, and for most is told by an AttributeError that they are not:
+    half a microsecond. The wrapper runs one frame deeper than that of a `WrappedFunction`.
+    """
+
+    def __init__(
+        self, wrapped: Callable[..., Any], wrapper: Wrapper, enabled: Callable[[], bool] | None = None
+    ) -> None:
+        super().__init__(wrapped, wrapper, enabled)
+        self._self_call = wrapped, getattr(wrapped, "__self__", None), wrapper, enabled
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        wrapped, instance, wrapper, enabled = self._self_call
+        try:
+            if enabled is None or enabled():
+                return wrapper(wrapped, instance, args, kwargs)
+            return wrapped(*args, **kwargs)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
 
 # Not in the class: pyright takes it for another attribute than its base class has, and with an annotation of its own

@@ -64,6 +64,8 @@ _OWN_KEYS: Final = {
     EventType.BATCH.value: (keys.RUNNER, keys.LIMIT),
     EventType.SLOT_WAIT.value: (keys.LIMITER,),
     EventType.BACKOFF.value: (keys.DELAY_S, keys.ERROR),
+    EventType.STALL.value: (keys.STALLED_S, keys.FINDINGS),
+    EventType.LOOP_LAG.value: (keys.HELD_S, keys.LOCATION),
 }
 _OWN_OF_LINK: Final = ("trace_id", "event_id", "flags")
 _STATUSES: Final = {status: status.value for status in EventStatus}

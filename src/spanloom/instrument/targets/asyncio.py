@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -88,18 +88,31 @@ def _adopted(manager: Any, runner: str, fs: Any) -> None:
 def _as_completed(patches: Patches, original: Any) -> Any:
     def started(fs: Any) -> Any:
         manager = listening() if patches.active else None
-        if manager is None or asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        if manager is None or asyncio.isfuture(fs) or asyncio.iscoroutine(fs) or not isinstance(fs, Iterable):
             return fs
-        futures, batch = jobs_of(manager, "asyncio.as_completed", fs, asyncio.ensure_future)
+        try:
+            given = list(fs)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        futures, batch = jobs_of(manager, "asyncio.as_completed", given, asyncio.ensure_future)
         if batch is not None:
             batch.seal()
         return futures
 
     def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
-        return original(fs if by_library() else started(fs), timeout=timeout)
+        try:
+            return original(fs if by_library() else started(fs), timeout=timeout)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     def as_completed_later(fs: Any, *, timeout: float | None = None) -> Any:
-        yield from original(started(fs), timeout=timeout)
+        try:
+            yield from original(started(fs), timeout=timeout)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return functools.wraps(original)(
         as_completed_later if inspect.isgeneratorfunction(original) else as_completed
@@ -126,26 +139,32 @@ def _create_task(patches: Patches, original: Any) -> Any:
 def _ensure_future(patches: Patches, original: Any) -> Any:
     def ensure_future(coro_or_future: Any, *, loop: Any = None) -> Any:
         manager = listening() if patches.active and not by_library() else None
-        if (
-            manager is None
-            or not asyncio.iscoroutine(coro_or_future)
-            or loop not in (None, asyncio.get_running_loop())
-        ):
-            return original(coro_or_future, loop=loop)
-        return spawn(manager, asyncio.get_running_loop().create_task, coro_or_future)
+        try:
+            if (
+                manager is None
+                or not asyncio.iscoroutine(coro_or_future)
+                or loop not in (None, asyncio.get_running_loop())
+            ):
+                return original(coro_or_future, loop=loop)
+            return spawn(manager, asyncio.get_running_loop().create_task, coro_or_future)
+        except BaseException as error:
+            hide_frame(error)
+            raise
 
     return functools.wraps(original)(ensure_future)
 
 
 def _wait_for(patches: Patches, original: Any) -> Any:
     def wait_for(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        unstarted = Unstarted()
         work = wrapped(*args, **kwargs)
         future = args[0] if args else kwargs["fut"]
         timeout = args[1] if len(args) > 1 else kwargs["timeout"]
         if timeout is None or by_library():
             return work
         name = name_of(future.get_coro() if isinstance(future, asyncio.Task) else future)
-        return under(Unstarted(work), EventType.DEADLINE, name or "wait_for", {keys.DELAY_S: timeout})
+        unstarted.work = work
+        return under(unstarted, EventType.DEADLINE, name or "wait_for", {keys.DELAY_S: timeout})
 
     under = _under(original)
     return WrappedFunction(original, wait_for, patches.is_active)
@@ -153,11 +172,13 @@ def _wait_for(patches: Patches, original: Any) -> Any:
 
 def _to_thread(patches: Patches, original: Any) -> Any:
     def to_thread(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        unstarted = Unstarted()
         work = wrapped(*args, **kwargs)
         if by_library():
             return work
         name = name_of(args[0]) or "to_thread"
-        return under(Unstarted(work), EventType.CALL, name, {keys.RUNNER: "asyncio.to_thread"})
+        unstarted.work = work
+        return under(unstarted, EventType.CALL, name, {keys.RUNNER: "asyncio.to_thread"})
 
     under = _under(original)
     return WrappedFunction(original, to_thread, patches.is_active)

@@ -25,7 +25,7 @@ from spanloom.instrument.pooled import mapped, pool_of
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
 
-__all__ = ["VERSIONS", "is_shown", "patch", "patch_blocks"]
+__all__ = ["VERSIONS", "is_open", "is_shown", "patch", "patch_blocks"]
 
 VERSIONS: Final[Mapping[str, str]] = {}
 
@@ -49,11 +49,16 @@ def is_shown(function: object) -> bool:
     return not (type(inner) is BuiltinMethodType and isinstance(inner.__self__, Context))  # to_thread
 
 
+def is_open(executor: object) -> bool:
+    """Tell whether an executor takes calls still, as far as can be seen: what it refuses is no job, nor a batch."""
+    return not any(getattr(executor, name, False) for name in ("_broken", "_shutdown", "_shutdown_thread"))
+
+
 def _submit(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     manager = get_callback_manager()
     call: _InThread | None = None
     try:
-        if not args or not manager.active or not is_shown(args[0]) or by_us():
+        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us():
             return wrapped(*args, **kwargs)
         function, *rest = args
         call = _InThread(manager, *pool_of(executor).reserve(manager, function), function)
@@ -116,10 +121,11 @@ class _InThread:
         return self.batch.begin(self._index, function, self._ready_ns)
 
     def done(self, future: Future[Any]) -> None:
-        """Take note that the call is over; what was cancelled in the queue has never been one."""
+        """Take note that the call is over; it never was one if it was cancelled in the queue, or its pool broke."""
         function, self._function = self._function, None
         if function is not None:
-            self.batch.end(copy_context().run(self._begin, function), CancelledError())
+            error = CancelledError() if future.cancelled() else future.exception()
+            self.batch.end(copy_context().run(self._begin, function), error)
 
 
 def _map(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:

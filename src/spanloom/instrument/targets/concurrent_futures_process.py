@@ -26,7 +26,7 @@ from spanloom.instrument.in_child import InChild
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.pooled import pool_of
 from spanloom.instrument.side_table import SideTable
-from spanloom.instrument.targets.concurrent_futures import is_shown, patch_blocks
+from spanloom.instrument.targets.concurrent_futures import is_open, is_shown, patch_blocks
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
 
@@ -128,7 +128,7 @@ def _submit(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mappi
     manager = get_callback_manager()
     call: _Submitted | None = None
     try:
-        if not args or not manager.active or not is_shown(args[0]) or by_us():
+        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us():
             return wrapped(*args, **kwargs)
         function, *rest = args
         job = _job_of(function)

@@ -1,0 +1,113 @@
+"""``spanloom why``: why a process, or a run that was recorded, is stuck or slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from spanloom.cli._options import example, file_option, run_argument
+from spanloom.cli._output import print_json, print_text
+from spanloom.exceptions import NotWatchedError, StoreError
+from spanloom.handlers._text import printable
+
+if TYPE_CHECKING:
+    from spanloom.store.model import Run
+
+__all__ = ["why"]
+
+TIMEOUT_S: Final = 10.0
+
+
+@click.command(
+    epilog=example("spanloom why 4711", "spanloom why 4711 --evidence", "spanloom why last --json")
+)
+@run_argument()
+@click.option("--evidence", is_flag=True, help="Say what each verdict rests on, too.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait for a process's answer for so long.",
+)
+@file_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs: a list; times are seconds.")
+def why(run: str, evidence: bool, timeout_s: float, path: Path | None, as_json: bool) -> None:
+    """Say why a process or a recorded run is stuck or slow.
+
+    RUN is the id of a process that runs under `spanloom run`, which is asked, also while its event loop is blocked;
+    or what names a run in the record: the id of its process for a day, from any folder, the start of its own id,
+    "last", or a file. Of a run that is over, it is what was found while it ran, and where its time went. The cause
+    comes before its symptoms; a healthy process has no findings.
+    """
+    found = _found(run, timeout_s, path)
+    if as_json:
+        print_json(found)
+    else:
+        print_text(_lines(found, evidence=evidence))
+
+
+def _found(ref: str, timeout_s: float, path: Path | None) -> list[dict[str, Any]]:
+    if ref.isdecimal() and path is None:
+        try:
+            return _of_process(int(ref), timeout_s)
+        except NotWatchedError as error:
+            try:
+                return _of_run(ref, timeout_s, path)
+            except StoreError:
+                raise error from None
+    return _of_run(ref, timeout_s, path)
+
+
+def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
+    from spanloom.diagnosis.watch.asking import why_process
+
+    def say(asked: int) -> None:
+        click.echo(f"process {asked} does not answer: something in it holds the GIL; waiting", err=True)
+
+    return why_process(pid, timeout_s=timeout_s, on_silence=say)
+
+
+def _of_run(ref: str, timeout_s: float, path: Path | None) -> list[dict[str, Any]]:
+    from spanloom.cli.top import place_of
+    from spanloom.diagnosis.recorded import explain
+    from spanloom.store.model import RunState
+    from spanloom.store.reader import StoreReader
+
+    file, ref = place_of(ref, path)
+    with StoreReader(file) as store:
+        run = _run_of(store, ref)
+        if run.state == RunState.RUNNING:
+            try:
+                return _of_process(run.pid, timeout_s)
+            except NotWatchedError:
+                pass  # it is of another machine, or only recorded
+        return explain(store, run)
+
+
+def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported when it is needed
+    from spanloom.cli.top import find_run
+
+    found: Run
+    if ref.isdecimal():  # a process that has come to its end since, more likely than the start of an id
+        for found in store.runs():
+            if found.pid == int(ref):
+                return found
+    return find_run(store, ref)
+
+
+def _lines(found: list[dict[str, Any]], *, evidence: bool) -> Iterator[str]:
+    if not found:
+        yield "nothing is wrong, as far as can be seen"
+    for finding in found:
+        yield f"{finding['code']} ({finding['level']}): {printable(finding['message'], 2_000)}"
+        if finding.get("location"):
+            yield f"  at {printable(finding['location'])}"
+        if evidence:
+            for line in finding.get("evidence") or ():
+                yield f"    {printable(line, 1_000)}"

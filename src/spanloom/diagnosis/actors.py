@@ -1,0 +1,351 @@
+"""What besides tasks can still make something happen: timers, callbacks, sockets, signals, threads, pools."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+import signal
+import threading
+import weakref
+from asyncio import base_events, futures, runners, tasks, timeouts
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import thread as pool_threads
+from gc import get_referents
+from types import FrameType, FunctionType, MethodType
+from typing import Any, Final
+
+from spanloom.diagnosis.ahead import Ahead, Bytecode
+from spanloom.diagnosis.fields import field, future_done, is_future, is_pool_call, is_task
+from spanloom.diagnosis.model import Actor, ActorKind
+from spanloom.diagnosis.origin import belongs_to_us, is_standard
+from spanloom.diagnosis.reach import Reach
+from spanloom.diagnosis.running import Running
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["Cast"]
+
+Play = Callable[[Reach], None]
+_OURS: Final = (
+    "spanloom.diagnosis",
+    "spanloom.callbacks",
+    "spanloom.handlers",
+    "spanloom.store",
+    "spanloom.cli",
+)
+_SLEEPERS: Final = (futures._set_result_unless_cancelled, tasks._release_waiter)  # type: ignore[attr-defined] # noqa: SLF001 -- of sleep() and wait_for()
+_WEAK: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
+_WORKER: Final = pool_threads._worker.__code__  # noqa: SLF001 -- the frame of a pool's thread
+_RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined] # noqa: SLF001 -- as above
+_RESULT: Final = concurrent.futures.Future.result.__code__
+
+
+class Cast:
+    """All actors of one moment.
+
+    Attributes:
+        actors: By key; keys are negative, so that none is a task's.
+        plays: What each of them brings to its closure.
+        woken: Identities of futures that a timer resolves.
+        due: Identities of tasks that a timer cancels.
+    """
+
+    def __init__(self, bytecode: Bytecode) -> None:
+        self.actors: dict[int, Actor] = {}
+        self.plays: dict[int, Play] = {}
+        self.woken: set[int] = set()
+        self.due: set[int] = set()
+        self._bytecode = bytecode
+        self._grouped: dict[tuple[str, int], list[tuple[Any, tuple[Any, ...]]]] = {}
+        self._queued: dict[int, Any] = {}
+
+    def _add(self, kind: ActorKind, what: str, play: Play, needs: Iterable[int] = ()) -> int:
+        key = -1 - len(self.actors)
+        self.actors[key] = Actor(key, kind, what, tuple(needs))
+        self.plays[key] = play
+        return key
+
+    # loops ------------------------------------------------------------------------------------------------
+
+    def loop(self, loop: Any) -> None:
+        """Add what a loop has before it."""
+        if not isinstance(getattr(type(loop), "_run_once", None), FunctionType):
+            self._foreign_loop(loop)
+            return
+        for handle in list(field(loop, "_ready", ())):
+            self._handle("callback", handle)
+        for handle in list(field(loop, "_scheduled", ())):
+            self._handle("timer", handle)
+        for handle in list(field(loop, "_signal_handlers", {}).values()):
+            self._handle("signal", handle)
+        selector = field(loop, "_selector")
+        registered = field(selector, "_fd_to_key", {})
+        for key in list(registered.values()):
+            for handle in key.data if type(key.data) is tuple else ():
+                if handle is not None:
+                    self._handle("io", handle)
+
+    def _foreign_loop(self, loop: Any) -> None:
+        """Add a loop that hides what it has, as uvloop does: timers are told by their type, all else may be called."""
+        values = []
+        for value in get_referents(loop):
+            inner = get_referents(value) if type(value) in (set, dict, deque) else ()
+            timers = [one for one in inner if type(one).__name__ == "TimerHandle"]
+            for timer in timers:
+                self._hidden_timer(timer)
+            if value is not None and not timers and type(value) not in _WEAK:
+                values.append(value)
+        if not values:
+            return
+
+        def play(reach: Reach) -> None:
+            reach.transport()
+            reach.value(*values)
+
+        self._add("loop", type(loop).__module__, play)
+
+    def _hidden_timer(self, handle: Any) -> None:
+        args: tuple[Any, ...] = ()
+        callback = None
+        for referent in get_referents(handle):
+            if type(referent) is tuple:
+                args = referent
+            elif callback is None and callable(referent):
+                callback = referent
+        if callback is not None:
+            self._call("timer", callback, args)
+
+    def _handle(self, kind: ActorKind, handle: Any) -> None:
+        callback = field(handle, "_callback")
+        if callback is not None and not field(handle, "_cancelled"):
+            self._call(kind, callback, field(handle, "_args") or ())
+
+    def _call(self, kind: ActorKind, callback: Any, args: tuple[Any, ...]) -> None:
+        inner = callback
+        while type(inner) is functools.partial:
+            args = (*inner.args, *args)
+            inner = inner.func
+        if kind == "timer" and self._simple_timer(inner, args):
+            return
+        function = getattr(inner, "__func__", inner)
+        owner = getattr(inner, "__self__", None)
+        if isinstance(owner, asyncio.AbstractEventLoop) and kind == "io" and not args:
+            return  # the self-pipe
+        if is_task(owner):  # a step of a task, which is ready then
+            return
+        module = getattr(function, "__module__", None)
+        if isinstance(module, str) and module.startswith(_OURS):
+            return
+        code = getattr(function, "__code__", None)
+        self._grouped.setdefault((kind, id(code or type(owner))), []).append((inner, args))
+
+    def _simple_timer(self, callback: Any, args: tuple[Any, ...]) -> bool:
+        if callback in _SLEEPERS if not is_future(callback) else False:
+            self.woken.update(id(arg) for arg in args if is_future(arg))
+            return True
+        if type(callback) is MethodType and callback.__func__ is timeouts.Timeout._on_timeout:  # type: ignore[attr-defined] # noqa: SLF001 -- what a timeout schedules
+            task = field(callback.__self__, "_task")
+            self.due.add(id(task))
+            return True
+        return False
+
+    def settle(self) -> None:
+        """Make one actor of all handles that call the same function."""
+        for (kind, _), calls in self._grouped.items():
+            function = calls[0][0]
+            what = getattr(function, "__qualname__", type(function).__name__)
+
+            def play(reach: Reach, calls: Any = calls, kind: str = kind) -> None:
+                if kind == "io":
+                    reach.transport()
+                for callback, args in calls:
+                    reach.callback(callback, args)
+
+            self._add(kind, what, play)  # type: ignore[arg-type] # the key of a group is made from it
+        self._grouped.clear()
+        items = list(self._queued.values())
+        if items:
+
+            def queued(reach: Reach) -> None:
+                for item in items:
+                    reach.promise((field(item, "future"),))
+                    reach.value(item)
+
+            self._add("pool", "queued calls", queued)
+
+    def outside(self) -> int:
+        """Add whoever has references that cannot be seen, and return its key."""
+        return self._add("outside", "code that cannot be seen", lambda _: None)
+
+    # signals ----------------------------------------------------------------------------------------------
+
+    def signals(self) -> None:
+        """Add the handlers of signals that the program has set."""
+        for number in range(1, signal.NSIG):
+            try:
+                handler = signal.getsignal(number)
+            except ValueError:
+                continue
+            if not callable(handler) or handler is signal.default_int_handler or isinstance(handler, int):
+                continue
+            inner: Any = handler
+            while type(inner) is functools.partial:
+                inner = inner.func
+            function = getattr(inner, "__func__", inner)
+            if function is runners.Runner._on_sigint:  # type: ignore[attr-defined] # noqa: SLF001 -- what asyncio.run() sets
+                continue
+            module = getattr(function, "__module__", None)
+            if isinstance(module, str) and module.startswith((*_OURS, "spanloom.concurrency")):
+                continue
+
+            def play(reach: Reach, handler: Any = handler) -> None:
+                reach.callback(handler, ())
+
+            self._add("signal", str(number), play)
+
+    # threads ----------------------------------------------------------------------------------------------
+
+    def thread(self, running: Running, own: int, main_keys: Iterable[int]) -> None:
+        """Add a thread, unless it is ours or waits for work.
+
+        Args:
+            running: The thread.
+            own: Ident of the thread that looks.
+            main_keys: Keys of the tasks at the end of which its loop ends, if it runs one.
+        """
+        frames = running.frames
+        if running.loop is None:
+            if running.ident == own:
+                self._own_call(frames)
+                return
+            if _is_ours(frames):
+                return
+            if frames[0].f_code is _WORKER and variables_of(frames[0]).get("work_item") is None:
+                return  # it waits for work
+            needs = self._awaited_by(frames)
+            kind: ActorKind = "pool" if any(frame.f_code is _WORKER for frame in frames) else "thread"
+            self._add(kind, running.name, self._play_of(frames), needs)
+            return
+        inside = frames[: max(running.at, 0)]
+        for frame in inside:
+            if (
+                frame.f_code is _RUN_ONCE
+            ):  # what has been taken from the line of ready callbacks, and is being run
+                handle = variables_of(frame).get("handle")
+                if handle is not None:
+                    self._handle("callback", handle)
+        if running.ident != own and any(not is_standard(frame.f_code.co_filename) for frame in inside):
+            self._add("callback", running.name, self._play_of(inside))
+        outside = frames[running.at + 1 :]
+        needs = tuple(main_keys)
+        if outside and needs:
+            self._add("caller", running.name, self._play_of(outside), needs)
+
+    def _own_call(self, frames: list[FrameType]) -> None:
+        """Add that the call of a pool from which this look is taken will end, as in ``to_thread(why)``."""
+        items = [variables_of(frame).get("work_item") for frame in frames if frame.f_code is _WORKER]
+        called = [field(item, "future") for item in items if item is not None]
+        if called:
+
+            def play(reach: Reach) -> None:
+                reach.promise(called)
+                reach.value(*called)
+
+            self._add("pool", "the call that looks", play)
+
+    def _play_of(self, frames: list[FrameType]) -> Play:
+        pieces = [(frame, self._ahead_of(frame)) for frame in frames if not _is_our_frame(frame)]
+        before = [_values_of(frame, ahead) for frame, ahead in pieces]
+
+        def add(reach: Reach, frame: FrameType, ahead: Ahead | None, values: list[object]) -> None:
+            if ahead is None:
+                reach.promise((*values, *(field(value, "future") for value in values)))
+                reach.value(*values)
+            else:
+                reach.frame(ahead, frame.f_globals, values)
+
+        def play(reach: Reach) -> None:
+            for (frame, ahead), values in zip(pieces, before, strict=True):
+                add(reach, frame, ahead, values)
+            for (
+                frame,
+                ahead,
+            ) in pieces:  # once more: it may have taken something out of what has just been read
+                add(reach, frame, ahead, _values_of(frame, ahead))
+
+        return play
+
+    def _ahead_of(self, frame: FrameType) -> Ahead | None:
+        code = frame.f_code
+        return (
+            None if is_standard(code.co_filename) else self._bytecode.ahead(code, frame.f_lasti, running=True)
+        )
+
+    def _awaited_by(self, frames: list[FrameType]) -> tuple[int, ...]:
+        """Return the tasks of which a thread waits for one, if that is all that it can wait for."""
+        for frame in frames:
+            if frame.f_code is _RESULT:
+                variables = variables_of(frame)
+                future = variables.get("self")
+                if variables.get("timeout") is None and future is not None:
+                    task = _task_behind(future)
+                    return () if task is None or future_done(task) else (id(task),)
+        return ()
+
+    def pool(self, running: Running) -> None:
+        """Add the calls that are queued for the pool that a thread belongs to, if it belongs to one."""
+        for frame in running.frames:
+            if frame.f_code is _WORKER:
+                self._queue(variables_of(frame).get("work_queue"))
+
+    def _queue(self, queue: Any) -> None:
+        """Add the calls that lie in the queue of a pool: in a list, or, since Python 3.13, in the queue itself."""
+        for content in get_referents(queue):
+            for item in content if type(content) is list else (content,):
+                if is_pool_call(item):
+                    self._queued[id(item)] = item
+
+    def starting(self) -> None:
+        """Add threads that have been started and have no frame yet."""
+        pending = list(threading._limbo.values())  # type: ignore[attr-defined] # noqa: SLF001 -- as enumerate() does, without its lock
+        if pending:
+
+            def play(reach: Reach) -> None:
+                reach.value(*pending)
+
+            self._add("thread", "starting", play)
+
+
+def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
+    """Return the variables of a running frame; of a module's or a class's only those that it still uses."""
+    variables = variables_of(frame)
+    if ahead is None or frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return list(variables.values())
+    return [value for name, value in variables.items() if name in ahead.names]
+
+
+def _is_our_frame(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
+    return isinstance(module, str) and module.startswith(_OURS)
+
+
+def _is_ours(frames: list[FrameType]) -> bool:
+    """Return whether a thread runs nothing but spanloom's listening side."""
+    return any(_is_our_frame(frame) for frame in frames) and all(
+        is_standard(frame.f_code.co_filename) or belongs_to_us(frame.f_code.co_filename) for frame in frames
+    )
+
+
+def _task_behind(future: Any) -> Any:
+    """Return the task whose end resolves a `concurrent.futures.Future`, as `run_coroutine_threadsafe` has it."""
+    for callback in list(field(future, "_done_callbacks", ())):
+        for cell in getattr(callback, "__closure__", None) or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                continue
+            if is_task(content):
+                return content
+    return None

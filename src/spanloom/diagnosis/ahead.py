@@ -1,0 +1,220 @@
+"""What the code of a suspended frame may still do: the names it can come to from where it is.
+
+A frame that is suspended in ``while True: await sleep(1)`` will never come to the lines after the loop, nor
+back to those before it. So what counts is what its control-flow graph reaches from the present instruction,
+and of its variables those that the reached instructions load.
+"""
+
+from __future__ import annotations
+
+import dis
+from dataclasses import dataclass
+from types import CodeType
+from typing import Final
+
+__all__ = ["MANAGERS", "Ahead", "Bytecode", "names_of"]
+
+_ENDS: Final = frozenset(
+    {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
+    | {"RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"}
+)
+_DYNAMIC: Final = frozenset(
+    {"getattr", "eval", "exec", "globals", "locals", "vars", "__dict__", "import_module", "__import__"}
+    | {"methodcaller", "attrgetter", "modules", "get_objects", "get_referrers"}
+)
+MANAGERS: Final = frozenset({"__aenter__", "__aexit__", "__enter__", "__exit__"})
+"""What `with` and ``async with`` call without naming it; code that has such a statement is taken to use these names."""
+_ENTERING: Final = frozenset({"enter_async_context", "enter_context", "push_async_exit", "push"})
+_STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
+_WITH: Final = frozenset(
+    dis.opmap[name] for name in ("BEFORE_ASYNC_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What may still be run of a code object.
+
+    Attributes:
+        names: Globals, attributes and modules that it uses, those of functions defined in it included.
+        calm: Those of `names` that it comes to without an exception being raised.
+        variables: Local and closure variables that it loads.
+        dynamic: Whether it looks names up at run time, so that it may use any.
+    """
+
+    names: frozenset[str]
+    calm: frozenset[str]
+    variables: frozenset[str]
+    dynamic: bool
+
+
+def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
+    """Return all names that `code` and the functions defined in it use, and whether it looks any up at run time."""
+    names: set[str] = set()
+    codes = [code]
+    dynamic = False
+    while codes:
+        one = codes.pop()
+        names.update(one.co_names)
+        if not _WITH.isdisjoint(one.co_code[::2]) or not _ENTERING.isdisjoint(one.co_names):
+            names |= MANAGERS
+        here = _DYNAMIC.intersection(one.co_names)
+        if here:
+            strings = [const for const in one.co_consts if type(const) is str]
+            names.update(strings)
+            dynamic = dynamic or here != {"getattr"} or not strings or _formats(one)
+        codes.extend(const for const in one.co_consts if type(const) is CodeType)
+    return frozenset(names), dynamic
+
+
+def _formats(code: CodeType) -> bool:
+    """Return whether `code` puts strings together, of which names may be made."""
+    return any(
+        instruction.opname in ("BUILD_STRING", "FORMAT_SIMPLE") for instruction in dis.get_instructions(code)
+    )
+
+
+class Bytecode:
+    """Analyses of code objects, remembered for as long as one look lasts."""
+
+    def __init__(self) -> None:
+        self._lists: dict[int, tuple[CodeType, list[dis.Instruction]]] = {}
+        self._handlers: dict[int, tuple[CodeType, list[tuple[int, int, int]]]] = {}
+        self._ahead: dict[tuple[int, int, bool], Ahead] = {}
+        self._names: dict[int, tuple[CodeType, frozenset[str], bool]] = {}
+
+    def instructions(self, code: CodeType) -> list[dis.Instruction]:
+        """Return the instructions of `code`."""
+        found = self._lists.get(id(code))
+        if found is None:
+            found = self._lists[id(code)] = code, list(dis.get_instructions(code))
+        return found[1]
+
+    def handlers(self, code: CodeType) -> list[tuple[int, int, int]]:
+        """Return the exception table of `code`: first offset, the offset after the last, and that of the handler."""
+        found = self._handlers.get(id(code))
+        if found is None:
+            entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined] # since 3.11
+            found = self._handlers[id(code)] = code, [(one.start, one.end, one.target) for one in entries]
+        return found[1]
+
+    def names(self, code: CodeType) -> tuple[frozenset[str], bool]:
+        """Return what `names_of` does."""
+        found = self._names.get(id(code))
+        if found is None:
+            found = self._names[id(code)] = (code, *names_of(code))
+        return found[1], found[2]
+
+    def ahead(self, code: CodeType, lasti: int, *, running: bool = False) -> Ahead:
+        """Return what a frame of `code` may still come to that is at the offset `lasti`.
+
+        Args:
+            code: Its code.
+            lasti: The offset of the instruction at which it is suspended, or which it is running.
+            running: Whether it is running, so that its stack cannot be seen: what it has loaded there, as the method
+                of ``future.set_result(compute())``, counts as ahead.
+        """
+        key = id(code), lasti, running
+        found = self._ahead.get(key)
+        if found is None:
+            found = self._ahead[key] = self._analyse(code, lasti, running=running)
+        return found
+
+    def _analyse(self, code: CodeType, lasti: int, *, running: bool) -> Ahead:
+        instructions = self.instructions(code)
+        if lasti < 0:  # not started
+            names, dynamic = self.names(code)
+            return Ahead(
+                names, names, frozenset((*code.co_varnames, *code.co_cellvars, *code.co_freevars)), dynamic
+            )
+        index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
+        handlers = self.handlers(code)
+        calm = _reached(instructions, index_of, [], lasti)
+        every = _reached(instructions, index_of, handlers, lasti)
+        if running:
+            loaded = _loaded(instructions, index_of.get(lasti, 0))
+            calm |= loaded
+            every |= loaded
+        names, variables, dynamic = self._used(instructions, every)
+        quiet, _, _ = self._used(instructions, calm)
+        return Ahead(names, quiet, variables, dynamic)
+
+    def _used(
+        self, instructions: list[dis.Instruction], reached: set[int]
+    ) -> tuple[frozenset[str], frozenset[str], bool]:
+        names: set[str] = set()
+        variables: set[str] = set()
+        strings: set[str] = set()
+        dynamic = False
+        for index in reached:
+            instruction = instructions[index]
+            value = instruction.argval
+            if instruction.opcode in dis.hasname:
+                names.add(value)
+                if value in _ENTERING:
+                    names |= MANAGERS
+            elif instruction.opcode in _WITH:
+                names |= MANAGERS
+            elif instruction.opcode in dis.haslocal or instruction.opcode in dis.hasfree:
+                if instruction.opname.startswith("LOAD") or "LOAD_FAST" in instruction.opname:
+                    variables.update(value if type(value) is tuple else (value,))
+            elif type(value) is CodeType:
+                inner, inner_dynamic = self.names(value)
+                names |= inner
+                dynamic = dynamic or inner_dynamic
+            elif type(value) is str and instruction.opcode in dis.hasconst:
+                strings.add(value)
+        here = _DYNAMIC & names
+        if here:
+            names |= strings
+            dynamic = dynamic or here != {"getattr"} or not strings
+        return frozenset(names), frozenset(variables), dynamic
+
+
+def _loaded(instructions: list[dis.Instruction], at: int) -> set[int]:
+    """Return the indexes of the instructions that may have put on the stack what is there at the index `at`.
+
+    Those of the present statement, and of the `with` statements of the code, as their managers stay there.
+    """
+    start = at
+    while start and not instructions[start - 1].opname.startswith(_STATEMENT_ENDS):
+        start -= 1
+    entered = {index for index, one in enumerate(instructions[:at]) if one.opcode in _WITH}
+    return {*range(start, at), *entered}
+
+
+def _reached(
+    instructions: list[dis.Instruction],
+    index_of: dict[int, int],
+    handlers: list[tuple[int, int, int]],
+    lasti: int,
+) -> set[int]:
+    """Return the indexes of the instructions that may be run after the one at `lasti`."""
+    start = index_of.get(lasti)
+    if start is None:
+        return set(range(len(instructions)))
+    jumps = {*dis.hasjrel, *dis.hasjabs}
+    reached: set[int] = set()
+    entered: set[int] = set()
+
+    def successors(index: int) -> list[int]:
+        instruction = instructions[index]
+        following = []
+        if instruction.opname not in _ENDS and index + 1 < len(instructions):
+            following.append(index + 1)
+        if instruction.opcode in jumps:
+            following.append(index_of[instruction.argval])
+        for number, (first, end, target) in enumerate(handlers):
+            # Entries of `exception_entries` are in bytes, and end after the last instruction.
+            if number not in entered and first <= instruction.offset < end:
+                entered.add(number)
+                following.append(index_of[target])
+        return following
+
+    todo = successors(start)
+    while todo:
+        index = todo.pop()
+        if index not in reached:
+            reached.add(index)
+            todo.extend(successors(index))
+    return reached

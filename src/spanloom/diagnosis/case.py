@@ -1,0 +1,195 @@
+"""A snapshot with what follows from it: who is alive, who is dead, and which of the dead explain the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import PurePath
+
+from spanloom.diagnosis.codes import CODES
+from spanloom.diagnosis.finding import Finding, Level
+from spanloom.diagnosis.graph import blockers, components, progress
+from spanloom.diagnosis.model import EndedTask, Holder, Resource, Snapshot, TaskView
+from spanloom.diagnosis.waits import GIVERS
+
+__all__ = ["Case", "called", "names", "place"]
+
+_NAMED = 5
+"""Tasks that a sentence names before it counts the others."""
+_CALLED = 3
+"""Functions that a sentence names of one await chain."""
+_HELD = frozenset({"lock", "semaphore", "limiter"})
+_TAKERS = frozenset({"acquire"})
+
+
+class Case:
+    """What the rules share.
+
+    Args:
+        snapshot: What was seen.
+        earlier: An earlier look, for how long it has been so.
+    """
+
+    def __init__(self, snapshot: Snapshot, earlier: Snapshot | None = None) -> None:
+        self.snapshot = snapshot
+        self._earlier = earlier
+
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """Who can go on, a cancellation by a living task included."""
+        return progress(self.snapshot)
+
+    @cached_property
+    def dead(self) -> frozenset[int]:
+        """Tasks that get what they wait for never; a living task may still cancel them."""
+        return frozenset(self.snapshot.tasks) - progress(self.snapshot, cancels=False)
+
+    @cached_property
+    def edges(self) -> dict[int, list[tuple[int, str]]]:
+        """For each dead task the dead tasks that it waits for, and how."""
+        tasks = self.snapshot.tasks
+        return {key: list(dict.fromkeys(blockers(self.snapshot, tasks[key], self.dead))) for key in self.dead}
+
+    @cached_property
+    def causes(self) -> list[list[TaskView]]:
+        """The components of the wait-for graph that wait for nobody outside of them."""
+        plain = {key: [target for target, _ in targets] for key, targets in self.edges.items()}
+        found = []
+        for component in components(plain):
+            members = set(component)
+            if all(target in members for key in component for target in plain[key]):
+                found.append([self.snapshot.tasks[key] for key in component])
+        return found
+
+    @cached_property
+    def awaited(self) -> dict[int, list[TaskView]]:
+        """For each task the dead tasks that wait for its end."""
+        found: dict[int, list[TaskView]] = {}
+        for key in self.dead:
+            task = self.snapshot.tasks[key]
+            for target in () if task.wait is None else task.wait.targets:
+                found.setdefault(target, []).append(task)
+        return found
+
+    def resource(self, task: TaskView) -> Resource | None:
+        """Return what a task waits for."""
+        return self.snapshot.resources.get((task.wait.resource if task.wait is not None else None) or 0)
+
+    def failed(self, resource: Resource, kind: str) -> list[EndedTask]:
+        """Return the ended tasks that could have ended a wait for `resource`, the failed ones first.
+
+        Of one that ended well no variables are left, so it is told by the names in its code.
+        """
+        givers = (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in _HELD else frozenset())
+        called = _last_name(resource.name)
+        found = [
+            one
+            for one in self.snapshot.ended
+            if (resource.key, kind) in one.gave or (called in one.names and not givers.isdisjoint(one.names))
+        ]
+        return sorted(found, key=lambda one: (one.error is None, (resource.key, kind) not in one.gave))
+
+    def level(self, members: Iterable[TaskView], resources: Iterable[Resource]) -> Level:
+        """Return how sure it is that `members` never get what they wait for."""
+        known = any(not self.live.isdisjoint(resource.known_to) for resource in resources)
+        cancelled = any(not self.live.isdisjoint(task.cancellers) for task in members)
+        return "LIKELY" if known or cancelled or not self.snapshot.complete else "PROVEN"
+
+    def since(self, members: Iterable[TaskView]) -> float | None:
+        """Return for how many seconds at least all of `members` have not moved."""
+        if self._earlier is None:
+            return None
+        for task in members:
+            before = self._earlier.tasks.get(task.key)
+            if (
+                before is None
+                or before.wait is None
+                or task.wait is None
+                or before.wait.awaited != task.wait.awaited
+            ):
+                return None
+        return round(self.snapshot.at_s - self._earlier.at_s, 3)
+
+    def finding(
+        self,
+        code: str,
+        message: str,
+        members: list[TaskView],
+        resource: Resource | None,
+        *,
+        location: str | None = None,
+        level: Level | None = None,
+        others: Iterable[TaskView] = (),
+    ) -> Finding:
+        """Return a finding about `members`, the first of which gives the place."""
+        at = members[0].at if members else None
+        resources = [found for found in map(self.resource, members) if found is not None]
+        return Finding(
+            code,
+            message,
+            CODES[code].severity,
+            level or self.level(members, resources),
+            tuple(dict.fromkeys(task.label for task in (*members, *others))),
+            None if resource is None else resource.name,
+            location or (at.location if at is not None and at.own else None),
+            self.since(members),
+            tuple(self.evidence((*members, *others))),
+        )
+
+    def evidence(self, members: Iterable[TaskView]) -> Iterator[str]:
+        """Yield the await chains and holders that a verdict rests on."""
+        seen: set[int] = set()
+        for task in members:
+            if task.key in seen or len(seen) >= 20:
+                continue
+            seen.add(task.key)
+            chain = " > ".join(
+                f"{frame.function} ({place(frame.location)})" for frame in task.chain if frame.own
+            )
+            resource = self.resource(task)
+            what = "" if resource is None else f" waits for {resource.type} {resource.name}"
+            yield f"{task.label}: {chain}{what}"
+            for holder in () if resource is None else resource.holders:
+                yield f"  held by {self.label(holder.task)} since {place(holder.location)}"
+
+    def label(self, key: int) -> str:
+        """Return what a task is called."""
+        task = self.snapshot.tasks.get(key)
+        return "a task" if task is None else f"`{task.label}`"
+
+    def holder(self, holder: Holder) -> str:
+        """Return who holds something, and where it took it."""
+        return f"{self.label(holder.task)} ({place(holder.location)})"
+
+
+def _last_name(name: str) -> str:
+    """Return what is after the last dot of a resource's name, without an index."""
+    return name.split("[", 1)[0].rpartition(".")[2]
+
+
+def place(location: str | None) -> str:
+    """Return ``file:line`` with the file's last part only."""
+    if not location:
+        return "?"
+    file, _, line = location.rpartition(":")
+    return f"{PurePath(file).name}:{line}"
+
+
+def called(task: TaskView) -> str:
+    """Return the program's functions in which a task waits, the innermost first.
+
+    A wrapper around a primitive says little without the function that called or entered it.
+    """
+    own = dict.fromkeys(frame.function for frame in reversed(task.chain) if frame.own)
+    return " in ".join(f"`{name}`" for name in list(own)[:_CALLED])
+
+
+def names(tasks: Iterable[TaskView]) -> str:
+    """Return the names of tasks, counted where several have the same or there are many."""
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[task.label] = counts.get(task.label, 0) + 1
+    parts = [f"`{label}`" if count == 1 else f"{count} tasks `{label}`" for label, count in counts.items()]
+    if len(parts) > _NAMED:
+        parts = [*parts[:_NAMED], f"{len(parts) - _NAMED} more"]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "nobody"

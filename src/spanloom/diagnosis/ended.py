@@ -1,0 +1,88 @@
+"""Tasks that have ended and would have been needed: who they were, what they died of, and what they could have done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from gc import get_referents
+from typing import Any
+
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.model import EndedTask
+from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.reach import Budget, Reach
+from spanloom.diagnosis.resources import Kept
+from spanloom.diagnosis.waits import GIVERS
+
+__all__ = ["Ended"]
+
+_MOST = 200
+
+
+class Ended:
+    """Reads ended tasks without asking them: `exception()` would silence "never retrieved"."""
+
+    def __init__(self, bytecode: Bytecode, budget: Budget, owned: frozenset[int]) -> None:
+        self._bytecode = bytecode
+        self._budget = budget
+        self._owned = owned
+        self.found: list[EndedTask] = []
+
+    def read(self, tasks: Sequence[Any], wanted: Sequence[Kept]) -> None:
+        """Take note of those that failed, and of what each could have done for a resource of `wanted`."""
+        for task in tasks:
+            if len(self.found) >= _MOST:
+                return
+            error = field(task, "_exception")
+            code = getattr(field(task, "_coro"), "cr_code", None)
+            if error is None and code is None:
+                continue
+            self.found.append(self._describe(task, error, code, wanted))
+
+    def _describe(
+        self, task: Any, error: BaseException | None, code: Any, wanted: Sequence[Kept]
+    ) -> EndedTask:
+        reach = Reach(self._bytecode, self._budget, self._owned)
+        location = None
+        names: set[str] = set()
+        traceback = None if error is None else error.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if is_own(frame.f_code.co_filename):
+                location = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
+            names |= self._names(frame.f_code)
+            if is_own(frame.f_code.co_filename):
+                reach.code(frame.f_code, frame.f_globals)
+            reach.value(*get_referents(frame))
+            del frame
+            traceback = traceback.tb_next
+        if code is not None:
+            names |= self._names(code)
+        gave = frozenset(
+            (id(kept.value), kind)
+            for kept in wanted
+            for kind in kept.kinds()
+            if reach.can(kept.value, GIVERS.get(kind))
+        )
+        return EndedTask(
+            asyncio.Task.get_name(task),
+            "" if code is None else code.co_qualname,
+            None if error is None else type(error).__name__,
+            _message(error),
+            location,
+            cancelled=field(task, "_state") == "CANCELLED",
+            gave=gave,
+            names=frozenset(names),
+        )
+
+    def _names(self, code: Any) -> set[str]:
+        return {*self._bytecode.names(code)[0], *code.co_varnames, *code.co_freevars}
+
+
+def _message(error: BaseException | None) -> str | None:
+    """Return the first argument of an exception if it is a text: `str()` might be the program's own."""
+    if error is None:
+        return None
+    args = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a descriptor, as all fields of built-in types
+    return args[0] if args and type(args[0]) is str else None

@@ -1,0 +1,184 @@
+"""How many tasks of each kind there are, over time: made, still there, ended, and for how long they lived."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from asyncio.base_events import BaseEventLoop
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from types import CodeType
+from typing import Any, Final
+
+from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, refs, with_task
+
+__all__ = ["Census", "Kind", "Member"]
+
+MAX_KINDS: Final = 1_000
+MAX_TASKS: Final = 50_000
+"""Tasks that are known one by one; 10 MB."""
+SAMPLES: Final = 60
+"""Counts that are remembered of each kind."""
+LIVES: Final = 200
+"""Lengths of life that are remembered of each kind."""
+
+
+@dataclass(slots=True, eq=False)
+class Kind:
+    """The tasks that run one function.
+
+    Attributes:
+        code: Of the function: the outermost one of the program's own.
+        pending: How many have not ended.
+        seen: How many were seen at all.
+        ended: How many of those have ended.
+        samples: ``(when, pending, seen, ended)``, the last one last.
+        unseen_s: For how long nobody had looked when the first one was seen.
+        lives: For how long those lived that have ended; too long by up to one step.
+    """
+
+    code: CodeType
+    pending: int = 0
+    seen: int = 0
+    ended: int = 0
+    unseen_s: float = 0.0
+    samples: deque[tuple[float, int, int, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    lives: deque[float] = field(default_factory=lambda: deque(maxlen=LIVES))
+
+    @property
+    def function(self) -> str:
+        """Qualified name of the function, without the ``<locals>`` it was made in."""
+        return self.code.co_qualname.rpartition("<locals>.")[2]
+
+    @property
+    def location(self) -> str:
+        """``file:line`` of its definition."""
+        return f"{self.code.co_filename}:{self.code.co_firstlineno}"
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One task.
+
+    Attributes:
+        kind: Which kind it is of.
+        since: When it was first seen, by `time.monotonic`.
+        cancelled_at: When it was first seen with a cancel that was requested and not taken back.
+        ended: Whether it has ended, and something still holds it.
+        went_on: How many looks have since seen it go on in its loop, as if nothing had been.
+        went_on_at: Where: ``file:line``.
+        took_note: Whether one of them found that the handler of its cancel changes what the loop looks at.
+    """
+
+    kind: Kind
+    since: float
+    cancelled_at: float | None = None
+    ended: bool = False
+    went_on: int = 0
+    went_on_at: str | None = None
+    took_note: bool = False
+
+
+class Census:
+    """Counts the tasks of all loops, by kind. One thread at a time.
+
+    Attributes:
+        kinds: By code.
+        members: The tasks that are alive, by the references that asyncio keeps of them anyway.
+        met, gone: How many tasks have been seen to come, and to end, in all.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: dict[CodeType, Kind] = {}
+        self.members: dict[Ref, Member] = {}
+        self.at: float = time.monotonic()
+        self.steps: int = 0
+        self.met: int = 0
+        self.gone: int = 0
+        self._loops: set[weakref.ref[asyncio.AbstractEventLoop]] = set()
+
+    def step(self, now: float) -> None:
+        """Count once.
+
+        Args:
+            now: Seconds, by `time.monotonic`.
+        """
+        members = self.members
+        current = set(refs())
+        for ref in members.keys() - current:
+            self._end(members.pop(ref), now)
+        for ref in current - members.keys():
+            if len(members) >= MAX_TASKS:
+                break
+            with_task(ref, partial(self._meet, ref, now))
+        for ref, member in members.items():
+            if not member.ended and not with_task(ref, partial(self._visit, member, now)):
+                self._end(member, now)
+        for kind in self.kinds.values():
+            kind.samples.append((now, kind.pending, kind.seen, kind.ended))
+        self.at = now
+        self.steps += 1
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops of other makes than asyncio's that tasks were met of since the last call."""
+        found = [loop for ref in self._loops if (loop := ref()) is not None]
+        self._loops.clear()
+        return found
+
+    def _meet(self, ref: Ref, now: float, task: asyncio.Task[Any]) -> None:
+        loop = task.get_loop()
+        if not isinstance(loop, BaseEventLoop):
+            self._loops.add(weakref.ref(loop))
+        code = _own_code(task)
+        if code is None:
+            return
+        kind = self.kinds.get(code)
+        if kind is None:
+            if len(self.kinds) >= MAX_KINDS:
+                self._forget()
+            kind = self.kinds[code] = Kind(code, unseen_s=now - self.at)
+        kind.seen += 1
+        kind.pending += 1
+        self.members[ref] = Member(kind, now)
+        self.met += 1
+
+    def _visit(self, member: Member, now: float, task: asyncio.Task[Any]) -> None:
+        if task.done():
+            self._end(member, now)
+        elif task.cancelling():
+            if member.cancelled_at is None:
+                member.cancelled_at = now
+                member.went_on = 0
+        elif member.cancelled_at is not None:  # taken back
+            member.cancelled_at = None
+
+    def _end(self, member: Member, now: float) -> None:
+        if not member.ended:
+            member.ended = True
+            self.gone += 1
+            kind = member.kind
+            kind.pending -= 1
+            kind.ended += 1
+            kind.lives.append(now - member.since)
+
+    def _forget(self) -> None:
+        """Forget the kinds of which nothing is there."""
+        for code, kind in list(self.kinds.items()):
+            if not kind.pending:
+                del self.kinds[code]
+
+
+def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
+    """Return the code of the outermost function of the program's own, if it can be told yet."""
+    coroutine = task.get_coro()
+    code = code_of(coroutine)
+    if code is not None and is_own(code.co_filename):
+        return code
+    depth = 0
+    for _, frame in frames_of(coroutine):
+        depth += 1
+        if is_own(frame.f_code.co_filename):
+            return frame.f_code
+    return code if depth > 1 else None  # one that has not begun will tell later

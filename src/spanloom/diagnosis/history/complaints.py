@@ -1,0 +1,196 @@
+"""What asyncio complains of to an event loop: exceptions that nobody took, pending tasks that were collected.
+
+It says so when the task is finalised, and never again, through the loop's ``call_exception_handler``. That is
+listened to where it is looked up, before the program's own exception handler or the default one gets it, unchanged.
+Nothing of the context is kept: no task, no exception, no frame; only what has to be said of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import time
+import weakref
+from asyncio.base_events import BaseEventLoop
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, update_wrapper
+from types import CodeType, FunctionType, MethodType, TracebackType
+from typing import Any, Final, cast
+
+from spanloom.diagnosis.history.live import code_of, frames_of, is_own, line_of
+
+__all__ = ["Complaints", "Lost", "describe_error"]
+
+MAX_KEPT: Final = 500
+MAX_TEXT: Final = 120
+"""Characters of an exception's message."""
+_CANCELLED: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+Handler = Callable[[BaseEventLoop, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task that is gone, with what nobody will get of it.
+
+    Attributes:
+        name: Name of the task.
+        function: Qualified name of its function.
+        code: Of that function.
+        error: Name of the type of the exception; ``None`` if it was pending, and collected.
+        message: The exception's message, if it is plain text.
+        location: Where it was raised, or where the collected task waited: ``file:line``, in the program's own code.
+        inside: Name of the function at `location`.
+        at: When, by `time.monotonic`.
+    """
+
+    name: str
+    function: str
+    code: CodeType | None
+    error: str | None
+    message: str | None
+    location: str | None
+    inside: str
+    at: float
+
+
+class Complaints:
+    """Remembers what loops are told of lost tasks, between `listen` and `stop`.
+
+    Attributes:
+        lost: The last ones, oldest first.
+        count: How many there were.
+    """
+
+    def __init__(self) -> None:
+        self.lost: deque[Lost] = deque(maxlen=MAX_KEPT)
+        self.count: int = 0
+        self._original: Handler | None = None
+        self._listener: Handler | None = None
+
+    def listen(self) -> None:
+        """Hear what the loops of asyncio are told, those that are made later, too."""
+        if self._listener is not None:
+            return
+        original = cast("Handler", vars(BaseEventLoop)["call_exception_handler"])
+
+        def call_exception_handler(loop: BaseEventLoop, context: dict[str, Any]) -> None:
+            self._hear(loop, context)
+            original(loop, context)
+
+        update_wrapper(call_exception_handler, original)
+        self._original, self._listener = original, call_exception_handler
+        BaseEventLoop.call_exception_handler = call_exception_handler  # type: ignore[method-assign, assignment] # until `stop`
+
+    def listen_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear what a loop of another make is told, as uvloop's are."""
+        own = getattr(loop, "__dict__", None)
+        if isinstance(loop, BaseEventLoop) or own is None or "call_exception_handler" in own:
+            return
+        original = type(loop).call_exception_handler
+        of = weakref.ref(loop)  # held by a function in its own dictionary, a loop would hold itself
+
+        def call_exception_handler(context: dict[str, Any]) -> None:
+            there = of()
+            if there is not None:
+                self._hear(there, context)
+                original(there, context)
+
+        own["call_exception_handler"] = call_exception_handler
+
+    def stop(self) -> None:
+        """Hear nothing any more."""
+        if self._listener is not None and vars(BaseEventLoop)["call_exception_handler"] is self._listener:
+            BaseEventLoop.call_exception_handler = self._original  # type: ignore[method-assign, assignment] # as before
+            self._listener = None
+
+    def _hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Called from finalisers, in any thread, in the middle of anything: no lock, and nothing may come out of it.
+        try:
+            found = _lost(loop, context)
+        except Exception:  # noqa: BLE001 -- the program's own handler must get its call, whatever was in the context
+            return
+        if found is not None:
+            self.lost.append(found)
+            self.count += 1
+
+
+def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | None:
+    task = context.get("task")
+    future = task if task is not None else context.get("future")
+    error = context.get("exception")
+    if not isinstance(future, asyncio.Future) or loop.is_closed() or not loop.is_running():
+        return None
+    if error is not None and (isinstance(error, _CANCELLED) or _reaches_somebody(loop)):
+        return None
+    name, function, code = "", "", None
+    if isinstance(future, asyncio.Task):
+        coroutine = future.get_coro()
+        name, code = future.get_name(), code_of(coroutine)
+        function = getattr(coroutine, "__qualname__", "") if code is None else code.co_qualname
+    if error is not None:
+        kind, message, location, inside = describe_error(error)
+        return Lost(name, _short(function or inside), code, kind, message, location, inside, time.monotonic())
+    if not isinstance(task, asyncio.Task) or task.done():
+        return None
+    location, inside = None, function
+    for _, frame in frames_of(task.get_coro()):
+        if location is None or is_own(frame.f_code.co_filename):
+            location = f"{frame.f_code.co_filename}:{line_of(frame.f_code, frame.f_lasti)}"
+            inside = _short(frame.f_code.co_qualname)
+    return Lost(name, _short(function), code, None, None, location, inside, time.monotonic())
+
+
+def _short(qualname: str) -> str:
+    return qualname.rpartition("<locals>.")[2]
+
+
+def describe_error(error: BaseException) -> tuple[str, str | None, str | None, str]:
+    """Return the type of an exception, its message, where it was raised and in which function.
+
+    No code of the exception's class is run. The place is the innermost one of the program's own; that of a library
+    only if there is none.
+    """
+    where: tuple[CodeType, int] | None = None
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if where is None or is_own(code.co_filename) or not is_own(where[0].co_filename):
+            where = code, traceback.tb_lineno
+        traceback = traceback.tb_next
+    arguments = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a subclass may have an `args` of its own
+    message = arguments[0][:MAX_TEXT] if len(arguments) == 1 and type(arguments[0]) is str else None
+    kind = type(error).__name__
+    if where is None:
+        return kind, message, None, ""
+    return kind, message, f"{where[0].co_filename}:{where[1]}", _short(where[0].co_qualname)
+
+
+def _reaches_somebody(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether the program has an exception handler that looks at what it is given."""
+    handler: Any = loop.get_exception_handler()
+    if handler is None:
+        return False
+    if isinstance(handler, MethodType):
+        handler = handler.__func__
+        return not isinstance(handler, FunctionType) or _reads(handler.__code__, 2)
+    return not isinstance(handler, FunctionType) or _reads(handler.__code__, 1)
+
+
+@lru_cache(maxsize=100)
+def _reads(code: CodeType, position: int) -> bool:
+    """Tell whether a function ever looks at one of its positional arguments."""
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 12)]
+    if position >= code.co_argcount:  # in *args, if there
+        wanted = set(names[code.co_argcount + code.co_kwonlyargcount :])
+    else:
+        wanted = {names[position]}
+    return any(
+        instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "MAKE_CELL"))
+        and not wanted.isdisjoint(
+            instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        )
+        for instruction in dis.get_instructions(code)
+    )

@@ -1,0 +1,262 @@
+"""What is remembered of a program between looks.
+
+So that what only time tells can be told when somebody asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history.batches import Batches
+from spanloom.diagnosis.history.census import Census
+from spanloom.diagnosis.history.complaints import Complaints
+from spanloom.diagnosis.history.flow import flow_of
+from spanloom.diagnosis.history.live import Ref, frames_of, is_own, with_task
+from spanloom.diagnosis.history.probe import Window, open_window
+from spanloom.diagnosis.history.sight import see, wakes_at
+from spanloom.diagnosis.history.sites import Sites
+
+__all__ = ["Memory"]
+
+STEP_S: Final = 0.25
+"""Between two steps of a small program."""
+CALM_S: Final = 4.0
+"""After how long the steps become rarer, down to a quarter after four times that."""
+YOUNG_S: Final = 6.0
+"""From when on steps become rarer still while nothing changes, each pause twice the one before."""
+LONGEST_STEP_S: Final = 5.0
+SHARE: Final = 1 / 1000
+"""Of a core, for the steps: one that takes 5 ms is followed by 5 s without, but in the first seconds."""
+WATCHED: Final = 60
+"""Tasks of which it is looked in one step whether they moved since the one before."""
+CANCELLED: Final = 50
+"""Cancelled tasks that are looked at in one step."""
+WINDOWS: Final = 12
+MAX_REST_S: Final = 60.0
+"""Between two windows of the probe, where none has heard of anything."""
+
+
+@dataclass(slots=True, eq=False)
+class _Restless:
+    """A task that was looked at in the last step."""
+
+    ref: Ref
+    stands: Hashable
+
+
+class Memory:
+    """What is remembered of this process. One thread calls `step`; any may ask.
+
+    Attributes:
+        census: How many tasks of each kind.
+        complaints: What loops were told of lost tasks.
+        sites: Where tasks are made.
+        batches: How far spanloom's own batches have come.
+        windows: What was raised and caught, when that was listened to.
+        since: When it began, by `time.monotonic`.
+        present: When the last step was taken by itself.
+        changed: When a step last found that tasks had been made, had ended, or had moved.
+    """
+
+    def __init__(self) -> None:
+        self.census: Census = Census()
+        self.complaints: Complaints = Complaints()
+        self.sites: Sites = Sites()
+        self.batches: Batches = Batches()
+        self.windows: deque[Window] = deque(maxlen=WINDOWS)
+        self.since: float = time.monotonic()
+        self.present: float = self.since
+        self.changed: float = self.since
+        self._known = (0, 0)
+        self._pause_s = STEP_S
+        self._next = 0.0
+        self._watched: list[_Restless] = []
+        self._finish: Callable[[], Window | None] | None = None
+        self._finish_at = 0.0
+        self._rest_s = STEP_S
+        self._next_window = 0.0
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to listen. The program behaves as it did."""
+        self.complaints.listen()
+        self.sites.listen()
+        self.batches.listen()
+
+    def stop(self) -> None:
+        """Listen no more; what is remembered stays."""
+        self._end_window()
+        self.complaints.stop()
+        self.sites.stop()
+        self.batches.stop()
+
+    def step(self, now_s: float | None = None) -> float:
+        """Take a step, unless it is too early for that.
+
+        Args:
+            now_s: By `time.monotonic`; ``None`` for the present.
+
+        Returns:
+            In how many seconds the next one is due.
+        """
+        now = time.monotonic() if now_s is None else now_s
+        if self._finish is not None and now >= self._finish_at:
+            self._end_window()
+        if now < self._next:
+            return self._next - now
+        if not self._lock.acquire(blocking=False):
+            return STEP_S
+        try:
+            began = time.thread_time()
+            were_made = self.sites.listen()
+            self.census.step(now)
+            self.present = now
+            for loop in self.census.loops():
+                self.complaints.listen_to(loop)
+            self.batches.step(now)
+            self._look_after_cancels()
+            known, self._known = self._known, (self.census.met, self.census.gone)
+            if self._look_for_storms(now) or were_made or known != self._known:
+                self.changed = now
+            took = time.thread_time() - began
+        finally:
+            self._lock.release()
+        # What begins badly shows within seconds; a program that runs for longer can be looked at more rarely.
+        age_s = now - self.since
+        if age_s < CALM_S:
+            pause = max(STEP_S, took * 20)
+        else:
+            pause = min(LONGEST_STEP_S, max(STEP_S * min(4.0, age_s / CALM_S), took / SHARE))
+            if age_s >= YOUNG_S and self.changed < now:
+                pause = min(LONGEST_STEP_S, max(pause, 2 * self._pause_s))
+        self._pause_s = pause
+        self._next = now + pause
+        return pause
+
+    def findings(self) -> list[Finding]:
+        """Return what time has told so far. Takes a step first. Not for the thread of a loop."""
+        from spanloom.diagnosis.history.rules import find
+
+        # Not a step like others: who asks may have waited, and what was remembered has not grown old by that.
+        present, self._next = self.present, 0.0
+        self.step()
+        self.present = present
+        return find(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in the child, which has other tasks."""
+        self.stop()
+        self.__init__()  # type: ignore[misc] # nothing of the parent's holds here
+        self.start()
+
+    def _look_after_cancels(self) -> None:
+        """Look whether tasks that were cancelled, and have not ended since the step before, go on."""
+        members = self.census.members
+        since = self.census.at - STEP_S / 2
+        cancelled = [
+            ref
+            for ref, each in members.items()
+            if each.cancelled_at is not None and each.cancelled_at < since and not each.ended
+        ]
+        for sight in see(cancelled[:CANCELLED]):
+            if sight.goes_on and not sight.must_cancel and not sight.cleans_up:
+                member = members[sight.ref]
+                member.went_on += 1
+                member.took_note = member.took_note or sight.takes_note
+                if sight.lives_at is not None:
+                    member.went_on_at = sight.lives_at.location
+
+    # the probe ------------------------------------------------------------------------------------------
+
+    def _look_for_storms(self, now: float) -> bool:
+        """Listen for a moment, if that may be of use; return whether any of the tasks looked at has moved."""
+        moved = self._moved()
+        if self._finish is not None or now < self._next_window or not moved:
+            return bool(moved)
+        loop = _loop_of_one_that_retries(moved)
+        thread = getattr(loop, "_thread_id", None)
+        if loop is None or not isinstance(thread, int):
+            return True
+        self._finish = open_window(loop, thread)
+        self._finish_at = now + 0.12
+        self._next_window = now + self._rest_s
+        return True
+
+    def _end_window(self) -> None:
+        finish, self._finish = self._finish, None
+        if finish is None:
+            return
+        window = finish()
+        if window is not None:
+            self.windows.append(window)
+            failures = sum(window.failures.values())
+            # Whoever hears nothing listens ever more rarely.
+            self._rest_s = STEP_S * 2 if failures > 1 else min(MAX_REST_S, self._rest_s * 1.7)
+
+    def _moved(self) -> list[Ref]:
+        """Return those of the tasks looked at in the last step that await something else now.
+
+        Look at others.
+        """
+        moved: list[Ref] = []
+        for watched in self._watched:
+            with_task(watched.ref, partial(_note_move, watched, moved))
+        refs = [ref for ref, member in self.census.members.items() if not member.ended]
+        sample = moved[: WATCHED // 2]
+        sample += random.sample(refs, min(len(refs), WATCHED - len(sample)))
+        self._watched = []
+        for ref in dict.fromkeys(sample):
+            with_task(ref, partial(_watch, ref, self._watched))
+        return moved
+
+
+def _stands(task: asyncio.Task[Any]) -> Hashable:
+    """Return what is the same in two looks only if a task has not moved, most of the time.
+
+    Addresses are used again.
+    """
+    chain = [(id(suspended), frame.f_lasti) for suspended, frame in frames_of(task.get_coro())]
+    return id(getattr(task, "_fut_waiter", None)), tuple(chain), wakes_at(task)
+
+
+def _watch(ref: Ref, watched: list[_Restless], task: asyncio.Task[Any]) -> None:
+    watched.append(_Restless(ref, _stands(task)))
+
+
+def _note_move(watched: _Restless, moved: list[Ref], task: asyncio.Task[Any]) -> None:
+    if not task.done() and _stands(task) != watched.stands:
+        moved.append(watched.ref)
+
+
+def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop | None:
+    """Return the loop of one of the tasks that stands in a loop with an ``except`` that leads back into it."""
+    found: list[asyncio.AbstractEventLoop] = []
+
+    def look(task: asyncio.Task[Any]) -> None:
+        if task.done():
+            return
+        for _, frame in frames_of(task.get_coro()):
+            code, lasti = frame.f_code, frame.f_lasti
+            counts = is_own(code.co_filename) or code.co_filename.endswith("attempts.py")
+            if counts and lasti >= 0 and flow_of(code).retries(lasti):
+                found.append(task.get_loop())
+                return
+
+    for ref in refs:
+        with contextlib.suppress(
+            Exception
+        ):  # what changes under the look is looked at again in the next step
+            with_task(ref, look)
+        if found:
+            return found[0]
+    return None

@@ -1,0 +1,259 @@
+"""What is raised and caught in the threads of the loops, heard for a fraction of a second now and then.
+
+An exception that is raised, caught and forgotten leaves no trace for who looks later: where a loop tries again and
+pauses outside its ``except``, each look finds a task that sleeps. So the interpreter is asked to tell: by
+``sys.monitoring`` where there is that (CPython 3.12), else by ``sys.settrace``, both of which cost much while they
+are on. They are only ever on for a `Window`: for `WINDOW_S`, and no more than `MAX_EVENTS`; only while a task is at
+work that stands in a loop with an ``except`` that leads back into it; ever more rarely while nothing is found; and
+not at all while a debugger, a profiler or a coverage tool has its hook there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import sys
+import threading
+import time
+from asyncio import CancelledError
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Final
+
+__all__ = ["Failure", "Window", "open_window"]
+
+WINDOW_S: Final = 0.12
+MAX_EVENTS: Final = 4_000
+"""Calls of ours in one window: 4 ms."""
+PATIENCE_S: Final = 0.05
+"""How long the thread that looks waits for the loop to switch the hook off."""
+MAX_CHAINS: Final = 400
+MAX_DEPTH: Final = 30
+"""Functions that an exception is followed through."""
+_TOOL: Final = 4
+"""Id of a tool in `sys.monitoring`.
+
+0 to 2 and 5 are spoken for, and 3 is where spanloom measures busy time.
+"""
+_NO_FAILURES: Final = (
+    StopIteration,
+    StopAsyncIteration,
+    GeneratorExit,
+    CancelledError,
+    KeyboardInterrupt,
+    SystemExit,
+)
+_RETURNS: Final = frozenset(dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Exceptions that were raised in one place and caught in another.
+
+    Attributes:
+        error: Name of the type.
+        raised: The function that raised it, the line, and below it what the exception went through, up to `caught`.
+        line: The line in ``raised[0]``.
+        caught: The function in which it was seen last.
+        caught_line: The line there.
+    """
+
+    error: str
+    raised: tuple[CodeType, ...]
+    line: int
+    caught: CodeType
+    caught_line: int
+
+    @property
+    def callee(self) -> CodeType:
+        """What `caught` had called: the function whose success would have been a success."""
+        return self.raised[-2] if len(self.raised) > 1 else self.raised[0]
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """What was heard.
+
+    Attributes:
+        began: When, by `time.monotonic`.
+        lasted_s: How long; 0 while it is open.
+        failures: How often each.
+        returned: How often each function returned.
+    """
+
+    began: float
+    lasted_s: float = 0.0
+    failures: Counter[Failure] = field(default_factory=Counter)
+    returned: Counter[CodeType] = field(default_factory=Counter)
+    thread: int = 0
+    _events: int = 0
+    _chains: dict[int, tuple[str, list[tuple[CodeType, int]]]] = field(default_factory=dict)
+
+    def heard(self, code: CodeType, line: int, error: BaseException, is_new: bool) -> None:
+        """Take that an exception was raised in a function, or has reached it."""
+        if isinstance(error, _NO_FAILURES):
+            return
+        key = id(error)
+        known = self._chains.get(key)
+        # The same identity may be that of another exception by now: one that begins, or passes a function again.
+        if known is None or is_new or any(code is passed for passed, _ in known[1][:-1]):
+            self._settle(key)
+            if len(self._chains) >= MAX_CHAINS:
+                return
+            self._chains[key] = known = type(error).__name__, _origin(error)
+        chain = known[1]
+        if not chain or chain[-1][0] is not code:
+            chain.append((code, line))
+
+    def _settle(self, key: int) -> None:
+        name, chain = self._chains.pop(key, ("", []))
+        if chain:
+            codes = tuple(code for code, _ in chain)
+            self.failures[Failure(name, codes[:20], chain[0][1], codes[-1], chain[-1][1])] += 1
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether there was anything at all to hear."""
+        return self._events > 0
+
+    def close(self) -> None:
+        """Count what has been heard."""
+        if not self.lasted_s:
+            self.lasted_s = max(1e-3, time.monotonic() - self.began)
+            for key in list(self._chains):
+                self._settle(key)
+
+    def is_full(self) -> bool:
+        """Count one call; tell whether that was the last one."""
+        self._events += 1
+        return self._events > MAX_EVENTS
+
+
+def _origin(error: BaseException) -> list[tuple[CodeType, int]]:
+    """Return where an exception comes from, the innermost function first.
+
+    It may have been raised in another thread.
+    """
+    passed: list[tuple[CodeType, int]] = []
+    traceback = error.__traceback__
+    while traceback is not None and len(passed) < MAX_DEPTH:
+        passed.append((traceback.tb_frame.f_code, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return passed[::-1]
+
+
+def open_window(loop: asyncio.AbstractEventLoop, thread: int) -> Callable[[], Window | None]:
+    """Begin to hear what is raised in the thread of a loop that is at work.
+
+    Args:
+        loop: It. It gets two callbacks, thread-safely, where there is no `sys.monitoring`.
+        thread: Of the loop.
+
+    Returns:
+        What ends it, and returns what was heard; ``None`` if somebody else has the hook.
+    """
+    window = Window(time.monotonic(), thread=thread)
+    if sys.version_info >= (3, 12):
+        return _monitor(window)
+    tracing = _Tracing(window, loop)
+    loop.call_soon_threadsafe(tracing.begin)
+    return tracing.finish
+
+
+class _Tracing:
+    """Hears by ``sys.settrace``, which can only be switched on and off in the thread itself."""
+
+    def __init__(self, window: Window, loop: asyncio.AbstractEventLoop) -> None:
+        self._window = window
+        self._loop = loop
+        self._is_over = False
+
+    def begin(self) -> None:
+        if sys.gettrace() is None and not self._is_over:
+            self._window.began = time.monotonic()
+            sys.settrace(self.enter)
+
+    def end(self) -> None:
+        if sys.gettrace() == self.enter:
+            sys.settrace(None)
+        self._window.close()
+
+    def enter(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
+        if self._is_over or self._window.is_full():
+            self.end()
+            return None
+        frame.f_trace_lines = False
+        return self.inside
+
+    def inside(self, frame: FrameType, event: str, value: Any) -> Callable[..., Any]:
+        code, window = frame.f_code, self._window
+        if event == "exception":
+            error, traceback = value[1:]
+            if isinstance(error, BaseException) and isinstance(traceback, TracebackType):
+                window.heard(code, frame.f_lineno, error, traceback.tb_next is None)
+        elif code.co_code[frame.f_lasti] in _RETURNS:  # and not at a yield, or because of an exception
+            window.returned[code] += 1
+        if window.is_full():
+            self.end()
+        return self.inside
+
+    def finish(self) -> Window | None:
+        self._is_over = True
+        window = self._window
+        if not window.lasted_s and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.end)
+            # The loop is at work: it comes to it soon, or the window is of no use.
+            until = time.monotonic() + PATIENCE_S
+            while not window.lasted_s and time.monotonic() < until:
+                time.sleep(0.005)
+        return window if window.lasted_s and window.has_heard else None
+
+
+def _monitor(window: Window) -> Callable[[], Window | None]:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined] # not in the stubs of 3.11
+    if monitoring.get_tool(_TOOL) is not None:
+        return lambda: None
+    monitoring.use_tool_id(_TOOL, "spanloom")
+    events = monitoring.events
+
+    def raised(code: CodeType, offset: int, error: BaseException) -> None:
+        if threading.get_ident() != window.thread:
+            return
+        traceback = error.__traceback__
+        window.heard(code, _line(code, offset), error, traceback is None or traceback.tb_next is None)
+        if window.is_full():
+            monitoring.set_events(_TOOL, 0)
+
+    def caught(code: CodeType, offset: int, error: BaseException) -> None:
+        if threading.get_ident() == window.thread:
+            window.heard(code, _line(code, offset), error, False)
+
+    def returned(code: CodeType, _: int, __: object) -> None:
+        if threading.get_ident() == window.thread:
+            window.returned[code] += 1
+            if window.is_full():
+                monitoring.set_events(_TOOL, 0)
+
+    monitoring.register_callback(_TOOL, events.RAISE, raised)
+    monitoring.register_callback(_TOOL, events.EXCEPTION_HANDLED, caught)
+    monitoring.register_callback(_TOOL, events.PY_RETURN, returned)
+    monitoring.set_events(_TOOL, events.RAISE | events.EXCEPTION_HANDLED | events.PY_RETURN)
+
+    def finish() -> Window | None:
+        monitoring.set_events(_TOOL, 0)
+        for event in (events.RAISE, events.EXCEPTION_HANDLED, events.PY_RETURN):
+            monitoring.register_callback(_TOOL, event, None)
+        monitoring.free_tool_id(_TOOL)
+        window.close()
+        return window
+
+    return finish
+
+
+def _line(code: CodeType, offset: int) -> int:
+    for start, end, line in code.co_lines():
+        if start <= offset < end:
+            return line or code.co_firstlineno
+    return code.co_firstlineno

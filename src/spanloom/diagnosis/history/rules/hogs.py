@@ -1,0 +1,112 @@
+"""SLOT_HOG: all slots of a limiter are held by jobs that sleep before their next try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history.rules.words import finding, listed, near, seconds
+from spanloom.diagnosis.history.sight import Sight, place_of_batch
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.history.memory import Memory
+
+__all__ = ["slot_hogs"]
+
+LEAST_S: Final = 2.0
+"""How long each of the pauses must be: all slots may happen to pause for a moment in a healthy batch."""
+
+
+def slot_hogs(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
+    """Yield a finding for each limiter that is held in that way."""
+    yield from _of_limiters(sights)
+    yield from _of_batches(memory, sights)
+
+
+def _of_limiters(sights: list[Sight]) -> Iterator[Finding]:
+    wanted: dict[int, list[Sight]] = {}
+    for sight in sights:
+        if sight.wants is not None:
+            wanted.setdefault(sight.wants[0], []).append(sight)
+    for key, waiting in wanted.items():
+        holding = _holders(key, waiting, sights)
+        if holding and all(_pauses(sight) for sight in holding):
+            name = waiting[0].wants[1] if waiting[0].wants else ""
+            yield _finding(
+                name, holding, f"{len(waiting)} more queue for one", [sight.name for sight in waiting]
+            )
+
+
+def _holders(key: int, waiting: list[Sight], sights: list[Sight]) -> list[Sight]:
+    """Return who holds a limiter.
+
+    Who is in a block of it, or else those who do what the waiting do, and do not wait.
+    """
+    inside = [
+        sight for sight in sights if key in sight.holds and (sight.wants is None or sight.wants[0] != key)
+    ]
+    if inside:
+        return inside
+    # Jobs of ours do not hold the slot themselves: it was taken for them by the runner that waits for the next one.
+    functions = {sight.function for sight in waiting}
+    alike = [sight for sight in sights if sight.function in functions and sight.wants is None]
+    return [sight for sight in alike if sight.pause is not None] if all(map(_pauses, alike)) else []
+
+
+def _of_batches(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
+    """Judge spanloom's own batches, whose slots are jobs that have started."""
+    for event_id, batch in memory.batches.running.items():
+        limit = memory.batches.limit_of(event_id)
+        if limit is None or not batch.samples:
+            continue
+        engine, name, size = limit
+        _, ended, in_flight = batch.samples[-1]
+        jobs = [sight for sight in sights if sight.engine == engine]
+        if not jobs or len(jobs) < in_flight or not all(map(_pauses, jobs)):
+            continue
+        if batch.total is not None and ended + in_flight >= batch.total:
+            continue
+        if size is not None and in_flight < size:
+            continue
+        queued = (
+            "more are queued" if batch.total is None else f"{batch.total - ended - in_flight} more are queued"
+        )
+        yield _finding(name or batch.name, jobs, queued, [], place_of_batch(sights))
+
+
+def _pauses(sight: Sight) -> bool:
+    pause = sight.pause
+    return pause is not None and pause.before_try and pause.delay_s >= LEAST_S
+
+
+def _finding(
+    name: str, holding: list[Sight], queued: str, waiting: list[str], batch: str | None = None
+) -> Finding:
+    first = min(holding, key=lambda sight: sight.pause.left_s if sight.pause else 0.0)
+    pauses = [sight.pause for sight in holding if sight.pause is not None]
+    place = batch if first.at is None else first.at.location
+    names = list(dict.fromkeys(sight.name for sight in holding))
+    functions = list(dict.fromkeys(sight.function for sight in holding))
+    after = next((pause.reason for pause in pauses if pause.reason), None)
+    because = "" if after is None else f" after {after}"
+    tasks = "" if set(names) <= set(functions) else f" ({listed(names)})"
+    return finding(
+        "SLOT_HOG",
+        "LIKELY",
+        f"All {len(holding)} slots of `{name}` are held by jobs of {listed(functions)}{tasks} that sleep "
+        "before their next "
+        f"try{because}, for {seconds(max(pause.delay_s for pause in pauses))} each, "
+        f"{seconds(min(pause.left_s for pause in pauses))} more "
+        f"at least, at {near(place)}, while {queued}. Give the slot back before the pause: take it anew "
+        "around each attempt.",
+        jobs=[*names[:20], *waiting[:5]],
+        resource=name,
+        location=place,
+        since_s=max(pause.delay_s - pause.left_s for pause in pauses),
+        evidence=[
+            f"{sight.name}: {seconds(sight.pause.left_s)} of its pause are left"
+            for sight in holding[:10]
+            if sight.pause
+        ],
+    )

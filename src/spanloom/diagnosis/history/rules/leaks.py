@@ -1,0 +1,141 @@
+"""TASK_LEAK: tasks of one kind that are made at a steady rate and do not end.
+
+A task that another one stands and waits for is not leaked, whatever their number: a crawler makes a task for each page
+and gathers those of its links. Nor are tasks that queue for a slot, as long as that moves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history.census import Kind
+from spanloom.diagnosis.history.flow import flow_of
+from spanloom.diagnosis.history.rules.words import finding, near, seconds, times
+from spanloom.diagnosis.history.sight import Sight
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.history.memory import Memory
+
+__all__ = ["leaks"]
+
+LEAST_S: Final = 2.0
+"""For how long they must have been made."""
+LEAST: Final = 12
+"""How many there must be more at the end of that."""
+BINS: Final = 5
+"""Equal parts of that time.
+
+In each of which their number must have grown by at least a third of the usual.
+"""
+MAX_ENDED: Final = 0.1
+"""Share of those made in that time that may have ended."""
+LATE: Final = 0.4
+"""The last part of that time, in which one must have ended where they queue."""
+SOON_S: Final = 60.0
+"""A task whose sleep is over by then may yet end."""
+
+
+def leaks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
+    """Yield a finding for each kind of task that leaks, the fastest first."""
+    by_code: dict[object, list[Sight]] = {}
+    for sight in sights:
+        for step in sight.chain:
+            if step.is_own:
+                by_code.setdefault(step.code, []).append(sight)
+                break
+    found: list[tuple[float, Finding]] = []
+    for kind in memory.census.kinds.values():
+        growth = _growth(kind)
+        members = by_code.get(kind.code, [])
+        if growth is None or not members or not _stay(members) or _queue(kind, members, sights):
+            continue
+        rate, since_s = growth
+        found.append((rate, _finding(memory, kind, members, rate, since_s)))
+    yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _growth(kind: Kind) -> tuple[float, float] | None:
+    """Return how many more there are a second, and for how long that has been so.
+
+    ``None`` if they do not leak.
+    """
+    samples = list(kind.samples)
+    if len(samples) < BINS:
+        return None
+    began, end = samples[0][0], samples[-1][0]
+    span = end - began
+    if span < LEAST_S:
+        return None
+    first, last = samples[0], samples[-1]
+    grown, made, ended = last[1] - first[1], last[2] - first[2], last[3] - first[3]
+    if grown < LEAST or ended > made * MAX_ENDED:
+        return None
+    marks = []
+    for number in range(BINS + 1):
+        wanted = began + span * number / BINS
+        marks.append(min(samples, key=lambda sample: abs(sample[0] - wanted)))
+    for before, after in pairwise(marks):
+        usual = grown * (after[0] - before[0]) / span
+        # Less is a pause, and more a burst: a batch, and no leak.
+        if not usual / 3 - 1 <= after[1] - before[1] <= usual * 3 + 2:
+            return None
+    return grown / span, span
+
+
+def _stay(members: list[Sight]) -> bool:
+    """Tell whether the tasks look as if they would not end soon, the oldest ones above all."""
+    if sum(sight.is_joined for sight in members) * 2 > len(members):
+        return False
+    looked = [sight for sight in members if not sight.is_joined][:20]
+    return sum(map(_stays, looked)) * 2 > len(looked)
+
+
+def _stays(sight: Sight) -> bool:
+    endless = any(
+        step.is_own and step.lasti >= 0 and not flow_of(step.code).can_return(step.lasti)
+        for step in sight.chain
+    )
+    return endless or sight.pause is None or sight.pause.left_s >= SOON_S
+
+
+def _queue(kind: Kind, members: list[Sight], sights: list[Sight]) -> bool:
+    """Tell whether the tasks queue for slots, or a lock, that move: some have had theirs of late, or will be done."""
+    wanted = Counter(sight.wants[0] for sight in members if sight.wants is not None)
+    if not wanted or wanted.total() * 2 <= len(members):
+        return False
+    [(slots, _)] = wanted.most_common(1)
+    last = kind.samples[-1]
+    late = last[0] - (last[0] - kind.samples[0][0]) * LATE
+    before = next(sample for sample in kind.samples if sample[0] >= late)
+    if last[3] > before[3]:
+        return True
+    holders = [sight for sight in sights if slots in sight.holds]
+    return any(not _stays(sight) for sight in holders)
+
+
+def _finding(memory: Memory, kind: Kind, members: list[Sight], rate: float, since_s: float) -> Finding:
+    site = memory.sites.main_site(kind.code)
+    at = members[0].at
+    place = None if at is None else at.location
+    what = "wait" if members[0].pause is None else f"sleep for {seconds(members[0].pause.delay_s)}"
+    made = "" if site is None else f" They are made at {near(site)}."
+    return finding(
+        "TASK_LEAK",
+        "LIKELY",
+        f"{kind.pending:,} tasks that run `{kind.function}` are there, {times(rate)} more every second for "
+        f"{seconds(since_s)}, "
+        f"and hardly any has ended: they {what} at {near(place)}.{made} Cancel or await each when it is no "
+        "longer needed, or "
+        "have fewer of them: a worker and a queue, a TaskGroup, a limit.",
+        jobs=list(dict.fromkeys(sight.name for sight in members[:20])),
+        location=site or place,
+        since_s=since_s,
+        evidence=[
+            f"{when - kind.samples[0][0]:.1f} s: {pending} tasks"
+            for when, pending, _, _ in list(kind.samples)[::4]
+        ],
+    )

@@ -1,0 +1,335 @@
+"""One look at the tasks, for the rules that need more than their number: where each stands, what it holds there.
+
+What is returned holds names, numbers and code objects, and no object of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio import CancelledError
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from types import CodeType, FrameType, MethodType
+from typing import Any, Final, TypeGuard
+
+from spanloom.concurrency.attempts import back_off
+from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.slots import Slots
+from spanloom.concurrency.task import JobTask
+from spanloom.diagnosis.history.company import (
+    Crowd,
+    crowd_of,
+    is_awaited,
+    is_joined,
+    job_of,
+    siblings_of,
+)
+from spanloom.diagnosis.history.flow import flow_of
+from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, label_of, line_of, with_task
+from spanloom.diagnosis.history.swallow import EXITS, cancel_here
+
+__all__ = ["Pause", "Sight", "Step", "place_of_batch", "see", "wakes_at"]
+
+MAX_SEEN: Final = 3_000
+"""Tasks that are looked at one by one: 0.1 s."""
+_ACQUIRE: Final = frozenset(
+    method.__code__ for method in (asyncio.Semaphore.acquire, asyncio.Lock.acquire, Slots.acquire)
+)
+_ENGINE: Final = Engine.run.__code__.co_filename
+_WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- of ``asyncio.wait``
+_SLEEP: Final = asyncio.sleep.__code__
+_BACK_OFF: Final = back_off.__code__
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame of an await chain.
+
+    Attributes:
+        code: What it runs.
+        lasti: Where.
+        line: The line of that.
+        is_own: Whether it is the program's.
+    """
+
+    code: CodeType
+    lasti: int
+    line: int
+    is_own: bool
+
+    @property
+    def function(self) -> str:
+        """Qualified name, without the ``<locals>`` it was made in."""
+        return self.code.co_qualname.rpartition("<locals>.")[2]
+
+    @property
+    def location(self) -> str:
+        """``file:line``."""
+        return f"{self.code.co_filename}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A sleep.
+
+    Attributes:
+        delay_s: How long it is.
+        left_s: How much of it is to come.
+        before_try: Whether it is one between two tries.
+        reason: Name of the type of the exception that it follows, if that is known.
+    """
+
+    delay_s: float
+    left_s: float
+    before_try: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One task.
+
+    Attributes:
+        key: Its identity.
+        ref: asyncio's own weak reference to it.
+        name: Its name, or its function if it was given none.
+        chain: Its frames, from the outside in.
+        pause: If it sleeps.
+        awaits_task: Identity of the task that it awaits.
+        is_awaited: Whether anything is to be told of its end that is not a plain callback of the program.
+        is_joined: Whether another task stands still until it has ended.
+        siblings: ``(ended, all)`` of the gather that it is in; ``all`` is 0 where only the number left can be seen,
+            of a TaskGroup whose end is waited for: then the first number is that, of those that run its function.
+        crowd: ``(ended, all, identities of those left)`` of the tasks that it has in a list or the like, one of
+            which, or all, it awaits.
+        job: Id of its batch and its position there, if spanloom runs it as a job.
+        cancelling: How many requests to cancel it were not taken back.
+        must_cancel: Whether a cancel is still to be delivered.
+        cleans_up: Whether it is inside an ``except`` or ``finally`` that handles a CancelledError.
+        goes_on: Whether a cancel at this point can be caught, and lead back to here or to a loop further out.
+        takes_note: Whether the handler of a cancel here changes something that the function looks at.
+        lives_on: Which frame that is, of `chain`.
+        holds: Identities of the objects whose ``async with`` or ``with`` blocks it is inside of.
+        free: How many more the semaphores in `holds` would let in, by identity.
+        wants: Identity of the lock, semaphore or limiter that it waits for, and what the program calls that.
+        engine: Identity of the engine of spanloom that runs it as a job.
+    """
+
+    key: int
+    ref: Ref
+    name: str
+    chain: tuple[Step, ...]
+    pause: Pause | None
+    awaits_task: int | None
+    is_awaited: bool
+    is_joined: bool
+    siblings: tuple[int, int] | None
+    crowd: Crowd | None
+    job: tuple[int, int] | None
+    cancelling: int
+    must_cancel: bool
+    cleans_up: bool
+    goes_on: bool
+    takes_note: bool
+    lives_on: int
+    holds: frozenset[int]
+    free: tuple[tuple[int, int], ...]
+    wants: tuple[int, str] | None
+    engine: int | None
+
+    @property
+    def function(self) -> str:
+        """Its outermost function of the program's own; of a job, its name, where none is to be seen."""
+        for step in self.chain:
+            if step.is_own:
+                return step.function
+        if self.engine is not None:
+            return self.name
+        return self.chain[0].function if self.chain else ""
+
+    @property
+    def at(self) -> Step | None:
+        """The program's own frame that is farthest in, if there is one."""
+        for step in reversed(self.chain):
+            if step.is_own:
+                return step
+        return None
+
+    @property
+    def lives_at(self) -> Step | None:
+        """The program's own frame that a cancel leads back to, where `goes_on`; else as `at`."""
+        for step in self.chain[self.lives_on :: -1] if self.goes_on else ():
+            if step.is_own:
+                return step
+        return self.at
+
+    @property
+    def is_in_loop(self) -> bool:
+        """Whether one of its own frames can come again to where it is, if nothing fails."""
+        return any(
+            step.is_own and step.lasti >= 0 and flow_of(step.code).turns(step.lasti) for step in self.chain
+        )
+
+
+def place_of_batch(sights: Iterable[Sight]) -> str | None:
+    """Return where a batch of spanloom's is awaited, if only one is."""
+    places = {
+        sight.at.location
+        for sight in sights
+        if sight.at is not None and any(step.code.co_filename == _ENGINE for step in sight.chain)
+    }
+    return places.pop() if len(places) == 1 else None
+
+
+def see(references: Iterable[Ref]) -> list[Sight]:
+    """Look at the tasks that have not ended, at most `MAX_SEEN` of them."""
+    found: list[Sight] = []
+    for ref in references:
+        if len(found) >= MAX_SEEN:
+            break
+        with_task(ref, partial(_see, ref, found))
+    return found
+
+
+class _Chain:
+    """What the frames of one task show, taken from the outside in."""
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.steps: list[Step] = []
+        self.errors: list[str] = []
+        self.holds: set[int] = set()
+        self.free: dict[int, int] = {}
+        self.wants: tuple[int, str] | None = None
+        self.crowd: Crowd | None = None
+        self.sleep: object = None
+        self.cleans_up = self.pauses = self.retries = False
+        self._frames: list[tuple[object, FrameType, int]] = []
+        self._waits_for_many = isinstance(getattr(task, "_fut_waiter", None), asyncio.Task)
+        for suspended, frame in frames_of(task.get_coro()):
+            self._add(suspended, frame)
+        if self._waits_for_many:
+            for suspended, _, _ in self._frames:
+                self.crowd = self.crowd or crowd_of(suspended)
+        self.cancel = cancel_here(self._frames) if task.cancelling() else (False, False, -1)
+        self._frames.clear()
+
+    def _add(self, suspended: object, frame: FrameType) -> None:
+        code, lasti = frame.f_code, frame.f_lasti
+        step = Step(code, lasti, line_of(code, max(lasti, 0)), is_own(code.co_filename))
+        self.steps.append(step)
+        if lasti < 0:
+            return
+        if code is _SLEEP:
+            self.sleep = suspended
+            return
+        self._frames.append((suspended, frame, len(self.steps) - 1))
+        self._waits_for_many = self._waits_for_many or code is _WAIT
+        if code in _ACQUIRE:
+            self.wants = _wanted(suspended, self.steps)
+        self._look_into(suspended)
+        if step.is_own:
+            flow = flow_of(code)
+            self.retries = self.retries or flow.retries(lasti)
+            self.pauses = self.pauses or flow.pauses_between_tries(lasti)
+        elif code is _BACK_OFF:
+            self.pauses = True
+            reason = frame.f_locals.get("reason")  # the frame is ours: nobody minds that it is asked
+            if isinstance(reason, str):
+                self.errors.append(reason)
+
+    def _look_into(self, suspended: object) -> None:
+        """Look at what is on the stack and among the variables of a frame: the blocks it is in, exceptions."""
+        for referent in gc.get_referents(suspended):
+            kind = type(referent)  # not isinstance: that asks the object itself, too, for its class
+            if kind is MethodType and referent.__func__.__name__ in EXITS:
+                self.holds.add(id(referent.__self__))
+                if issubclass(type(referent.__self__), asyncio.Semaphore):
+                    self.free[id(referent.__self__)] = getattr(referent.__self__, "_value", 0)
+            elif issubclass(kind, CancelledError):
+                self.cleans_up = True
+            elif issubclass(kind, Exception):
+                self.errors.append(kind.__name__)
+
+
+def _see(ref: Ref, found: list[Sight], task: asyncio.Task[Any]) -> None:
+    if task.done():
+        return
+    chain = _Chain(task)
+    function = next((step.function for step in chain.steps if step.is_own), "")
+    awaited = getattr(task, "_fut_waiter", None)
+    goes_on, takes_note, lives_on = chain.cancel
+    found.append(
+        Sight(
+            key=id(task),
+            ref=ref,
+            name=label_of(task, function or (chain.steps[0].function if chain.steps else "")),
+            chain=tuple(chain.steps),
+            pause=_pause(chain, task.get_loop()),
+            awaits_task=id(awaited) if isinstance(awaited, asyncio.Task) else None,
+            is_awaited=is_awaited(task),
+            is_joined=is_joined(task),
+            siblings=siblings_of(task),
+            crowd=chain.crowd,
+            job=job_of(task),
+            cancelling=task.cancelling(),
+            must_cancel=bool(getattr(task, "_must_cancel", False)),
+            cleans_up=chain.cleans_up,
+            goes_on=goes_on,
+            takes_note=takes_note,
+            lives_on=lives_on,
+            holds=frozenset(chain.holds),
+            free=tuple(chain.free.items()),
+            wants=chain.wants,
+            engine=id(task.job.window) if type(task) is JobTask and hasattr(task, "job") else None,
+        )
+    )
+
+
+def _pause(chain: _Chain, loop: asyncio.AbstractEventLoop) -> Pause | None:
+    if chain.sleep is None:
+        return None
+    delay = left = None
+    for referent in gc.get_referents(chain.sleep):
+        if type(referent) in {int, float} and delay is None:
+            delay = float(referent)
+        elif _is_timer(referent):
+            left = referent.when() - loop.time()
+    if delay is None:
+        return None
+    reason = chain.errors[-1] if chain.errors else None
+    left_s = max(0.0, delay if left is None else left)
+    return Pause(delay, left_s, chain.pauses or reason is not None, reason)
+
+
+def _wanted(acquiring: object, chain: list[Step]) -> tuple[int, str] | None:
+    for referent in gc.get_referents(acquiring):
+        kind = type(referent)
+        if issubclass(kind, (asyncio.Semaphore, asyncio.Lock, Slots)):
+            name = referent.name if issubclass(kind, Slots) and type(referent.name) is str else ""
+            for step in reversed(chain):
+                if step.is_own:
+                    name = flow_of(step.code).awaited_name(step.lasti) or name
+                    break
+            return id(referent), name or kind.__name__
+    return None
+
+
+def wakes_at(task: asyncio.Task[Any]) -> float | None:
+    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep."""
+    last: object = None
+    for suspended, _ in frames_of(task.get_coro()):
+        last = suspended
+    if code_of(last) is _SLEEP:
+        for referent in gc.get_referents(last):
+            if _is_timer(referent):
+                return float(referent.when())
+    return None
+
+
+def _is_timer(value: object) -> TypeGuard[asyncio.TimerHandle]:
+    kind = type(value)
+    return kind is asyncio.TimerHandle or (
+        kind.__name__ == "TimerHandle" and kind.__module__.startswith("uvloop")
+    )

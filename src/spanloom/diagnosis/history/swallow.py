@@ -1,0 +1,86 @@
+"""Whether a cancel that arrives at a task now would end it, or be caught and lead back into its loop."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from asyncio import CancelledError
+from types import FrameType, FunctionType, MappingProxyType, MethodType
+from typing import Final
+
+from spanloom.diagnosis.history.flow import Outcome, flow_of
+from spanloom.diagnosis.history.live import frame_of, is_own
+
+__all__ = ["EXITS", "cancel_here"]
+
+EXITS: Final = frozenset({"__aexit__", "__exit__"})
+
+
+def cancel_here(frames: list[tuple[object, FrameType, int]]) -> tuple[bool, bool, int]:
+    """Follow a cancel that arrives at a task now through its frames.
+
+    Args:
+        frames: What is suspended, its frame and the number of that in the whole chain, from the outside in.
+
+    Returns:
+        Whether it can be caught and lead back into a loop; whether a handler on its way changes what the function looks
+        at; and the number of the frame whose loop it leads back into, -1 if it does not.
+    """
+    raised, returned = True, False
+    note = False
+    for suspended, frame, number in reversed(frames):
+        if not is_own(frame.f_code.co_filename):
+            continue  # asyncio's own frames pass a cancel on
+        flow, lasti = flow_of(frame.f_code), frame.f_lasti
+        if returned and flow.turns(lasti):
+            return True, note, number
+        returns = returned and flow.can_return(lasti)
+        raises = False
+        if raised:
+            names = MappingProxyType(frame.f_globals)
+            outcome = flow.thrown(lasti, names, blocks_may_catch=_in_block_that_swallows(suspended))
+            if outcome & ~Outcome.LEAVES:
+                note = note or flow.takes_note(lasti, names)
+            if outcome & Outcome.GOES_ON:
+                return True, note, number
+            returns = returns or bool(outcome & Outcome.RETURNS)
+            raises = bool(outcome & Outcome.LEAVES)
+        raised, returned = raises, returns
+    return False, note, -1
+
+
+def _in_block_that_swallows(suspended: object) -> bool:
+    """Tell whether a frame is in a ``with`` block whose end may swallow a cancel.
+
+    Its ``__exit__`` is on the frame's stack.
+    """
+    return any(
+        _swallows(referent)
+        for referent in gc.get_referents(suspended)
+        if type(referent) is MethodType and referent.__func__.__name__ in EXITS
+    )
+
+
+def _swallows(leave: MethodType) -> bool:
+    owner = leave.__self__
+    if isinstance(owner, contextlib.suppress):
+        kinds = getattr(owner, "_exceptions", ())
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        return any(isinstance(kind, type) and issubclass(CancelledError, kind) for kind in kinds)
+    if isinstance(owner, (contextlib.ExitStack, contextlib.AsyncExitStack)):
+        return True
+    generator = getattr(owner, "gen", None) if type(owner).__module__ == "contextlib" else None
+    if generator is not None:  # made by `contextmanager` or `asynccontextmanager`
+        frame = frame_of(generator)
+        if frame is None or frame.f_lasti < 0:
+            return False
+        outcome = flow_of(frame.f_code).thrown(
+            frame.f_lasti, MappingProxyType(frame.f_globals), blocks_may_catch=False
+        )
+        return bool(outcome & ~Outcome.LEAVES)
+    function = leave.__func__
+    return (
+        type(function) is FunctionType
+        and is_own(function.__code__.co_filename)
+        and flow_of(function.__code__).says_true
+    )

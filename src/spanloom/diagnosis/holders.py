@@ -1,0 +1,281 @@
+"""Who holds what, read from suspended frames.
+
+A frame that is inside of ``async with lock:`` has the bound ``lock.__aexit__`` on its value stack, and
+`gc.get_referents` of its coroutine returns it: nothing has to be patched, and locks that were taken long
+before anybody looked are seen. What is entered by other means is followed: exit stacks,
+``@asynccontextmanager``, classes whose ``__aexit__`` releases an attribute, generators that are suspended
+inside of a ``with``. Locks that are acquired and released by hand are told from the instructions before and
+after the present one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from gc import get_referents
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Final, NamedTuple
+
+from spanloom.concurrency.slots import Slots
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.blocks import with_lines
+from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
+from spanloom.diagnosis.chain import Link, frame_of, is_suspendable
+from spanloom.diagnosis.fields import attributes, field
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["Held", "Holding", "lock_of"]
+
+_EXITS: Final = frozenset({"__aexit__", "__exit__"})
+_DEPTH: Final = 4
+"""How many managers inside of one another are opened."""
+
+
+class Held(NamedTuple):
+    """One resource that a frame holds since `line`; `sure` unless it follows from the code around the await."""
+
+    resource: Any
+    link: Link
+    line: int
+    sure: bool
+
+
+def lock_of(value: Any) -> Any:
+    """Return the lock of a condition, else the value itself."""
+    if issubclass(type(value), asyncio.Condition) or type(value).__module__ == "anyio._core._synchronization":
+        inner = field(value, "_lock") or field(value, "_semaphore")
+        return value if inner is None else inner
+    return value
+
+
+class Holding:
+    """Reads holders off frames, for as long as one look lasts."""
+
+    def __init__(self, bytecode: Bytecode) -> None:
+        self._bytecode = bytecode
+        kinds: list[type] = [asyncio.Lock, asyncio.Semaphore, Slots]
+        backend: Any = sys.modules.get("anyio._backends._asyncio")
+        named = ("Lock", "Semaphore", "CapacityLimiter")
+        kinds += [getattr(backend, name) for name in named if hasattr(backend, name)]
+        self.kinds: tuple[type, ...] = tuple(kinds)
+        self._enters: dict[tuple[int, int], bool] = {}
+        self._taken: dict[tuple[int, int], list[Call]] = {}
+
+    def is_lockable(self, value: object) -> bool:
+        """Return whether `value` is a lock, a semaphore or a limiter."""
+        return issubclass(type(value), self.kinds)
+
+    def held(self, links: Sequence[Link]) -> Iterator[Held]:
+        """Yield what the frames of a task hold, the outermost frame's first."""
+        for at, link in enumerate(links):
+            inner = links[at + 1] if at + 1 < len(links) else None
+            if link.code.co_name == "run_job" and belongs_to_us(link.code.co_filename):
+                yield from self._of_job(link, links[at:])
+            else:
+                yield from self._of_frame(link, inner, set())
+
+    def _of_job(self, link: Link, inside: Sequence[Link]) -> Iterator[Held]:
+        """Yield the slot that a runner has taken for one of its jobs, as if the job's own frame had."""
+        limiter = variables_of(link.frame, link.owner).get("limiter")
+        if self.is_lockable(limiter):
+            own = next((one for one in inside if is_own(one.code.co_filename)), link)
+            yield Held(limiter, own, own.frame.f_lineno or own.code.co_firstlineno, sure=True)
+
+    def _of_frame(self, link: Link, inner: Link | None, seen: set[int]) -> Iterator[Held]:
+        if is_standard(link.code.co_filename) and link.code.co_name != "__aexit__":
+            return
+        exits, others = self._on_stack(link, inner)
+        if exits and self._entering(link, inner):
+            exits.pop()
+        for manager, line in zip(exits, self._lines(link, len(exits)), strict=True):
+            for resource in self._within(manager, _DEPTH, seen):
+                yield Held(resource, link, line, sure=True)
+        for other in others:
+            if id(other) not in seen:
+                seen.add(id(other))
+                suspended = frame_of(other)
+                if suspended is not None and suspended.frame.f_lasti >= 0 and not _is_awaited(other):
+                    yield from self._of_frame(suspended, None, seen)
+        yield from self._by_hand(link, [id(manager) for manager in exits])
+
+    def _lines(self, link: Link, count: int) -> list[int]:
+        """Return where the `count` managers were entered that a frame will leave; the present line if unclear."""
+        if count:
+            lines = with_lines(self._bytecode, link.code, link.frame.f_lasti)
+            if len(lines) == count:
+                return lines
+        return [link.frame.f_lineno or link.code.co_firstlineno] * count
+
+    def _on_stack(self, link: Link, inner: Link | None) -> tuple[list[Any], list[Any]]:
+        """Return the managers that a frame will leave, and the generators that it has, other than the one it awaits."""
+        exits: list[Any] = []
+        others: list[Any] = []
+        function: FunctionType | None = None
+        for referent in get_referents(link.owner):
+            if function is not None:  # 3.14 has the function and its object on the stack one after the other
+                exits.append(referent)
+                function = None
+            elif type(referent) is MethodType and referent.__func__.__name__ in _EXITS:
+                exits.append(referent.__self__)
+            elif (
+                type(referent) is FunctionType and referent.__name__ in _EXITS and sys.version_info >= (3, 14)
+            ):
+                function = referent
+            elif is_suspendable(referent) and (inner is None or referent is not inner.owner):
+                others.append(referent)
+        return exits, others
+
+    def _entering(self, link: Link, inner: Link | None) -> bool:
+        """Return whether the frame is suspended while it enters a manager, which it does not hold yet."""
+        if inner is None:
+            return False
+        key = id(link.code), link.frame.f_lasti
+        found = self._enters.get(key)
+        if found is None:
+            awaitable = None
+            for instruction in self._bytecode.instructions(link.code):
+                if instruction.offset > key[1]:
+                    break
+                if instruction.opname == "GET_AWAITABLE":
+                    awaitable = instruction
+            found = self._enters[key] = awaitable is not None and awaitable.arg == 1
+        return found
+
+    def _within(self, manager: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+        """Yield the locks, semaphores and limiters that leaving `manager` gives back."""
+        if self.is_lockable(manager):
+            yield manager
+            return
+        inner = lock_of(manager)
+        if inner is not manager:
+            yield inner
+            return
+        if depth == 0 or id(manager) in seen:
+            return
+        seen.add(id(manager))
+        if issubclass(type(manager), (contextlib.AsyncExitStack, contextlib.ExitStack)):
+            for _, callback in list(field(manager, "_exit_callbacks", ())):
+                yield from self._callback(callback, depth, seen)
+            return
+        generator = field(manager, "gen")
+        if is_suspendable(generator):
+            suspended = frame_of(generator)
+            if suspended is not None:
+                for held in self._of_frame(suspended, None, seen):
+                    yield held.resource
+            return
+        yield from self._of_class(manager, depth, seen)
+
+    def _callback(self, callback: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+        if type(callback) is MethodType:
+            yield from self._within(callback.__self__, depth - 1, seen)
+            return
+        for cell in getattr(callback, "__closure__", None) or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                continue
+            if type(content) is MethodType and content.__func__.__name__ in {
+                "release",
+                "__aexit__",
+                "__exit__",
+            }:
+                yield from self._within(content.__self__, depth - 1, seen)
+
+    def _of_class(self, manager: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+        """Yield what a class's ``__aexit__`` (or what that calls of its own) releases of its attributes."""
+        names = self._released_by(type(manager))
+        if not names & _LEAVES:
+            return
+        found = dict(attributes(manager))
+        for cls in type(manager).__mro__:
+            for name in names:
+                if name in cls.__dict__ and name not in found:
+                    found[name] = field(manager, name)
+        for name, value in found.items():
+            if name in names and value is not None and not issubclass(type(value), type):
+                yield from self._within(value, depth - 1, seen)
+        direct = {id(value) for value in found.values()}
+        for name in ("__aexit__", "__exit__"):
+            function = methods_of(manager, name)
+            if function is not None and function.__code__.co_argcount:
+                own = {function.__code__.co_varnames[0]: manager}
+                code, namespace = function.__code__, function.__globals__
+                for value in subjects(self._bytecode, code, own, namespace, _LEAVES):
+                    if id(value) not in direct:
+                        direct.add(id(value))
+                        yield from self._within(value, depth - 1, seen)
+
+    def _released_by(self, cls: type) -> frozenset[str]:
+        names: set[str] = set()
+        todo = ["__aexit__", "__exit__"]
+        done: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name in done:
+                continue
+            done.add(name)
+            for base in cls.__mro__:
+                function = base.__dict__.get(name)
+                if type(function) is FunctionType:
+                    if not is_standard(function.__code__.co_filename):
+                        used, _ = self._bytecode.names(function.__code__)
+                        names |= used
+                        todo.extend(used)
+                    break
+        return frozenset(names)
+
+    def _by_hand(self, link: Link, entered: list[int]) -> Iterator[Held]:
+        """Yield what the code before the present instruction acquires and does not release before it."""
+        variables: dict[str, object] | None = None
+        for call in self._taken_by(link.code, link.frame.f_lasti):
+            if variables is None:
+                variables = variables_of(link.frame, link.owner)
+            resource = lock_of(resolve(call.path, variables, link.frame.f_globals))
+            if self.is_lockable(resource) and id(resource) not in entered:
+                yield Held(resource, link, call.line, sure=False)
+
+    def _taken_by(self, code: CodeType, lasti: int) -> list[Call]:
+        """Return the calls before `lasti` that take what no later one before it gives back."""
+        found = self._taken.get((id(code), lasti))
+        if found is None:
+            last: dict[tuple[str, ...], Call] = {}
+            if not _TAKES.isdisjoint(code.co_names) and lasti >= 0:
+                present = self._awaiting(code, lasti)
+                for call in calls_in(self._bytecode.instructions(code)):
+                    if call.method in _USES and call.offset <= lasti and call.offset != present:
+                        last[call.path] = call
+            found = [call for call in last.values() if call.method in _TAKES]
+            self._taken[id(code), lasti] = found
+        return found
+
+    def _awaiting(self, code: CodeType, lasti: int) -> int:
+        """Return the offset of the method call whose result is being awaited at `lasti`; -1 for none."""
+        found = -1
+        for instruction in self._bytecode.instructions(code):
+            if instruction.offset > lasti:
+                break
+            if instruction.opname in {"LOAD_METHOD", "LOAD_ATTR"}:
+                found = instruction.offset
+            elif (
+                instruction.opname in {"STORE_FAST", "POP_TOP", "STORE_ATTR", "RESUME"}
+                and instruction.offset < lasti
+            ):
+                found = -1
+        return found
+
+
+_TAKES: Final = frozenset({"acquire", "__aenter__", "acquire_nowait"})
+_USES: Final = _TAKES | {"release", "__aexit__"}
+_LEAVES: Final = frozenset({"release", "__aexit__", "__exit__", "aclose"})
+
+
+def _is_awaited(value: Any) -> bool:
+    """Return whether a coroutine or generator is suspended in an await itself: then it is in somebody's chain."""
+    kind = type(value).__name__
+    if kind == "coroutine":
+        return True
+    return kind == "async_generator" and value.ag_await is not None

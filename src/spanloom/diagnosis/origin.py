@@ -1,0 +1,39 @@
+"""Whose code a file holds: the program's own, the standard library's, an installed package's or ours."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["belongs_to_us", "is_own", "is_standard"]
+
+_PATHS: Final = sysconfig.get_paths()
+_STANDARD: Final = tuple({os.path.realpath(_PATHS[key]) + os.sep for key in ("stdlib", "platstdlib")})
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep  # noqa: PTH120 -- hot at import
+
+
+@lru_cache(4096)
+def is_standard(filename: str) -> bool:
+    """Return whether `filename` (of a code object) belongs to the standard library."""
+    if filename.startswith("<frozen "):
+        return True
+    if any(part in filename for part in _INSTALLED):
+        return False
+    return filename.startswith(_STANDARD) or os.path.realpath(filename).startswith(_STANDARD)
+
+
+@lru_cache(4096)
+def belongs_to_us(filename: str) -> bool:
+    """Return whether `filename` (of a code object) is a part of spanloom."""
+    return filename.startswith(_OURS) or os.path.realpath(filename).startswith(_OURS)
+
+
+@lru_cache(4096)
+def is_own(filename: str) -> bool:
+    """Return whether `filename` (of a code object) is the program's: no library's and not ours."""
+    if any(part in filename for part in _INSTALLED):
+        return False
+    return not is_standard(filename) and not belongs_to_us(filename)

@@ -1,0 +1,360 @@
+"""What an actor may still do: which objects it can come to, and which methods of them its code knows by name.
+
+Whether a wait can end is asked the way a tracing garbage collector asks whether an object can be used: from
+what is still running, follow all references. That alone says too much, as every function leads to its module
+and thus to the whole program. So the code is followed together with the data, as in rapid type analysis
+(Bacon and Sweeney, 1996): of a module or a class, only those entries are followed whose names the code
+reached so far uses, and of a suspended frame only what is ahead of it. Weak references count as references.
+Where code looks names up at run time, every name counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import functools
+import logging
+import sys
+import weakref
+from collections.abc import Iterable
+from gc import get_referents
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
+from typing import Any, Final
+
+from spanloom.diagnosis.ahead import MANAGERS, Ahead, Bytecode
+from spanloom.diagnosis.chain import SUSPENDABLE, frame_of
+from spanloom.diagnosis.fields import FUTURES, field, future_done, is_future, is_pool_call, is_task
+from spanloom.diagnosis.origin import is_standard
+
+__all__ = ["Budget", "Reach"]
+
+_ATOMS: Final = frozenset(
+    {
+        int,
+        float,
+        str,
+        bytes,
+        bool,
+        complex,
+        type(None),
+        CodeType,
+        range,
+        slice,
+        type(Ellipsis),
+        type(NotImplemented),
+    }
+)
+_HUBS: Final = (asyncio.AbstractEventLoop, logging.Logger, logging.Manager)
+"""What everything refers to and nobody reaches a neighbour through: their own work is that of other actors."""
+_POOLS: Final = ("concurrent.futures.thread", "concurrent.futures.process")
+_SILENT: Final = (
+    "spanloom.diagnosis",
+    "spanloom.callbacks",
+    "spanloom.handlers",
+    "spanloom.store",
+    "spanloom.events",
+)
+_PRIMITIVES: Final = frozenset({"spanloom.concurrency.slots", "spanloom.concurrency.limits"})
+"""Of ours, what is to be taken like a primitive of asyncio: by the names of the methods, not by their code."""
+_PROTOCOL: Final = frozenset(
+    {
+        "data_received",
+        "connection_made",
+        "connection_lost",
+        "eof_received",
+        "datagram_received",
+        "error_received",
+    }
+    | {"pipe_data_received", "pipe_connection_lost", "process_exited", "pause_writing", "resume_writing"}
+    | {"buffer_updated", "get_buffer", "set_result", "set_exception", "cancel"}
+)
+
+
+class Budget:
+    """How many objects may still be visited. Shared by all that one look asks.
+
+    Args:
+        objects: How many.
+    """
+
+    def __init__(self, objects: int) -> None:
+        self.left = objects
+
+    @property
+    def spent(self) -> bool:
+        """Whether there was not enough."""
+        return self.left <= 0
+
+
+class Reach:
+    """The closure of one actor.
+
+    Attributes:
+        objects: All that can be reached, by identity; kept alive, so that no identity is used twice.
+        names: The names that its code may use.
+        gives: ``(identity, method)`` of methods that it holds as values, as in ``call_later(1, event.set)``.
+        dynamic: Whether it may use any name.
+    """
+
+    def __init__(
+        self, bytecode: Bytecode, budget: Budget, owned: frozenset[int], contexts: Iterable[Any] = ()
+    ) -> None:
+        self.objects: dict[int, object] = {}
+        self.names: set[str] = set()
+        self.calm: set[str] = set()
+        self.gives: set[tuple[int, str]] = set()
+        self.dynamic: bool = False
+        self._bytecode = bytecode
+        self._budget = budget
+        self._owned = owned
+        self._contexts = list(contexts)
+        self._waiting: dict[str, list[object]] = {}
+        self._todo: list[object] = []
+        self._codes: set[int] = set()
+        self._classes: set[tuple[int, bool]] = set()
+
+    def can(self, resource: object, givers: frozenset[str] | None) -> bool:
+        """Return whether the actor can end a wait for `resource` that one of the methods `givers` ends."""
+        key = id(resource)
+        if givers is None:
+            return key in self.objects
+        if any((key, name) in self.gives for name in givers):
+            return True
+        return key in self.objects and (self.dynamic or not givers.isdisjoint(self.names))
+
+    def transport(self) -> None:
+        """Add what transports call of protocols."""
+        self._learn(_PROTOCOL)
+
+    # what it starts from ----------------------------------------------------------------------------------
+
+    def frame(self, ahead: Ahead, namespace: dict[str, Any], values: Iterable[object]) -> None:
+        """Add a frame: the code that is ahead of it, and the values that it can still use."""
+        self._use(ahead.names, ahead.dynamic, namespace)
+        self.calm |= ahead.calm
+        self._todo.extend(values)
+        self._run()
+
+    def value(self, *values: object) -> None:
+        """Add values that it has, callables among them being what it will call."""
+        self._todo.extend(values)
+        self._run()
+
+    # the closure --------------------------------------------------------------------------------------------
+
+    def _use(self, names: Iterable[str], dynamic: bool, namespace: dict[str, Any]) -> None:
+        self._learn(names)
+        todo = self._todo
+        if dynamic:
+            self.dynamic = True
+            todo.extend(list(namespace.values()))
+            for values in self._waiting.values():
+                todo.extend(values)
+            self._waiting.clear()
+            return
+        for name in names:
+            if name in namespace:
+                todo.append(namespace[name])
+
+    def _learn(self, names: Iterable[str]) -> None:
+        fresh = set(names) - self.names
+        self.names |= fresh
+        for name in fresh:
+            found = self._waiting.pop(name, None)
+            if found is not None:
+                self._todo.extend(found)
+
+    def _run(self) -> None:
+        todo, objects, budget = self._todo, self.objects, self._budget
+        while todo:
+            value = todo.pop()
+            kind = type(value)
+            if kind in _ATOMS or id(value) in objects:
+                continue
+            budget.left -= 1
+            if budget.left < 0:
+                todo.clear()
+                return
+            objects[id(value)] = value
+            self._visit(value, kind)
+
+    def _visit(self, value: Any, kind: type) -> None:  # noqa: C901 -- one branch for each kind of object
+        todo = self._todo
+        if kind in (dict, list, tuple, set, frozenset):
+            todo.extend(get_referents(value))
+        elif kind is FunctionType:
+            self._function(value)
+        elif kind is MethodType:
+            self._method(value)
+        elif kind is BuiltinFunctionType or kind.__name__ == "method-wrapper":
+            owner = getattr(value, "__self__", None)
+            if owner is not None and type(owner) is not ModuleType:
+                self.gives.add((id(owner), value.__name__))
+                todo.append(owner)
+        elif kind is ModuleType:
+            self._module(value)
+        elif issubclass(kind, type):
+            self._class(value, made=True)
+        elif kind in SUSPENDABLE:
+            self._suspended(value)
+        elif issubclass(kind, FUTURES):
+            self._future(value)
+        elif issubclass(kind, weakref.ref):
+            todo.append(weakref.ref.__call__(value))
+        elif kind in (FrameType, TracebackType, contextvars.Context, MappingProxyType) or _is_hub(kind):
+            return
+        elif kind is contextvars.ContextVar:
+            todo.extend(context[value] for context in self._contexts if value in context)
+        elif kind.__module__.startswith(_SILENT):
+            return
+        elif is_pool_call(value):  # whoever has it runs it, and resolves its future
+            self.promise((field(value, "future"),))
+            todo.extend(get_referents(value))
+        elif kind is functools.partial:
+            todo.extend((value.func, *value.args, *value.keywords.values()))
+            self._promised(value.func, value.args)
+        else:
+            todo.extend([referent for referent in get_referents(value) if referent is not kind])
+            self._class(kind, made=False)
+
+    def _function(self, function: Any) -> None:
+        contents = []
+        for cell in function.__closure__ or ():
+            try:
+                contents.append(cell.cell_contents)
+            except ValueError:
+                continue
+        self._todo.extend(contents)
+        self._todo.extend(function.__defaults__ or ())
+        self._todo.extend((function.__kwdefaults__ or {}).values())
+        if is_standard(function.__code__.co_filename):
+            self._promised(function, contents)
+            if function.__code__.co_filename == contextlib.__file__:  # a manager as a decorator enters it
+                self._learn(MANAGERS)
+            return
+        module = function.__module__
+        if isinstance(module, str) and module.startswith("spanloom.diagnosis"):
+            return
+        self.code(function.__code__, function.__globals__)
+
+    def _promised(self, function: Any, values: Iterable[object]) -> None:
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if code is None or is_standard(code.co_filename):
+            self.promise(values)
+
+    def promise(self, values: Iterable[object]) -> None:
+        """Take it that the standard library resolves the futures, and ends the waits, that it has among `values`."""
+        for value in values:
+            if is_future(value) or issubclass(type(value), concurrent.futures.Future):
+                self.gives.add((id(value), "set_result"))
+            elif issubclass(type(value), asyncio.Queue):
+                self.gives.add((id(value), "put_nowait"))
+
+    def callback(self, function: object, values: Iterable[object]) -> None:
+        """Add a call that will be made."""
+        found = tuple(values)
+        self._promised(function, found)
+        self.value(function, *found)
+
+    def _method(self, method: MethodType) -> None:
+        self._todo.append(method.__self__)
+        name = getattr(method.__func__, "__name__", "")
+        self.gives.add((id(method.__self__), name))
+        code = getattr(method.__func__, "__code__", None)
+        if code is not None and not is_standard(code.co_filename):
+            self._todo.append(method.__func__)
+
+    def code(self, code: CodeType, namespace: dict[str, Any]) -> None:
+        """Add a function that may be called from its beginning."""
+        if id(code) in self._codes:
+            return
+        self._codes.add(id(code))
+        names, dynamic = self._bytecode.names(code)
+        self.calm |= names
+        self._use(names, dynamic, namespace)
+
+    def _module(self, module: ModuleType) -> None:
+        path = getattr(module, "__file__", None)
+        if path is None or is_standard(path) or module.__name__.startswith(_SILENT):
+            return
+        self._entries(list(vars(module).items()))
+
+    def _class(self, cls: Any, *, made: bool) -> None:
+        """Add the methods of a class: those with a special name, and those whose names the code uses.
+
+        Args:
+            cls: The class.
+            made: Whether the class itself is reached, so that instances may be made of it, and not only an
+                instance.
+        """
+        if (id(cls), made) in self._classes:
+            return
+        self._classes.add((id(cls), made))
+        for base in cls.__mro__:
+            module = base.__module__
+            if (
+                module in sys.builtin_module_names
+                or not isinstance(module, str)
+                or module.startswith(_SILENT)
+                or module in _PRIMITIVES
+            ):
+                continue
+            path = getattr(sys.modules.get(module), "__file__", None)
+            if path is not None and is_standard(path):
+                continue
+            self._entries(list(vars(base).items()), made=made)
+
+    def _entries(self, entries: Iterable[tuple[str, Any]], *, made: bool = False) -> None:
+        for name, value in entries:
+            if type(value) in (staticmethod, classmethod):
+                value = value.__func__
+            elif type(value) is property:
+                value = (value.fget, value.fset)
+            if type(value) in _ATOMS:
+                continue
+            special = name[:2] == "__" == name[-2:] and type(value) is FunctionType and name not in MANAGERS
+            if name in self.names or self.dynamic or (special and (made or name not in _CONSTRUCTORS)):
+                self._todo.append(value)
+            else:
+                self._waiting.setdefault(name, []).append(value)
+
+    def _suspended(self, value: Any) -> None:
+        if id(value) in self._owned:  # of a task, which runs it and is asked by itself
+            return
+        link = frame_of(value)
+        if link is None:
+            return
+        ahead = self._bytecode.ahead(link.code, link.frame.f_lasti)
+        if not is_standard(link.code.co_filename):
+            self._use(ahead.names, ahead.dynamic, link.frame.f_globals)
+            self.calm |= ahead.calm
+        self._todo.extend(get_referents(value))
+
+    def _future(self, value: Any) -> None:
+        if is_task(value) and not future_done(value):
+            return
+        self._todo.extend(get_referents(value))
+
+
+def _is_hub(kind: type) -> bool:
+    """Return whether `kind` is a loop, a logger, or a pool of the standard library: the threads of one are actors."""
+    return issubclass(kind, _HUBS) or (
+        issubclass(kind, concurrent.futures.Executor)
+        and any(base.__module__ in _POOLS for base in kind.__mro__)
+    )
+
+
+_CONSTRUCTORS: Final = frozenset(
+    {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"}
+)

@@ -1,0 +1,64 @@
+"""What the record of a run says of why it was stuck or slow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from spanloom.diagnosis.codes import CODES
+from spanloom.events import keys
+from spanloom.events.types import EventType
+
+if TYPE_CHECKING:
+    from spanloom.store.model import Run
+    from spanloom.store.reader import StoreReader
+
+__all__ = ["explain"]
+
+_TEXTS: Final = ("code", "message", "severity", "level")
+
+
+def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
+    """Return the findings on a recorded run, as `Finding.to_json` has them.
+
+    Those that its own process wrote down last: a batch that stood still then and went on has none. Of a run that is
+    over, what made it slow comes after them.
+
+    Args:
+        store: The record.
+        run: One of its runs.
+    """
+    last: dict[tuple[int | None, str], list[dict[str, Any]]] = {}
+    refused: list[dict[str, Any]] = []
+    for record in store.records(run, types=[EventType.STALL]):
+        payload = record.payload or {}
+        found = payload.get(keys.FINDINGS)
+        checked = [one for one in found if _is_finding(one)] if isinstance(found, list) else []
+        if any(one.get("refused") for one in checked):  # it did not hang, it failed of that
+            refused += checked
+        else:
+            last[record.parent_id, record.name] = checked
+    if run.state == "ended":
+        last = {}  # it has come through
+    seen: set[tuple[object, object]] = set()
+    findings: list[dict[str, Any]] = []
+    for group in (refused, *reversed(last.values())):
+        for finding in group:
+            key = finding["code"], finding.get("location")
+            if key not in seen:
+                seen.add(key)
+                findings.append({"evidence": [], **finding})
+    findings.sort(key=_rank)
+    if run.state != "running":
+        from spanloom.diagnosis.slow import explain as explain_slowness
+
+        findings += [finding.to_json() for finding in explain_slowness(store, run)]
+    return findings
+
+
+def _is_finding(one: object) -> bool:
+    return isinstance(one, dict) and all(isinstance(one.get(key), str) for key in _TEXTS)
+
+
+def _rank(finding: dict[str, Any]) -> int:
+    code = CODES.get(finding["code"])
+    return 99 if code is None else code.rank

@@ -1,0 +1,150 @@
+"""What is known of a lock, queue, event or other thing that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from spanloom.concurrency.slots import Slots
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.fields import field, is_future
+from spanloom.diagnosis.holders import Held
+from spanloom.diagnosis.model import Holder, Resource
+from spanloom.diagnosis.naming import name_in
+
+__all__ = ["Kept", "describe"]
+
+
+class Kept:
+    """A resource while it is looked at, with who waits for it and who holds it."""
+
+    __slots__ = ("actors", "held", "known_to", "name", "takers", "value", "waiting")
+
+    def __init__(self, value: Any) -> None:
+        self.value: Any = value
+        self.waiting: list[tuple[int, str]] = []
+        self.held: list[tuple[int, Held]] = []
+        self.actors: dict[str, set[int]] = defaultdict(set)
+        self.takers: set[int] = set()
+        self.known_to: set[int] = set()
+        self.name: str | None = None
+
+    @property
+    def is_future(self) -> bool:
+        """Whether it is a bare future."""
+        return is_future(self.value)
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return in which ways it is waited for."""
+        found = dict.fromkeys(kind for _, kind in self.waiting)
+        if self.is_future:
+            found["future"] = None
+        return tuple(found)
+
+
+_KINDS = {"get": "queue", "put": "queue", "join": "queue"}
+
+
+def describe(kept: Kept, links: Mapping[int, Sequence[Link]], dead: Container[int]) -> Resource:
+    """Return what is known of `kept` as a plain value; its name only if one of `dead` waits for it."""
+    value = kept.value
+    kinds = kept.kinds()
+    kind = _KINDS.get(kinds[0], kinds[0]) if kinds else "lock"
+    size, used, free, unfinished = _numbers(value)
+    if kept.name is None and any(key in dead for key, _ in kept.waiting):
+        kept.name = _name(kept, links) or _given_name(value) or type(value).__name__
+    condition_waiters = {key for key, how in kept.waiting if how == "condition"}
+    holders = tuple(
+        Holder(key, f"{held.link.code.co_filename}:{held.line}", held.link.code.co_qualname, held.sure)
+        for key, held in kept.held
+        if key not in condition_waiters
+    )
+    return Resource(
+        key=id(value),
+        kind=kind,
+        type=type(value).__name__,
+        name=kept.name or type(value).__name__,
+        holders=holders + _declared(value, {holder.task for holder in holders}, links),
+        waiters=tuple(key for key, _ in kept.waiting),
+        size=size,
+        used=used,
+        free=free,
+        unfinished=unfinished,
+        actors={kind: frozenset(keys) for kind, keys in kept.actors.items()},
+        takers=frozenset(kept.takers),
+        known_to=frozenset(kept.known_to),
+    )
+
+
+def _name(kept: Kept, links: Mapping[int, Sequence[Link]]) -> str | None:
+    for key in [key for key, _ in kept.waiting][:3] + [key for key, _ in kept.held][:3]:
+        found = name_in(links[key], kept.value)
+        if found is not None:
+            return found
+    return None
+
+
+def _given_name(value: Any) -> str | None:
+    """Return the name that a limiter of ours was given."""
+    name = field(value, "name") if issubclass(type(value), Slots) else None
+    return name if type(name) is str else None
+
+
+def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) -> tuple[Holder, ...]:
+    """Return the holders that the resource itself knows: a lock or a limiter of anyio does."""
+    owners = [field(value, "_owner_task")] if type(value).__module__.startswith("anyio") else []
+    owners.extend(field(value, "_borrowers", ()) or ())
+    found = []
+    for owner in owners:
+        if id(owner) in links and id(owner) not in known:
+            link = links[id(owner)][0] if links[id(owner)] else None
+            location = "" if link is None else f"{link.code.co_filename}:{link.frame.f_lineno}"
+            found.append(
+                Holder(id(owner), location, "" if link is None else link.code.co_qualname, sure=True)
+            )
+    return tuple(found)
+
+
+def _numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None]:
+    """Return the size, how much of it is used, how much is free, and how many items of a queue are unfinished."""
+    if issubclass(type(value), asyncio.Lock):
+        locked = bool(field(value, "_locked"))
+        return 1, int(locked), int(not locked), None
+    if issubclass(type(value), asyncio.Semaphore):
+        free = field(value, "_value")
+        bound = field(value, "_bound_value")
+        return bound, None if bound is None else bound - free, free, None
+    if issubclass(type(value), Slots):
+        size, used = field(value, "_size"), field(value, "_in_use")
+        return size, used, max(0, size - used), None
+    if issubclass(type(value), asyncio.Queue):
+        items = field(value, "_queue")
+        used = len(items) if type(items) in _SIZED else None
+        return field(value, "_maxsize"), used, None, field(value, "_unfinished_tasks")
+    if issubclass(type(value), asyncio.Barrier):
+        return field(value, "_parties"), field(value, "_count"), None, None
+    return _anyio_numbers(value)
+
+
+def _anyio_numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None]:
+    if not type(value).__module__.startswith("anyio"):
+        return None, None, None, None
+    if type(value).__name__ == "Lock":
+        used = int(field(value, "_owner_task") is not None)
+        return 1, used, 1 - used, None
+    tokens, borrowers = field(value, "_total_tokens"), field(value, "_borrowers")
+    if borrowers is not None:
+        return tokens, len(borrowers), max(0, tokens - len(borrowers)), None
+    free = field(value, "_value")
+    if free is not None:
+        return field(value, "_max_value"), None, free, None
+    buffer = field(value, "buffer")
+    if buffer is not None:
+        limit = field(value, "max_buffer_size")
+        return limit if type(limit) is int else None, len(buffer), None, None
+    return None, None, None, None
+
+
+_SIZED = frozenset({list, __import__("collections").deque})

@@ -1,0 +1,177 @@
+"""Waits that nobody is left to end: queues, events, conditions, barriers, futures, abandoned locks and permits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spanloom.diagnosis.case import Case, called, names, place
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.model import EndedTask, Resource, TaskView
+
+__all__ = ["lonely"]
+
+
+def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
+    """Yield what is to be said of tasks that wait for `resource` in the way `kind`, and that nobody can give it to."""
+    failed = case.failed(resource, kind)
+    if not failed and _on_purpose(case, members, kind):
+        return
+    if kind == "get" and not failed and not _harmful(case, members):
+        return
+    telling = _RULES.get(kind)
+    if telling is not None:
+        code, sentence = telling(case, members, resource, failed)
+        location = None
+        yield case.finding(code, sentence, members, resource, location=location)
+
+
+def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
+    """Return whether a main task waits for ever on purpose, while others live beside it."""
+    if kind not in ("event", "future"):
+        return False
+    beside = case.live - {task.key for task in members}
+    if not any(_moves(case, key) for key in beside):
+        return False
+    return all(task.main or (_is_deliberate(task) and not case.awaited.get(task.key)) for task in members)
+
+
+def _moves(case: Case, key: int) -> bool:
+    """Return whether it is a sign of a program that goes on: a task of a running loop, a socket, a thread."""
+    task = case.snapshot.tasks.get(key)
+    if task is None:
+        return case.snapshot.actors[key].kind in ("io", "loop", "thread")
+    return case.snapshot.loops[task.loop].thread is not None
+
+
+def _is_deliberate(task: TaskView) -> bool:
+    return task.wait is not None and task.wait.deliberate
+
+
+def _harmful(case: Case, members: list[TaskView]) -> bool:
+    """Return whether somebody needs a task that waits at an empty queue: else it is a worker without work."""
+    return any(task.main or case.awaited.get(task.key) for task in members) or not case.live
+
+
+def _at(task: TaskView) -> str:
+    return "?" if task.at is None else place(task.at.location)
+
+
+def _wait(members: list[TaskView]) -> str:
+    """Return who waits where."""
+    return f"{names(members)} {'waits' if len(members) == 1 else 'wait'} at {_at(members[0])}"
+
+
+def _fate(failed: list[EndedTask], what: str) -> str:
+    """Tell what became of who should have given."""
+    if not failed:
+        return f"nobody is left who {what}"
+    one = failed[0]
+    who = f"`{one.name}`" if one.name and not one.name.startswith("Task-") else f"`{one.function}`"
+    if one.function and one.function not in who:
+        who = f"{who} ({one.function})"
+    if what in ("releases it", "gives one back") and one.error is not None:
+        it = "it" if what == "releases it" else "one"
+        return f"{who}, which took {it}, died of {one.error} at {place(one.location)}"
+    if one.error is not None:
+        said = f"('{one.message}')" if one.message else ""
+        return f"{who}, which should have, died of {one.error}{said} at {place(one.location)}"
+    ended = "was cancelled" if one.cancelled else "has ended"
+    return f"{who}, which {what}, {ended}"
+
+
+_Told = tuple[str, str]
+
+
+def _put(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "QUEUE_NO_CONSUMER", (
+        f"{_wait(members)} to put into the full queue "
+        f"`{resource.name}` ({resource.used} of {resource.size}), and {_fate(failed, 'takes something out')}. "
+        "Let the reader survive a bad item, or let its failure end the writers as well (TaskGroup)."
+    )
+
+
+def _get(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "QUEUE_NO_PRODUCER", (
+        f"{_wait(members)} at the empty queue "
+        f"`{resource.name}`, and {_fate(failed, 'puts something in')}. "
+        "Let the writer say that it is done (a last item, or a shutdown of the queue) also when it fails."
+    )
+
+
+def _join(case: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    takers = [
+        case.snapshot.tasks[key]
+        for key in resource.actors.get("join", ())
+        if key in case.snapshot.tasks and key in case.dead
+    ] or [case.snapshot.tasks[key] for key in resource.waiters if key not in {task.key for task in members}]
+    functions = dict.fromkeys(f"`{task.function}`" for task in takers)
+    missing = (resource.unfinished or 0) - (resource.used or 0)
+    by = f" by {', '.join(functions)}" if functions else ""
+    died = f"; {_fate(failed, 'reports them')}" if failed else ""
+    queued = f", {resource.used} are still queued" if resource.used else ""
+    return "JOIN_WITHOUT_TASK_DONE", (
+        f"{_wait(members)} in join() of queue `{resource.name}` for {resource.unfinished} items: "
+        f"{missing} were taken out{by} without task_done(){queued}{died}. "
+        "Call task_done() for each item that was taken, best in a `finally`."
+    )
+
+
+def _event(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "EVENT_NEVER_SET", (
+        f"{_wait(members)} for event `{resource.name}`, "
+        f"and {_fate(failed, 'sets it')}. Set it in a `finally`, or let the failure reach who waits."
+    )
+
+
+def _condition(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "LOST_NOTIFY", (
+        f"{_wait(members)} for a notify of condition `{resource.name}`, and {_fate(failed, 'notifies')}: "
+        "the notify has passed, went to another waiter, or never comes. "
+        "Wait with wait_for(predicate), which looks before it waits, and notify_all()."
+    )
+
+
+def _barrier(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "BARRIER_SHORT", (
+        f"{_wait(members)} at barrier `{resource.name}`: {len(members)} of {resource.size} came, "
+        f"and {_fate(failed, 'comes')}. Abort the barrier when a party fails."
+    )
+
+
+def _future(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    named = "" if resource.name == resource.type else f" `{resource.name}`"
+    return "ORPHAN_FUTURE", (
+        f"{_wait(members)} for a future{named} that nothing can resolve any more: "
+        f"{_fate(failed, 'knows it')}. Set a result or an exception on every path, or wait with a timeout."
+    )
+
+
+def _lock(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    return "LOCK_ABANDONED", (
+        f"{_wait(members)} for lock `{resource.name}`, which is "
+        f"taken, and {_fate(failed, 'releases it')}. Take it with `async with`, or release it in a `finally`."
+    )
+
+
+def _permits(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+    functions = dict.fromkeys(called(task) for task in members if task.at is not None)
+    of = "" if resource.size is None else f" of {resource.size}"
+    return "PERMIT_LEAK", (
+        f"{_wait(members)} (in {', '.join(functions)}) for a permit of {resource.kind} `{resource.name}`: "
+        f"none{of} is free, no task holds one, and {_fate(failed, 'gives one back')}. "
+        "Take permits with `async with`, or release them in a `finally`."
+    )
+
+
+_RULES = {
+    "put": _put,
+    "get": _get,
+    "join": _join,
+    "event": _event,
+    "condition": _condition,
+    "barrier": _barrier,
+    "future": _future,
+    "lock": _lock,
+    "semaphore": _permits,
+    "limiter": _permits,
+}

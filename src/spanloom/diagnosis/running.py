@@ -1,0 +1,102 @@
+"""Finding what there is: loops, tasks, threads."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from asyncio import base_events, runners, tasks
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any, NamedTuple, cast
+
+from spanloom.diagnosis.fields import field, is_task
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["Running", "every_task", "running_threads"]
+
+_REGISTRIES = ("_all_tasks", "_scheduled_tasks")
+
+
+def every_task() -> list[Any]:
+    """Return all tasks that still exist, ended ones included; safe from any thread, of any loop."""
+    found: dict[int, Any] = {}
+    for name in _REGISTRIES:
+        registry = getattr(tasks, name, None)
+        for reference in list(field(registry, "data", ())):  # one step for the interpreter
+            task = reference()
+            if task is not None and is_task(task):
+                found[id(task)] = task
+    for task in list(getattr(tasks, "_eager_tasks", ())):
+        found[id(task)] = task
+    return list(found.values())
+
+
+class Running(NamedTuple):
+    """A thread: its frames from the inside out, and the loop that it runs with the index of the frame that does."""
+
+    ident: int
+    name: str
+    frames: list[FrameType]
+    loop: Any
+    at: int
+    main: Any
+
+
+def running_threads() -> list[Running]:
+    """Return all threads that have a Python frame."""
+    names = {thread.ident: thread.name for thread in list(threading._active.values())}  # type: ignore[attr-defined] # noqa: SLF001 -- enumerate() takes a lock that a blocked thread may hold
+    found = []
+    for ident, innermost in sys._current_frames().items():  # noqa: SLF001 -- its documented name
+        frames = []
+        frame: FrameType | None = innermost
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        loop, at, main = _loop_of(frames)
+        found.append(Running(ident, names.get(ident, f"thread {ident}"), frames, loop, at, main))
+    return found
+
+
+_RUN_FOREVER = base_events.BaseEventLoop.run_forever.__code__
+_RUNS = frozenset({"run_forever", "run_until_complete"})
+_RUN = runners.Runner.run.__code__
+
+
+def _loop_of(frames: list[FrameType]) -> tuple[Any, int, Any]:
+    """Return the loop that a thread runs, the index of the frame that runs it, and the task that it runs until."""
+    for at, frame in enumerate(frames):
+        if frame.f_code is _RUN_FOREVER:
+            return variables_of(frame).get("self"), at, None
+        if frame.f_code is _RUN:
+            variables = variables_of(frame)
+            loop = field(variables.get("self"), "_loop")
+            if loop is not None:
+                return loop, at, variables.get("task")
+    if not any(_compiled_loops()):
+        return None, -1, None
+    for at, frame in enumerate(frames):
+        if _RUNS.isdisjoint(frame.f_code.co_names):
+            continue
+        for value in cast("Iterable[Any]", variables_of(frame).values()):
+            if type(value) in _compiled_loops() and value.is_running():
+                return value, at, None
+    return None, -1, None
+
+
+def _compiled_loops() -> tuple[type, ...]:
+    module = sys.modules.get("uvloop")
+    found = getattr(module, "Loop", None)
+    return () if found is None else (found,)
+
+
+def current_tasks() -> dict[int, Any]:
+    """Return the task that each loop is running at this moment, by the loop's identity."""
+    running = getattr(tasks, "_current_tasks", None)
+    if running is not None:
+        return {id(loop): task for loop, task in list(running.items())}
+    return {}
+
+
+def loop_of(task: Any) -> Any:
+    """Return the loop of a task."""
+    return field(task, "_loop")

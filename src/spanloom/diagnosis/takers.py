@@ -1,0 +1,47 @@
+"""From which queues the code of a task takes something out: the stages of a pipeline, told apart by their calls.
+
+Who could take is told by `spanloom.diagnosis.reach`, but that a stage knows the queues on both sides of it, and uses
+`get` and `put`, does not say which of them it takes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from gc import get_referents
+from typing import Final
+
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.calls import methods_of, subjects
+from spanloom.diagnosis.chain import Link, frame_of, is_suspendable
+from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["taken_from"]
+
+_TAKING: Final = frozenset({"get", "get_nowait", "receive", "receive_nowait"})
+_DEPTH: Final = 3
+"""Generators inside of one another that are opened."""
+
+
+def taken_from(bytecode: Bytecode, links: Sequence[Link]) -> Iterator[object]:
+    """Yield what the frames of a task, and the generators and iterators that they go through, call `get` of."""
+    for link in links:
+        if is_own(link.code.co_filename):
+            yield from _of_frame(bytecode, link, _DEPTH)
+
+
+def _of_frame(bytecode: Bytecode, link: Link, depth: int) -> Iterator[object]:
+    variables = variables_of(link.frame, link.owner)
+    yield from subjects(bytecode, link.code, variables, link.frame.f_globals, _TAKING)
+    if depth == 0:
+        return
+    for referent in get_referents(link.owner):
+        if is_suspendable(referent):
+            inner = frame_of(referent)
+            if inner is not None and is_own(inner.code.co_filename):
+                yield from _of_frame(bytecode, inner, depth - 1)
+            continue
+        function = methods_of(referent, "__anext__")
+        if function is not None and function.__code__.co_argcount:
+            own = {function.__code__.co_varnames[0]: referent}
+            yield from subjects(bytecode, function.__code__, own, function.__globals__, _TAKING)

@@ -1,0 +1,76 @@
+"""From a snapshot to findings: a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from spanloom.diagnosis.case import Case
+from spanloom.diagnosis.codes import in_order
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.model import Snapshot, TaskView
+from spanloom.diagnosis.rules.givers import lonely
+from spanloom.diagnosis.rules.rings import rings
+from spanloom.diagnosis.rules.slow import bottlenecks
+
+__all__ = ["diagnose"]
+
+_FIRST = ("put", "get", "join", "event", "condition", "barrier", "future", "semaphore", "limiter", "lock")
+"""Of several ways in which the members of one component wait, the one that is told."""
+
+
+def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Finding]:
+    """Return what is wrong with the program that `snapshot` was taken of, the cause before its symptoms.
+
+    Args:
+        snapshot: As `spanloom.diagnosis.look.look` returns it.
+        earlier: An earlier one of the same process, which tells since when things have been as they are.
+
+    Returns:
+        Findings; none for a healthy program.
+    """
+    case = Case(snapshot, earlier)
+    return in_order(_findings(case))
+
+
+def _findings(case: Case) -> Iterator[Finding]:
+    told: set[tuple[int, str]] = set()
+    lines: dict[tuple[int, str], list[TaskView]] = {}
+    for members in case.causes:
+        ring = list(rings(case, members))
+        if ring:
+            yield from ring
+            continue
+        if not case.snapshot.complete or any(task.key in case.live for task in members):
+            continue
+        for task, key, kind in _waits(case, members):
+            lines.setdefault((key, kind), []).append(task)
+    for (key, kind), tasks in lines.items():
+        if kind in ("get", "join") and (key, "put") in lines:
+            continue
+        if kind == "get" and (key, "join") in lines:
+            continue
+        resource = case.snapshot.resources[key]
+        if (key, kind) not in told:
+            told.add((key, kind))
+            yield from lonely(case, _in_line(tasks, resource.waiters), resource, kind)
+    yield from bottlenecks(case)
+
+
+def _waits(case: Case, members: Iterable[TaskView]) -> Iterator[tuple[TaskView, int, str]]:
+    """Yield who of a component waits for what: of several ways the one that comes first."""
+    found = []
+    for task in members:
+        wait = task.wait
+        if wait is None:
+            continue
+        if wait.resource is not None and wait.resource in case.snapshot.resources:
+            found.append((task, wait.resource, wait.kind))
+        found.extend((task, target, "future") for target in wait.targets if target in case.snapshot.resources)
+    if found:
+        first = min((kind for _, _, kind in found), key=_FIRST.index)
+        yield from (one for one in found if one[2] == first)
+
+
+def _in_line(tasks: list[TaskView], waiters: tuple[int, ...]) -> list[TaskView]:
+    order = {key: at for at, key in enumerate(waiters)}
+    return sorted(dict.fromkeys(tasks), key=lambda task: order.get(task.key, len(order)))

@@ -1,0 +1,243 @@
+"""What a suspended task waits for, told from the outermost primitive in its await chain.
+
+The outermost, because `Queue.join` awaits an `Event`, a `Barrier` a `Condition`, and so on. The primitives of
+asyncio are recognised by their code objects, so subclasses that call `super()` are too; those of anyio and
+our own limiters likewise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import locks as asyncio_locks
+from asyncio import queues, tasks
+from collections.abc import Callable, Iterable, Sequence
+from gc import get_referents
+from types import CodeType
+from typing import Any, Final, Literal, NamedTuple
+
+from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.slots import Slots
+from spanloom.concurrency.stream import OutcomeStream
+from spanloom.concurrency.window import Window
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.fields import field, future_done, is_future, is_task
+from spanloom.diagnosis.origin import is_standard
+
+__all__ = ["GIVERS", "RawWait", "Table", "subject_of"]
+
+
+class RawWait(NamedTuple):
+    """What `spanloom.diagnosis.model.Wait` says, with the objects themselves; `depth`: index of the primitive."""
+
+    kind: str
+    resource: object = None
+    targets: Sequence[object] = ()
+    needs: Literal["all", "any"] = "all"
+    depth: int = -1
+
+
+GIVERS: Final[dict[str, frozenset[str] | None]] = {
+    "lock": frozenset({"release"}),
+    "semaphore": frozenset({"release"}),
+    "limiter": frozenset({"release", "release_on_behalf_of", "resize", "total_tokens"}),
+    "event": frozenset({"set"}),
+    "get": frozenset({"put", "put_nowait", "shutdown", "send", "send_nowait", "close", "aclose"}),
+    "put": frozenset({"get", "get_nowait", "shutdown", "receive", "receive_nowait", "close", "aclose"}),
+    "join": frozenset({"task_done", "shutdown"}),
+    "condition": frozenset({"notify", "notify_all"}),
+    "barrier": frozenset({"wait", "abort", "reset", "__aenter__"}),
+    "future": frozenset({"set_result", "set_exception", "cancel", "set_running_or_notify_cancel"}),
+}
+"""What the methods are called that end each kind of wait; ``None``: whoever reaches the object can."""
+
+_IO_FILES: Final = (
+    *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
+    *("base_subprocess.py", "sslproto.py", "proactor_events.py"),
+)
+
+
+def subject_of(link: Link, *types: type) -> object:
+    """Return what the frame of a method has as ``self``: its first referent of one of `types`."""
+    for referent in get_referents(link.owner):
+        if issubclass(type(referent), types):
+            return referent
+    return None
+
+
+_WAIT_FOR: Final = tasks.wait_for.__code__
+Reader = Callable[[Sequence[Link], int, object], RawWait | None]
+
+
+class Table:
+    """Knows the code objects of the primitives. Made anew for each look, as anyio may be imported meanwhile."""
+
+    def __init__(self) -> None:
+        self._readers: dict[CodeType, Reader] = {}
+        lock = asyncio_locks.Lock
+        self._method(lock.acquire, "lock", lock)
+        self._method(asyncio_locks.Semaphore.acquire, "semaphore", asyncio_locks.Semaphore)
+        self._method(asyncio_locks.Event.wait, "event", asyncio_locks.Event)
+        for method in (asyncio_locks.Condition.wait, asyncio_locks.Condition.wait_for):
+            self._condition(method, asyncio_locks.Condition, lock.acquire)
+        self._method(asyncio_locks.Barrier.wait, "barrier", asyncio_locks.Barrier)
+        self._method(queues.Queue.get, "get", queues.Queue)
+        self._method(queues.Queue.put, "put", queues.Queue)
+        self._method(queues.Queue.join, "join", queues.Queue)
+        self._method(Slots.acquire, "limiter", Slots)
+        self._readers[tasks._wait.__code__] = _waited  # type: ignore[attr-defined] # noqa: SLF001 -- the one frame that knows the set
+        for name in ("__aexit__", "_aexit"):  # the second one from 3.14 on
+            if hasattr(asyncio.TaskGroup, name):
+                self._readers[getattr(asyncio.TaskGroup, name).__code__] = _grouped
+        iterator: Any = getattr(tasks, "_AsCompletedIterator", None)  # 3.13
+        if iterator is not None:
+            self._readers[iterator._wait_for_one.__code__] = _completed  # noqa: SLF001 -- see above
+        else:
+            nested = [const for const in tasks.as_completed.__code__.co_consts if type(const) is CodeType]
+            self._readers.update({code: _completed for code in nested if code.co_name == "_wait_for_one"})
+        self._anyio()
+        self._readers[OutcomeStream.__anext__.__code__] = _outcome
+        self._readers[Window._work_off.__code__] = _jobs  # noqa: SLF001 -- the code of ours that waits for jobs
+        self._readers[Engine._wait.__code__] = _jobs  # noqa: SLF001 -- as above
+
+    def _method(self, function: Any, kind: str, *types: type) -> None:
+        self._readers[function.__code__] = lambda links, at, _: _simple(kind, links, at, types)
+
+    def _condition(self, function: Any, cls: type, acquire: Any) -> None:
+        code = acquire.__code__
+
+        def read(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
+            for inner in range(at + 1, len(links)):
+                if links[inner].code is code:  # notified, and in the line for the lock
+                    return self._readers[code](links, inner, leaf)
+            return _simple("condition", links, at, (cls,))
+
+        self._readers[function.__code__] = read
+
+    def _anyio(self) -> None:
+        backend: Any = sys.modules.get("anyio._backends._asyncio")
+        core: Any = sys.modules.get("anyio._core._synchronization")
+        memory: Any = sys.modules.get("anyio.streams.memory")
+        if backend is None or core is None:
+            return
+        try:
+            for cls, kind in (
+                (backend.Lock, "lock"),
+                (backend.Semaphore, "semaphore"),
+                (backend.Event, "event"),
+            ):
+                self._method(cls.wait if kind == "event" else cls.acquire, kind, cls)
+            limiter = backend.CapacityLimiter
+            self._method(limiter.acquire, "limiter", limiter)
+            self._method(limiter.acquire_on_behalf_of, "limiter", limiter)
+            self._condition(core.Condition.wait, core.Condition, backend.Lock.acquire)
+            if hasattr(core.Condition, "wait_for"):
+                self._condition(core.Condition.wait_for, core.Condition, backend.Lock.acquire)
+            self._readers[backend.TaskGroup.__aexit__.__code__] = _grouped
+            if memory is not None:
+                self._readers[memory.MemoryObjectReceiveStream.receive.__code__] = _streamed("get")
+                self._readers[memory.MemoryObjectSendStream.send.__code__] = _streamed("put")
+        except (
+            AttributeError
+        ):  # a version that is built differently: its waits are those of the futures inside
+            return
+
+    def timed(self, links: Sequence[Link], leaf: object) -> RawWait:
+        """Return what the task of `links` waits for that a timer will wake: a sleep, or `wait_for` of Python 3.11."""
+        for at, link in enumerate(links):
+            if link.code is _WAIT_FOR:
+                inner = [one for one in get_referents(link.owner) if is_future(one) and one is not leaf]
+                if inner:
+                    return RawWait("task", None, tuple(inner), depth=at)
+        return RawWait("sleep")
+
+    def classify(self, links: Sequence[Link], leaf: object) -> RawWait:
+        """Return what the task of `links` waits for, `leaf` being the future that will wake it."""
+        for at, link in enumerate(links):
+            reader = self._readers.get(link.code)
+            if reader is not None:
+                found = reader(links, at, leaf)
+                if found is not None:
+                    return found
+            elif _is_io(link.code):
+                return RawWait("io", depth=at)
+        if is_task(leaf):
+            return RawWait("task", None, (leaf,))
+        if type(leaf) is tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
+            return RawWait("group", None, tuple(leaf._children))  # type: ignore[attr-defined] # noqa: SLF001 -- see above
+        return RawWait("future", leaf)
+
+
+def _is_io(code: CodeType) -> bool:
+    filename = code.co_filename
+    return filename.endswith(_IO_FILES) and is_standard(filename)
+
+
+def _simple(kind: str, links: Sequence[Link], at: int, types: tuple[type, ...]) -> RawWait | None:
+    subject = subject_of(links[at], *types)
+    return None if subject is None else RawWait(kind, subject, depth=at)
+
+
+def _waited(links: Sequence[Link], at: int, _: object) -> RawWait | None:
+    referents = get_referents(links[at].owner)
+    awaited = next(
+        (one for one in referents if type(one) in (set, list, tuple, frozenset) and _all_futures(one)), None
+    )
+    if awaited is None:
+        return None
+    every = asyncio.ALL_COMPLETED in [one for one in referents if type(one) is str]
+    return RawWait("group", None, tuple(awaited), "all" if every else "any", at)
+
+
+def _outcome(links: Sequence[Link], at: int, _: object) -> RawWait | None:
+    """Tell that who takes outcomes from a stream waits for the task that runs its jobs."""
+    pump = field(subject_of(links[at], OutcomeStream), "_pump")
+    return None if pump is None or future_done(pump) else RawWait("task", None, (pump,), depth=at)
+
+
+def _jobs(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
+    """Tell that a runner which waits for one of its jobs to end does so."""
+    runner = subject_of(links[at], Engine)
+    alive = field(runner, "_alive")
+    if field(runner, "_waiter") is not leaf or not alive:
+        return None
+    jobs = list(alive.values() if type(alive) is dict else alive)
+    running = tuple(job for job in jobs if is_task(job))
+    return RawWait("group", None, running, "any", at) if len(running) == len(jobs) else None
+
+
+def _all_futures(values: Iterable[object]) -> bool:
+    found = tuple(values)
+    return bool(found) and all(is_future(value) for value in found)
+
+
+def _grouped(links: Sequence[Link], at: int, _: object) -> RawWait | None:
+    for referent in get_referents(links[at].owner):
+        if type(referent).__name__ == "TaskGroup":
+            children = field(referent, "_tasks")
+            if children:
+                return RawWait("group", None, tuple(children), "all", at)
+    return None
+
+
+def _completed(links: Sequence[Link], at: int, _: object) -> RawWait | None:
+    for referent in get_referents(links[at].owner):
+        todo = field(referent, "_todo")  # 3.13
+        if type(todo) is set and todo:
+            return RawWait("group", None, tuple(todo), "any", at)
+    for link in links[at + 1 :]:
+        queue = subject_of(link, queues.Queue)
+        if queue is not None:  # 3.11 and 3.12: only the done-callbacks know who will put into it
+            return RawWait("completed", queue, (), "any", at)
+    return None
+
+
+def _streamed(kind: str) -> Reader:
+    def read(links: Sequence[Link], at: int, _: object) -> RawWait | None:
+        for referent in get_referents(links[at].owner):
+            state = field(referent, "_state")
+            if state is not None:
+                return RawWait(kind, state, depth=at)
+        return None
+
+    return read

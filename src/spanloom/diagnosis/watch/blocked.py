@@ -1,0 +1,226 @@
+"""LOOP_BLOCKED: a callback, or one after the other, keeps the loop from whatever else it has to run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio.base_events import BaseEventLoop
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.frames import Call, is_own, location, where
+from spanloom.diagnosis.watch.loops import HANDLE_RUN
+from spanloom.diagnosis.watch.pulse import Hold, Pulse
+
+__all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victims", "wakes_for"]
+
+ONCE_S: Final = 1.0
+"""A single hold that lasts as long is a finding while it goes on: whoever waits for an answer has given up."""
+SHARE: Final = 0.6
+"""Share of the last seconds that holds together make up to be one."""
+SPAN_S: Final = 3.0
+"""The seconds that the share is of."""
+COMPUTING_S: Final = 0.4
+"""So much of a hold must be its own time, and not that of other processes on the same cores. For the share, holds in
+which the thread computes count from here on; shorter ones are how work is cut into pieces."""
+
+
+def blocked(pulse: Pulse, now_s: float) -> Finding | None:
+    """Return the finding on a loop that something keeps from running the rest, or ``None``."""
+    loop = pulse.loop()
+    if loop is None or loop.is_closed():
+        return None
+    hold = pulse.hold
+    if hold is not None and hold.lasts_s(now_s) >= ONCE_S and hold.own_s(now_s) >= COMPUTING_S:
+        waiting = victims(loop, hold)
+        return _one(hold, now_s, waiting) if waiting else None
+    return _many(loop, pulse, now_s)
+
+
+def _one(hold: Hold, now_s: float, waiting: list[str]) -> Finding:
+    place = hold.place
+    lasts_s = hold.lasts_s(now_s)
+    who = described(hold)
+    what = f"in {place.name}() at {where(place)}" if place is not None else "in code that has no line"
+    message = (
+        f"{who} keeps the event loop's thread for {lasts_s:.1f} s already, {what}; meanwhile nothing else "
+        f"runs on this loop ({_some(waiting)}). {_cure(hold)}"
+    )
+    return Finding(
+        code="LOOP_BLOCKED",
+        message=message,
+        severity="error",
+        level="PROVEN",
+        jobs=jobs_of(hold),
+        resource=None,
+        location=location(place),
+        since_s=lasts_s,
+        evidence=tuple(evidence_of(hold)),
+    )
+
+
+def _many(loop: asyncio.AbstractEventLoop, pulse: Pulse, now_s: float) -> Finding | None:
+    from_s = max(now_s - SPAN_S, pulse.first_s)
+    span_s = now_s - from_s
+    parts = [(part_s, hold) for at_s, part_s, hold in list(pulse.waited) if at_s >= from_s]
+    parts += [
+        (min((hold.ended_s or now_s) - max(from_s, hold.began_s), hold.own_s(now_s)), hold)
+        for hold in pulse.recent(now_s)
+        if hold.computes and hold.own_s(now_s) >= COMPUTING_S
+    ]
+    if span_s < SPAN_S / 2 or len(parts) < 2:
+        return None
+    shares: dict[tuple[str | None, Call | None], float] = defaultdict(float)
+    last: dict[tuple[str | None, Call | None], Hold] = {}
+    for part_s, hold in parts:
+        key = hold.function, hold.place
+        shares[key] += max(0.0, part_s)
+        last[key] = hold
+    total_s = min(sum(shares.values()), span_s)
+    if total_s < SHARE * span_s:
+        return None
+    worst = max(shares, key=shares.__getitem__)
+    hold = last[worst]
+    waiting = victims(loop, hold)
+    if not waiting:
+        return None
+    longest_s = max((hold.lasts_s(now_s) for hold in pulse.recent(now_s)), default=0.0)
+    names = Counter(hold.task for _, hold in parts if hold.task is not None)
+    at_once = f", up to {longest_s:.1f} s at once" if longest_s else ""
+    at = f"{hold.place.name if hold.place else '?'}() at {where(hold.place)}"
+    message = (
+        f"{described(hold)} and others like it keep the event loop's thread for {total_s / span_s:.0%} of the time"
+        f"{at_once}, in {at}; meanwhile nothing else runs on this loop ({_some(waiting)}). {_cure(hold)}"
+    )
+    return Finding(
+        code="LOOP_BLOCKED",
+        message=message,
+        severity="error",
+        level="PROVEN",
+        jobs=tuple(name for name, _ in names.most_common(10)) or jobs_of(hold),
+        resource=None,
+        location=location(hold.place),
+        since_s=span_s,
+        evidence=tuple(evidence_of(hold)),
+    )
+
+
+def described(hold: Hold) -> str:
+    """Return who holds the loop, in words."""
+    if hold.task is None:
+        name = hold.outermost()
+        return f"callback {name}()" if name else "a callback"
+    if hold.function is None or hold.function == hold.task:
+        return f"task {hold.task}"
+    return f"task {hold.task} ({hold.function})"
+
+
+def jobs_of(hold: Hold) -> tuple[str, ...]:
+    """Return the names of who holds the loop."""
+    name = hold.task or hold.outermost()
+    return (name,) if name else ()
+
+
+def _cure(hold: Hold) -> str:
+    if hold.computes:
+        return "Compute in a process or a thread (asyncio.to_thread), or give the loop a turn now and then."
+    return "Call what blocks in a thread (await asyncio.to_thread(...)), or use its async counterpart."
+
+
+def evidence_of(hold: Hold) -> Iterator[str]:
+    """Yield where the callback has been found, and the stack of the last look."""
+    total = sum(hold.places.values())
+    for place, count in hold.places.most_common(5):
+        yield f"{count} of {total} looks: {where(place)} in {place.name}"
+    for call in hold.stack[:30]:
+        if call.code is HANDLE_RUN:
+            return
+        yield f"  {where(call)} in {call.name}" + ("" if is_own(call.code) else " (not the program's)")
+
+
+# who is kept waiting --------------------------------------------------------------------------------------
+
+
+def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
+    """Return what could run on `loop` if the holder let it: tasks, callbacks, timers that are due, sockets.
+
+    Tasks that wait for the holder's own task are none: they would wait anyway.
+    """
+    own = None if hold.own is None else hold.own()
+    found: list[str] = []
+    for task in tasks_of(loop):
+        if task is own or task.done():
+            continue
+        if own is None or not _waits_only_for(task, own):
+            found.append(task.get_name())
+            if len(found) >= 100:
+                break
+    if not found and isinstance(loop, BaseEventLoop):
+        found += _plumbing(loop)
+    return found
+
+
+def tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """Return the tasks of `loop` that have not ended; from any thread."""
+    for _ in range(10):
+        try:
+            return list(asyncio.all_tasks(loop))
+        except RuntimeError:  # 3.11: the set of tasks has changed under it
+            time.sleep(0.001)
+    return []
+
+
+def _waits_only_for(task: asyncio.Task[Any], own: asyncio.Task[Any]) -> bool:
+    todo: list[object] = [task]
+    seen: set[int] = set()
+    while todo:
+        waiter = todo.pop()
+        if waiter is own or id(waiter) in seen:
+            continue
+        seen.add(id(waiter))
+        if isinstance(waiter, asyncio.Task):
+            next_ = getattr(waiter, "_fut_waiter", None)
+            if next_ is None:
+                return False  # it could run at once
+            todo.append(next_)
+            continue
+        children = getattr(waiter, "_children", None)
+        if children and isinstance(children, list):
+            todo += [child for child in children if not child.done()]
+            continue
+        if not wakes_for(waiter, own):
+            return False
+    return True
+
+
+def wakes_for(waiter: object, own: asyncio.Task[Any]) -> bool:
+    """Tell whether a bare future is one that the end of `own` resolves, as ``wait``, a task group or ``shield`` has."""
+    for callback, _ in getattr(own, "_callbacks", None) or ():
+        for cell in getattr(callback, "__closure__", None) or ():
+            try:
+                if cell.cell_contents is waiter:
+                    return True
+            except ValueError:
+                continue
+        group = getattr(callback, "__self__", None)
+        if group is not None and getattr(group, "_on_completed_fut", None) is waiter:
+            return len(getattr(group, "_tasks", ())) <= 1
+    return False
+
+
+def _plumbing(loop: BaseEventLoop) -> list[str]:
+    ready = getattr(loop, "_ready", ())
+    found = ["callbacks that are ready"] if len(ready) > 0 else []
+    timers = getattr(loop, "_scheduled", ())
+    if any(not timer.cancelled() for timer in list(timers)):
+        found.append("timers")
+    if len(getattr(getattr(loop, "_selector", None), "get_map", dict)() or ()) > 1:  # one is the loop's own
+        found.append("sockets")
+    return found
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return f"{shown} wait" if len(names) <= 3 else f"{shown} and {len(names) - 3} more wait"

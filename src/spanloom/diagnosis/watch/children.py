@@ -1,0 +1,130 @@
+"""What the kernel says of child processes and pipes: who is blocked at which end of which. Linux only.
+
+``/proc/PID/task/TID/syscall`` names the system call that a thread is blocked in, with its arguments; of a process of
+the same user that is a descendant this may be read. Where it may not, nothing is said.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Final, NamedTuple
+
+__all__ = ["Blocked", "blocked_in", "children_of", "ends_here", "own_call", "pipe_of", "program_of"]
+
+_X86: Final = {0: "read", 1: "write", 19: "read", 20: "write", 61: "wait", 247: "wait"}
+_ARM: Final = {63: "read", 64: "write", 65: "read", 66: "write", 260: "wait", 95: "wait"}
+_CALLS: Final = _ARM if platform.machine() == "aarch64" else _X86 if platform.machine() == "x86_64" else {}
+MAX_CHILDREN: Final = 200
+
+
+class Blocked(NamedTuple):
+    """A thread that is blocked in a system call.
+
+    Attributes:
+        call: ``"read"``, ``"write"`` or ``"wait"``.
+        number: Of the file descriptor, or the process waited for.
+    """
+
+    call: str
+    number: int
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that `pid` has started, and theirs; not those that have ended."""
+    parents: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 -- a Path for each of thousands of names
+    except OSError:
+        return []
+    for name in names:
+        if name.isdecimal():
+            try:
+                text = Path(f"/proc/{name}/stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            fields = text.rpartition(")")[2].split()
+            if fields[0] not in "ZX":
+                parents.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    todo = [pid]
+    while todo and len(found) < MAX_CHILDREN:
+        more = parents.get(todo.pop(), [])
+        found += more
+        todo += more
+    return found
+
+
+def blocked_in(pid: int) -> list[Blocked]:
+    """Return what the threads of a process are blocked in, of the calls that are of interest here."""
+    try:
+        threads = os.listdir(f"/proc/{pid:d}/task")  # noqa: PTH208 -- names are wanted
+    except OSError:
+        return []
+    found = (_call(f"/proc/{pid:d}/task/{thread}/syscall") for thread in threads)
+    return [one for one in found if one is not None]
+
+
+def own_call(native_id: int) -> Blocked | None:
+    """Return what a thread of this process is blocked in."""
+    return _call(f"/proc/self/task/{native_id:d}/syscall")
+
+
+def _call(path: str) -> Blocked | None:
+    try:
+        fields = Path(path).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if len(fields) < 2 or not fields[0].isdecimal():
+        return None
+    call = _CALLS.get(int(fields[0]))
+    if call is None:
+        return None
+    number = int(fields[1], 16)
+    return Blocked(call, number if number < 1 << 31 else -1)
+
+
+def pipe_of(pid: int | str, number: int) -> str | None:
+    """Return what stands for the pipe or socket of a descriptor, the same text in every process that has it."""
+    try:
+        target = str(Path(f"/proc/{pid}/fd/{number:d}").readlink())
+    except OSError:
+        return None
+    return target if target.startswith(("pipe:", "socket:")) else None
+
+
+def ends_here(pipe: str) -> dict[int, bool]:
+    """Return the descriptors of this process for `pipe`; true for those that can be written to."""
+    found: dict[int, bool] = {}
+    try:
+        names = os.listdir("/proc/self/fd")  # noqa: PTH208 -- the same
+    except OSError:
+        return found
+    for name in names:
+        if name.isdecimal() and pipe_of("self", int(name)) == pipe:
+            try:
+                text = Path(f"/proc/self/fdinfo/{name}").read_text(encoding="ascii")
+            except OSError:
+                continue
+            flags = next((line.split()[1] for line in text.splitlines() if line.startswith("flags:")), "0")
+            found[int(name)] = int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+    return found
+
+
+def program_of(pid: int) -> str:
+    """Return what a process is called: a child of ``multiprocessing`` by its own name and that of its function."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    for child in list(getattr(process, "_children", ())):
+        if child.pid == pid:
+            target = getattr(child, "_target", None)
+            name = getattr(target, "__qualname__", "") if isinstance(target, FunctionType) else ""
+            return f"{child.name}: {name.rpartition('<locals>.')[2]}()" if name else str(child.name)
+    try:
+        parts = Path(f"/proc/{pid:d}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "?"
+    words = [os.path.basename(part.decode(errors="replace")) for part in parts[:2] if part]  # noqa: PTH119 -- no path
+    return " ".join(words) or "?"

@@ -1,0 +1,164 @@
+"""Asks a process that is watched what it is at, from another process of the same user."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from spanloom.diagnosis.watch.folder import pids, socket_path
+from spanloom.exceptions import NotWatchedError
+
+__all__ = ["SilentError", "ancestors", "ask", "is_running", "watched_pid"]
+
+START_S: Final = 1.0
+"""How long a process that has just been started may take until it can be asked."""
+RETRY_S: Final = 0.05
+
+
+class SilentError(NotWatchedError):
+    """The process listens, but did not answer in time: most likely something in it holds the GIL."""
+
+
+def ask(
+    pid: int,
+    question: str,
+    *,
+    timeout_s: float = 10.0,
+    meanwhile: Sequence[tuple[float, Callable[[], Any]]] = (),
+    **details: object,
+) -> Any:  # Any: whatever JSON holds
+    """Ask a process, and return its answer.
+
+    Args:
+        pid: A watched process; see `watched_pid`.
+        question: The word for what is asked.
+        timeout_s: How long to wait for the answer.
+        meanwhile: What to call while there is no answer, each after so many seconds, once; what it returns, unless that
+            is ``None``, is taken for the answer.
+        details: More to be told with the question.
+
+    Raises:
+        NotWatchedError: there is nobody to ask, or it cannot answer that.
+        SilentError: it has not answered in time.
+    """
+    connection = _connected(pid)
+    began = time.monotonic()
+    calls = [*meanwhile, (timeout_s, None)]
+    data = b""
+    with connection:
+        connection.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
+        while not data.endswith(b"\n"):
+            after_s, call = calls[0]
+            left = began + after_s - time.monotonic()
+            if left <= 0:
+                if call is None:
+                    raise SilentError(f"process {pid} has not answered for {timeout_s:g} s")
+                calls.pop(0)
+                answer = call()
+                if answer is not None:
+                    return answer
+                continue
+            connection.settimeout(left)
+            try:
+                part = connection.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                part = b""
+            if not part:
+                raise NotWatchedError(f"process {pid} has ended, or was busy, while it was asked")
+            data += part
+    return _answer(pid, data)
+
+
+def _answer(pid: int, data: bytes) -> Any:
+    try:
+        said = json.loads(data)
+    except ValueError:
+        raise NotWatchedError(f"process {pid} has answered something that is not JSON") from None
+    if "error" in said:
+        raise NotWatchedError(f"process {pid} cannot say that: {said['error']}")
+    return said["answer"]
+
+
+def _connected(pid: int) -> socket.socket:
+    path = str(socket_path(pid))
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(START_S)
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        raise NotWatchedError(f"process {pid} cannot be asked: {_why_not(pid, error)}") from None
+    return connection
+
+
+def _why_not(pid: int, error: OSError) -> str:
+    if not is_running(pid):
+        return "there is no such process any more"
+    if isinstance(error, FileNotFoundError):
+        return "it is not watched; start it by `spanloom run`, or call spanloom.diagnosis.watch() in it"
+    return f"{error.strerror or error}"
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process `pid`, of whomever."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return pid < 1 << 31
+    return True
+
+
+def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
+    """Return the watched process that `pid` means: itself or, of a shell or a launcher, the one that it has started.
+
+    Args:
+        pid: A process.
+        wait_s: How long to wait for one that has only just been started.
+
+    Raises:
+        NotWatchedError: neither it nor exactly one of its descendants is watched.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        if socket_path(pid).exists() and is_running(pid):
+            return pid
+        found = [other for other in pids() if other != pid and pid in ancestors(other)]
+        # A child of a child is the program's own affair: the one nearest to `pid` is meant.
+        nearest = [other for other in found if not set(ancestors(other)) & set(found)]
+        if len(nearest) == 1:
+            return nearest[0]
+        if len(nearest) > 1:
+            names = ", ".join(map(str, nearest))
+            raise NotWatchedError(
+                f"process {pid} has started {len(nearest)} that are watched; ask one of: {names}"
+            )
+        if not is_running(pid):
+            raise NotWatchedError(f"process {pid} cannot be asked: there is no such process")
+        if time.monotonic() > deadline:
+            raise NotWatchedError(
+                f"process {pid} cannot be asked: it is not watched; "
+                f"start it by `spanloom run`, or call spanloom.diagnosis.watch() in it"
+            )
+        time.sleep(RETRY_S)
+
+
+def ancestors(pid: int) -> list[int]:
+    """Return the process that has started `pid`, the one that has started that, and so on."""
+    found: list[int] = []
+    while pid > 1 and len(found) < 100:
+        try:
+            text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            break
+        pid = int(text.rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found

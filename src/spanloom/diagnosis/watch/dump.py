@@ -1,0 +1,62 @@
+"""The verdict and all stacks on standard error, when a signal asks for them: where no second terminal is at hand.
+
+The handler is `faulthandler`'s, in C: it writes the stacks to a file of ours, whatever the main thread is at. The
+watching thread sees the file grow, and passes it on together with the verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from typing import Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.stacks import moved
+
+__all__ = ["Dump"]
+
+STDERR: Final = 2
+MAX_BYTES: Final = 1_000_000
+
+
+class Dump:
+    """Waits for one signal; to be called after each look.
+
+    Args:
+        signal_number: The signal, which the program must not use itself.
+        find: Returns the findings of this moment.
+
+    Raises:
+        ValueError: it is no signal that can be handled.
+    """
+
+    def __init__(self, signal_number: int, find: Callable[[], list[Finding]]) -> None:
+        if signal_number not in signal.valid_signals() or signal_number in {signal.SIGKILL, signal.SIGSTOP}:
+            raise ValueError(
+                f"signal {signal_number} cannot be handled; SIGUSR1 and SIGUSR2 are free for such things"
+            )
+        self._find = find
+        with tempfile.TemporaryFile() as file:
+            self._number = moved(os.dup(file.fileno()))
+        self._inode = os.fstat(self._number).st_ino
+        self._file = os.fdopen(self._number, "w", encoding="utf-8", closefd=False)
+        self._seen = 0
+        faulthandler.register(signal_number, file=self._file, all_threads=True, chain=False)
+
+    def __call__(self, _: float) -> None:
+        """Write what has been asked for since the last call."""
+        number = self._number
+        info = os.fstat(number)
+        size = info.st_size
+        if info.st_ino != self._inode or size == self._seen:
+            return
+        stacks = os.pread(number, min(size - self._seen, MAX_BYTES), self._seen)
+        self._seen = size
+        lines = [f"{one.code} ({one.level}): {one.message}" for one in self._find()]
+        text = "\n".join(lines or ["nothing is wrong, as far as can be seen"])
+        with contextlib.suppress(OSError):
+            os.write(STDERR, f"spanloom why {os.getpid()}\n{text}\n".encode(errors="replace") + stacks)

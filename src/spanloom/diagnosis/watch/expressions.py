@@ -1,0 +1,130 @@
+"""The object that a blocked line means: ``self._lock`` of ``with self._lock:``, looked up without running anything.
+
+Names are looked up in the frame's variables, attributes in instance dictionaries and slots, items in plain dicts and
+lists. A property, a call or a subclass with ways of its own is not followed: that would be the program's code.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+import linecache
+from functools import lru_cache
+from types import CodeType, FrameType, MemberDescriptorType
+from typing import Final
+
+__all__ = ["acquired", "attribute", "named", "text_at"]
+
+_MISSING: Final = object()
+_CALLS: Final = frozenset({"CALL", "PRECALL"})
+_CLEARED: Final = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS
+
+
+def acquired(frame: FrameType) -> tuple[str, object] | None:
+    """Return what `frame`, a running one, is about to acquire: its text and the object, or ``None`` if it does not.
+
+    The object is ``None`` if it cannot be known without running code.
+    """
+    text = text_at(frame.f_code, frame.f_lasti)
+    if text is None:
+        return None
+    return named(text, frame.f_code), _value(text, frame)
+
+
+@lru_cache(maxsize=512)
+def text_at(code: CodeType, instruction: int) -> str | None:
+    """Return the expression whose lock the instruction at that offset acquires, as it is written; else ``None``."""
+    before: dis.Instruction | None = None
+    for one in dis.get_instructions(code):
+        if one.offset == instruction:
+            break
+        before = one
+    else:
+        return None
+    # Up to 3.12 the instruction that enters stands for the whole block, but the one before it for the expression.
+    at = before.positions if before is not None and one.opname == "BEFORE_WITH" else one.positions
+    source = None if at is None else _source(code.co_filename, at)
+    if source is None:
+        return None
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except SyntaxError:
+        return None
+    if one.opname == "BEFORE_WITH":
+        return source
+    if isinstance(tree, ast.Call):
+        function = tree.func
+        if isinstance(function, ast.Attribute) and function.attr in {"acquire", "__enter__"}:
+            return ast.unparse(function.value)
+        if isinstance(function, ast.Attribute) and function.attr == "enter_context" and tree.args:
+            return ast.unparse(tree.args[0])
+        return None
+    return source if one.opname in _CALLS else None  # from 3.14 on a block is entered by a call
+
+
+def _source(file: str, at: dis.Positions) -> str | None:
+    if at.lineno is None or at.end_lineno is None or at.col_offset is None or at.end_col_offset is None:
+        return None
+    lines = [linecache.getline(file, number).encode() for number in range(at.lineno, at.end_lineno + 1)]
+    if not lines or not all(lines):
+        return None
+    lines[-1] = lines[-1][: at.end_col_offset]
+    lines[0] = lines[0][at.col_offset :]
+    return b"".join(lines).decode(errors="replace").strip()
+
+
+def _value(text: str, frame: FrameType) -> object:
+    tree = ast.parse(text, mode="eval").body
+    names = frame.f_locals
+    try:
+        found = _evaluate(tree, names, frame)
+    finally:
+        # Up to 3.12 this is a copy of the variables that the frame keeps to its end, and with it all they refer to.
+        if type(names) is dict and frame.f_code.co_flags & _CLEARED == _CLEARED:
+            names.clear()
+    return None if found is _MISSING else found
+
+
+def _evaluate(tree: ast.AST, names: object, frame: FrameType) -> object:
+    if isinstance(tree, ast.Name):
+        for space in (names, frame.f_globals):
+            try:
+                return space[tree.id]  # type: ignore[index] # a mapping, up to 3.12 a dict, then a proxy
+            except KeyError:
+                continue
+        return _MISSING
+    if isinstance(tree, ast.Attribute):
+        owner = _evaluate(tree.value, names, frame)
+        return _MISSING if owner is _MISSING else attribute(owner, tree.attr)
+    if isinstance(tree, ast.Subscript):
+        owner = _evaluate(tree.value, names, frame)
+        key = (
+            tree.slice.value if isinstance(tree.slice, ast.Constant) else _evaluate(tree.slice, names, frame)
+        )
+        if isinstance(owner, dict) and type(key) in {str, int, bytes}:
+            return dict.get(owner, key, _MISSING)
+        if type(owner) in {list, tuple} and type(key) is int and -len(owner) <= key < len(owner):  # type: ignore[arg-type] # the same
+            return owner[key]  # type: ignore[index] # narrowed by its exact type
+    return _MISSING
+
+
+def named(text: str, code: CodeType) -> str:
+    """Return `text` as it is called from outside: ``Cache._lock`` of ``self._lock`` in a method of ``Cache``."""
+    first, _, rest = text.partition(".")
+    owner = code.co_qualname.rpartition("<locals>.")[2].rpartition(".")[0]
+    is_self = bool(code.co_argcount) and first == code.co_varnames[0] and first in {"self", "cls"}
+    return f"{owner}.{rest}" if is_self and rest and owner else text
+
+
+def attribute(owner: object, name: str) -> object:
+    """Return an attribute that is plainly there: in the instance, or in its class if it is no descriptor."""
+    found = inspect.getattr_static(owner, name, _MISSING)
+    if isinstance(found, MemberDescriptorType):
+        try:
+            return found.__get__(owner)
+        except AttributeError:
+            return _MISSING
+    if found is not _MISSING and hasattr(type(found), "__get__"):
+        return _MISSING
+    return found

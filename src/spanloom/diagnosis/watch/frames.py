@@ -1,0 +1,148 @@
+"""Stacks of threads as plain data: nothing of what is seen is kept alive by having been seen.
+
+A frame that is held holds its variables, and they would die later, and in the wrong thread. So frames are walked in one
+go, in less time than the interpreter lets a thread run, and only code objects and numbers are taken along.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Final, NamedTuple
+
+__all__ = [
+    "Call",
+    "is_foreign",
+    "is_own",
+    "is_own_file",
+    "location",
+    "native_id",
+    "own_place",
+    "short",
+    "stack_of",
+    "thread_name",
+    "where",
+]
+
+MAX_DEPTH: Final = 400
+"""Frames of one stack that are looked at: a recursion may be a million deep."""
+
+
+class Call(NamedTuple):
+    """One call on a stack.
+
+    Attributes:
+        code: What is called.
+        line: The line that it is at; 0 where there is none.
+        instruction: The offset of the instruction that it is at, in bytes.
+    """
+
+    code: CodeType
+    line: int
+    instruction: int
+
+    @property
+    def name(self) -> str:
+        """The function's qualified name, without the functions that it is defined in."""
+        return self.code.co_qualname.rpartition("<locals>.")[2]
+
+
+def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...]:
+    """Return the calls from `frame` outwards, at most `limit` of them."""
+    found: list[Call] = []
+    while frame is not None and len(found) < limit:
+        found.append(Call(frame.f_code, frame.f_lineno or 0, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def _folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)}  # noqa: PTH120 -- text is compared
+    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
+
+
+def _installed() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()}
+    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
+
+
+_STANDARD: Final = _folders()
+_INSTALLED: Final = _installed()
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep  # noqa: PTH100, PTH120 -- text is compared
+
+
+@lru_cache(maxsize=4_096)
+def _kind(file: str) -> int:
+    """Return 0 for the program's own code, 1 for installed packages, 2 for Python's and for ours."""
+    if file.startswith("<") or not file:
+        return 2
+    if file.startswith(_OURS):
+        return 2
+    if file.startswith(_INSTALLED) or f"{os.sep}site-packages{os.sep}" in file:
+        return 1
+    return 2 if file.startswith(_STANDARD) else 0
+
+
+def is_own(code: CodeType) -> bool:
+    """Tell whether `code` is the program's own, and not of a package, of Python or ours."""
+    return _kind(code.co_filename) == 0
+
+
+def is_own_file(file: str) -> bool:
+    """Tell the same of a file."""
+    return _kind(file) == 0
+
+
+def is_foreign(code: CodeType) -> bool:
+    """Tell whether `code` belongs to Python itself or to us."""
+    return _kind(code.co_filename) == 2
+
+
+def own_place(stack: tuple[Call, ...]) -> Call | None:
+    """Return the innermost call in the program's own code; else in a package's; else the innermost there is."""
+    for kind in (0, 1):
+        for call in stack:
+            if _kind(call.code.co_filename) == kind:
+                return call
+    return stack[0] if stack else None
+
+
+def where(call: Call | None) -> str | None:
+    """Return the place as ``file:line``, with the path from the folder that the program runs in."""
+    if call is None:
+        return None
+    return f"{short(call.code.co_filename)}:{call.line}"
+
+
+def location(call: Call | None) -> str | None:
+    """Return the place as a finding's ``location``: ``file:line``, the file as its code has it."""
+    return None if call is None else f"{call.code.co_filename}:{call.line}"
+
+
+def short(file: str) -> str:
+    """Return `file` from the current folder on, if it is in there."""
+    try:
+        here = os.getcwd() + os.sep  # noqa: PTH109 -- text is compared
+    except OSError:  # the folder is gone
+        return file
+    return file.removeprefix(here)
+
+
+def thread_name(ident: int) -> str:
+    """Return what a thread is called; nothing is made by asking, as ``current_thread`` would."""
+    threading = sys.modules.get("threading")
+    known = getattr(threading, "_active", {}).get(ident)
+    return str(known.name) if known is not None else f"thread {ident}"
+
+
+def native_id(ident: int) -> int | None:
+    """Return what the system calls a thread; ``None`` of one that `threading` does not know."""
+    threading = sys.modules.get("threading")
+    known = getattr(threading, "_active", {}).get(ident)
+    return getattr(known, "native_id", None)

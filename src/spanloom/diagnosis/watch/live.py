@@ -1,0 +1,61 @@
+"""What a process is at this moment, for whoever watches it live: its loops, and who waits for what that whom holds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from spanloom.diagnosis.look import look
+from spanloom.diagnosis.watch.blocked import described
+from spanloom.diagnosis.watch.frames import thread_name, where
+from spanloom.diagnosis.watch.pulse import Pulse
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.model import Resource, Snapshot
+    from spanloom.diagnosis.watch.watcher import Watcher
+
+__all__ = ["live"]
+
+MAX_RESOURCES: Final = 20
+MAX_NAMES: Final = 8
+
+
+def live(watcher: Watcher) -> dict[str, Any]:
+    """Return the loops, with what holds them, and the resources that are waited for, with holders and waiters."""
+    now_s = time.monotonic()
+    seen = look()
+    waited = sorted(
+        (one for one in seen.resources.values() if one.waiters), key=lambda one: -len(one.waiters)
+    )
+    return {
+        "tasks": len(seen.tasks),
+        "waiting": sum(task.state == "waiting" for task in seen.tasks.values()),
+        "loops": [_loop(pulse, now_s) for pulse in list(watcher.pulses.values()) if now_s - pulse.seen_s < 2],
+        "resources": [_resource(one, seen) for one in waited[:MAX_RESOURCES]],
+    }
+
+
+def _loop(pulse: Pulse, now_s: float) -> dict[str, Any]:
+    held = [hold.lasts_s(now_s) for hold in pulse.recent(now_s)]
+    hold = pulse.hold
+    return {
+        "thread": thread_name(pulse.thread),
+        "longest_hold_s": round(max(held, default=0.0), 3),
+        "held_s": None if hold is None else round(hold.lasts_s(now_s), 3),
+        "held_by": None if hold is None else described(hold),
+        "held_at": None if hold is None else where(hold.place),
+    }
+
+
+def _resource(one: Resource, seen: Snapshot) -> dict[str, Any]:
+    holders = [seen.tasks[holder.task].label for holder in one.holders if holder.task in seen.tasks]
+    waiters = [seen.tasks[key].label for key in one.waiters if key in seen.tasks]
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "size": one.size,
+        "used": one.used,
+        "holders": holders[:MAX_NAMES],
+        "waiters": waiters[:MAX_NAMES],
+        "waiting": len(one.waiters),
+    }

@@ -1,0 +1,222 @@
+"""THREAD_LOCK_ACROSS_AWAIT: a suspended task holds a thread lock, and the loop's thread waits for that lock."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import dis
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+from types import BuiltinMethodType, CodeType, FrameType, MethodType
+from typing import Any, Final, NamedTuple
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.blocked import described, evidence_of, jobs_of, tasks_of
+from spanloom.diagnosis.watch.expressions import acquired
+from spanloom.diagnosis.watch.frames import is_own, location, short, where
+from spanloom.diagnosis.watch.pulse import Hold, function_of
+from spanloom.diagnosis.watch.reach import await_chain
+from spanloom.diagnosis.watch.threads import ThreadNow, Threads
+
+__all__ = ["lock_across_await"]
+
+LOCKS: Final[tuple[type, ...]] = (_thread.LockType, _thread.RLock)
+_STACKS: Final = (contextlib.ExitStack, contextlib.AsyncExitStack)
+_SHARED: Final = (threading.Condition, threading.Semaphore)
+DEPTH: Final = 5
+
+
+class _Holder(NamedTuple):
+    task: asyncio.Task[Any]
+    lock: object
+    is_sure: bool
+
+
+def lock_across_await(seen: Threads, thread: ThreadNow, hold: Hold, since_s: float) -> Finding | None:
+    """Return the finding on a loop whose `thread` waits for a lock that a suspended task holds, or ``None``."""
+    wanted = _wanted(thread)
+    if wanted is None:
+        return None
+    text, lock = wanted
+    current = None if thread.loop is None else thread.loop.task
+    holders = [
+        holder
+        for other in seen.threads.values()
+        if other.loop is not None
+        for task in tasks_of(other.loop.loop)
+        if task is not current
+        for holder in _holders(task)
+    ]
+    if lock is not None:
+        holders = [holder for holder in holders if holder.lock is lock]
+    holders.sort(key=lambda holder: not holder.is_sure)
+    if not holders or (lock is None and len({id(holder.lock) for holder in holders}) > 1):
+        return None
+    return _finding(thread, hold, since_s, text, holders[0], is_known=lock is not None)
+
+
+def _wanted(thread: ThreadNow) -> tuple[str, object] | None:
+    """Return the lock that a thread waits for, with its name; ``None`` for the object if that cannot be told."""
+    wait = thread.wait
+    if wait is not None:
+        if isinstance(wait.what, _SHARED):
+            return type(wait.what).__name__, wait.what
+        return None
+    frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
+    frame = frames.get(thread.ident)
+    try:
+        return None if frame is None or frame.f_code is not thread.stack[0].code else acquired(frame)
+    finally:
+        del frame
+        frames.clear()
+
+
+def _holders(task: asyncio.Task[Any]) -> Iterator[_Holder]:
+    if task.done() or getattr(task, "_fut_waiter", None) is None:
+        return
+    chain = await_chain(task)
+    for part in chain:
+        for lock, is_sure in _entered(part, DEPTH, set()):
+            yield _Holder(task, lock, is_sure)
+    for part in chain:
+        for lock in _by_hand(part):
+            yield _Holder(task, lock, False)
+
+
+def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
+    """Yield the locks that a suspended frame has entered by ``with``, also inside of what it has entered.
+
+    And whether that is sure: a generator that is a context manager may have taken its lock by hand.
+    """
+    if depth == 0 or id(part) in seen:
+        return
+    seen.add(id(part))
+    values = gc.get_referents(part)
+    for value in values:
+        if isinstance(value, BuiltinMethodType) and value.__name__ == "__exit__":
+            if isinstance(value.__self__, LOCKS):
+                yield value.__self__, True
+        elif type(value) is MethodType and value.__func__.__name__ in {"__exit__", "__aexit__"}:
+            yield from _inside(value.__self__, depth - 1, seen)
+        elif isinstance(
+            value, _STACKS
+        ):  # one that is closed by hand; what it has entered is in it either way
+            yield from _inside(value, depth - 1, seen)
+    if sys.version_info >= (3, 14):  # the function and the object stand side by side
+        for function, value in pairwise(values):
+            if getattr(function, "__name__", "") in {"__exit__", "__aexit__"}:
+                if isinstance(value, LOCKS):
+                    yield value, True
+                else:
+                    yield from _inside(value, depth - 1, seen)
+
+
+def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
+    """Yield the locks that a context manager which has been entered holds."""
+    if isinstance(manager, contextlib._GeneratorContextManagerBase):  # noqa: SLF001 -- public is only the decorator
+        generator = getattr(manager, "gen", None)
+        if generator is not None:
+            yield from _entered(generator, depth, seen)
+            yield from ((lock, False) for lock in _by_hand(generator))
+    elif isinstance(manager, _STACKS):
+        for _, callback in list(getattr(manager, "_exit_callbacks", ())):
+            yield from _at_exit(callback, depth, seen)
+    elif isinstance(manager, _SHARED):
+        yield manager, True
+        yield from ((part, True) for part in vars(manager).values() if isinstance(part, LOCKS))
+    elif isinstance(getattr(manager, "__dict__", None), dict):
+        for value in list(vars(manager).values()):
+            if isinstance(value, LOCKS) and _is_taken(value):
+                yield value, True
+            elif isinstance(value, _STACKS):
+                yield from _inside(value, depth - 1, seen)
+
+
+def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
+    """Yield the locks of which a callback of an exit stack is the way out."""
+    plain = getattr(callback, "__wrapped__", None)  # `stack.callback(lock.release)`
+    owner = getattr(callback if plain is None else plain, "__self__", None)
+    if isinstance(owner, LOCKS):
+        yield owner, True
+    elif owner is not None and plain is None:
+        yield from _inside(owner, depth - 1, seen)
+
+
+def _by_hand(part: object) -> Iterator[object]:
+    """Yield the locks that are taken and that a suspended frame has most likely acquired, and will release."""
+    code: CodeType | None = None
+    frame: FrameType | None = None
+    for kind in ("cr", "gi", "ag"):
+        code = code or getattr(part, f"{kind}_code", None)
+        frame = frame or getattr(part, f"{kind}_frame", None)
+    if code is not None and frame is not None and _holds_by_hand(code, frame.f_lasti):
+        yield from (lock for lock in _locks_of(part, frame) if _is_taken(lock))
+
+
+def _locks_of(part: object, frame: FrameType) -> Iterator[object]:
+    """Yield the locks that a frame knows: by its variables, their attributes, and globals that it names."""
+    values = gc.get_referents(part)
+    values += [frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals]
+    for value in values:
+        if isinstance(value, LOCKS):
+            yield value
+        elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
+            yield from (inner for inner in list(vars(value).values()) if isinstance(inner, LOCKS))
+
+
+@lru_cache(maxsize=512)
+def _holds_by_hand(code: CodeType, instruction: int) -> bool:
+    """Tell whether there is an ``acquire()`` before that instruction, and a ``release()`` after but not between."""
+    taken = False
+    given = False
+    for one in dis.get_instructions(code):
+        if one.argval == "acquire" and one.offset < instruction:
+            taken, given = True, False
+        elif one.argval == "release":
+            if one.offset < instruction:
+                taken = False
+            else:
+                given = True
+    return taken and given
+
+
+def _is_taken(lock: object) -> bool:
+    locked = getattr(lock, "locked", None)  # an RLock tells only from 3.14 on
+    return bool(locked()) if locked is not None else "count=0" not in repr(lock)
+
+
+def _finding(
+    thread: ThreadNow, hold: Hold, since_s: float, text: str, holder: _Holder, *, is_known: bool
+) -> Finding:
+    task = holder.task
+    name, function = task.get_name(), function_of(task)
+    who = name if function in {None, name} else f"{name} ({function})"
+    at = "?"
+    for part in reversed(await_chain(task)):
+        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
+        if frame is not None and is_own(frame.f_code):
+            at = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+            break
+    place = thread.place
+    waits = f"in {place.name}() at {where(place)}" if place is not None else "in a call"
+    message = (
+        f"task {who} is suspended at {at} while it holds the thread lock {text}, and {described(hold)} blocks the "
+        f"event loop's thread on that lock, {waits}: the holder cannot be resumed to release it. Use asyncio.Lock, or "
+        f"release {text} before the await."
+    )
+    return Finding(
+        code="THREAD_LOCK_ACROSS_AWAIT",
+        message=message,
+        severity="error",
+        level="PROVEN" if holder.is_sure and is_known else "LIKELY",
+        jobs=(name, *jobs_of(hold)),
+        resource=text,
+        location=location(place),
+        since_s=since_s,
+        evidence=tuple(evidence_of(hold)),
+    )

@@ -1,0 +1,155 @@
+"""What the running loops are at, seen from another thread, with nothing scheduled on them.
+
+A heartbeat of ``call_later`` would wake the loop: a future that was set from the wrong thread, without
+``call_soon_threadsafe``, is found at the next turn, and a hanging program would run on because it is watched. The loops
+of asyncio tell without that. Each turn is one call of ``_run_once``, which notes on entering its second half, after the
+wait for sockets, when that was (``end_time``), and at which callback it is (``i``). The same time and the same callback
+in two looks is a loop that did not move. Before the second half it polls, and for how long it means to wait is a
+variable, too.
+
+Loops in C, as uvloop's, show only which task they are at. There a callback is scheduled, thread-safely, but only while
+the loop has been found at work: one that is not waiting cannot be woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from asyncio.base_events import BaseEventLoop
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import Any, Final, NamedTuple
+
+__all__ = ["HANDLE_RUN", "RUN_ONCE", "LoopNow", "current_task", "see_loops"]
+
+RUN_ONCE: Final[CodeType] = BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- it is what is looked for
+_RUN_FOREVER: Final = BaseEventLoop.run_forever.__code__
+_RUNNER: Final = asyncio.Runner.run.__code__
+HANDLE_RUN: Final = asyncio.Handle._run.__code__  # noqa: SLF001 -- the same
+MAX_WALK: Final = 1_000
+"""Frames walked outwards for a loop. One that computes below a deep recursion is found by its task."""
+
+
+class LoopNow(NamedTuple):
+    """One running loop at one moment.
+
+    Attributes:
+        loop: It; not to be kept.
+        thread: The id of its thread.
+        turn: What stands for the turn: when its callbacks began, on the loop's clock; ``None`` if that cannot be known.
+        place: Which of the turn's callbacks is running.
+        polls: Whether it waits for sockets and timers, or looks whether there are any.
+        pause_s: While it polls, for how long at most; ``None`` for ever.
+        task: The task whose step is running.
+        is_native: Whether it is a loop that shows its turns.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    thread: int
+    turn: float | None
+    place: int
+    polls: bool
+    pause_s: float | None
+    task: asyncio.Task[Any] | None
+    is_native: bool
+
+
+def current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
+    """Return the task of `loop` that is being stepped now; from any thread."""
+    try:
+        return asyncio.current_task(loop)
+    except RuntimeError:  # changed under the look
+        return None
+
+
+def see_loops(frames: dict[int, FrameType]) -> list[LoopNow]:
+    """Return the loops that run in the threads of `frames`, of ``sys._current_frames()``."""
+    found: list[LoopNow] = []
+    for thread, frame in frames.items():
+        now = _native(thread, frame)
+        if now is not None:
+            found.append(now)
+    if "uvloop" in sys.modules:
+        known = {id(now.loop) for now in found}
+        for loop, thread, base in _others(frames):
+            if id(loop) not in known:
+                known.add(id(loop))
+                task = current_task(loop)
+                polls = task is None and (base is None or frames[thread] is base)
+                found.append(LoopNow(loop, thread, None, 0, polls, None, task, False))
+    return found
+
+
+def _native(thread: int, top: FrameType) -> LoopNow | None:
+    frame: FrameType | None = top
+    inner: FrameType | None = None
+    for _ in range(MAX_WALK):
+        if frame is None:
+            return None
+        code = frame.f_code
+        if code is RUN_ONCE:
+            return _turn(thread, frame, inner)
+        if code is _RUN_FOREVER:  # between two turns
+            loop = frame.f_locals.get("self")
+            return None if loop is None else LoopNow(loop, thread, None, 0, True, 0.0, None, True)
+        inner, frame = frame, frame.f_back
+    return None
+
+
+def _turn(thread: int, frame: FrameType, inner: FrameType | None) -> LoopNow:
+    names = dict(frame.f_locals)  # of the loop's own frame, which ends with the turn
+    loop = names["self"]
+    is_running = "handle" in names and "end_time" in names and "ntodo" in names
+    del names["self"]
+    if is_running:
+        turn, index = names["end_time"], names.get("i", 0)
+        return LoopNow(loop, thread, turn, index, False, None, current_task(loop), True)
+    # Before the second half nothing but the selector is called, and its events are taken note of.
+    pause_s = names.get("timeout")
+    return LoopNow(loop, thread, None, 0, True, pause_s if inner is not None else 0.0, None, True)
+
+
+def _others(
+    frames: dict[int, FrameType],
+) -> Iterator[tuple[asyncio.AbstractEventLoop, int, FrameType | None]]:
+    """Yield the loops that are not asyncio's own, with their threads and the frames that run them."""
+    for thread, top in frames.items():
+        frame: FrameType | None = top
+        for _ in range(MAX_WALK):
+            if frame is None:
+                break
+            if frame.f_code is _RUNNER:
+                loop = getattr(frame.f_locals.get("self"), "_loop", None)
+                if loop is not None and not isinstance(loop, BaseEventLoop):
+                    yield loop, thread, frame
+                break
+            frame = frame.f_back
+    for loop, task in _running_tasks():
+        if isinstance(loop, BaseEventLoop):
+            continue
+        own = getattr(task.get_coro(), "cr_frame", None)
+        for thread, top in frames.items():
+            frame = top
+            for _ in range(MAX_WALK):
+                if frame is None:
+                    break
+                if frame is own:
+                    yield loop, thread, None
+                    break
+                frame = frame.f_back
+
+
+def _running_tasks() -> list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]]:
+    table = getattr(asyncio.tasks, "_current_tasks", {})
+    try:
+        return list(table.items())
+    except RuntimeError:
+        return []
+
+
+def since(now: LoopNow) -> float | None:
+    """Return for how many seconds the callbacks of the turn have been running, if the loop's clock is the system's."""
+    if now.turn is None or type(now.loop).time is not BaseEventLoop.time:
+        return None
+    return max(0.0, time.monotonic() - now.turn)

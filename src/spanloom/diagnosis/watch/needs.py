@@ -1,0 +1,308 @@
+"""What has to happen before a thread, a future or a task can go on: followed to where it comes back to itself.
+
+An answer of ``None`` means that it may go on by itself: something runs, a timer is set, or it cannot be seen.
+Whatever is not known counts as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio.base_events import BaseEventLoop
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from types import CellType, FunctionType
+from typing import Any, Final
+
+from spanloom.diagnosis.watch.pulse import function_of
+from spanloom.diagnosis.watch.reach import await_chain, knows, knows_task
+from spanloom.diagnosis.watch.threads import PoolNow, SyncWait, ThreadNow, Threads, item_name
+
+__all__ = ["Need", "Needs"]
+
+MAX_STEPS: Final = 2_000
+_GIVING: Final = frozenset(
+    {"set", "put", "put_nowait", "get", "get_nowait", "release", "notify", "notify_all", "wait"}
+)
+
+
+@dataclass(slots=True)
+class Need:
+    """Something that has to happen first, and that cannot by itself.
+
+    Attributes:
+        loops: Ids of the loops that would have to run.
+        pools: Keys of the pools that would have to take work from their queues.
+        steps: How it comes to that, in words, the nearest first.
+        coroutine: The function of the task, or the coroutine, that a loop would have to run.
+        queued: The functions that would have to be taken from a queue.
+    """
+
+    loops: frozenset[int] = frozenset()
+    pools: frozenset[int] = frozenset()
+    steps: tuple[str, ...] = ()
+    coroutine: str | None = None
+    queued: tuple[str, ...] = ()
+
+    def after(self, step: str) -> Need:
+        """Return the same with a step before it."""
+        return Need(self.loops, self.pools, (step, *self.steps), self.coroutine, self.queued)
+
+
+def _both(needs: Iterable[Need]) -> Need:
+    found = list(needs)
+    first = found[0]
+    return Need(
+        frozenset().union(*(need.loops for need in found)),
+        frozenset().union(*(need.pools for need in found)),
+        first.steps,
+        next((need.coroutine for need in found if need.coroutine), None),
+        tuple(dict.fromkeys(name for need in found for name in need.queued)),
+    )
+
+
+@dataclass(slots=True)
+class Needs:
+    """Follows waits through threads, pools, futures and tasks.
+
+    Args:
+        seen: The threads, at one moment.
+        stopped: The id of the loop whose thread is known not to turn; what needs that loop ends there.
+        timed: Whether a wait with a deadline counts, too: it ends, but until then it is one like any other.
+    """
+
+    seen: Threads
+    stopped: int | None = None
+    timed: bool = False
+    _path: set[int] = field(default_factory=set)
+    _steps: int = 0
+
+    def of_thread(self, thread: ThreadNow) -> Need | None:
+        """Return what `thread` needs."""
+        wait = thread.wait
+        if wait is None or (wait.timed and not self.timed):
+            return None
+        return self._once(thread.ident, lambda: self.of_wait(wait))
+
+    def _once(self, key: int, find: Any) -> Need | None:  # Any: a closure of the caller's
+        self._steps += 1
+        if key in self._path:
+            return Need()  # round and round
+        if self._steps > MAX_STEPS:
+            return None
+        self._path.add(key)
+        try:
+            need: Need | None = find()
+            return need
+        finally:
+            self._path.discard(key)
+
+    def of_wait(self, wait: SyncWait) -> Need | None:
+        """Return what a wait of a thread needs."""
+        what = wait.what
+        if wait.kind == "future":
+            return self.of_future(what)
+        if wait.kind == "futures":
+            futures = [future for future in what if isinstance(future, Future) and not future.done()]
+            needs = [self.of_future(future) for future in futures]
+            known = [need for need in needs if need is not None]
+            # One that can go on may be all that is waited for.
+            return _both(known) if known and len(known) == len(needs) else None
+        if wait.kind == "thread":
+            thread = self.seen.threads.get(what.ident or 0)
+            need = None if thread is None else self.of_thread(thread)
+            return None if need is None else need.after(f"thread {what.name}")
+        if wait.kind in {"event", "condition", "semaphore", "barrier", "queue"}:
+            return self._of_shared(what)
+        return None
+
+    def of_future(self, future: Future[Any]) -> Need | None:
+        """Return what a future of ``concurrent.futures`` needs."""
+        if future.done():
+            return None
+        for other in _linked(getattr(future, "_done_callbacks", ())):
+            if isinstance(other, asyncio.Future):
+                return self.of_async(other)
+        for thread in self.seen.threads.values():
+            if thread.item is not None and getattr(thread.item, "future", None) is future:
+                need = self.of_thread(thread)
+                name = item_name(thread.item) or "its call"
+                return None if need is None else need.after(f"{name}() in thread {thread.name}")
+        for pool in self.seen.pools.values():
+            for item in pool.queued:
+                if item.future is future:
+                    return self._of_pool(pool, item)
+        return self._unscheduled(future)
+
+    def _of_pool(self, pool: PoolNow, item: Any) -> Need | None:
+        name = item_name(item) or "a call"
+        here = Need(pools=frozenset({pool.key}), queued=(name,), steps=(f"{name}(), which is queued",))
+        if -pool.key in self._path:
+            return here
+        self._path.add(-pool.key)
+        try:
+            needs = [self.of_thread(self.seen.threads[ident]) for ident in pool.threads]
+        finally:
+            self._path.discard(-pool.key)
+        known = [need for need in needs if need is not None]
+        if not needs or len(known) < len(needs):
+            return None
+        return _both([here, *known])
+
+    def _unscheduled(self, future: Future[Any]) -> Need | None:
+        """Of ``run_coroutine_threadsafe``: its coroutine becomes a task when the loop turns, and not before."""
+        for loop, coroutine in _handed_over(future, self.seen):
+            name = _coroutine_name(coroutine)
+            if id(loop) == self.stopped:
+                return Need(loops=frozenset({id(loop)}), coroutine=name, steps=(f"coroutine {name}",))
+            thread = self.seen.of_loop(loop)
+            if thread is not None and thread.loop is not None and not thread.loop.polls:
+                need = self.of_thread(thread)
+                return None if need is None else need.after(f"coroutine {name}")
+        return None
+
+    def of_async(self, future: asyncio.Future[Any]) -> Need | None:
+        """Return what a task, or a future of asyncio, needs."""
+        if future.done():
+            return None
+        loop = future.get_loop()
+        name = function_of(future) if isinstance(future, asyncio.Task) else None
+        words = f"coroutine {name}" if name else "a future"
+        if id(loop) == self.stopped:
+            return Need(loops=frozenset({id(loop)}), coroutine=name, steps=(words,))
+        thread = self.seen.of_loop(loop)
+        if (
+            thread is not None
+            and thread.wait is not None
+            and thread.loop is not None
+            and not thread.loop.polls
+        ):
+            need = self.of_thread(thread)
+            return None if need is None else need.after(f"{words} on the loop of thread {thread.name}")
+        need = self._once(id(future), lambda: self._awaited(future))
+        return None if need is None else need.after(words) if name else need
+
+    def _awaited(self, future: asyncio.Future[Any]) -> Need | None:
+        if isinstance(future, asyncio.Task):
+            waiter = getattr(future, "_fut_waiter", None)
+            return None if waiter is None else self.of_async(waiter)
+        children = getattr(future, "_children", None)  # gather's
+        if isinstance(children, list):
+            for child in children:
+                if not child.done():
+                    need = self.of_async(child)
+                    if need is not None:
+                        return need
+            return None
+        for other in _linked(callback for callback, _ in getattr(future, "_callbacks", None) or ()):
+            if isinstance(other, Future):
+                return self.of_future(other)
+        return None
+
+    @staticmethod
+    def awaits(task: asyncio.Task[Any], future: Future[Any]) -> bool:
+        """Tell whether `task` is suspended until `future`, of a pool, is done."""
+        waiter = getattr(task, "_fut_waiter", None)
+        return any(
+            other is future for other in _linked(one for one, _ in getattr(waiter, "_callbacks", None) or ())
+        )
+
+    def _of_shared(self, what: object) -> Need | None:
+        """Of an event, a queue or the like: what needs everybody who knows it and could do something with it."""
+        needs: list[Need] = []
+        for find in (self._queued_for, self._threads_for, self._tasks_for):
+            for need in find(what):
+                if need is None:
+                    return None
+                needs.append(need)
+        return _both(needs) if needs else None
+
+    def _queued_for(self, what: object) -> Iterator[Need | None]:
+        for pool in self.seen.pools.values():
+            items = [item for item in pool.queued if knows(item, what)]
+            if items and -pool.key in self._path:
+                names = tuple(item_name(item) or "a call" for item in items)
+                yield Need(pools=frozenset({pool.key}), queued=names)
+            elif items:
+                yield self._of_pool(pool, items[0])
+
+    def _threads_for(self, _: object) -> Iterator[Need | None]:
+        """Whatever runs may do anything: it need not know the thing yet."""
+        for thread in self.seen.threads.values():
+            if thread.ident not in self._path and not thread.idle and thread.loop is None:
+                yield self.of_thread(thread)
+
+    def _tasks_for(self, what: object) -> Iterator[Need | None]:
+        for thread in self.seen.threads.values():
+            now = thread.loop
+            if now is None or thread.ident in self._path:
+                continue
+            if id(now.loop) == self.stopped:
+                tasks = [task for task in _tasks_that_know(now.loop, what) if task is not now.task]
+                for task in sorted(tasks, key=lambda task: not _gives(task)):
+                    name = function_of(task)
+                    yield Need(frozenset({id(now.loop)}), coroutine=name, steps=(f"coroutine {name}",))
+            elif not now.polls:
+                yield self.of_thread(thread)
+            else:
+                yield from (self.of_async(task) for task in _tasks_that_know(now.loop, what))
+
+
+def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[asyncio.Task[Any]]:
+    from spanloom.diagnosis.watch.blocked import tasks_of
+
+    for task in tasks_of(loop):
+        if not task.done() and knows_task(task, what):
+            yield task
+
+
+def _gives(task: asyncio.Task[Any]) -> bool:
+    """Tell whether the code of a task names what gives somebody else something to go on with."""
+    codes = [getattr(part, "cr_code", None) or getattr(part, "gi_code", None) for part in await_chain(task)]
+    return any(code is not None and not _GIVING.isdisjoint(code.co_names) for code in codes)
+
+
+def _linked(callbacks: Iterable[object]) -> Iterator[object]:
+    """Yield what asyncio's ``_chain_future`` has tied to a future: the source of its result."""
+    for callback in list(callbacks):
+        if type(callback) is FunctionType and callback.__module__ == "asyncio.futures":
+            names = callback.__code__.co_freevars
+            for name, cell in zip(names, callback.__closure__ or (), strict=False):
+                if name == "source":
+                    try:
+                        yield cell.cell_contents
+                    except ValueError:
+                        continue
+
+
+def _handed_over(future: Future[Any], seen: Threads) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:
+    """Yield the loop and the coroutine of a ``run_coroutine_threadsafe`` that its loop has not begun with."""
+    for thread in seen.threads.values():
+        if thread.loop is not None and isinstance(thread.loop.loop, BaseEventLoop):
+            for handle in list(getattr(thread.loop.loop, "_ready", ())):
+                yield from _captured(getattr(handle, "_callback", None), future)
+    for cell in gc.get_referrers(future):
+        if type(cell) is CellType:
+            for function in gc.get_referrers(cell):
+                for part in gc.get_referrers(function) if type(function) is tuple else ():
+                    yield from _captured(part, future)
+
+
+def _captured(callback: object, future: Future[Any]) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:
+    if type(callback) is not FunctionType or callback.__module__ != "asyncio.tasks":
+        return
+    found: dict[str, object] = {}
+    for name, cell in zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    loop = found.get("loop")
+    if found.get("future") is future and isinstance(loop, asyncio.AbstractEventLoop):
+        yield loop, found.get("coro")
+
+
+def _coroutine_name(coroutine: object) -> str:
+    name = getattr(coroutine, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(coroutine).__name__

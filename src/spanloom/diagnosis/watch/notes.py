@@ -1,0 +1,113 @@
+"""Which record a process writes: left in the folder of the sockets, for whoever knows only the number of the process.
+
+A process that failed at once is asked for when it has ended, and not from its own folder. The note outlives it by a
+day; of a number that another process has by then it says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from spanloom.diagnosis.watch.client import is_running
+from spanloom.diagnosis.watch.folder import folder, made_folder
+
+__all__ = ["Note", "leave_note", "note_of"]
+
+KEPT_S: Final = 86_400.0
+"""How long a note is kept of a process that has ended."""
+MAX_BYTES: Final = 20_000
+_SUFFIX: Final = ".record"
+
+
+class Note(NamedTuple):
+    """Where the events of a process are.
+
+    Attributes:
+        path: The record.
+        run_id: The id of its run there.
+    """
+
+    path: Path
+    run_id: str
+
+
+def leave_note(path: str | os.PathLike[str], run_id: str) -> None:
+    """Leave a note for this process, in place of one of the same number; take away those that nobody needs any more.
+
+    Args:
+        path: The record; a relative one is meant from the current folder.
+        run_id: The id of the run.
+
+    Raises:
+        OSError: there is no folder to be had, or it cannot be written to.
+    """
+    pid = os.getpid()
+    place = made_folder() / f"{pid:d}{_SUFFIX}"
+    _prune(place.parent)
+    said = json.dumps({"path": str(Path(path).absolute()), "run": run_id, "started": _started(pid)})
+    new = place.with_suffix(f".new{time.monotonic_ns():d}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(said.encode())
+        new.replace(place)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def note_of(pid: int) -> Note | None:
+    """Return the note that process `pid` has left; ``None`` if there is none, or if another process has its number."""
+    place = folder() / f"{pid:d}{_SUFFIX}"
+    try:
+        if _is_foreign(place.parent.lstat(), stat.S_IFDIR):
+            return None
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            info = os.fstat(file.fileno())
+            if _is_foreign(info, stat.S_IFREG) or _is_over(place, info.st_mtime):
+                return None
+            said = json.loads(file.read(MAX_BYTES))
+        note = Note(Path(said["path"]), str(said["run"]))
+        started = said["started"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    now = _started(pid)
+    return note if now is None or now == started else None
+
+
+def _is_foreign(info: os.stat_result, kind: int) -> bool:
+    """Tell whether a file could be somebody else's doing."""
+    return info.st_uid != os.getuid() or stat.S_IFMT(info.st_mode) != kind or bool(info.st_mode & 0o077)
+
+
+def _is_over(place: Path, written_s: float) -> bool:
+    """Tell whether a note is old, and its process not there any more."""
+    return time.time() - written_s > KEPT_S and _started(int(place.stem)) is None
+
+
+def _prune(where: Path) -> None:
+    for place in where.glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError):
+            if _is_over(place, place.lstat().st_mtime):
+                place.unlink()
+
+
+def _started(pid: int) -> int | None:
+    """Return when a process was started, in ticks since the machine was; 0 where that cannot be told.
+
+    ``None`` if there is no such process. Field 22 of ``/proc/PID/stat``, see ``proc(5)``.
+    """
+    try:
+        text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        return 0 if is_running(pid) else None
+    return int(text.rpartition(")")[2].split()[19])

@@ -1,0 +1,333 @@
+"""PIPE_DEADLOCK: the program and a child process each wait for the other to read from, or write to, a pipe.
+
+The kernel tells that a child is blocked at a pipe whose other end is here. It is a deadlock if who waits for the child
+here is also who would have to use that end: if nobody is at the pipe, and all tasks and threads that know it wait for
+the child, or for those who do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.subprocess
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.blocked import tasks_of
+from spanloom.diagnosis.watch.children import (
+    Blocked,
+    blocked_in,
+    children_of,
+    ends_here,
+    own_call,
+    pipe_of,
+    program_of,
+)
+from spanloom.diagnosis.watch.frames import Call, is_own, location, where
+from spanloom.diagnosis.watch.needs import Needs
+from spanloom.diagnosis.watch.pulse import function_of
+from spanloom.diagnosis.watch.reach import await_chain, knows_task
+from spanloom.diagnosis.watch.threads import ThreadNow, Threads
+from spanloom.diagnosis.watch.waiters import behind, has_deadline
+
+__all__ = ["at_pipes"]
+
+BETWEEN_S: Final = 0.1
+_PROCESS: Final = asyncio.subprocess.Process
+_READS: Final = {
+    function.__code__
+    for function in (
+        asyncio.StreamReader.read,
+        asyncio.StreamReader.readline,
+        asyncio.StreamReader.readexactly,
+        asyncio.StreamReader.readuntil,
+    )
+}
+_WAIT: Final = _PROCESS.wait.__code__
+_COMMUNICATE: Final = _PROCESS.communicate.__code__
+_DRAIN: Final = asyncio.StreamWriter.drain.__code__
+
+
+class _Stuck(NamedTuple):
+    """A child that is blocked at a pipe that ends here.
+
+    Attributes:
+        pid, call, number: The process, what it does, and at which of its descriptors.
+        here: Our descriptors for the pipe; empty for the socket that 3.11 makes of a standard input.
+    """
+
+    pid: int
+    call: str
+    number: int
+    here: tuple[int, ...]
+
+
+class _Waiter(NamedTuple):
+    """Who waits here for a child.
+
+    Attributes:
+        task: Its task, or ``None``.
+        thread: Its thread, or ``None``.
+        what: What it does, in words.
+        place: Where, in the program's code.
+        known: What it has to do with the child by: a process, a reader or a writer.
+    """
+
+    task: asyncio.Task[Any] | None
+    thread: ThreadNow | None
+    what: str
+    place: Call | None
+    known: object
+
+
+def at_pipes(seen: Threads) -> Iterator[Finding]:
+    """Yield the findings on children that are blocked at a pipe to here, and will be for ever."""
+    stuck = list(_stuck())
+    if not stuck:
+        return
+    time.sleep(BETWEEN_S)
+    still = set(_stuck())
+    told: set[int] = set()
+    for one in stuck:
+        if one in still and one.pid not in told:
+            finding = _finding(one, seen)
+            if finding is not None:
+                told.add(one.pid)
+                yield finding
+
+
+def _stuck() -> Iterator[_Stuck]:
+    for pid in children_of(os.getpid()):
+        for call in blocked_in(pid):
+            if call.call not in {"read", "write"}:
+                continue
+            pipe = pipe_of(pid, call.number)
+            if pipe is None:
+                continue
+            here = tuple(
+                number for number, writes in ends_here(pipe).items() if writes == (call.call == "read")
+            )
+            if here or (pipe.startswith("socket:") and call == Blocked("read", 0)):
+                yield _Stuck(pid, call.call, call.number, here)
+
+
+def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
+    tasks = [
+        task
+        for thread in seen.threads.values()
+        if thread.loop is not None
+        for task in tasks_of(thread.loop.loop)
+        if not task.done()
+    ]
+    if _is_served(stuck, seen, tasks):
+        return None
+    family = {stuck.pid, *_parents(stuck.pid)}
+    waiters = [*_tasks_for(family, tasks), *_threads_for(family, seen)]
+    if not waiters:
+        return None
+    loops_held = {
+        id(one.thread.loop.loop) for one in waiters if one.thread is not None and one.thread.loop is not None
+    }
+    stopped = [task for task in tasks if id(task.get_loop()) in loops_held]
+    dead = behind([*(one.task for one in waiters if one.task is not None), *stopped], tasks)
+    if any(has_deadline(task) for task in dead if task not in stopped):
+        return None
+    means = _means(stuck, waiters)
+    for task in tasks:
+        if task not in dead and (not means or any(knows_task(task, one) for one in means)):
+            return None
+    dead_threads = {one.thread.ident for one in waiters if one.thread is not None}
+    for thread in seen.threads.values():
+        if (
+            thread.loop is None
+            and not thread.idle
+            and thread.ident not in dead_threads
+            and thread.wait is None
+        ):
+            return None  # it runs, and may do anything
+    return _said(stuck, waiters, tasks)
+
+
+def _is_served(stuck: _Stuck, seen: Threads, tasks: list[asyncio.Task[Any]]) -> bool:
+    """Tell whether somebody here is at the other end: a loop that watches it, a thread in a call, ``communicate``."""
+    for thread in seen.threads.values():
+        now = thread.loop
+        is_held = now is not None and not now.polls and thread.wait is not None
+        if now is not None and not is_held and not _is_blocked(thread):
+            selector = getattr(now.loop, "_selector", None)
+            table = selector.get_map() if selector is not None else {}
+            for number in stuck.here:
+                key = table.get(number) if table is not None else None
+                if key is not None and (key.events & (1 if stuck.call == "write" else 2)):
+                    return True
+        wait = thread.wait
+        if wait is not None and wait.verb == "communicate" and getattr(wait.what, "pid", None) == stuck.pid:
+            return True
+        call = _call_of(thread)
+        if call is not None and call.number in stuck.here and call.call != stuck.call:
+            return True
+    family = {stuck.pid, *_parents(stuck.pid)}
+    for task in tasks:
+        if any(
+            getattr(part, "cr_code", None) is _COMMUNICATE and _pid_of(part) in family
+            for part in await_chain(task)
+        ):
+            return True
+    return False
+
+
+def _is_blocked(thread: ThreadNow) -> bool:
+    call = _call_of(thread)
+    return call is not None and thread.loop is not None and not thread.loop.polls
+
+
+def _call_of(thread: ThreadNow) -> Blocked | None:
+    native = thread.native_id
+    return None if native is None else own_call(native)
+
+
+def _parents(pid: int) -> list[int]:
+    from spanloom.diagnosis.watch.client import ancestors
+
+    found = ancestors(pid)
+    own = os.getpid()
+    return found[: found.index(own)] if own in found else []
+
+
+def _tasks_for(family: set[int], tasks: list[asyncio.Task[Any]]) -> Iterator[_Waiter]:
+    for task in tasks:
+        chain = await_chain(task)
+        for part in chain:
+            code = getattr(part, "cr_code", None)
+            if code not in {_WAIT, _DRAIN} and code not in _READS:
+                continue
+            if _pid_of(part) in family:
+                owner = part.cr_frame.f_locals.get("self")  # type: ignore[attr-defined] # it has a code, so it is a coroutine
+                name = "wait()" if code is _WAIT else "drain()" if code is _DRAIN else f"{code.co_name}()"
+                yield _Waiter(task, None, name, _place(chain), owner)
+                break
+
+
+def _pid_of(part: object) -> int | None:
+    """Return the process that a suspended method of a process, or of one of its streams, has to do with."""
+    frame = getattr(part, "cr_frame", None)
+    owner = None if frame is None else frame.f_locals.get("self")
+    transport = getattr(owner, "_transport", None)
+    if isinstance(owner, asyncio.StreamReader):
+        process = getattr(getattr(transport, "_protocol", None), "proc", None)
+        return getattr(process, "_pid", None)
+    if isinstance(owner, asyncio.StreamWriter):
+        process = getattr(getattr(transport, "_protocol", None), "proc", None)
+        return getattr(process, "_pid", None)
+    return getattr(transport, "_pid", None)
+
+
+def _threads_for(family: set[int], seen: Threads) -> Iterator[_Waiter]:
+    for thread in seen.threads.values():
+        wait = thread.wait
+        is_child = wait is not None and wait.kind == "child" and not wait.timed
+        if wait is not None and is_child and getattr(wait.what, "pid", None) in family:
+            yield _Waiter(None, thread, f"{wait.verb}()", thread.place, wait.what)
+            continue
+        call = _call_of(thread)
+        if call is None:
+            continue
+        if call.call == "wait" and call.number in family:
+            yield _Waiter(None, thread, "wait()", thread.place, None)
+        elif call.call in {"read", "write"}:
+            pipe = pipe_of("self", call.number)
+            if pipe is not None and any(_has(pid, pipe) for pid in family):
+                yield _Waiter(None, thread, f"{call.call}()", thread.place, None)
+
+
+def _has(pid: int, pipe: str) -> bool:
+    try:
+        names = os.listdir(f"/proc/{pid:d}/fd")  # noqa: PTH208 -- names are wanted
+    except OSError:
+        return False
+    return any(name.isdecimal() and pipe_of(pid, int(name)) == pipe for name in names)
+
+
+def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
+    """Return what one would have to know to use the other end: the process object, the transport, the stream."""
+    found: list[object] = []
+    for waiter in waiters:
+        owner = waiter.known
+        if isinstance(owner, _PROCESS):
+            found += [owner, owner.stdin if stuck.call == "read" else owner.stdout, owner.stderr]
+        elif isinstance(owner, asyncio.StreamReader | asyncio.StreamWriter):
+            process = getattr(getattr(getattr(owner, "_transport", None), "_protocol", None), "proc", None)
+            protocol = getattr(process, "_protocol", None)
+            ends = (
+                [getattr(protocol, "stdin", None)]
+                if stuck.call == "read"
+                else [getattr(protocol, "stdout", None), getattr(protocol, "stderr", None)]
+            )
+            found += [process, protocol, *ends]
+        elif owner is not None:
+            found.append(owner)
+    return [one for one in found if one is not None]
+
+
+def _place(chain: list[object]) -> Call | None:
+    for part in reversed(chain):
+        code = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
+        frame = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
+        if code is not None and frame is not None and is_own(code):
+            return Call(code, frame.f_lineno or 0, frame.f_lasti)
+    return None
+
+
+_NAMES: Final = {0: "standard input", 1: "standard output", 2: "standard error"}
+
+
+def _who(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> tuple[str, str]:
+    """Return the name of who waits, and the same in words: the task, if it waits in a thread for it."""
+    task, thread = waiter.task, waiter.thread
+    if task is None and thread is not None:
+        if thread.loop is not None:
+            task = thread.loop.task
+        elif thread.item is not None:
+            task = next((task for task in tasks if Needs.awaits(task, thread.item.future)), None)
+    if task is None:
+        name = thread.name if thread is not None else "?"
+        return name, f"thread {name}"
+    name, function = task.get_name(), function_of(task)
+    who = f"task {name}" if function in {None, name} else f"task {name} ({function})"
+    return name, who if thread is None or thread.loop is not None else f"{who}, by thread {thread.name},"
+
+
+def _said(stuck: _Stuck, waiters: list[_Waiter], tasks: list[asyncio.Task[Any]]) -> Finding:
+    first = waiters[0]
+    program = program_of(stuck.pid)
+    pipe = _NAMES.get(stuck.number, f"descriptor {stuck.number}")
+    name, who = _who(first, tasks)
+    place = f"{first.place.name}() at {where(first.place)}" if first.place is not None else "a call"
+    if stuck.call == "write":
+        how = (
+            f"is blocked writing to its {pipe}, a pipe that is full and that nobody here reads, while {who} waits for "
+            f"the child in {first.what}, in {place}"
+        )
+        cure = "Read it to its end meanwhile: use communicate(), or a task that reads, or send it to DEVNULL or a file."
+    else:
+        how = (
+            f"waits for more, or for the end, of its {pipe}, a pipe that nobody here writes to or closes, while {who} "
+            f"waits for the child in {first.what}, in {place}"
+        )
+        cure = "Close the pipe when all is written (stdin.close(), os.close()), or use communicate()."
+    return Finding(
+        code="PIPE_DEADLOCK",
+        message=f"child process {stuck.pid} ({program}) {how}: each waits for the other. {cure}",
+        severity="error",
+        level="LIKELY",
+        jobs=(name,),
+        resource=f"{pipe} of {program}",
+        location=location(first.place),
+        since_s=None,
+        evidence=(
+            f"child {stuck.pid} is blocked in {stuck.call}() at descriptor {stuck.number}",
+            *(f"{one.what} in {where(one.place)}" for one in waiters),
+        ),
+    )

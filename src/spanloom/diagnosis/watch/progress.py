@@ -1,0 +1,199 @@
+"""Whether a task gets something done, told from what it knows in one look and in the next."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import gc
+import itertools
+import linecache
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Final
+
+from spanloom.diagnosis.watch.frames import Call, is_own
+
+__all__ = ["fingerprint", "is_bound"]
+
+MAX_OBJECTS: Final = 150
+DEPTH: Final = 3
+FEW: Final = 20
+"""Elements of a container that are looked at."""
+LETTERS: Final = 200
+_SIZED: Final = (list, dict, set, deque, bytearray, tuple, frozenset)
+_ITERATORS: Final[tuple[type, ...]] = (
+    type(iter(range(0))),
+    type(iter([])),
+    type(iter(())),
+    type(iter({})),
+    type(iter({}.items())),
+    type(iter({}.values())),
+    type(iter(set())),
+    enumerate,
+    zip,
+    map,
+    filter,
+    itertools.islice,
+    itertools.chain,
+    itertools.product,
+    itertools.combinations,
+    itertools.permutations,
+)
+_PASSING: Final = (
+    CoroutineType,
+    GeneratorType,
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    MethodType,
+    ModuleType,
+    CodeType,
+    FrameType,
+    type,
+    asyncio.Future,
+    asyncio.AbstractEventLoop,
+    asyncio.Handle,
+)
+"""Made anew at each turn, or of no one's in particular."""
+
+
+def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float]]:
+    """Return what the coroutines of `chain` know: what it is and how much, and apart from that the numbers, by name."""
+    things: dict[str, object] = {}
+    numbers: dict[str, float] = {}
+    for level, part in enumerate([*chain, *_iterated(chain)]):
+        code = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
+        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
+        if code is None or frame is None or not is_own(code):
+            continue
+        names = _variables(frame)
+        for name, value in names.items():
+            _note(f"{level}.{name}", name, value, things, numbers)
+        # What stands between: the iterator of a `for`, of which it is known that it moves on.
+        known = {id(value) for value in names.values()}
+        iterates = any(
+            isinstance(value, _ITERATORS) for value in gc.get_referents(part) if id(value) not in known
+        )
+        if iterates:
+            things[f"{level}.for"] = tuple(numbers.items())
+    return things, numbers
+
+
+def _iterated(chain: list[object]) -> list[object]:
+    """Return the generators that the coroutines of `chain` go through: what such a one knows tells how far it is."""
+    return [
+        part
+        for coroutine in chain
+        for part in gc.get_referents(coroutine)
+        if type(part) is GeneratorType and is_own(part.gi_code) and part not in chain
+    ]
+
+
+def _variables(frame: FrameType) -> dict[str, object]:
+    names = frame.f_locals
+    copy = dict(names)
+    if (
+        type(names) is dict and frame.f_code.co_flags & 2
+    ):  # CO_NEWLOCALS: up to 3.12 it is a copy that the frame keeps
+        names.clear()
+    return copy
+
+
+def _note(key: str, name: str, value: object, things: dict[str, object], numbers: dict[str, float]) -> None:
+    seen: set[int] = set()
+    todo: deque[tuple[str, str, object, int]] = deque([(key, name, value, 0)])
+    while todo and len(seen) < MAX_OBJECTS:
+        key, name, value, depth = todo.popleft()
+        if type(value) in {int, float}:
+            numbers[name] = value  # type: ignore[assignment] # narrowed by its exact type
+            continue
+        if value is None or type(value) in {bool, str, bytes}:
+            things[key] = value[:LETTERS] if isinstance(value, str | bytes) else value
+            continue
+        if id(value) in seen or isinstance(value, _PASSING):
+            continue
+        seen.add(id(value))
+        if isinstance(value, _SIZED):
+            # By what is in it: a result that is made anew at each turn, of the same parts, is none.
+            things[f"{key}#"] = len(value), frozenset(map(id, _first(value)))
+            if type(value) is dict and depth < DEPTH:
+                todo += [
+                    (f"{key}[{n}]", name, one, depth + 1) for n, one in enumerate(_first(value.values()))
+                ]
+            continue
+        things[key] = id(value)
+        if depth < DEPTH:
+            if type(value) is FunctionType:
+                for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+                    inner = gc.get_referents(cell)
+                    todo += [(f"{key}.{free}", free, one, depth + 1) for one in inner]
+            else:
+                attributes = getattr(value, "__dict__", None)
+                if type(attributes) is dict:
+                    todo += [(f"{key}.{at}", at, one, depth + 1) for at, one in list(attributes.items())[:50]]
+
+
+def _first(values: Iterable[object]) -> list[object]:
+    """Return the first few of what may be very many, and may change meanwhile."""
+    try:
+        return list(itertools.islice(values, FEW))
+    except RuntimeError:
+        return []
+
+
+def is_bound(place: Call, names: set[str]) -> bool:
+    """Tell whether the way out of the loop around `place` depends on one of `names`, or may do so."""
+    conditions = _conditions(place.code, place.line)
+    if conditions is None:
+        return True  # its source is not to be had
+    known, has_call = conditions
+    return bool(known & names) or (has_call and any(name not in place.code.co_varnames for name in names))
+
+
+@lru_cache(maxsize=256)
+def _conditions(code: CodeType, line: int) -> tuple[frozenset[str], bool] | None:
+    """Return the names in the conditions of the innermost ``while`` around `line`, and whether those call something."""
+    lines = linecache.getlines(code.co_filename)
+    if not lines:
+        return None
+    try:
+        tree = ast.parse("".join(lines))
+    except SyntaxError:
+        return None
+    loops = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.While) and node.lineno <= line <= (node.end_lineno or node.lineno)
+    ]
+    if not loops:
+        return frozenset(), False
+    loop = max(loops, key=lambda node: node.lineno)
+    tests: list[ast.AST] = [loop.test]
+    tests += [
+        node.test
+        for node in ast.walk(loop)
+        if isinstance(node, ast.If)
+        and any(isinstance(inner, ast.Break | ast.Return | ast.Raise) for inner in ast.walk(node))
+    ]
+    found: set[str] = set()
+    has_call = False
+    for test in tests:
+        for node in ast.walk(test):
+            if isinstance(node, ast.Name):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.Call):
+                has_call = True
+    return frozenset(found), has_call

@@ -1,0 +1,251 @@
+"""The pulse of one loop: which callbacks held it for long, what they were at, and whether it ever rests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections import Counter, deque
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
+from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
+
+__all__ = ["Hold", "Pulse", "Used", "function_of"]
+
+LONG_S: Final = 0.1
+"""From here on a callback is said to hold the loop: as with asyncio's own ``slow_callback_duration``."""
+WINDOW_S: Final = 6.0
+"""For how long what held the loop is remembered."""
+COMPUTES: Final = 0.25
+"""Share of a core that tells computing from waiting; not more, for there may be more threads than cores."""
+MAX_SAMPLES: Final = 200
+MAX_DEPTH: Final = 60
+"""Innermost calls of a sample that are kept."""
+
+
+class Used(NamedTuple):
+    """What a thread has had of the machine.
+
+    Attributes:
+        cpu_s: Seconds in which it computed.
+        starved_s: Seconds in which it could have computed, and other threads or processes did.
+    """
+
+    cpu_s: float
+    starved_s: float
+
+
+class Hold:
+    """One callback that holds the loop for long.
+
+    Attributes:
+        began_s: When it began, on the monotonic clock; at the latest.
+        seen_s: When it was seen last.
+        ended_s: When it had ended; ``None`` while it goes on.
+        task: The name of its task; ``None`` of a bare callback.
+        function: The task's function, or the callback's.
+        samples: Where it was, how often: the place, and the innermost calls.
+        own: A reference to the task, which does not keep it.
+    """
+
+    def __init__(self, began_s: float, task: asyncio.Task[Any] | None, used: Used) -> None:
+        self.began_s = began_s
+        self.seen_s: float = began_s
+        self.ended_s: float | None = None
+        self.task: str | None = None
+        self.function: str | None = None
+        self.own: weakref.ref[asyncio.Task[Any]] | None = None
+        if task is not None:
+            self.task = task.get_name()
+            self.function = function_of(task)
+            self.own = weakref.ref(task)
+        self.places: Counter[Call] = Counter()
+        self.stack: tuple[Call, ...] = ()
+        self._before = self._now = used
+
+    def add(self, stack: tuple[Call, ...], now_s: float, used: Used) -> None:
+        """Note where it is, and how much its thread has computed until now."""
+        self.stack = stack
+        self._now = used
+        self.seen_s = now_s
+        place = own_place(stack)
+        if place is not None and sum(self.places.values()) < MAX_SAMPLES:
+            self.places[place] += 1
+
+    @property
+    def place(self) -> Call | None:
+        """Where it has been found most often."""
+        return self.places.most_common(1)[0][0] if self.places else None
+
+    @property
+    def computes(self) -> bool:
+        """Whether its thread uses the processor meanwhile, rather than wait."""
+        own_s = self.seen_s - self.began_s - self._starved_s
+        return self._now.cpu_s - self._before.cpu_s > COMPUTES * own_s
+
+    @property
+    def _starved_s(self) -> float:
+        return self._now.starved_s - self._before.starved_s
+
+    def outermost(self) -> str | None:
+        """Return the name of the function that the loop has called."""
+        found: str | None = None
+        for call in self.stack:
+            if call.code is HANDLE_RUN:
+                break
+            if not is_foreign(call.code) or found is None:
+                found = call.name
+        return found
+
+    def lasts_s(self, now_s: float) -> float:
+        """Return for how long it has held the loop."""
+        return max(0.0, (now_s if self.ended_s is None else self.ended_s) - self.began_s)
+
+    def own_s(self, now_s: float) -> float:
+        """Return the same without the time in which its thread could have run, and the machine ran something else."""
+        return max(0.0, self.lasts_s(now_s) - self._starved_s)
+
+
+class Pulse:
+    """What has been seen of one loop.
+
+    Args:
+        now: The first look at it.
+        now_s: The monotonic time of that.
+    """
+
+    def __init__(self, now: LoopNow, now_s: float) -> None:
+        self.loop: weakref.ref[asyncio.AbstractEventLoop] = weakref.ref(now.loop)
+        self.thread: int = now.thread
+        self.hold: Hold | None = None
+        self.held: deque[Hold] = deque(maxlen=1_000)
+        self.waited: deque[tuple[float, float, Hold]] = deque(maxlen=MAX_SAMPLES)
+        self.first_s: float = now_s
+        self.seen_s: float = now_s
+        self.rested_s: float = now_s
+        self.restless_looks: int = 0
+        self.turned_s: float = now_s
+        self._step: tuple[float | None, int, int] | None = None
+        self._step_s: float = now_s
+        self._probe: _Probe | None = None
+        self._used = self._used_before = Used(0.0, 0.0)
+
+    def look(self, now: LoopNow, now_s: float, frame: FrameType) -> None:
+        """Take in one look.
+
+        Args:
+            now: It.
+            now_s: The monotonic time.
+            frame: The innermost frame of the loop's thread.
+        """
+        pause_s, self.seen_s = now_s - self.seen_s, now_s
+        self.thread = now.thread
+        self._used_before, self._used = self._used, _used(now.thread)
+        if now.polls:
+            self._end(now_s)
+            if now.pause_s is None or now.pause_s > 0:
+                self.rested_s = now_s
+                self.restless_looks = 0
+            else:
+                self.restless_looks += 1
+            return
+        self.restless_looks += 1
+        began_s = self._began(now, now_s)
+        self._note_wait(now, now_s, pause_s, frame)
+        if now_s - began_s < LONG_S:
+            return
+        hold = self.hold
+        if hold is None:
+            hold = self.hold = Hold(began_s, now.task, self._used_before)
+        hold.add(stack_of(frame, MAX_DEPTH), now_s, self._used)
+
+    def _note_wait(self, now: LoopNow, now_s: float, pause_s: float, frame: FrameType) -> None:
+        """Note that the turn lasts, and that its thread waits in it: it may be in one short call after the other."""
+        age_s = since(now)
+        if age_s is None or age_s < LONG_S:
+            return
+        before, used = self._used_before, self._used
+        own_s = pause_s - (used.starved_s - before.starved_s)
+        if used.cpu_s - before.cpu_s > COMPUTES * own_s:
+            return
+        part = Hold(now_s, now.task, used)
+        part.add(stack_of(frame, MAX_DEPTH), now_s, used)
+        self.waited.append((now_s, min(own_s, age_s), part))
+
+    def _began(self, now: LoopNow, now_s: float) -> float:
+        """Return since when, at least, what runs now has been running."""
+        task = id(now.task)
+        step = now.turn, now.place, task
+        if now.is_native:
+            if step != self._step:
+                self._end(now_s)
+                self._step = step
+                age = since(now)
+                # Of the first callback of a turn it is known exactly, of others only that they have not run before.
+                self._step_s = now_s - age if age is not None and now.place == 0 else now_s
+            return self._step_s
+        if step != self._step:
+            self._end(now_s)
+            self._step, self._step_s, self._probe = step, now_s, None
+        elif self._probe is None:
+            self._probe = _Probe(now.loop, now_s)
+        elif self._probe.turned:
+            self._end(now_s)
+            self._step, self._step_s, self._probe = step, now_s, _Probe(now.loop, now_s)
+        return self._step_s
+
+    def _end(self, now_s: float) -> None:
+        self._step = self._probe = None
+        hold, self.hold = self.hold, None
+        self.turned_s = now_s
+        if hold is not None:
+            hold.ended_s = (hold.seen_s + now_s) / 2
+            self.held.append(hold)
+        while self.held and (self.held[0].ended_s or now_s) < now_s - WINDOW_S:
+            self.held.popleft()
+
+    def recent(self, now_s: float) -> list[Hold]:
+        """Return what held the loop of late and what does now, in order."""
+        found = [hold for hold in self.held if (hold.ended_s or now_s) >= now_s - WINDOW_S]
+        return [*found, self.hold] if self.hold is not None else found
+
+
+class _Probe:
+    """A callback of ours in a loop that shows nothing of its turns, scheduled while it is at work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now_s: float) -> None:
+        self.turned = False
+        self.asked_s = now_s
+        try:
+            loop.call_soon_threadsafe(self._turn)
+        except RuntimeError:  # it is closed
+            self.turned = True
+
+    def _turn(self) -> None:
+        self.turned = True
+
+
+def _used(thread: int) -> Used:
+    """Return what a thread has had of the machine; of one that is running, or the process would crash."""
+    native = native_id(thread)
+    if native is not None:
+        try:
+            # Nanoseconds on a core, and ready to run without one (the kernel's Documentation/scheduler/sched-stats).
+            fields = Path(f"/proc/self/task/{native:d}/schedstat").read_bytes().split()
+            return Used(int(fields[0]) / 1e9, int(fields[1]) / 1e9)
+        except (OSError, ValueError, IndexError):
+            pass
+    try:
+        return Used(time.clock_gettime(time.pthread_getcpuclockid(thread)), 0.0)
+    except OSError:
+        return Used(0.0, 0.0)
+
+
+def function_of(task: asyncio.Task[Any]) -> str | None:
+    """Return the name of the function that a task runs."""
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", None) if coroutine is not None else None
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else None

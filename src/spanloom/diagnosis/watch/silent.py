@@ -1,0 +1,78 @@
+"""The verdict on a process that does not answer, from the stacks that its signal handler has written."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.frames import is_own_file, short
+from spanloom.diagnosis.watch.stacks import Line, Stack, stacks_of
+
+__all__ = ["explain_silence"]
+
+BETWEEN_S: Final = 0.3
+"""Between the two looks in which a stack must not have moved."""
+_ANSWERING: Final = "findings_now"
+_RESTING: Final = frozenset({"select", "poll", "_run_once", "run_forever"})
+
+
+def explain_silence(pid: int) -> list[Finding]:
+    """Return why process `pid` does not answer; empty if that cannot be told."""
+    seen = stacks_of(pid)
+    time.sleep(BETWEEN_S)
+    again = stacks_of(pid)
+    if seen is None or again is None:
+        return []
+    silent_s, stacks = again
+    before = {stack.calls for stack in seen[1]}
+    if any(call.function == _ANSWERING for stack in stacks for call in stack.calls):
+        return []  # it is not silent, but slow
+    stacks = [stack for stack in stacks if stack.calls in before]
+    found = [finding for stack in stacks if (finding := _of_loop(stack, silent_s)) is not None]
+    return found or [finding for stack in stacks if (finding := _of_thread(stack, silent_s)) is not None][:1]
+
+
+def _of_loop(stack: Stack, silent_s: float) -> Finding | None:
+    step = _step(stack.calls)
+    if step is None:
+        return None
+    own = [call for call in step if is_own_file(call.file)] or list(step)
+    return _finding(f"{own[-1].function}()", own, silent_s, step)
+
+
+def _step(calls: tuple[Line, ...]) -> tuple[Line, ...] | None:
+    """Return the calls of the callback that a loop is running, innermost first; ``None`` if it runs none."""
+    for index, call in enumerate(calls):
+        if call.function == "_run_once" and call.file.endswith("base_events.py"):
+            step = tuple(one for one in calls[:index] if one.function != "_run" or "asyncio" not in one.file)
+            return None if not step or step[0].function in _RESTING else step
+    return None
+
+
+def _of_thread(stack: Stack, silent_s: float) -> Finding | None:
+    """Of a thread that runs no loop: what is the program's own in it may be what keeps all the others."""
+    own = [call for call in stack.calls if is_own_file(call.file)]
+    if not own or not stack.calls or stack.calls[0] != own[0]:
+        return None
+    return _finding(f"{own[-1].function}() in another thread", own, silent_s, stack.calls)
+
+
+def _finding(who: str, own: list[Line], silent_s: float, calls: tuple[Line, ...]) -> Finding:
+    place = own[0]
+    message = (
+        f"{who} keeps the event loop's thread for {silent_s:.1f} s already, in {place.function}() at "
+        f"{short(place.file)}:{place.line}, by a call in C that holds the GIL, so that no thread of this process runs. "
+        f"Call it in a process of its own (ProcessPoolExecutor), or give it less to do at once."
+    )
+    return Finding(
+        code="LOOP_BLOCKED",
+        message=message,
+        severity="error",
+        level="LIKELY",
+        jobs=(own[-1].function,),
+        resource=None,
+        location=f"{place.file}:{place.line}",
+        since_s=silent_s,
+        evidence=tuple(f"{call.file}:{call.line} in {call.function}" for call in calls[:30]),
+    )

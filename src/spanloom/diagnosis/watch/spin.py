@@ -1,0 +1,253 @@
+"""BUSY_SPIN: a task is ready at every turn of the loop and gets nothing done.
+
+A loop that has not rested for a while is looked at some sixty times in a fraction of a second. A task that spins is
+at work in many of these looks, each time anew, always at the same place, and what it knows does not change: not its
+variables, nor what they hold. A variable that only counts is no progress, unless the way out of the program's own loop
+depends on it. Work that is cut into pieces by ``sleep(0)`` is ready as often, but takes the next item, fills a list or
+comes nearer to a bound.
+
+Not all progress can be seen: it may be in an object of C, or a counter among many. So the turns of a loop in which a
+task seems to spin are measured, by a callback of ours that asks its thread's clock: who spins is round again in
+microseconds, who computes is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import statistics
+import sys
+import time
+import weakref
+from asyncio.base_events import BaseEventLoop
+from collections import Counter
+from collections.abc import Iterator
+from types import CodeType, FrameType, FunctionType
+from typing import Any, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.frames import Call, is_own, location, where
+from spanloom.diagnosis.watch.loops import RUN_ONCE
+from spanloom.diagnosis.watch.progress import fingerprint, is_bound
+from spanloom.diagnosis.watch.pulse import Pulse, function_of
+from spanloom.diagnosis.watch.reach import await_chain
+
+__all__ = ["spinning"]
+
+RESTLESS_S: Final = 1.0
+"""For how long a loop must not have rested."""
+RESTLESS_LOOKS: Final = 5
+LOOKS: Final = 60
+HELD_S: Final = 0.5
+"""A step may take as long where the machine has other things to do."""
+MOST_S: Final = 0.6
+"""For how long it is looked at, at most, on a machine that has other things to do."""
+MIN_LOOKS: Final = 6
+MOST_READY: Final = 200
+PAUSE_S: Final = 0.004
+ANEW: Final = 0.7
+"""Share of the looks at it in which it had been run since the look before; the rest are looks in the same turn."""
+PROGRESS: Final = 0.5
+"""Share of the looks with a change from which on something gets done; another task may change a little of it."""
+TURNS: Final = 12
+LONG_TURN_S: Final = 0.001
+"""Time of the processor in a turn from which on something is computed there, and not only asked for again."""
+TURNS_WITHIN_S: Final = 0.5
+
+
+class _Watched:
+    """One task, or bare callback, that was ready."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.again = 0
+        self.changes = 0
+        self.counts = 0
+        self.counted: Counter[str] = Counter()
+        self.places: Counter[Call] = Counter()
+        self.handle: weakref.ref[asyncio.Handle] | None = None
+        self.prints: dict[tuple[int, ...], tuple[dict[str, object], dict[str, float]]] = {}
+
+
+def spinning(pulse: Pulse, now_s: float) -> Finding | None:
+    """Return the finding on a loop in which a task spins, or ``None``; takes half a second if it never rests."""
+    loop = pulse.loop()
+    if (
+        not isinstance(loop, BaseEventLoop)
+        or (pulse.hold is not None and pulse.hold.lasts_s(now_s) > HELD_S)
+        or now_s - pulse.rested_s < RESTLESS_S
+        or pulse.restless_looks < RESTLESS_LOOKS
+    ):
+        return None
+    watched: dict[int, tuple[weakref.ref[asyncio.Task[Any]], _Watched]] = {}
+    deadline_s = time.monotonic() + MOST_S
+    for _ in range(LOOKS):
+        time.sleep(PAUSE_S)
+        if time.monotonic() > deadline_s:
+            break
+        for task, handle in _at_work(loop, pulse.thread).items():
+            entry = watched.get(id(task))
+            if entry is None or entry[0]() is not task:
+                entry = watched[id(task)] = weakref.ref(task), _Watched()
+            _take(entry[1], handle, task)
+        del loop
+        handle = task = None  # type: ignore[assignment] # not to be kept while we sleep
+        loop = pulse.loop()
+        if not isinstance(loop, BaseEventLoop):
+            return None
+    found = [
+        (one, seen)
+        for reference, seen in watched.values()
+        if (one := reference()) is not None and _spins(one, seen)
+    ]
+    if found and _turn_s(loop) > LONG_TURN_S:
+        still = [one for one in found if not one[1].changes and not one[1].counts]
+        others = [seen for _, seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
+        found = still if others else []  # it computes; or else others do, beside one that spins
+    found.sort(key=lambda one: -one[1].again)
+    return _finding(found, now_s - pulse.rested_s) if found else None
+
+
+class _Turns:
+    """Measures some turns of a loop that is busy anyway: how long its thread computes in each.
+
+    Args:
+        loop: A loop that never rests; one that does would be kept from it for as long.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.costs_s: list[float] = []
+        self._loop = loop
+        self._before_s: float | None = None
+        loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        now_s = time.thread_time()
+        if self._before_s is not None:
+            self.costs_s.append(now_s - self._before_s)
+        self._before_s = now_s
+        if len(self.costs_s) < TURNS:
+            self._loop.call_soon(self._turn)
+
+
+def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
+    """Return how long a turn of a busy loop takes, by the clock of its thread; infinite if it does not turn."""
+    try:
+        turns = _Turns(loop)
+    except RuntimeError:  # it is closed
+        return math.inf
+    deadline_s = time.monotonic() + TURNS_WITHIN_S
+    while len(turns.costs_s) < TURNS and time.monotonic() < deadline_s:
+        time.sleep(PAUSE_S)
+    return statistics.median(turns.costs_s[:TURNS]) if turns.costs_s else math.inf
+
+
+def _at_work(loop: BaseEventLoop, thread: int) -> dict[asyncio.Task[Any], asyncio.Handle]:
+    """Return the tasks that run or are ready, and the handles by which the loop runs them."""
+    found: dict[asyncio.Task[Any], asyncio.Handle] = {}
+    for handle in [*_running(thread), *list(getattr(loop, "_ready", ()))[:MOST_READY]]:
+        callback = getattr(handle, "_callback", None)
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, asyncio.Task):
+            found.setdefault(owner, handle)
+        elif (
+            type(callback) is FunctionType
+        ):  # what `asyncio.wait` has hung on a future wakes its task a turn later
+            for cell in callback.__closure__ or ():
+                for future in gc.get_referents(cell):
+                    if isinstance(future, asyncio.Future):
+                        found |= {task: handle for task in _woken_by(future) if task not in found}
+    return found
+
+
+def _running(thread: int) -> list[asyncio.Handle]:
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 -- there is no other way
+    while frame is not None:
+        if frame.f_code is RUN_ONCE:
+            handle = frame.f_locals.get("handle")
+            return [handle] if isinstance(handle, asyncio.Handle) else []
+        frame = frame.f_back
+    return []
+
+
+def _woken_by(future: asyncio.Future[Any]) -> Iterator[asyncio.Task[Any]]:
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, asyncio.Task):
+            yield owner
+
+
+def _take(seen: _Watched, handle: asyncio.Handle, task: asyncio.Task[Any]) -> None:
+    seen.looks += 1
+    if seen.handle is None or seen.handle() is not handle:
+        seen.again += 1
+        seen.handle = weakref.ref(handle)
+    chain = await_chain(task)
+    place = _place(chain)
+    if place is not None:
+        seen.places[place] += 1
+    now = fingerprint(chain)
+    # One that is running shows less of itself than one that is suspended; like is compared with like.
+    shape = tuple(id(getattr(part, "cr_code", None) or getattr(part, "gi_code", None)) for part in chain)
+    before = seen.prints.get(shape)
+    seen.prints[shape] = now
+    if before is not None:
+        seen.changes += before[0] != now[0]
+        counted = [name for name, value in now[1].items() if before[1].get(name, value) != value]
+        seen.counts += bool(counted)
+        seen.counted.update(counted)
+
+
+def _place(chain: list[object]) -> Call | None:
+    """Return where a suspended task is in the program's own code, as far inside as possible."""
+    for part in reversed(chain):
+        code: CodeType | None = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
+        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
+        if code is not None and frame is not None and is_own(code):
+            return Call(code, frame.f_lineno or 0, frame.f_lasti)
+    return None
+
+
+def _spins(task: asyncio.Task[Any], seen: _Watched) -> bool:
+    if task.done() or seen.looks < MIN_LOOKS or seen.again < ANEW * seen.looks or not seen.places:
+        return False
+    if _gets_on(seen):
+        return False
+    if seen.counts > PROGRESS * seen.looks:
+        names = {name for name, count in seen.counted.items() if count > PROGRESS * seen.looks / 2}
+        return not any(is_bound(place, names) for place in seen.places)
+    return True
+
+
+def _gets_on(seen: _Watched) -> bool:
+    """Tell whether what a task knows changes most of the time."""
+    return seen.changes > PROGRESS * seen.looks
+
+
+def _finding(found: list[tuple[asyncio.Task[Any], _Watched]], since_s: float) -> Finding:
+    task, seen = found[0]
+    place = seen.places.most_common(1)[0][0]
+    name, function = task.get_name(), function_of(task)
+    who = name if function in {None, name} else f"{name} ({function})"
+    others = [other.get_name() for other, _ in found[1:]]
+    too = f" So does {', '.join(others[:3])}." if others else ""
+    message = (
+        f"task {who} spins: it is ready at every turn of the loop, in {place.name}() at {where(place)}, and nothing "
+        f"that it knows has changed in {seen.looks} looks; it uses up a core since at least {since_s:.1f} s and gets "
+        f"nothing done.{too} Wait for what it waits for: an asyncio.Event, a Condition, a Queue, or at least a "
+        f"sleep that is longer than 0."
+    )
+    return Finding(
+        code="BUSY_SPIN",
+        message=message,
+        severity="error",
+        level="LIKELY",
+        jobs=(name, *others),
+        resource=None,
+        location=location(place),
+        since_s=since_s,
+        evidence=tuple(
+            f"{count} of {seen.looks} looks: {where(at)} in {at.name}" for at, count in seen.places.items()
+        ),
+    )

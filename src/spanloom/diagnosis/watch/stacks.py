@@ -1,0 +1,158 @@
+"""The last resort: the stacks of a process in which not even the watching thread gets to run.
+
+A call in C that holds the GIL, as a regular expression that backtracks for hours does, stops every thread of Python.
+What still works is a signal handler in C: that of `faulthandler`, which writes the stacks to a file. The watched
+process has one for a real-time signal that nobody uses, and the one who asks sends it, after some silence and after a
+look whether the handler and the file are still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+
+from spanloom.diagnosis.watch.folder import dump_path
+
+__all__ = ["Line", "Stack", "Stacks", "moved", "stacks_of"]
+
+SIGNAL: Final = getattr(signal, "SIGRTMAX", 0) - 3
+WAIT_S: Final = 1.0
+POLL_S: Final = 0.02
+MAX_BYTES: Final = 1_000_000
+
+
+class Stacks:
+    """The file of this process, and the handler that writes to it.
+
+    Raises:
+        OSError: no such file can be made, or there are no such signals.
+    """
+
+    def __init__(self) -> None:
+        if SIGNAL <= 0:
+            raise OSError("there are no real-time signals")
+        self._pid = os.getpid()
+        self.path: Path = dump_path(self._pid)
+        self.path.unlink(missing_ok=True)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+        self._number = moved(os.open(self.path, flags, 0o600))
+        # The number may be somebody else's by the time that the object goes: it must not be closed by that.
+        self._file: TextIO = os.fdopen(self._number, "w", encoding="utf-8", closefd=False)
+        self._inode = os.fstat(self._number).st_ino
+        os.write(self._number, f"{self._number}\n".encode())
+        faulthandler.register(SIGNAL, file=self._file, all_threads=True, chain=False)
+
+    def beat(self) -> None:
+        """Leave in the file's time when this process was able to run."""
+        if self._is_ours():
+            with contextlib.suppress(OSError):
+                os.utime(self._number)
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.fstat(self._number).st_ino == self._inode
+        except OSError:
+            return False
+
+    def close(self, *, unlink: bool = True) -> None:
+        """Take the handler back, and the file."""
+        faulthandler.unregister(SIGNAL)
+        if self._is_ours():
+            with contextlib.suppress(OSError):
+                os.close(self._number)
+        if unlink and self._pid == os.getpid():
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+def moved(number: int) -> int:
+    """Return the descriptor under a number that is out of the way of those of the program."""
+    import fcntl
+
+    from spanloom.diagnosis.watch.endpoint import HIGH
+
+    try:
+        high = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, HIGH)
+    except OSError:
+        return number
+    os.close(number)
+    return high
+
+
+# who asks -------------------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """One call of a stack."""
+
+    file: str
+    line: int
+    function: str
+
+
+class Stack(NamedTuple):
+    """The calls of one thread, innermost first."""
+
+    thread: str
+    calls: tuple[Line, ...]
+
+
+def stacks_of(pid: int) -> tuple[float, list[Stack]] | None:
+    """Return for how many seconds process `pid` has not been able to run Python, and the stacks of its threads.
+
+    ``None`` if they cannot be had without harm.
+    """
+    path = dump_path(pid)
+    try:
+        info = path.stat()
+        if info.st_uid != os.getuid() or not _listens(pid, path):
+            return None
+        silent_s = max(0.0, time.time() - info.st_mtime)
+        os.kill(pid, SIGNAL)
+        text = _appended(path, info.st_size)
+    except OSError:
+        return None
+    return silent_s, list(_parsed(text))
+
+
+def _listens(pid: int, path: Path) -> bool:
+    """Tell whether the process still handles the signal, and whether the file is still the one it writes to."""
+    number = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    if not number.isdecimal() or Path(f"/proc/{pid:d}/fd/{number}").readlink() != path:
+        return False
+    status = Path(f"/proc/{pid:d}/status").read_text(encoding="utf-8", errors="replace")
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (SIGNAL - 1) & 1)
+
+
+def _appended(path: Path, size: int) -> str:
+    deadline = time.monotonic() + WAIT_S
+    seen = size
+    while time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        now = path.stat().st_size
+        if now > size and now == seen:  # it does not grow any more
+            break
+        seen = now
+    with path.open("rb") as file:
+        file.seek(size)
+        return file.read(MAX_BYTES).decode(errors="replace")
+
+
+_THREAD: Final = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)", re.MULTILINE)
+_LINE: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+
+
+def _parsed(text: str) -> Iterator[Stack]:
+    heads = list(_THREAD.finditer(text))
+    for head, after in zip(heads, [*heads[1:], None], strict=True):
+        body = text[head.end() : len(text) if after is None else after.start()]
+        calls = tuple(Line(file, int(line), function) for file, line, function in _LINE.findall(body))
+        yield Stack(head[1], calls)

@@ -1,0 +1,175 @@
+"""Says by itself that nothing moves: once to the log, and as events that the record keeps when the process is killed.
+
+A batch stalls if no job of it has been started, ended or tried again for `stall_after_s`. That is said at the double
+of that time again, at the double of this, and so on. A program that has no batches is asked now and then, with pauses
+that grow likewise: what is found is written down, and not said, for it is the program that the terminal belongs to.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from spanloom.callbacks.manager import CallbackManager, running_batches
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.pulse import Hold, Pulse
+from spanloom.events import keys
+from spanloom.events.event import Event
+from spanloom.events.types import EventType
+
+__all__ = ["STALL_AFTER_S", "Reporter"]
+
+STALL_AFTER_S: Final = 30.0
+FIRST_SNAPSHOT_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 600.0
+BATCH_STEP_S: Final = 1.0
+LAG_S: Final = 0.25
+"""From here on a hold of a loop is an event."""
+MAX_LAGS: Final = 5
+"""Events of holds a second; the longest are told."""
+_logger = logging.getLogger("spanloom.diagnosis")
+
+
+class _Batch:
+    """How far a batch was, and since when it is there."""
+
+    def __init__(self, done: object, now_s: float, stall_after_s: float) -> None:
+        self.done = done
+        self.since_s = now_s
+        self.next_s = now_s + stall_after_s
+        self.pause_s = stall_after_s
+        self.told = False
+
+
+class Reporter:
+    """Looks after the batches and the loops of this process; to be called after each look.
+
+    Args:
+        find: Returns the findings of this moment.
+        pulses: Returns the pulses of the loops.
+        stall_after_s: Seconds without progress after which a batch stalls; ``None`` for never.
+        has_changed: Tells whether the program may have moved since a moment of the monotonic clock; as long as it has
+            not, there is nothing new to be written down of it.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], list[Finding]],
+        pulses: Callable[[], list[Pulse]],
+        stall_after_s: float | None = STALL_AFTER_S,
+        has_changed: Callable[[float], bool] = lambda _: True,
+    ) -> None:
+        self.stall_after_s: float | None = stall_after_s
+        self._find = find
+        self._pulses = pulses
+        self._has_changed = has_changed
+        self._looked_s = 0.0
+        self._batches: dict[int, _Batch] = {}
+        self._manager: CallbackManager | None = None
+        self._next_step_s = 0.0
+        self._next_snapshot_s: float | None = None
+        self._pause_s = FIRST_SNAPSHOT_S
+        self._written: list[str] = []
+        self._lags: weakref.WeakSet[Hold] = weakref.WeakSet()
+
+    def __call__(self, now_s: float) -> None:
+        """Do what is due."""
+        if now_s < self._next_step_s:
+            return
+        self._next_step_s = now_s + BATCH_STEP_S
+        self._note_lags()
+        if self.stall_after_s is not None:
+            self._note_batches(now_s, self.stall_after_s)
+        if self._next_snapshot_s is None:
+            self._next_snapshot_s = now_s + self._pause_s
+        elif now_s >= self._next_snapshot_s and self._has_changed(self._looked_s):
+            self._looked_s = now_s
+            self._snapshot()
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._next_snapshot_s = now_s + self._pause_s
+
+    # batches ------------------------------------------------------------------------------------------
+
+    def _note_batches(self, now_s: float, stall_after_s: float) -> None:
+        known: set[int] = set()
+        for manager, event in running_batches():
+            counts = event.counts
+            if counts is None:
+                continue
+            known.add(event.event_id)
+            done = counts.started, counts.ended, counts.retried, counts.failed
+            batch = self._batches.get(event.event_id)
+            if batch is None:
+                self._batches[event.event_id] = _Batch(done, now_s, stall_after_s)
+            elif batch.done != done:
+                if batch.told:
+                    _tell(manager, event, [], 0.0)
+                self._batches[event.event_id] = _Batch(done, now_s, stall_after_s)
+            elif now_s >= batch.next_s:
+                self._stalled(manager, event, batch, now_s)
+        for event_id in self._batches.keys() - known:
+            del self._batches[event_id]
+
+    def _stalled(self, manager: CallbackManager, event: Event, batch: _Batch, now_s: float) -> None:
+        batch.told = True
+        batch.next_s = now_s + batch.pause_s
+        batch.pause_s *= 2
+        stalled_s = now_s - batch.since_s
+        found = self._find()
+        counts = event.counts
+        how_far = f"{counts.ended} jobs done, {counts.in_flight} in flight" if counts is not None else ""
+        why = " ".join(finding.message for finding in found[:1]) or "Why cannot be seen."
+        _logger.warning("batch %s has stood still for %.0f s (%s). %s", event.name, stalled_s, how_far, why)
+        _tell(manager, event, found, stalled_s)
+
+    # the program --------------------------------------------------------------------------------------
+
+    def _snapshot(self) -> None:
+        """Write down what is wrong with the program, or that it is not wrong any more."""
+        found = [finding for finding in self._find() if finding.severity != "info"]
+        if not found and not self._written:
+            return
+        self._written = [finding.code for finding in found]
+        self._own().emit(
+            EventType.STALL, {keys.STALLED_S: None, keys.FINDINGS: _plain(found)}, name="program"
+        )
+
+    def _own(self) -> CallbackManager:
+        """Return a manager of ours, by which events reach the handlers of the process, the record for one."""
+        if self._manager is None:
+            self._manager = CallbackManager(recorder=0)
+        return self._manager
+
+    # lag ----------------------------------------------------------------------------------------------
+
+    def _note_lags(self) -> None:
+        new = [hold for hold in self._new_holds() if hold.own_s(hold.ended_s or 0.0) >= LAG_S]
+        new.sort(key=lambda hold: -hold.lasts_s(0.0))
+        for hold in new[:MAX_LAGS]:
+            place = hold.place
+            payload: dict[str, object] = {keys.HELD_S: round(hold.lasts_s(0.0), 3)}
+            if place is not None:
+                payload[keys.LOCATION] = f"{place.code.co_filename}:{place.line}"
+            name = hold.function or hold.outermost() or "callback"
+            self._own().emit(EventType.LOOP_LAG, payload, name=name)
+
+    def _new_holds(self) -> Iterator[Hold]:
+        for pulse in self._pulses():
+            for hold in list(pulse.held):
+                if hold not in self._lags:
+                    self._lags.add(hold)
+                    yield hold
+
+
+def _tell(manager: CallbackManager, event: Event, found: list[Finding], stalled_s: float) -> None:
+    payload = {keys.STALLED_S: round(stalled_s, 1), keys.FINDINGS: _plain(found)}
+    manager.emit(EventType.STALL, payload, name=event.name, parent=event)
+
+
+def _plain(found: list[Finding]) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in finding.to_json().items() if key != "evidence"}
+        for finding in found[:20]
+    ]

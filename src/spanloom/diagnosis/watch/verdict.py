@@ -1,0 +1,94 @@
+"""All that can be said now: what the watching thread has seen by itself, and what a look at the tasks shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from spanloom.diagnosis.codes import CODES, in_order
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.blocked import blocked
+from spanloom.diagnosis.watch.locks import lock_across_await
+from spanloom.diagnosis.watch.pipes import at_pipes
+from spanloom.diagnosis.watch.pools import exhausted
+from spanloom.diagnosis.watch.spin import spinning
+from spanloom.diagnosis.watch.sync import own_loop
+from spanloom.diagnosis.watch.threads import see_threads
+from spanloom.diagnosis.why import stuck
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.watch.watcher import Watcher
+
+__all__ = ["findings_now"]
+
+SURE_S = 0.5
+"""How long a loop's thread must have waited to be said to wait for its own loop: other threads may be quick."""
+
+_logger = logging.getLogger("spanloom.diagnosis")
+
+_OF_THE_LOOP = frozenset({"LOOP_BLOCKED", "SYNC_WAIT_ON_OWN_LOOP", "THREAD_LOCK_ACROSS_AWAIT"})
+_OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES["CANCEL_SWALLOWED"].rank)
+"""What explains why a task does not go on."""
+
+
+def findings_now(watcher: Watcher) -> list[Finding]:
+    """Return the findings on this process, the cause before its symptoms; empty if it is healthy.
+
+    To be called on the watching thread, or on any that is not a loop's.
+    """
+    found: list[Finding] = []
+    for rule in (_threads, _tasks, *watcher.finders):
+        try:
+            found += rule(watcher)
+        except Exception:  # one rule that fails must not cost the verdict of the others
+            _logger.debug("a rule of the diagnosis has failed", exc_info=True)
+    return in_order(_causes(found))
+
+
+def _threads(watcher: Watcher) -> Iterator[Finding]:
+    now_s = time.monotonic()
+    seen = see_threads(watcher.ident or 0)
+    found: set[int] = set()
+    for thread in seen.threads.values():
+        if thread.loop is None:
+            continue
+        pulse = watcher.pulses.get(id(thread.loop.loop))
+        hold = None if pulse is None else pulse.hold
+        if hold is None or hold.lasts_s(now_s) < SURE_S:
+            continue
+        lasts_s = hold.lasts_s(now_s)
+        finding = own_loop(seen, thread, hold, lasts_s) or lock_across_await(seen, thread, hold, lasts_s)
+        if finding is not None:
+            found.add(thread.ident)
+            yield finding
+    yield from exhausted(seen)
+    piped = list(at_pipes(seen))
+    yield from piped
+    for pulse in list(watcher.pulses.values()):
+        if pulse.thread not in found and (now_s - pulse.seen_s < 1.0 or pulse.hold is not None):
+            finding = blocked(pulse, now_s) or spinning(pulse, now_s)
+            if finding is not None:
+                yield finding
+
+
+def _tasks(_: Watcher) -> list[Finding]:
+    return stuck()
+
+
+def _causes(found: list[Finding]) -> list[Finding]:
+    """Leave out what is only there because something else is."""
+    if any(finding.code in _OF_THE_LOOP for finding in found):
+        found = [
+            finding
+            for finding in found
+            if finding.code not in {"UNKNOWN", "STRAGGLER", "PIPELINE_BOTTLENECK"}
+        ]
+    waits = [finding for finding in found if finding.code in _OF_WAITS and finding.level != "UNKNOWN"]
+    return [one for one in found if one.code != "STRAGGLER" or not any(_is_same(one, wait) for wait in waits)]
+
+
+def _is_same(late: Finding, wait: Finding) -> bool:
+    """Tell whether a task that is late is one of those that a wait is about."""
+    return late.location == wait.location or not set(late.jobs).isdisjoint(wait.jobs)

@@ -1,0 +1,61 @@
+"""Which tasks wait for which, and whether one of them will give up by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.timeouts
+import gc
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any, Final
+
+from spanloom.diagnosis.watch.blocked import wakes_for
+from spanloom.diagnosis.watch.reach import await_chain
+
+__all__ = ["behind", "has_deadline"]
+
+_TIMED: Final = {asyncio.wait_for.__code__, asyncio.wait.__code__}
+
+
+def behind(first: Iterable[asyncio.Task[Any]], tasks: list[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return the tasks of `first`, and those of `tasks` that cannot go on before one of them has ended."""
+    found = set(first)
+    grows = True
+    while grows:
+        grows = False
+        for task in tasks:
+            if task not in found and _waits_for(task, found):
+                found.add(task)
+                grows = True
+    return found
+
+
+def _waits_for(task: asyncio.Task[Any], others: set[asyncio.Task[Any]]) -> bool:
+    waiter = getattr(task, "_fut_waiter", None)
+    if waiter is None:
+        return False
+    if waiter in others:
+        return True
+    children = getattr(waiter, "_children", None)
+    if isinstance(children, list):
+        return any(child in others for child in children)
+    return any(wakes_for(waiter, other) for other in others)
+
+
+def has_deadline(task: asyncio.Task[Any]) -> bool:
+    """Tell whether a task is in a ``timeout`` block, ``wait_for`` or ``wait`` that ends by itself."""
+    for part in await_chain(task):
+        frame = getattr(part, "cr_frame", None)
+        if frame is None:
+            continue
+        if frame.f_code in _TIMED and frame.f_locals.get("timeout") is not None:
+            return True
+        for value in gc.get_referents(part):
+            owner = value.__self__ if type(value) is MethodType else value
+            if (
+                isinstance(owner, asyncio.timeouts.Timeout)
+                and owner.when() is not None
+                and not owner.expired()
+            ):
+                return True
+    return False

@@ -1,0 +1,330 @@
+"""The thread that watches: it looks at the running loops ten times a second, and answers whoever asks.
+
+Theory of operation. Nothing is put into the program: no task, no timer, no wrapper. A thread of our own looks, through
+``sys._current_frames``, where the loops are (`loops`), and remembers for some seconds what held them (`pulse`). What
+costs more, a look at all tasks and what they wait for, is only done when somebody asks.
+
+The thread is made by ``_thread``, so that ``threading`` does not know it: a program that counts its threads, or waits
+for all of them, sees what it would see without us. All signals are blocked in it. It is stopped before a fork, during
+which no other thread may hold a lock that the child needs, and started again in both processes. Nobody waits for it at
+exit.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history import Memory
+from spanloom.diagnosis.watch.dump import Dump
+from spanloom.diagnosis.watch.endpoint import Bell, Endpoint, wait_for
+from spanloom.diagnosis.watch.loops import see_loops
+from spanloom.diagnosis.watch.pulse import Pulse
+from spanloom.diagnosis.watch.stacks import Stacks
+from spanloom.diagnosis.watch.stalls import STALL_AFTER_S, Reporter
+from spanloom.diagnosis.why import WATCHED
+
+__all__ = ["LOOK_S", "Watcher", "current", "watch"]
+
+LOOK_S: Final = 0.1
+"""Between two looks at loops that are busy; a hold is known after as long."""
+IDLE_S: Final = 0.5
+"""Between two looks at loops that rest: some hundredths of a percent of a core."""
+CALM_S: Final = 2.0
+"""For how long a loop must have been found resting only."""
+STOP_S: Final = 0.5
+"""How long a fork waits for the thread to stop."""
+FORGET_S: Final = 60.0
+"""How long the pulse of a loop that has ended is kept."""
+
+_logger = logging.getLogger("spanloom.diagnosis")
+
+Finder = Callable[["Watcher"], Iterable[Finding]]
+"""Called when somebody asks, on the watching thread: what it has found out over time."""
+Observer = Callable[[float], object]
+"""Called on the watching thread, with the monotonic time in seconds; may return in how many it wants to be called
+again."""
+
+
+class Watcher:
+    """The watching thread of this process.
+
+    Args:
+        endpoint: Whether to open the socket, too.
+
+    Attributes:
+        pulses: What has been seen of each loop, by its id.
+        observers: Called after each look; one that raises is taken out, and that is logged.
+        reporter: Says by itself what stands still.
+        finders: Asked for findings of their own whenever somebody asks.
+        forgetters: Called in a forked child, whose tasks are others.
+        answers: What is answered to a question, by its word; to be added to before `start`.
+        ident: The id of the thread; ``None`` while it does not run.
+    """
+
+    def __init__(self, *, endpoint: bool = True) -> None:
+        self.pulses: dict[int, Pulse] = {}
+        self.observers: list[Observer] = []
+        self.reporter: Reporter | None = None
+        self.finders: list[Finder] = []
+        self.forgetters: list[Callable[[], object]] = []
+        self.answers: dict[str, Callable[[Mapping[str, Any]], object]] = {"ping": lambda _: "here"}
+        self.ident: int | None = None
+        self.started_s: float = time.monotonic()
+        self._wants_endpoint = endpoint
+        self._endpoint: Endpoint | None = None
+        self._stacks: Stacks | None = None
+        self._bell: Bell | None = None
+        self._stopping = False
+        self._lively_s = self._due_s = self.started_s
+        self._running = _thread.allocate_lock()  # held by the thread while it runs
+
+    # its life -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self.ident is not None:
+            return
+        self._stopping = False
+        self._open()
+        self._running.acquire()
+        try:
+            self.ident = _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no more threads are to be had, and it is the program that needs them
+            self._running.release()
+
+    def _open(self) -> None:
+        """Make what is missing of the bell, the socket and the file for the stacks."""
+        if self._bell is None:
+            with contextlib.suppress(OSError):
+                self._bell = Bell()
+        if self._wants_endpoint and self._endpoint is None:
+            try:
+                self._endpoint = Endpoint(self.answers)
+            except OSError as error:
+                _logger.debug("this process cannot be asked from outside: %s", error)
+        if self._endpoint is not None and self._stacks is None:
+            with contextlib.suppress(OSError):
+                self._stacks = Stacks()
+
+    def _reopen(self) -> None:
+        """Make anew what the program has closed: who becomes a daemon closes all descriptors there are."""
+        if self._bell is not None and self._bell.fileno() < 0:
+            self._bell.close()
+            self._bell = None
+        if self._endpoint is not None and self._endpoint.fileno() < 0:
+            self._endpoint.close()
+            self._endpoint = None
+            if self._stacks is not None:
+                self._stacks.close()
+                self._stacks = None
+        self._open()
+
+    def stop(self, timeout: float = STOP_S) -> bool:
+        """Stop the thread; return whether it has stopped within `timeout` seconds."""
+        if self.ident is None:
+            return True
+        self._stopping = True
+        if self._bell is not None:
+            self._bell.ring()
+        if not self._running.acquire(timeout=timeout):
+            return False
+        self._running.release()
+        self.ident = None
+        return True
+
+    def close(self) -> None:
+        """Stop the thread, and leave nothing behind."""
+        self.stop()
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close()
+        stacks, self._stacks = self._stacks, None
+        if stacks is not None:
+            stacks.close()
+
+    def _run(self) -> None:
+        try:
+            with contextlib.suppress(OSError, ValueError):
+                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            while not self._stopping:
+                self._wait()
+                if self._stopping:
+                    break
+                self.look()
+                if self._stacks is not None:
+                    self._stacks.beat()
+                self._observe()
+        except BaseException:  # a mistake of ours must not show up as a thread that died
+            _logger.debug("the watching thread has ended", exc_info=True)
+        finally:
+            self._running.release()
+
+    def _wait(self) -> None:
+        bell = -1 if self._bell is None else self._bell.fileno()
+        door = -1 if self._endpoint is None else self._endpoint.fileno()
+        ready = wait_for([bell, door], self._pause_s())
+        if (bell < 0 or (door < 0 and self._endpoint is not None)) and not self._stopping:
+            self._reopen()
+            return
+        if bell in ready and self._bell is not None:
+            self._bell.quiet()
+        if door in ready and self._endpoint is not None and not self._stopping:
+            self.look()
+            self._endpoint.serve()
+
+    def _pause_s(self) -> float:
+        """Return the time to the next look: less often at a loop that rests, for it shows when its turn began."""
+        now_s = time.monotonic()
+        rests = all(
+            now_s - pulse.rested_s < IDLE_S * 2 for pulse in self.pulses.values() if pulse.hold is None
+        )
+        held = any(pulse.hold is not None for pulse in self.pulses.values())
+        is_calm = bool(self.pulses) and rests and not held and now_s > self._lively_s + CALM_S
+        pause_s = IDLE_S if is_calm else LOOK_S
+        return max(0.01, min(pause_s, self._due_s - now_s))
+
+    # what it does -------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Look at the loops, once."""
+        now_s = time.monotonic()
+        frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
+        own = _thread.get_ident()
+        frames.pop(own, None)
+        try:
+            for now in see_loops(frames):
+                key = id(now.loop)
+                pulse = self.pulses.get(key)
+                if pulse is None or pulse.loop() is not now.loop:
+                    pulse = self.pulses[key] = Pulse(now, now_s)
+                pulse.look(now, now_s, frames[now.thread])
+                if not now.polls or now.pause_s == 0:
+                    self._lively_s = now_s
+        finally:
+            frames.clear()
+        if len(self.pulses) > 1:
+            for key, pulse in list(self.pulses.items()):
+                if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
+                    del self.pulses[key]
+
+    def is_lively(self, since_s: float) -> bool:
+        """Tell whether a loop is held, or has been found at work since then."""
+        return self._lively_s >= since_s or any(pulse.hold is not None for pulse in self.pulses.values())
+
+    def _observe(self) -> None:
+        now_s = time.monotonic()
+        self._due_s = now_s + IDLE_S
+        for observer in list(self.observers):
+            try:
+                due_s = observer(now_s)
+                if isinstance(due_s, float):
+                    self._due_s = min(self._due_s, now_s + due_s)
+            except Exception:
+                _logger.exception("an observer of the diagnosis has failed, and is not called any more")
+                self.observers.remove(observer)
+
+    # forks --------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Have no thread while the process is copied."""
+        self._was_running = self.ident is not None
+        self.stop()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._was_running:
+            self.start()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, under the child's own id."""
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close(unlink=False)
+        stacks, self._stacks = self._stacks, None
+        if stacks is not None:
+            stacks.close(unlink=False)
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+        self._running = _thread.allocate_lock()
+        self.ident = None
+        self.pulses = {}
+        for forget in self.forgetters:
+            forget()
+        self.started_s = time.monotonic()
+        if self._was_running:
+            self.start()
+
+
+_current: Watcher | None = None
+
+
+def current() -> Watcher | None:
+    """Return the watcher of this process, if there is one."""
+    return _current
+
+
+def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None = None) -> Watcher:
+    """Watch this process from now on; if it is watched already, only the time is set.
+
+    It can then be asked from another terminal, by ``spanloom why PID``; a batch that stands still is logged with the
+    reason, as a warning, and is a point event of type ``stall``; and what holds a loop for long is one of type
+    ``loop_lag``.
+
+    Args:
+        stall_after: Seconds without progress after which a batch is said to stand still; ``None`` for never.
+        dump_signal: A signal, ``signal.SIGUSR1`` for one, that has the verdict and the stacks of all threads written to
+            standard error; ``None`` for none. The program must not use it itself.
+
+    Returns:
+        The watcher of the process.
+
+    Raises:
+        ValueError: `stall_after` is not more than 0, or `dump_signal` is not one that can be handled.
+    """
+    if stall_after is not None and not stall_after > 0:
+        raise ValueError(f"stall_after is a time above 0 s, or None for never (got {stall_after})")
+    from spanloom.diagnosis.watch.verdict import findings_now
+
+    global _current  # noqa: PLW0603 -- there is one in a process
+    if _current is None:
+        from spanloom.diagnosis.watch.answers import answers_of
+
+        watcher = Watcher()
+        memory = Memory()
+        watcher.reporter = Reporter(
+            lambda: findings_now(watcher),
+            lambda: list(watcher.pulses.values()),
+            has_changed=lambda since_s: memory.changed >= since_s or watcher.is_lively(since_s),
+        )
+        memory.start()
+        watcher.forgetters.append(memory.after_fork)
+        watcher.observers += [memory.step, watcher.reporter]
+        watcher.finders.append(lambda _: memory.findings())
+        watcher.answers.update(answers_of(watcher))
+        _current = watcher
+        WATCHED.append(lambda: findings_now(watcher))
+        os.register_at_fork(
+            before=watcher.before_fork,
+            after_in_parent=watcher.after_fork_in_parent,
+            after_in_child=watcher.after_fork_in_child,
+        )
+        atexit.register(memory.stop)
+        atexit.register(watcher.close)
+    if _current.reporter is not None:
+        _current.reporter.stall_after_s = stall_after
+    if dump_signal is not None:
+        watched = _current
+        watched.observers.append(Dump(dump_signal, lambda: findings_now(watched)))
+    _current.start()
+    return _current

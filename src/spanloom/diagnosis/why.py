@@ -1,0 +1,52 @@
+"""Asking a program, from inside, what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.look import look
+from spanloom.diagnosis.verdict import diagnose
+
+__all__ = ["WATCHED", "stuck", "why"]
+
+WATCHED: Final[list[Callable[[], list[Finding]]]] = []
+"""Where the process is watched: what to ask instead, which knows what only time tells, too."""
+
+APART_S: Final = 0.1
+"""Seconds between the two looks: what is found in both was no moment of change."""
+
+
+def why(*, apart_s: float = APART_S) -> list[Finding]:
+    """Say what is wrong with the running program, the cause before its symptoms.
+
+    Looks twice, and tells what both looks have found, so that a program that moves while it is looked at is
+    not taken for a stuck one. Blocks the calling thread meanwhile: from a coroutine, call it by ``await
+    asyncio.to_thread(why)``.
+
+    Args:
+        apart_s: Seconds between the looks.
+
+    Returns:
+        The findings; none if nothing is wrong, or if nothing wrong can be seen.
+    """
+    if WATCHED:
+        return WATCHED[0]()
+    return stuck(apart_s=apart_s)
+
+
+def stuck(*, apart_s: float = APART_S) -> list[Finding]:
+    """Return what two looks at the tasks have found, without what a watching thread knows; see `why`."""
+    first = look()
+    before = {_same(one) for one in diagnose(first)}
+    if not before:
+        return []
+    time.sleep(apart_s)
+    return [one for one in diagnose(look(), first) if _same(one) in before]
+
+
+def _same(one: Finding) -> tuple[str, str | None, str | None]:
+    """Return what two findings have in common that are the same: a slow stage may be elsewhere each time."""
+    return one.code, one.resource, None if one.severity == "info" else one.location

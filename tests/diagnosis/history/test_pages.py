@@ -1,0 +1,49 @@
+"""The pages of the findings that time tells: the program that shows a sickness has it, and its cure ends well."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.diagnosis.history.judge import judge
+
+FINDINGS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "findings"
+OWN = (
+    "CANCEL_SWALLOWED",
+    "LOST_EXCEPTION",
+    "RETRY_STORM",
+    "SLOT_HOG",
+    "STRAGGLER",
+    "TASK_COLLECTED",
+    "TASK_LEAK",
+)
+
+
+def blocks(code: str) -> list[str]:
+    text = (FINDINGS / f"{code}.md").read_text(encoding="utf-8")
+    return re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_program_of_each_page_has_its_sickness(tmp_path: Path) -> None:
+    """Run as its reader would run it, it has the code of the page, first and alone."""
+    paths = []
+    for code in OWN:
+        path = tmp_path / f"{code}.py"
+        path.write_text(blocks(code)[0], encoding="utf-8")
+        paths.append(path)
+    assert {path.stem: [one["code"] for one in found] for path, found in judge(paths).items()} == {
+        code: [code] for code in OWN
+    }
+
+
+@pytest.mark.parametrize("code", OWN)
+def test_the_cure_of_a_page_ends_well(code: str, tmp_path: Path) -> None:
+    """With the change that the page shows, the program comes to its end."""
+    command = [sys.executable, "-W", "error", "-c", blocks(code)[1]]
+    done = subprocess.run(command, timeout=60, check=False, capture_output=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")

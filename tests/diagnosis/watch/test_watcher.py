@@ -1,0 +1,320 @@
+"""The watching thread and its socket: who may ask, what is answered, and that the program is left as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanloom.diagnosis.watch.client import ask, watched_pid
+from spanloom.diagnosis.watch.folder import folder, socket_path
+from spanloom.exceptions import NotWatchedError
+from tests.diagnosis.watch.running import findings_of, run
+
+SPANLOOM = [sys.executable, "-m", "spanloom"]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "program.py"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path
+
+
+def output(path: Path) -> str:
+    return path.with_suffix(".out").read_text(encoding="utf-8")
+
+
+def until(condition: Callable[[], object], within_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+IDLE = """
+    import asyncio
+    async def main():
+        print("ready", flush=True)
+        await asyncio.get_running_loop().create_future()
+    asyncio.run(main())
+"""
+
+
+def test_only_the_user_can_reach_the_socket(tmp_path: Path) -> None:
+    """The folder has the mode 0700, the socket 0600; a question that is unknown is answered with those that are not."""
+    with run(written(tmp_path, IDLE), tmp_path) as process:
+        pid = watched_pid(process.pid, wait_s=20)
+        assert stat.S_IMODE(folder().stat().st_mode) == 0o700
+        assert stat.S_IMODE(socket_path(pid).stat().st_mode) == 0o600
+        assert ask(pid, "ping") == "here"
+        with pytest.raises(NotWatchedError, match="this process answers ping"):
+            ask(pid, "exec", code="1")
+
+
+def test_whoever_asks_badly_is_not_answered_and_does_no_harm(tmp_path: Path) -> None:
+    """Not JSON, not an object, nothing at all, or too much: the next one is answered as ever."""
+    with run(written(tmp_path, IDLE), tmp_path) as process:
+        pid = watched_pid(process.pid, wait_s=20)
+        for question in (b"\xff\xfe\n", b"[1]\n", b"", b"x" * 100_000):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(socket_path(pid)))
+                try:
+                    connection.sendall(question)
+                    connection.shutdown(socket.SHUT_WR)
+                    assert connection.recv(100) == b""
+                except (BrokenPipeError, ConnectionResetError):
+                    continue
+        assert ask(pid, "ping") == "here"
+
+
+def test_a_process_that_is_not_watched_is_said_to_be_so() -> None:
+    """And so is one that does not exist, or has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with pytest.raises(NotWatchedError, match="is not watched; start it by `spanloom run`"):
+            watched_pid(process.pid, wait_s=0.1)
+        process.kill()
+    with pytest.raises(NotWatchedError, match="there is no such process"):
+        watched_pid(process.pid, wait_s=0.1)
+
+
+def test_a_launcher_stands_for_the_process_that_it_has_started(tmp_path: Path) -> None:
+    """The id of a shell is as good as that of the program it runs."""
+    path = written(tmp_path, IDLE)
+    command = f"{sys.executable} -m spanloom run {path}; true"
+    with subprocess.Popen(
+        ["sh", "-c", command], cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL
+    ) as shell:
+        try:
+            assert watched_pid(shell.pid, wait_s=20) != shell.pid
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
+
+
+def test_nothing_is_left_behind_at_the_end(tmp_path: Path) -> None:
+    """Neither the socket nor the file for the stacks, only where the record is; the exit code is the program's."""
+    path = written(tmp_path, "import os, sys; print(os.getpid()); sys.exit(7)")
+    done = subprocess.run(
+        [*SPANLOOM, "run", str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 7
+    assert [left.suffix for left in folder().glob(f"{done.stdout.strip()}.*")] == [".record"]
+
+
+def test_a_program_finds_no_thread_of_ours(tmp_path: Path) -> None:
+    """What `threading` counts, and the handlers of the signals that a program may use, are as without us."""
+    path = written(
+        tmp_path,
+        """
+        import signal, threading
+        names = sorted(thread.name for thread in threading.enumerate())
+        print([name for name in names if not name.startswith("spanloom-Record")])
+        print([signal.getsignal(one) for one in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)])
+        """,
+    )
+    runs = [
+        subprocess.run(
+            [*command, str(path)], cwd=tmp_path, capture_output=True, check=True, timeout=60
+        ).stdout
+        for command in ([sys.executable], [*SPANLOOM, "run"])
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_a_loop_is_not_woken_by_being_watched(tmp_path: Path) -> None:
+    """A future that was set from the wrong thread stays unnoticed, as it does without us."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio, threading, time
+        async def main():
+            future = asyncio.get_running_loop().create_future()
+            def answer():
+                time.sleep(0.3)
+                future.set_result(1)
+                print("set", flush=True)
+            threading.Thread(target=answer).start()
+            await future
+            print("woken", flush=True)
+        asyncio.run(main())
+        """,
+    )
+    with run(path, tmp_path) as process:
+        assert until(lambda: "set" in output(path))
+        ask(process.pid, "why")
+        time.sleep(1)
+        assert "woken" not in output(path)
+
+
+@pytest.mark.slow
+def test_a_forked_child_is_watched_and_so_is_its_parent(tmp_path: Path) -> None:
+    """Each answers for itself: the parent is healthy, the child is blocked."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio, os, time
+        async def tick():
+            while True:
+                await asyncio.sleep(0.05)
+        async def block():
+            time.sleep(100)
+        async def main(first):
+            await asyncio.gather(tick(), first())
+        if os.fork():
+            asyncio.run(main(tick))
+        else:
+            print(os.getpid(), flush=True)
+            asyncio.run(main(block))
+        """,
+    )
+    with run(path, tmp_path) as process:
+        assert until(lambda: output(path).strip())
+        child = int(output(path).split()[-1])
+        assert [found["code"] for found in findings_of(child)] == ["LOOP_BLOCKED"]
+        assert findings_of(process.pid, within_s=0) == []
+
+
+@pytest.mark.slow
+def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path: Path) -> None:
+    """Whatever it opens under the same numbers is its own; and it can be asked again before long."""
+    path = written(
+        tmp_path,
+        """
+        import os, socket, time
+        os.closerange(3, 300)
+        servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(250)]
+        clients = [socket.create_connection(server.getsockname()) for server in servers]
+        time.sleep(1)
+        for server in servers:
+            server.settimeout(5)
+            server.accept()
+        print("accepted", flush=True)
+        time.sleep(100)
+        """,
+    )
+    with run(path, tmp_path) as process:
+        assert until(lambda: "accepted" in output(path))
+        assert until(lambda: socket_path(process.pid).exists())
+        assert ask(process.pid, "ping") == "here"
+
+
+@pytest.mark.slow
+def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
+    """The snapshots that a stuck process writes are in its record: `why last` has the verdict after a kill -9."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio
+        async def main():
+            lock = asyncio.Lock()
+            async def take():
+                async with lock:
+                    await again()
+            async def again():
+                async with lock:
+                    pass
+            await asyncio.create_task(take(), name="taker")
+        asyncio.run(main())
+        """,
+    )
+    record = tmp_path / "program.db"
+
+    def why(ref: str) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [*SPANLOOM, "why", ref, "--json", "--file", str(record)],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
+    with run(path, tmp_path):
+        time.sleep(8)
+    found = why("last")
+    assert [one["code"] for one in found] == ["SELF_RELOCK"]
+    assert "taker" in found[0]["message"]
+
+
+@pytest.mark.slow
+def test_a_batch_that_stands_still_is_logged_with_the_reason(tmp_path: Path) -> None:
+    """Once for a while, and as a point event under the batch, which the program's own handlers get."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio
+        from spanloom import CallbackManager, run_jobs, use_callback_manager
+        class Listener:
+            wants = frozenset({"stall"})
+            def on_event(self, event):
+                code = event.payload["findings"][0]["code"]
+                print("stall", event.name, event.parent_id is not None, code, flush=True)
+        async def job(lock):
+            async with lock:
+                async with lock:
+                    pass
+        async def main():
+            with use_callback_manager(CallbackManager([Listener()])):
+                await run_jobs([job(asyncio.Lock())], desc="orders")
+        asyncio.run(main())
+        """,
+    )
+    with run(path, tmp_path, "--stall-after", "1"):
+        assert until(lambda: "stall orders True SELF_RELOCK" in output(path))
+        assert "batch orders has stood still for" in output(path)
+
+
+@pytest.mark.slow
+def test_a_signal_has_the_verdict_written_to_standard_error(tmp_path: Path) -> None:
+    """With the stacks of all threads, while the loop is blocked, and the program goes on."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio, time
+        def block():
+            print("blocked", flush=True)
+            time.sleep(100)
+        async def main():
+            asyncio.get_running_loop().call_later(0.1, block)
+            await asyncio.sleep(100)
+        asyncio.run(main())
+        """,
+    )
+    with run(path, tmp_path, "--dump-signal", "USR1") as process:
+        assert until(lambda: "blocked" in output(path))
+        time.sleep(1.5)
+        process.send_signal(signal.SIGUSR1)
+        assert until(lambda: "most recent call first" in output(path))
+        assert "LOOP_BLOCKED (PROVEN): callback block() keeps the event loop's thread" in output(path)
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("name", ["KILL", "NONSENSE"])
+def test_a_signal_that_cannot_be_handled_is_refused(name: str, tmp_path: Path) -> None:
+    """Before the program runs, and with a hint."""
+    path = written(tmp_path, "print('ran')")
+    done = subprocess.run(
+        [*SPANLOOM, "run", "--dump-signal", name, str(path)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not a signal that can be handled" in done.stderr
