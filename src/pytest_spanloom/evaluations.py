@@ -24,6 +24,8 @@ from spanloom.evaluation import Evaluation, evaluation_of
 
 __all__ = ["begin", "call", "prepare", "summarize"]
 
+WAYS_OUT: Final = (Exception, pytest.fail.Exception, pytest.skip.Exception)
+"""What ends one test and no other; pytest's own are no `Exception`."""
 BY_THEMSELVES: Final = ("parametrize", "skip", "skipif", "xfail", "usefixtures")
 """Marks of tests that have no neighbours."""
 SHOWN: Final = 5
@@ -146,8 +148,15 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
     """Return what runs all of a group, and ends as `item` does."""
     request: pytest.FixtureRequest = item.funcargs["request"]
     calls: dict[str, Callable[[], Awaitable[Any]]] = {}
+    without: dict[str, BaseException] = {}
     for member in group.items:
-        given = {name: request.getfixturevalue(name) for name in _arguments(member)}
+        try:
+            given = {name: request.getfixturevalue(name) for name in _arguments(member)}
+        except WAYS_OUT as error:
+            if member is item:
+                raise  # the next one leads
+            without[member.nodeid] = error
+            continue
         if member is item:
             member.funcargs.update(given)
         calls[member.nodeid] = functools.partial(member.obj, **given)
@@ -155,17 +164,17 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
     @functools.wraps(function)
     async def lead(**_: Any) -> None:
         ended = await gather(*map(_outcome, calls.values()))
-        group.became = dict(zip(calls, ended, strict=True))
+        group.became = without | dict(zip(calls, ended, strict=True))
         _settle(item, group.became[item.nodeid])
 
     return lead
 
 
 async def _outcome(run: Callable[[], Awaitable[Any]]) -> Any:
-    """Return what an evaluation returns or raises; pytest's own ways out are no `Exception`."""
+    """Return what an evaluation returns or raises."""
     try:
         return await run()
-    except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 -- raised by its own test
+    except WAYS_OUT as error:  # raised by its own test
         return error
 
 

@@ -230,15 +230,31 @@ async def test_it_is_resized_while_others_wait() -> None:
     tasks = [asyncio.create_task(hold(number)) for number in range(6)]
     await asyncio.sleep(0)
     assert (order, limiter.in_use, limiter.waiting) == ([0, 1], 2, 4)
-    limiter._resize(4)
+    limiter.resize(4)
     await asyncio.sleep(0)
     assert (order, limiter.in_use, limiter.waiting) == ([0, 1, 2, 3], 4, 2)
-    limiter._resize(1)
+    limiter.resize(1)
     assert (limiter.in_use, limiter.waiting) == (4, 2)
     leave.set()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3, 4, 5]
     assert (limiter.in_use, limiter.waiting) == (0, 0)
+    assert [change[1:] for change in limiter.changes] == [(2, 4, "resize"), (4, 1, "resize")]
+    for wrong in (0, 9):
+        with pytest.raises(ValueError, match="size must be"):
+            limiter.resize(wrong)
+
+
+def test_it_goes_on_finding_its_limit_from_where_it_was_put() -> None:
+    """Put far too high, or far too low, it comes back."""
+    for size in (8, 400):
+        server, limiter = Server(64), AdaptiveLimiter(maximum=1000)
+
+        def put(limiter: AdaptiveLimiter = limiter, size: int = size) -> None:
+            limiter.resize(size)
+
+        assert settled(server, limiter, Server(64), SECONDS, at=(20, put)) >= SETTLED
+        assert [change.limit for change in limiter.changes if change.reason == "resize"] == [size]
 
 
 async def test_a_cancelled_call_counts_for_nothing() -> None:

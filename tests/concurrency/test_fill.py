@@ -56,6 +56,19 @@ async def test_an_async_source_will_do() -> None:
     assert pulled == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("fraction", "size", "allowed"),
+    [(0.29, 100, 29), (0.57, 100, 57), (0.07, 100, 7), (0.5, 3, 1), (0.1, 9, 0)],
+)
+async def test_a_fraction_allows_what_its_decimal_says(fraction: float, size: int, allowed: int) -> None:
+    """0.29 of 100 is 29, although the product of the floats is a little less."""
+    failing = [1] * allowed
+
+    assert len(await fill_batch(even, failing + [2] * size, size, max_failure_fraction=fraction)) == size
+    with pytest.raises(TooManyFailuresError, match=f"^{allowed + 1} items failed"):
+        await fill_batch(even, [*failing, 1] + [2] * size, size, max_failure_fraction=fraction)
+
+
 async def test_too_many_failures_end_the_batch_with_the_last_as_cause() -> None:
     """The message counts, the cause is the very failure, and running items have ended."""
     ended: list[int] = []

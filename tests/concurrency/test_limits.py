@@ -296,30 +296,61 @@ def test_a_rate_of_units_never_exceeds_its_window_and_starves_nobody() -> None:
 @given(
     rate=st.integers(5, 20),
     calls=st.lists(
-        st.tuples(st.floats(0, 100), st.integers(1, 5), st.integers(-5, 10)), min_size=1, max_size=20
+        st.tuples(st.floats(0, 100), st.integers(1, 5), st.integers(-5, 10), st.floats(0, 29)),
+        min_size=1,
+        max_size=20,
     ),
 )
-def test_no_window_holds_more_units_than_allowed(rate: int, calls: list[tuple[float, int, int]]) -> None:
+def test_no_window_holds_more_units_than_allowed(
+    rate: int, calls: list[tuple[float, int, int, float]]
+) -> None:
     """Whatever is acquired when, and charged or given back afterwards: what is acquired fits."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         limiter = RateLimiter(rate, 30)
-        taken: list[tuple[float, int]] = []
+        taken: dict[int, tuple[float, int]] = {}  # what really was, as it turns out
 
-        async def call(arrival: float, amount: int, more: int) -> None:
+        async def call(number: int, arrival: float, amount: int, more: int, seconds: float) -> None:
             await asyncio.sleep(arrival)
             await limiter.acquire(amount)
             now = loop.time()
-            in_window = sum(units for when, units in taken if when + 30 > now)
+            in_window = sum(units for when, units in taken.values() if when + 30 > now)
             assert in_window + amount <= rate
-            taken.append((now, amount))
-            await asyncio.sleep(0.5)
+            taken[number] = now, amount
+            await asyncio.sleep(seconds)
             if more > 0:
                 limiter.charge(more)
-                taken.append((loop.time(), more))
+                taken[-number] = loop.time(), more
+            elif more < 0:
+                back = min(-more, amount)
+                limiter.charge(-back)
+                taken[number] = now, amount - back
 
-        await asyncio.gather(*[call(*arguments) for arguments in calls])
+        await asyncio.gather(*[call(number, *arguments) for number, arguments in enumerate(calls, 1)])
+
+    with virtual_clock() as runner:
+        runner.run(main())
+
+
+def test_what_is_given_back_is_taken_at_once_by_who_waits_for_it() -> None:
+    """The first in line does not sleep until the moment that was right before."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        limiter = RateLimiter(100, 60)
+        got: list[tuple[str, int]] = []
+
+        async def call(name: str, amount: int) -> None:
+            await limiter.acquire(amount)
+            got.append((name, round(loop.time())))
+
+        await limiter.acquire(100)
+        waiting = [asyncio.create_task(call(name, 40)) for name in "abc"]
+        await asyncio.sleep(10)
+        limiter.charge(-90)
+        await asyncio.gather(*waiting)
+        assert got == [("a", 10), ("b", 10), ("c", 70)]
 
     with virtual_clock() as runner:
         runner.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,14 @@ def test_numbers_have_a_mean_and_a_count() -> None:
     assert found.mean() == 0.625
     assert found.mean(failed=0) == 0.5
     assert found.values == [True, False, 1, 0.5]
+
+
+def test_numbers_beyond_all_floats_do_not_lose_the_results() -> None:
+    """Their mean is infinite, or no number; the records are there."""
+    assert results(10**400, 1).mean() == math.inf
+    assert results({"score": -(10**400)}).mean() == -math.inf
+    assert results(1e308, 1e308).mean() == math.inf
+    assert str(results(math.inf, -math.inf)) == "2 rows, 0 failed, mean nan"
 
 
 def test_mappings_and_objects_have_scores_by_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spanloom.processing import GuardRails, ProcessorConfig, RetryConfig, WorkItemResult
+from spanloom.processing import BaseMiddleware, GuardRails, ProcessorConfig, RetryConfig, WorkItemResult
 from tests.processing.work import Calls, Processor, Watcher, add, config, run
 
 
@@ -53,6 +53,68 @@ def test_an_item_that_hangs_is_cut_off_and_not_tried_again() -> None:
         ] * 2
         assert len(calls.made) == 2
         assert seconds == pytest.approx(16)
+
+    run(scenario())
+
+
+def test_middleware_that_is_told_of_an_error_has_its_time() -> None:
+    """What is left of the item's, and five seconds at least; or five from when the batch is stopped."""
+    told: list[str] = []
+
+    class Hanging(BaseMiddleware[str, Any, Any]):
+        async def on_error(self, work_item: Any, error: Exception) -> Any:
+            told.append(type(error).__name__)
+            await asyncio.sleep(1000)
+
+    async def scenario(rails: GuardRails, calls: Calls) -> tuple[str | None, float]:
+        loop = asyncio.get_running_loop()
+        async with Processor(config=config(1), middlewares=[Hanging()], guard_rails=rails) as processor:
+            await add(processor, calls, "a")
+            return (await processor.process_all()).results[0].error, round(loop.time(), 1)
+
+    def failing() -> Calls:
+        return Calls(lambda *_: ValueError("no"))
+
+    assert run(scenario(GuardRails(item_timeout=30), failing())) == ("ValueError: no", 30)
+    assert run(scenario(GuardRails(item_timeout=2), failing())) == ("ValueError: no", 6.1)
+    assert run(scenario(GuardRails(batch_timeout=20), failing())) == ("ValueError: no", 25)
+    late, at = run(scenario(GuardRails(item_timeout=8), Calls(seconds=100)))
+    assert late is not None
+    assert (late.partition(":")[0], at) == ("FrameworkTimeoutError", 13)
+    assert told == ["ValueError"] * 3 + ["FrameworkTimeoutError"]
+
+
+def test_what_was_paid_for_counts_also_if_the_item_is_cut_off_afterwards() -> None:
+    """Its call went well, and then its middleware took too long."""
+
+    class Slow(BaseMiddleware[str, Any, Any]):
+        async def after_process(self, result: Any) -> Any:
+            await asyncio.sleep(1000)
+
+    async def scenario() -> None:
+        rails = GuardRails(item_timeout=5)
+        async with Processor(config=config(1), middlewares=[Slow()], guard_rails=rails) as processor:
+            await add(processor, Calls(), "a")
+            result = await processor.process_all()
+        assert result.failed == 1
+        assert (result.total_input_tokens, result.total_output_tokens) == (10, 5)
+
+    run(scenario())
+
+
+def test_an_item_that_takes_too_long_in_a_stopped_batch_says_so() -> None:
+    """The stop has let its call go on: it was its own time that ended it."""
+
+    class Long(Calls):
+        async def execute(self, prompt: str, attempt: int, timeout: float, state: Any = None) -> Any:
+            await asyncio.sleep(1 if prompt == "a" else 1000)
+            return prompt, {}
+
+    async def scenario() -> None:
+        rails = GuardRails(item_timeout=8, max_cost=1, cost=lambda result: 1.0)
+        results, _, _ = await process(rails, Long(), "abc")
+        kinds = {one.item_id: (one.error or "").partition(":")[0] for one in results}
+        assert kinds == {"a": "", "b": "FrameworkTimeoutError", "c": "BatchStoppedError"}
 
     run(scenario())
 
@@ -128,11 +190,16 @@ def test_a_spend_cap_stops_the_batch() -> None:
     run(scenario())
 
 
-def test_a_cost_that_cannot_be_told_stops_the_batch(caplog: pytest.LogCaptureFixture) -> None:
-    """A cap that cannot be checked is none."""
+@pytest.mark.parametrize("told", [LookupError("no price list"), float("nan")])
+def test_a_cost_that_cannot_be_told_stops_the_batch(
+    told: LookupError | float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cap that cannot be checked is none; and nothing is ever above one when what was spent is no number."""
 
     def cost(result: WorkItemResult[Any, Any]) -> float:
-        raise LookupError("no price list")
+        if isinstance(told, LookupError):
+            raise told
+        return told
 
     async def scenario() -> None:
         results, _, _ = await process(GuardRails(max_cost=1, cost=cost), Calls(), "abc", config(1))
@@ -141,7 +208,7 @@ def test_a_cost_that_cannot_be_told_stops_the_batch(caplog: pytest.LogCaptureFix
         assert "the cost function failed" in results[1].error
 
     run(scenario())
-    assert "no price list" in caplog.text
+    assert ("no price list" if isinstance(told, LookupError) else "not a number") in caplog.text
 
 
 def test_a_stopped_batch_retries_nothing() -> None:

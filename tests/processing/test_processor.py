@@ -622,6 +622,27 @@ def test_a_progress_callback_that_takes_too_long_holds_nothing_up() -> None:
     run(scenario())
 
 
+def test_the_last_report_is_made_even_if_the_callback_was_given_up() -> None:
+    """It has taken too long three times in a row; then it is called for the last item only."""
+
+    async def scenario() -> None:
+        reports: list[int] = []
+
+        async def callback(completed: int, total: int, item_id: str) -> None:
+            reports.append(completed)
+            await asyncio.sleep(1000)
+
+        one_each = config(1, progress_interval=1, progress_callback_timeout=5)
+        async with Processor(config=one_each, progress_callback=callback) as processor:
+            await add(processor, Calls(), *map(str, range(50)))
+            await processor.process_all()
+        assert len(reports) == 4
+        assert reports[-1] == 50
+        assert asyncio.get_running_loop().time() == pytest.approx(50.1 + 5)
+
+    run(scenario())
+
+
 def test_a_function_reports_progress_in_a_thread() -> None:
     """It may block, and it may raise; the loop goes on."""
 

@@ -166,6 +166,61 @@ def test_a_later_refusal_makes_the_pause_longer_if_its_server_asks_for_that() ->
     assert told == [("COOLDOWN_STARTED", 30), ("COOLDOWN_ENDED", pytest.approx(79))]
 
 
+def test_a_retry_after_that_is_over_before_the_strategy_has_answered_ends_no_pause() -> None:
+    """Nobody starts before its answer, and observers are told of the pause's start before its end."""
+
+    class RefusedError(Exception):
+        def __init__(self, seconds: float) -> None:
+            super().__init__("rate limit")
+            self.retry_after = seconds
+
+    class Thoughtful(Asked):
+        async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
+            await asyncio.sleep(9)
+            return await super().on_rate_limit(worker_id, consecutive_limit_count)
+
+    class Different(Calls):
+        async def execute(self, prompt: str, attempt: int, timeout: float, state: Any = None) -> Any:
+            self.at.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1 if prompt == "0" else 2)
+            if attempt == 1 and prompt in "01":
+                raise RefusedError(0 if prompt == "0" else 3)
+            return prompt, {}
+
+    calls = Different()
+    watcher = run(process(Thoughtful(30), calls, 4, 2))
+    assert calls.at[:4] == [pytest.approx(at) for at in (0.1, 0.1, 41.1, 41.1)]
+    told = [(event.name, data["duration"]) for event, data in watcher.told if "COOLDOWN" in event.name]
+    assert told == [("COOLDOWN_STARTED", 30), ("COOLDOWN_ENDED", pytest.approx(40))]
+
+
+def test_a_retry_after_is_a_floor_also_if_the_strategy_raises() -> None:
+    """Who cannot say how long to wait does not know better than the server."""
+
+    class RefusedError(Exception):
+        retry_after = 90
+
+    calls = Refusing(until=0.5, error=RefusedError("rate limit"))
+    run(process(Asked(RuntimeError("no idea")), calls, 1, 1))
+    assert calls.at == [pytest.approx(0.1), pytest.approx(91.1)]
+
+
+def test_who_waits_for_the_rate_when_a_pause_begins_waits_for_its_end() -> None:
+    """And gives back what it got meanwhile: the bound holds after the pause, and nothing is used up in it."""
+
+    class Once(Calls):
+        async def execute(self, prompt: str, attempt: int, timeout: float, state: Any = None) -> Any:
+            self.at.append(asyncio.get_running_loop().time())
+            if len(self.at) == 1:
+                await asyncio.sleep(50)
+                raise RuntimeError("429")
+            return prompt, {}
+
+    calls = Once()
+    run(process(FixedDelayStrategy(200, 0), calls, 4, 4, max_requests_per_minute=1))
+    assert calls.at == [pytest.approx(at) for at in (0.1, 250.1, 310.1, 370.1, 430.1)]
+
+
 def test_a_slow_start_that_raises_is_none(caplog: pytest.LogCaptureFixture) -> None:
     """Items start as they would without it, and the log says why."""
 

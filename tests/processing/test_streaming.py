@@ -127,6 +127,25 @@ def test_waiting_for_a_result_can_be_broken_off() -> None:
     assert run(scenario()) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_several_can_take_results_at_the_same_time(ordered: bool) -> None:
+    """Each result goes to one of them, and all of them see the end."""
+
+    async def scenario() -> None:
+        async with Processor(config=config(2), ordered=ordered) as processor:
+            await add(processor, Calls(), *"abcdefg")
+            await processor.start()
+            await processor.finish()
+
+            async def take() -> list[str]:
+                return [result.item_id async for result in processor]
+
+            taken = await asyncio.gather(take(), take(), take())
+        assert sorted(one for each in taken for one in each) == list("abcdefg")
+
+    run(scenario())
+
+
 def test_process_all_takes_the_rest_of_a_started_batch() -> None:
     """It finishes the input, and returns the results that nobody has taken yet."""
 

@@ -179,6 +179,33 @@ def test_the_ways_out_of_pytest_are_those_of_each_evaluation(check: Callable[...
     result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*", "SKIPPED*not today"])
 
 
+@pytest.mark.parametrize("order", ["sound, lost, skipped", "lost, skipped, sound"])
+def test_a_fixture_that_fails_fails_only_who_needs_it(
+    check: Callable[..., pytest.RunResult], order: str
+) -> None:
+    """Also if it is made for all neighbours at once, whoever comes first."""
+    functions = {
+        "sound": "async def eval_sound(number): return number",
+        "lost": "async def eval_lost(number, broken): return number",
+        "skipped": "async def eval_skipped(number, skipping): return number",
+    }
+    source = """
+import pytest
+from spanloom.evaluation import foreach
+
+@pytest.fixture
+def broken(): raise LookupError("no server")
+
+@pytest.fixture
+def skipping(): pytest.skip("no key")
+"""
+    for name in order.split(", "):
+        source += f"\n@foreach('number', [1])\n{functions[name]}\n"
+    result = check(source, "--concurrent")
+    result.assert_outcomes(passed=1, skipped=1, failed=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no key", "FAILED test_it.py::eval_lost - LookupError: no server"])
+
+
 def test_an_option_of_the_same_name_is_shared(
     check: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:

@@ -38,7 +38,7 @@ class LimitChange(NamedTuple):
     limit: int
     reason: str
     """``slow start``, ``slow start is over``, ``room``, ``latency``, ``errors``, ``throughput fell``, ``try again``,
-    ``probe``, ``no queue``."""
+    ``probe``, ``no queue``, ``resize``."""
 
 
 class AdaptiveLimiter(HeedfulBlock, Slots):
@@ -145,6 +145,22 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         """Most slots there will be."""
         return self._rule.maximum
 
+    def resize(self, size: int) -> None:
+        """Have `size` slots from now on, and go on finding the limit from there; for who knows something about it.
+
+        More slots go to the longest waiting at once. Of fewer, those that are held stay held. The reason of the change
+        is ``resize``.
+
+        Raises:
+            ValueError: `size` is not from `minimum` to `maximum`.
+            TypeError: `size` is not an int.
+        """
+        if not self.minimum <= check_count(size, "size") <= self.maximum:
+            raise ValueError(f"size must be from {self.minimum} to {self.maximum} (got {size})")
+        if size != self._size:
+            self._rule.moved()
+            self._change(self._clock(), size, "resize")
+
     def attempt(self) -> _Attempt:
         """Return what measures one call, to be entered by whoever holds a slot; runners do that by themselves."""
         return _Attempt(self)
@@ -204,19 +220,24 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
     def _turn(self, now: float, seen: Measurement) -> None:
         """End a measurement, and have the limit that follows from it."""
         change = self._rule.next(seen)
+        if change.limit == self._size:
+            self._measure = _Measure(now)
+            self._measure.from_s = now
+        else:
+            self._change(now, change.limit, change.reason)
+
+    def _change(self, now: float, limit: int, reason: str) -> None:
+        """Have another limit, tell of it, and measure anew."""
         previous = self._size
-        self._measure = measure = _Measure(now)
-        if change.limit == previous:
-            measure.from_s = now
-            return
+        self._measure = _Measure(now)
         self._changed_at = now
-        self.changes.append(LimitChange(now, previous, change.limit, change.reason))
-        self._resize(change.limit)
+        self.changes.append(LimitChange(now, previous, limit, reason))
+        self._resize(limit)
         payload = {
             keys.LIMITER: self.name,
             keys.PREVIOUS: previous,
-            keys.LIMIT: change.limit,
-            keys.REASON: change.reason,
+            keys.LIMIT: limit,
+            keys.REASON: reason,
         }
         get_callback_manager().emit(EventType.LIMIT_CHANGE, payload, name=self.name)
 

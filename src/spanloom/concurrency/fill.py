@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
@@ -45,6 +47,14 @@ class _FillSink(Sink):
         return self.gave_up
 
 
+def _allowed(share: float) -> int:
+    """Return how many failures are no more than `share`, of which 29 may be 28.999999999999996: 0.29 * 100."""
+    if share >= sys.maxsize:
+        return sys.maxsize
+    nearest = round(share)
+    return nearest if math.isclose(share, nearest, rel_tol=1e-12) else int(share)
+
+
 async def fill_batch(
     func: Callable[[T], Awaitable[R]],
     source: Iterable[T] | AsyncIterable[T],
@@ -79,8 +89,7 @@ async def fill_batch(
     check_count(size, "size")
     if not max_failure_fraction >= 0:
         raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
-    allowed = max_failure_fraction * size
-    sink = _FillSink(int(allowed) if allowed < 1 << 62 else 1 << 62, size)
+    sink = _FillSink(_allowed(max_failure_fraction * size), size)
     run = Run.bounded(
         "fill_batch",
         Source.of(source, "source", jobs=False),

@@ -171,6 +171,11 @@ class GradientRule(msgspec.Struct, eq=False):
             return self._probe(seen)
         return self._steer(previous, seen, gradient, gain)
 
+    def moved(self) -> None:
+        """Take note that somebody else has changed the limit: what comes next is no answer to a step of this rule."""
+        self._previous = self._probing = None
+        self._agreeing = self._grown = self._last = 0
+
     # the parts ------------------------------------------------------------------------------------------
 
     def _remember(self, seen: _Seen) -> _Seen:

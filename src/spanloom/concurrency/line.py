@@ -19,6 +19,7 @@ class Line:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sleep: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -36,10 +37,30 @@ class Line:
             if self._waiting[0] is not turn:
                 await turn
             # Again after each sleep: a timer may fire a tick early, and the moment may have moved.
-            while (delay := allowed_at(now := self._clock()) - now) > 0:  # noqa: ASYNC110 -- time has no event
-                await asyncio.sleep(delay)
+            while (delay := allowed_at(now := self._clock()) - now) > 0:
+                await self._sleep_for(delay)
             take(now)
         finally:
             self._waiting.remove(turn)
             if self._waiting and not self._waiting[0].done():
                 self._waiting[0].set_result(None)
+
+    def look_again(self) -> None:
+        """Have the first one compute its moment anew, which may have come nearer."""
+        if self._sleep is not None:
+            _wake(self._sleep)
+
+    async def _sleep_for(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._sleep = loop.create_future()
+        timer = loop.call_later(seconds, _wake, self._sleep)
+        try:
+            await self._sleep
+        finally:
+            timer.cancel()
+            self._sleep = None
+
+
+def _wake(sleep: asyncio.Future[None]) -> None:
+    if not sleep.done():
+        sleep.set_result(None)

@@ -105,18 +105,23 @@ class RateLimiter:
         """Count `amount` as used just now, whether it is allowed or not: those who come next wait for it.
 
         Args:
-            amount: How much more a call took than it had acquired. Below 0, so much of what was taken last is
-                given back.
+            amount: How much more a call took than it had acquired. Below 0, so much is given back, and who waits for
+                it goes on at once. It is taken off what was acquired first of all that counts, whoever acquired it:
+                that of the caller itself is as old or younger, so that no window ever holds more than is allowed. What
+                was acquired longer than a period ago does not count any more: of that there is nothing to give back.
         """
         if amount > 0:
             self._take(amount, self._clock())
+            return
+        self._forget(self._clock())
         while amount < 0 and self._log:
-            when, taken = self._log.pop()
+            when, taken = self._log.popleft()
             back = min(taken, -amount)
             amount += back
             self._used -= back
             if taken > back:
-                self._log.append((when, taken - back))
+                self._log.appendleft((when, taken - back))
+        self._line.look_again()
 
     def release(self) -> None:
         """Do nothing: a start cannot be given back."""
@@ -146,8 +151,7 @@ class RateLimiter:
     def _allowed_at(self, amount: int, now: float) -> float:
         """Return the earliest moment, on the limiter's clock, at which `amount` more is allowed."""
         log, period_s = self._log, self.period_s
-        while log and log[0][0] + period_s <= now:
-            self._used -= log.popleft()[1]
+        self._forget(now)
         excess = self._used + amount - self.max_rate
         if excess <= 0:
             return -math.inf
@@ -156,3 +160,8 @@ class RateLimiter:
             if excess <= 0:
                 return when + period_s
         return now  # nothing is left that could expire: not reached, as `amount` fits into a period
+
+    def _forget(self, now: float) -> None:
+        """Let go of what is too old to count."""
+        while self._log and self._log[0][0] + self.period_s <= now:
+            self._used -= self._log.popleft()[1]

@@ -112,7 +112,7 @@ class EvaluationResults:
             if record.error is None:
                 for name, score in scores_of(record.value):
                     found.setdefault(name, []).append(score)
-        return {name: Summary(len(scores), math.fsum(scores) / len(scores)) for name, scores in found.items()}
+        return {name: Summary(len(scores), _mean(scores)) for name, scores in found.items()}
 
     def mean(self, name: str | None = None, *, failed: float | None = None) -> float | None:
         """Return the mean of one score.
@@ -152,14 +152,28 @@ class EvaluationResults:
 def scores_of(value: object) -> Iterator[tuple[str, float]]:
     """Yield the scores in what a row has returned, by name; see `EvaluationResults.summary`."""
     if isinstance(value, (bool, int, float)):
-        yield VALUE, float(value)
+        yield VALUE, _float(value)
     elif isinstance(value, Mapping):
         for name, score in value.items():
             if isinstance(score, (bool, int, float)):
-                yield str(name), float(score)
+                yield str(name), _float(score)
     else:
         scores = getattr(value, "scores", ())
         for each in scores if isinstance(scores, (list, tuple)) else ():
             score = getattr(each, "value", None)
             if isinstance(score, (bool, int, float)):
-                yield str(getattr(each, "name", VALUE)), float(score)
+                yield str(getattr(each, "name", VALUE)), _float(score)
+
+
+def _mean(scores: list[float]) -> float:
+    try:
+        return math.fsum(scores) / len(scores)
+    except (OverflowError, ValueError):  # of infinities, or what adds up to one
+        return sum(scores) / len(scores)
+
+
+def _float(score: float) -> float:
+    try:
+        return float(score)
+    except OverflowError:  # an int of more than 308 digits
+        return math.inf if score > 0 else -math.inf

@@ -70,10 +70,11 @@ class Batch:
         self._next_index = 0
         self._free = list(range(items.config.max_workers))
         self._stream: OutcomeStream[None] | None = None
+        self._taking = asyncio.Lock()
         self._ending = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self.ended: asyncio.Event = asyncio.Event()
-        """Set when all has ended, and all who listen have been told."""
+        """Set when all items have ended; those who listen are told of it, but may not have heard it yet."""
 
     @property
     def _events(self) -> Dispatcher:
@@ -119,23 +120,24 @@ class Batch:
             StopAsyncIteration: there is none any more; the batch has ended.
             BaseException: what ended the batch early.
         """
-        while True:
-            if self._ordered and (entry := self._early.pop(self._next_index, None)) is not None:
-                self._next_index += 1
-                return self._handed_over(entry)
-            if self._stream is None:
-                raise StopAsyncIteration
-            try:
-                outcome = await anext(self._stream)
-            except CancelledError:
-                raise
-            except BaseException:
-                await self.end()
-                raise
-            entry = self._queue.taken.pop(outcome.index)
-            if not self._ordered:
-                return self._handed_over(entry)
-            self._early[outcome.index] = entry
+        async with self._taking:  # or of two who wait, one would end the stream under the other
+            while True:
+                if self._ordered and (entry := self._early.pop(self._next_index, None)) is not None:
+                    self._next_index += 1
+                    return self._handed_over(entry)
+                if self._stream is None:
+                    raise StopAsyncIteration
+                try:
+                    outcome = await anext(self._stream)
+                except CancelledError:
+                    raise
+                except BaseException:
+                    await self.end()
+                    raise
+                entry = self._queue.taken.pop(outcome.index)
+                if not self._ordered:
+                    return self._handed_over(entry)
+                self._early[outcome.index] = entry
 
     async def end(self) -> None:
         """Cancel what runs, account for what does not come to run, and tell all who listen; once.

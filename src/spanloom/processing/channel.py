@@ -145,7 +145,9 @@ class Channel:
                         self._overrun()
                     else:
                         self._failure(error)
-                except Exception as error:  # noqa: BLE001 -- whatever it is, the batch must not feel it
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001 -- whatever it is, the batch must not feel it
                     self._failure(error)
                 self._made += 1
         finally:

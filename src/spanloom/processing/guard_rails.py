@@ -9,14 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from spanloom.exceptions import BatchStoppedError
 from spanloom.processing.result import WorkItemResult
 
-__all__ = ["GuardRails", "Guards"]
+__all__ = ["LAST_WORD_S", "GuardRails", "Guards"]
 
 _log = logging.getLogger(__name__)
+
+LAST_WORD_S: Final = 5.0
+"""What the middleware of an item has together, to be told of its error, when the time of the item itself is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class GuardRails:
 
     Attributes:
         item_timeout: Seconds for an item, its attempts, pauses, cool-downs and middleware together; then the item
-            fails with a `FrameworkTimeoutError` and is not tried again. ``None`` for no bound.
+            fails with a `FrameworkTimeoutError` and is not tried again. ``None`` for no bound. The ``on_error`` of
+            its middleware has 5 seconds more, to be told of that.
         batch_timeout: Seconds for the whole batch, from its start; calls that run then are cancelled.
         max_errors: By the classifier's category, how many items may fail for good with such an error: the last
             of them stops the batch. Calls that run may end.
@@ -71,7 +75,8 @@ class Guards:
         self._rails = rails
         self._stopped = stopped
         self._timer: asyncio.TimerHandle | None = None
-        self._scopes: set[asyncio.Timeout] = set()
+        self._scopes: dict[asyncio.Timeout, float] = {}
+        self._is_cut_off = False
         self._errors: Counter[str] = Counter()
         self._cost = 0.0
         self.reason: str | None = None
@@ -99,17 +104,22 @@ class Guards:
             raise BatchStoppedError(self.reason)
 
     @contextmanager
-    def watching(self, scope: asyncio.Timeout) -> Iterator[None]:
-        """Let `stop` end `scope`, of an item that runs."""
-        self._scopes.add(scope)
+    def watching(self, scope: asyncio.Timeout, grace_s: float = 0.0) -> Iterator[None]:
+        """Let `stop` end `scope`, of an item that runs, at once or that much later."""
+        self._scopes[scope] = grace_s
         try:
             yield
         finally:
-            self._scopes.discard(scope)
+            self._scopes.pop(scope, None)
 
-    def scope(self) -> asyncio.Timeout:
-        """Return the time that one item has; ``None`` if that is not bounded."""
-        return asyncio.timeout(self._rails.item_timeout)
+    def scope(self, deadline: float) -> asyncio.Timeout:
+        """Return the time that one item has, until `deadline` on the loop's clock."""
+        return asyncio.timeout_at(deadline if deadline < math.inf else None)
+
+    def last_word(self, deadline: float) -> asyncio.Timeout:
+        """Return the time that its middleware has for its error: until `deadline`, and 5 seconds at least."""
+        soon = asyncio.get_running_loop().time() + LAST_WORD_S
+        return self.scope(soon if self._is_cut_off else max(deadline, soon))
 
     @property
     def item_timeout(self) -> float:
@@ -126,11 +136,13 @@ class Guards:
         if self.reason is None:
             self.reason = reason
             self._stopped()
-        if now:
+        if now and not self._is_cut_off:
+            self._is_cut_off = True
             present = asyncio.get_running_loop().time()
-            for scope in self._scopes:
-                if not scope.expired():
-                    scope.reschedule(present)
+            for scope, grace_s in self._scopes.items():
+                when = scope.when()
+                if not scope.expired() and (when is None or when > present + grace_s):
+                    scope.reschedule(present + grace_s)
 
     def count(self, result: WorkItemResult[Any, Any], category: str | None) -> None:
         """Take the end of an item.
@@ -145,10 +157,16 @@ class Guards:
                 self.stop(f"{self._errors[category]} items have failed with {category!r}", now=False)
         if self._rails.max_cost is not None and self._rails.cost is not None:
             try:
-                self._cost += self._rails.cost(result)
+                self._cost += _number(self._rails.cost(result))
             except Exception:  # noqa: BLE001 -- the user's function; what follows says what comes of it
                 _log.exception("the cost function failed: the batch stops")
                 self.stop("the cost function failed, so the spend cap cannot be kept", now=False)
                 return
             if self._cost >= self._rails.max_cost:
                 self.stop(f"{self._cost:g} spent of at most {self._rails.max_cost:g}", now=False)
+
+
+def _number(cost: float) -> float:
+    if math.isnan(cost):  # nothing would ever be above the cap
+        raise ValueError("the cost is not a number")
+    return cost

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import Any, Final, cast
 
 import msgspec
@@ -17,7 +16,7 @@ from spanloom.processing.classifier import ErrorClassifier, ErrorInfo
 from spanloom.processing.config import ProcessorConfig
 from spanloom.processing.dispatch import Dispatcher
 from spanloom.processing.errors import FrameworkTimeoutError
-from spanloom.processing.guard_rails import Guards
+from spanloom.processing.guard_rails import LAST_WORD_S, Guards
 from spanloom.processing.lifecycle import Lifecycle
 from spanloom.processing.middleware import MiddlewareChain
 from spanloom.processing.observer import ProcessingEvent
@@ -25,7 +24,7 @@ from spanloom.processing.pause import SharedPause
 from spanloom.processing.result import SKIPPED, WorkItemResult, text_of
 from spanloom.processing.retry_state import RetryState
 from spanloom.processing.stats import ProcessingStats
-from spanloom.processing.tokens import COUNTED, TokenExtractor, TokenUsage
+from spanloom.processing.tokens import COUNTED, TokenExtractor, TokenUsage, readable_usage
 from spanloom.processing.work_item import LLMWorkItem
 
 __all__ = ["Ended", "ItemProcessor"]
@@ -68,19 +67,19 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
         """Return how the item ended; an exception of its own is never raised, a cancel always is."""
         attempts = _Attempts(self, item, worker_id)
         began = asyncio.get_running_loop().time()
-        scope = self.guards.scope()
+        deadline = began + self.guards.item_timeout
+        scope = self.guards.scope(deadline)
         error: Exception | None = None
         try:
             async with scope:
                 with self.guards.watching(scope):
-                    result = await self._process(attempts, scope.when() or math.inf)
-                    return Ended(result)
+                    return Ended(await self._process(attempts, deadline))
         except TimeoutError as late:
             error = self._late(item, began, late) if scope.expired() else late
         except Exception as raised:  # noqa: BLE001 -- becomes the item's result
             error = raised
         try:
-            return await self._failed(attempts, error)
+            return await self._failed(attempts, error, deadline)
         finally:
             # The traceback of an error leads to this frame, and so does the task, which the scope knows.
             del error, scope
@@ -94,23 +93,27 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
             return WorkItemResult(given.item_id, False, error=SKIPPED, context=given.context)
         attempts.item = item
         await self.lifecycle.prepare(item.strategy)
-        output, usage = await make_attempts(
-            attempts.make,
-            f"{type(item.strategy).__name__}.execute",
-            attempts.pause_after,
-            None,
-            deadline,
-        )
+        try:
+            output, usage = await make_attempts(
+                attempts.make,
+                f"{type(item.strategy).__name__}.execute",
+                attempts.pause_after,
+                None,
+                deadline,
+            )
+        except asyncio.CancelledError:
+            attempts.verdict = None  # cut off: what comes of that is another error
+            raise
         result = WorkItemResult(
             item.item_id, True, output, context=item.context, token_usage=attempts.tokens(usage)
         )
         return await self.chain.after(result)
 
     def _late(self, item: LLMWorkItem[Any, Any, Any], began: float, error: TimeoutError) -> Exception:
-        if self.guards.reason is not None:
-            return BatchStoppedError(self.guards.reason)
         elapsed = asyncio.get_running_loop().time() - began
         limit = self.guards.item_timeout
+        if self.guards.reason is not None and elapsed < limit:
+            return BatchStoppedError(self.guards.reason)
         late = FrameworkTimeoutError(
             f"Item timeout after {elapsed:.1f}s (limit: {limit}s, all attempts together)",
             item_id=item.item_id,
@@ -120,23 +123,33 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
         late.__cause__ = error
         return late
 
-    async def _failed(self, attempts: _Attempts, error: Exception) -> Ended:
+    async def _failed(self, attempts: _Attempts, error: Exception, deadline: float) -> Ended:
         item = attempts.item
-        recovered = await self.chain.recover(item, error)
+        recovered: WorkItemResult[Any, Any] | None = None
+        scope = self.guards.last_word(deadline)
+        try:
+            async with scope:
+                with self.guards.watching(scope, grace_s=LAST_WORD_S):
+                    recovered = await self.chain.recover(item, error)
+        except TimeoutError:
+            _log.warning("the middleware's on_error has taken too long for %s: no recovery", item.item_id)
+        finally:
+            del scope  # as above
         if recovered is not None:
             if not any(recovered.token_usage.values()):
-                recovered.token_usage = attempts.tokens({})
+                recovered.token_usage = attempts.tokens(attempts.paid)
             return Ended(recovered)
         _log.info("%s failed after %d attempts: %s", item.item_id, attempts.number, type(error).__name__)
-        stopped = isinstance(error, BatchStoppedError)
         result: WorkItemResult[Any, Any] = WorkItemResult(
             item.item_id,
             False,
             error=text_of(error),
             context=item.context,
-            token_usage=attempts.tokens({}),
+            token_usage=attempts.tokens(attempts.paid),
         )
-        return Ended(result, error, None if stopped else self.classify(error).error_category)
+        if isinstance(error, BatchStoppedError):
+            return Ended(result, error)
+        return Ended(result, error, (attempts.verdict or self.classify(error)).error_category)
 
     def classify(self, error: Exception) -> ErrorInfo:
         """Return what the classifier says; one that fails has said that it is not worth another attempt."""
@@ -156,17 +169,19 @@ class _Attempts:
         self._worker_id = worker_id
         self._state = RetryState()
         self._spent = dict.fromkeys(COUNTED, 0)
-        self._verdict: ErrorInfo | None = None
+        self.verdict: ErrorInfo | None = None
+        """What the classifier has said of the error of the present attempt; ``None`` if there is none."""
+        self.paid: TokenUsage = {}
+        """What the attempt took that went well."""
         self.number = 0
 
     async def make(self) -> tuple[Any, TokenUsage]:
         """Make one attempt."""
         shared = self._shared
+        self.verdict = None
         shared.guards.check()
-        await shared.pause.before_attempt()
-        if shared.rate is not None:
-            await shared.rate.acquire()
-        shared.guards.check()  # again: those were waits
+        await self._wait_for_turn()
+        shared.guards.check()  # again: that was a wait
         self.number += 1
         generation = shared.pause.generation
         try:
@@ -175,7 +190,20 @@ class _Attempts:
             await self._take(error, generation)
             raise
         shared.pause.succeeded()
-        return output, usage or {}
+        self.paid = readable_usage(usage, type(self.item.strategy).__name__)
+        return output, self.paid
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until there is neither a pause nor a rate that is used up."""
+        pause, rate = self._shared.pause, self._shared.rate
+        await pause.before_attempt()
+        if rate is None:
+            return
+        await rate.acquire()
+        while pause.is_on:  # it has begun while this one waited, whose start is for who comes next
+            rate.charge(-1)
+            await pause.before_attempt()
+            await rate.acquire()
 
     async def _call(self) -> tuple[Any, TokenUsage | None]:
         item, config = self.item, self._shared.config
@@ -212,7 +240,7 @@ class _Attempts:
             await item.strategy.on_error(error, self.number, self._state)
         except Exception:  # noqa: BLE001 -- the attempt has failed already, and by something else
             _log.warning("%s.on_error failed", type(item.strategy).__name__, exc_info=True)
-        self._verdict = verdict = shared.classify(error)
+        self.verdict = verdict = shared.classify(error)
         if verdict.is_rate_limit:
             shared.stats.rate_limit_count += 1
             shared.events.post(
@@ -222,7 +250,7 @@ class _Attempts:
 
     def pause_after(self, error: Exception, number: int) -> float | None:
         """Return the seconds until the next attempt; ``None`` if there is none."""
-        shared, verdict = self._shared, self._verdict
+        shared, verdict = self._shared, self.verdict
         retry = shared.config.retry
         if verdict is None or number >= retry.max_attempts or shared.guards.reason is not None:
             return None

@@ -49,9 +49,11 @@ class Lifecycle:
         """Clean up each strategy that was prepared, once; what fails is logged.
 
         Raises:
-            BaseException: a ``cleanup`` raised something that is no `Exception`.
+            BaseException: a ``cleanup`` was cancelled, or raised something else that is no `Exception`: the first of
+                these, after all have been cleaned up.
         """
         entries, self._entries = self._entries, {}
+        first: BaseException | None = None
         for entry in entries.values():
             cleanup = getattr(entry.strategy, "cleanup", None)
             if not entry.ready or cleanup is None:
@@ -60,3 +62,10 @@ class Lifecycle:
                 await cleanup()
             except Exception as error:  # noqa: BLE001 -- the results are there; they do not get worse by this
                 _log.warning("cleanup of %s failed: %s", type(entry.strategy).__name__, error, exc_info=True)
+            except BaseException as error:  # noqa: BLE001 -- raised below; the others hold what they hold meanwhile
+                first = first or error
+        try:
+            if first is not None:
+                raise first
+        finally:
+            del first  # its traceback leads to this frame

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from spanloom.processing.result import WorkItemResult
+from spanloom.processing.tokens import readable_usage
 from spanloom.processing.work_item import LLMWorkItem
 
 __all__ = ["BaseMiddleware", "Middleware", "MiddlewareChain"]
@@ -22,7 +23,8 @@ TContext = TypeVar("TContext")
 class Middleware(ABC, Generic[TInput, TOutput, TContext]):
     """One layer around each item: the first of a processor's list is the outermost.
 
-    Each method is awaited once for an item, whatever the number of its attempts. One that raises is passed over.
+    Each method is awaited once for an item, whatever the number of its attempts. One that raises, or returns something
+    else than it is to return, is passed over.
     """
 
     @abstractmethod
@@ -86,16 +88,20 @@ class MiddlewareChain:
                 continue
             if changed is None:
                 return None
-            item = changed
+            if _is_a(LLMWorkItem, changed, layer, "before_process"):
+                item = changed
         return item
 
     async def after(self, result: WorkItemResult[Any, Any]) -> WorkItemResult[Any, Any]:
         """Return what the result of a success is to be."""
         for layer in reversed(self._layers):
             try:
-                result = await layer.after_process(result)
+                changed = await layer.after_process(result)
             except Exception:  # noqa: BLE001 -- the same
                 _passed_over(layer, "after_process")
+                continue
+            if _is_a(WorkItemResult, changed, layer, "after_process"):
+                result = _readable(changed, layer)
         return result
 
     async def recover(
@@ -108,10 +114,28 @@ class MiddlewareChain:
             except Exception:  # noqa: BLE001 -- the same
                 _passed_over(layer, "on_error")
                 continue
-            if result is not None:
-                return result
+            if result is not None and _is_a(WorkItemResult, result, layer, "on_error"):
+                return _readable(result, layer)
         return None
 
 
 def _passed_over(layer: object, method: str) -> None:
     _log.warning("%s.%s failed and is passed over", type(layer).__name__, method, exc_info=True)
+
+
+def _is_a(wanted: type, given: object, layer: object, method: str) -> bool:
+    if isinstance(given, wanted):
+        return True
+    _log.warning(
+        "%s.%s has returned a %s, not a %s, and is passed over",
+        type(layer).__name__,
+        method,
+        type(given).__name__,
+        wanted.__name__,
+    )
+    return False
+
+
+def _readable(result: WorkItemResult[Any, Any], layer: object) -> WorkItemResult[Any, Any]:
+    result.token_usage = readable_usage(result.token_usage, type(layer).__name__)
+    return result

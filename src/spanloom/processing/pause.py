@@ -42,10 +42,22 @@ class SharedPause:
         self._slowly = False
         self._since_resume = 0
         self._began: float | None = None
+        self._until = 0.0
+        """Until when, on the loop's clock, servers have asked to wait."""
         self._error: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.generation: int = 0
         """Number of pauses so far."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether nobody may start a call now."""
+        return self._began is not None and not self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether its time has passed: the timer that tells of the end may be a moment later."""
+        return self._gate.remaining_s == 0 and self._decided.is_set()
 
     async def before_item(self) -> None:
         """Wait for the end of a pause, and then as long as the slow start asks for."""
@@ -70,8 +82,8 @@ class SharedPause:
         while self._began is not None:
             await self._decided.wait()
             await self._gate.acquire()
-            if self._gate.remaining_s == 0 and self._decided.is_set():
-                return  # the timer that tells of the end may be a moment later
+            if self._is_over:
+                return
 
     def succeeded(self) -> None:
         """Take note that a call was answered: the next pause is the first of a new row."""
@@ -86,20 +98,24 @@ class SharedPause:
             error: The refusal.
         """
         floor_s = retry_after_of(error) or 0.0
+        now = asyncio.get_running_loop().time()
         if generation != self.generation:
-            if floor_s > self._gate.remaining_s and self._began is not None:
-                self._hold(floor_s)
+            if self._began is not None and floor_s:
+                self._until = max(self._until, now + floor_s)
+                if self._decided.is_set() and floor_s > self._gate.remaining_s:
+                    self._hold(floor_s)
             return
+        self.end()  # of the one before, whose timer may be a moment late
         self.generation += 1
         self._in_a_row += 1
         self._slowly, self._since_resume = True, 0
-        self._began = asyncio.get_running_loop().time()
+        self._began, self._until = now, now + floor_s
         self._error = None
         self._decided.clear()  # the strategy may take its time: nobody starts meanwhile
         seconds = 0.0
         try:
             seconds = float(await self._strategy.on_rate_limit(worker_id, self._in_a_row))
-            seconds = max(seconds, self._began + floor_s - asyncio.get_running_loop().time())
+            seconds = max(seconds, now + floor_s - asyncio.get_running_loop().time())
         except Exception as failure:  # noqa: BLE001 -- the same
             _log.exception("%s.on_rate_limit failed: no pause", type(self._strategy).__name__)
             self._error = text_of(failure)[:MAX_TEXT]
@@ -110,11 +126,11 @@ class SharedPause:
                 duration=seconds,
                 consecutive=self._in_a_row,
             )
-            self._hold(seconds)
             self._decided.set()
+            self._hold(max(seconds, self._until - asyncio.get_running_loop().time()))
 
     def end(self) -> None:
-        """Break off a pause: the batch has ended."""
+        """Break off a pause, as when the batch has ended."""
         if self._began is not None:
             self._over()
 

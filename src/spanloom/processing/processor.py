@@ -168,7 +168,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
         Raises:
             RuntimeError: `process_all` has started, `finish` was called, or the batch has ended.
+            TypeError: it is no `LLMWorkItem`.
         """
+        given: object = work_item
+        if not isinstance(given, LLMWorkItem):
+            raise TypeError(
+                f"add_work takes an LLMWorkItem, not {type(given).__name__}: LLMWorkItem(item_id, strategy, prompt)"
+            )
         await self._queue.put(work_item)
         self._stats.total += 1
 

@@ -20,7 +20,8 @@ class ProgressReports:
     """Reports after each `interval` items, and after the last.
 
     Reports are made one after the other, beside the work. One that takes too long is cancelled, or, if it runs in
-    a thread, left to itself; what has become old meanwhile is left out, but never the last.
+    a thread, left to itself; what has become old meanwhile is left out. After three such in a row there is only the
+    last report, which is always made.
 
     Args:
         callback: A coroutine function, or a function, which is called in a thread so that it may block.
@@ -34,15 +35,13 @@ class ProgressReports:
     ) -> None:
         call = getattr(callback, "__call__", None)  # noqa: B004 -- an object whose __call__ is a coroutine function
         quick = inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
-        self._channel = Channel(
-            "the progress callback",
-            callback if quick else partial(_in_thread, callback),
-            timeout_s=timeout_s,
-            newest_only=True,
-        )
+        self._callback = callback if quick else partial(_in_thread, callback)
+        self._timeout_s = timeout_s
+        self._channel = self._new_channel()
         self._interval = interval
         self._stats = stats
         self._told = 0
+        self._begun = 0
         self._latest = ""
 
     def ended(self, item_id: str) -> None:
@@ -57,10 +56,21 @@ class ProgressReports:
             self._tell()
         try:
             await self._channel.close()
+            if self._begun != self._told:  # it was given up before
+                self._channel = self._new_channel()
+                self._tell()
+                await self._channel.close()
         except BaseException:
             self._channel.abandon()
             await self._channel.gone()
             raise
+
+    def _new_channel(self) -> Channel:
+        return Channel("the progress callback", self._report, timeout_s=self._timeout_s, newest_only=True)
+
+    def _report(self, completed: int, total: int, item_id: str) -> Awaitable[None] | None:
+        self._begun = completed
+        return self._callback(completed, total, item_id)
 
     def _tell(self) -> None:
         self._told = self._stats.processed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
-__all__ = ["COUNTED", "TokenExtractor", "TokenUsage", "no_tokens"]
+__all__ = ["COUNTED", "TokenExtractor", "TokenUsage", "no_tokens", "readable_usage"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,33 @@ class TokenUsage(TypedDict, total=False):
 def no_tokens() -> TokenUsage:
     """Return the usage of an item that was never called for."""
     return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+
+def readable_usage(usage: Any, whose: str) -> TokenUsage:  # whatever somebody's code has returned
+    """Return `usage` with numbers in it: what is none counts as 0, and the object of a client is read by its names.
+
+    Args:
+        usage: What was returned as the tokens of a call; ``None`` for nothing.
+        whose: Who has returned it, for the log.
+    """
+    if usage is None:
+        return {}
+    if isinstance(usage, Mapping):
+        return cast(
+            "TokenUsage", {key: _number(value) if key in COUNTED else value for key, value in usage.items()}
+        )
+    try:
+        found = _counts(_called(usage))
+    except Exception:  # noqa: BLE001 -- the call itself went well
+        found = {}
+    if not any(found.values()):
+        _log.warning(
+            "%s has told its tokens as a %s, which has none of the names that we know (%s): counted as none",
+            whose,
+            type(usage).__name__,
+            ", ".join(COUNTED),
+        )
+    return cast("TokenUsage", found)
 
 
 class TokenExtractor:

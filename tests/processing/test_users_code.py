@@ -1,0 +1,199 @@
+"""What the user's code may return or raise: each item still has one end, and the accounts add up."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spanloom.processing import (
+    BaseMiddleware,
+    DefaultErrorClassifier,
+    ErrorInfo,
+    LLMWorkItem,
+    ProcessingEvent,
+    WorkItemResult,
+)
+from tests.processing.work import Calls, Processor, Watcher, add, config, run
+
+
+class Telling(Calls):
+    """Tells its tokens in its own way."""
+
+    def __init__(self, usage: Any) -> None:
+        super().__init__()
+        self._usage = usage
+
+    async def execute(self, prompt: str, attempt: int, timeout: float, state: Any = None) -> Any:
+        return prompt, self._usage
+
+
+async def process(*layers: BaseMiddleware[Any, Any, Any], calls: Calls) -> list[WorkItemResult[Any, Any]]:
+    """Process three items; each has one end, and the statistics say the same as the results."""
+    watcher = Watcher()
+    async with Processor(config=config(1), observers=[watcher], middlewares=layers) as processor:
+        await add(processor, calls, *"abc")
+        result = await processor.process_all()
+        stats = await processor.get_stats()
+    assert watcher.ends() == {"a": 1, "b": 1, "c": 1}
+    assert (stats["processed"], stats["succeeded"], stats["failed"]) == (3, result.succeeded, result.failed)
+    assert stats["total_input_tokens"] == result.total_input_tokens
+    return result.results
+
+
+@pytest.mark.parametrize(
+    ("usage", "spent"),
+    [
+        (None, 0),
+        ({}, 0),
+        ({"input_tokens": None, "output_tokens": 3}, 0),
+        ({"input_tokens": "7", "total_tokens": "many"}, 7),
+        (SimpleNamespace(request_tokens=7, response_tokens=None), 7),
+        (lambda: SimpleNamespace(input_tokens=7), 7),
+    ],
+)
+def test_tokens_may_be_told_in_any_way(usage: Any, spent: int) -> None:
+    """As a dict with gaps, as a client's own object, as a method of one that was not called, or not at all."""
+    results = run(process(calls=Telling(usage)))
+    assert [(one.success, one.token_usage.get("input_tokens", 0)) for one in results] == [(True, spent)] * 3
+
+
+@pytest.mark.parametrize("usage", [17, "many", lambda: 1 / 0])
+def test_tokens_that_make_no_sense_count_as_none(usage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The call went well all the same; the log says whose they are, and what they could be called."""
+    results = run(process(calls=Telling(usage)))
+    assert [(one.success, one.token_usage["input_tokens"]) for one in results] == [(True, 0)] * 3
+    assert "Telling has told its tokens as a" in caplog.text
+    assert "(input_tokens, output_tokens, total_tokens, cached_input_tokens)" in caplog.text
+
+
+class Forgetful(BaseMiddleware[str, Any, Any]):
+    """Returns the wrong thing from one of its methods."""
+
+    def __init__(self, method: str, value: Any) -> None:
+        self._method = method
+        self._value = value
+
+    async def before_process(self, work_item: LLMWorkItem[str, Any, Any]) -> Any:
+        return self._value if self._method == "before_process" else work_item
+
+    async def after_process(self, result: WorkItemResult[Any, Any]) -> Any:
+        return self._value if self._method == "after_process" else result
+
+    async def on_error(self, work_item: LLMWorkItem[str, Any, Any], error: Exception) -> Any:
+        return self._value if self._method == "on_error" else None
+
+
+@pytest.mark.parametrize(
+    ("method", "value"), [("before_process", True), ("after_process", None), ("on_error", "saved")]
+)
+def test_a_middleware_that_returns_something_else_is_passed_over(
+    method: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forgotten ``return`` costs no result; the log says which method, and what it should have returned."""
+    calls = Calls(lambda prompt, attempt: ValueError("no") if prompt == "b" else prompt)
+    results = run(process(Forgetful(method, value), calls=calls))
+    assert [(one.output, one.error) for one in results] == [
+        ("a", None),
+        (None, "ValueError: no"),
+        ("c", None),
+    ]
+    wanted = "LLMWorkItem" if method == "before_process" else "WorkItemResult"
+    assert f"Forgetful.{method} has returned a {type(value).__name__}, not a {wanted}" in caplog.text
+
+
+def test_tokens_of_a_middleware_s_result_are_read_as_those_of_a_strategy() -> None:
+    """Gaps in them do not stop the accounts."""
+
+    class Saving(BaseMiddleware[str, Any, Any]):
+        async def on_error(self, work_item: LLMWorkItem[str, Any, Any], error: Exception) -> Any:
+            usage: Any = {"input_tokens": 4, "output_tokens": None}
+            return WorkItemResult(work_item.item_id, True, "saved", token_usage=usage)
+
+    results = run(process(Saving(), calls=Calls(lambda *_: ValueError())))
+    assert [one.token_usage for one in results] == [{"input_tokens": 4, "output_tokens": 0}] * 3
+
+
+def test_the_classifier_is_asked_once_for_each_failed_attempt() -> None:
+    """Whether it was the last one or not; and once for what fails without an attempt."""
+    asked: list[str] = []
+
+    class Counting(DefaultErrorClassifier):
+        def classify(self, exception: Exception) -> ErrorInfo:
+            asked.append(str(exception))
+            return super().classify(exception)
+
+    class Unready(Calls):
+        async def prepare(self) -> None:
+            raise OSError("unready")
+
+    async def scenario() -> None:
+        calls = Calls(lambda prompt, attempt: ConnectionError(f"{prompt}{attempt}"))
+        async with Processor(config=config(1), error_classifier=Counting()) as processor:
+            await add(processor, calls, "a")
+            await add(processor, Unready(), "b")
+            await processor.process_all()
+
+    run(scenario())
+    assert asked == ["a1", "a2", "a3", "unready"]
+
+
+def test_only_items_can_be_added() -> None:
+    """The error says what was given, and what to give."""
+
+    async def scenario() -> None:
+        async with Processor(config=config(1)) as processor:
+            wrong: Any = "a prompt"
+            with pytest.raises(TypeError, match=r"takes an LLMWorkItem, not str: LLMWorkItem\(item_id"):
+                await processor.add_work(wrong)
+            assert (await processor.get_stats())["total"] == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_clean_up_that_is_cancelled_keeps_no_other_from_being_cleaned_up(hangs: bool) -> None:
+    """The cancel is raised when all have been."""
+
+    class Stubborn(Calls):
+        async def cleanup(self) -> None:
+            await super().cleanup()
+            if not hangs:
+                raise asyncio.CancelledError
+            await asyncio.sleep(1000)
+
+    async def scenario() -> None:
+        stubborn, other = Stubborn(), Calls()
+        processor = Processor(config=config(1))
+        await add(processor, stubborn, "a")
+        await add(processor, other, "b")
+        await processor.process_all()
+        with pytest.raises(TimeoutError if hangs else asyncio.CancelledError):
+            await asyncio.wait_for(processor.shutdown(), 10)
+        assert (stubborn.cleaned, other.cleaned) == (1, 1)
+
+    run(scenario())
+
+
+def test_an_observer_may_raise_anything() -> None:
+    """Also what is no `Exception`: it is told all the rest."""
+
+    class OddError(BaseException):
+        pass
+
+    class Raising(Watcher):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            raise OddError
+
+    raising, watcher = Raising(), Watcher()
+
+    async def scenario() -> None:
+        async with Processor(config=config(1), observers=[raising, watcher]) as processor:
+            await add(processor, Calls(), *"ab")
+            await processor.process_all()
+
+    run(scenario())
+    assert raising.told == watcher.told
