@@ -60,10 +60,10 @@ class _Run:
     def __init__(
         self, context: EventContext, event: ScopeEvent, outer: _Run | None, under: Event | None
     ) -> None:
-        self.context = context
-        self.event = event
-        self.outer = outer
-        self.outer_event = under
+        self.context: EventContext = context
+        self.event: ScopeEvent = event
+        self.outer: _Run | None = outer
+        self.outer_event: Event | None = under
         self.parts: set[UUID] = set()
 
     def end(self, error: BaseException | None = None) -> None:
