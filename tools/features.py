@@ -49,7 +49,7 @@ SECTIONS: Final[dict[str, tuple[Feature, ...]]] = {
         ),
         Feature(
             "a function over items, results in input order",
-            "Lidhb",
+            "Lidh",
             "h",
             "`async_map`",
             (
@@ -191,7 +191,7 @@ SECTIONS: Final[dict[str, tuple[Feature, ...]]] = {
         ),
         Feature(
             "what the server asks for (Retry-After)",
-            "b",
+            "",
             "",
             "`RetryPolicy`, `Cooldown`",
             (

@@ -37,8 +37,15 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have evaluations that are neighbours run at the same time, if that is asked for."""
-    if "spanloom.evaluation" in sys.modules and config.getoption("concurrent", False):
+    """Have evaluations that are neighbours run at the same time, if that is asked for.
+
+    Not in a process of pytest-xdist: it collects all tests, and does not know which of them another one will run.
+    """
+    if (
+        "spanloom.evaluation" in sys.modules
+        and config.getoption("concurrent", False)
+        and not hasattr(config, "workerinput")
+    ):
         from pytest_spanloom.evaluations import prepare
 
         prepare(items)

@@ -510,6 +510,41 @@ def test_an_adaptive_strategy_backs_off_on_errors() -> None:
     assert strategy.error_count < 50
 
 
+def test_an_adaptive_strategy_learns_from_slots_that_another_task_gives_back() -> None:
+    """Calls that are started in one task and ended in others are measured all the same."""
+    strategy = adaptive(initial=20, min=3, adaptation_interval=0.5)
+
+    async def fail() -> None:
+        await asyncio.sleep(0.3)
+        await strategy.release(ConnectionError())
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(100):
+                await strategy.acquire()
+                group.create_task(fail())
+        assert strategy.active_count == 0
+
+    run(main())
+    assert strategy.current < 20
+
+
+def test_a_release_too_many_of_an_adaptive_strategy_takes_nobodys_slot() -> None:
+    """Also in the moment in which a slot is on its way to who waits for it."""
+
+    async def main() -> None:
+        strategy = adaptive(initial=1, max=1)
+        await strategy.acquire()
+        waiting = asyncio.create_task(strategy.acquire())
+        await asyncio.sleep(0)
+        await strategy.release()
+        await strategy.release()
+        await waiting
+        assert strategy.active_count == 1
+
+    run(main())
+
+
 def test_hooks_are_called_around_taking_and_giving_back() -> None:
     """Those of taking get the strategy, those of giving back the error, too."""
     said: list[Any] = []

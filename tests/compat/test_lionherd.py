@@ -8,7 +8,6 @@ import contextvars
 import functools
 import gc
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
@@ -792,24 +791,22 @@ def test_run_async_runs_on_a_loop_of_its_own_in_a_thread() -> None:
 
 async def test_run_sync_calls_a_function_in_a_thread() -> None:
     """The loop goes on meanwhile; arguments go in, results and errors come out."""
-    ticks = 0
+    working, ticked = threading.Event(), threading.Event()
 
     async def tick() -> None:
-        nonlocal ticks
-        while True:
-            ticks += 1
+        while not working.is_set():
             await asyncio.sleep(0.001)
+        ticked.set()
 
-    def work(a: int, *, b: int) -> tuple[int, bool]:
-        time.sleep(0.05)
-        return a + b, threading.current_thread() is threading.main_thread()
+    def work(a: int, *, b: int) -> tuple[int, bool, bool]:
+        working.set()
+        return a + b, threading.current_thread() is threading.main_thread(), ticked.wait(30)
 
     task = asyncio.create_task(tick())
-    assert await lionherd.run_sync(work, 1, b=2) == (3, False)
-    assert ticks > 2
+    assert await lionherd.run_sync(work, 1, b=2) == (3, False, True)
     with pytest.raises(ZeroDivisionError):
         await lionherd.run_sync(lambda: 1 / 0)
-    task.cancel()
+    await task
 
 
 def test_a_coroutine_function_is_known_in_partials() -> None:

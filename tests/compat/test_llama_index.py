@@ -530,7 +530,9 @@ async def test_cancelled_jobs_end_as_cancelled() -> None:
 
     before = asyncio.all_tasks()
     task = asyncio.create_task(main())
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while sum(call[1] == CBEventType.ASYNC_JOB for call in recorder.calls) < 3:
+            await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from spanloom import AdaptiveLimiter, Cooldown, EventType, FixedLimiter, RetryPolicy, async_map, gather
+from spanloom import (
+    AdaptiveLimiter,
+    Cooldown,
+    EventType,
+    FixedLimiter,
+    RateLimiter,
+    RetryPolicy,
+    async_map,
+    gather,
+)
 from spanloom.concurrency.limits import HeedfulLimiter
 from spanloom.concurrency.overload import is_rate_limit, status_code_of
 from spanloom.testing import capture_events, virtual_clock
@@ -112,6 +122,77 @@ def test_another_limiter_still_holds_back() -> None:
     run(api, cooldown, 4)
     assert api.starts == [0, 0, 10, 10, 11, 11]
     assert (inner.in_use, inner.waiting) == (0, 0)
+
+
+def most_in(starts: list[float], period_s: float) -> int:
+    """Return how many starts the fullest window has."""
+    return max(sum(first <= start < first + period_s for start in starts) for first in starts)
+
+
+@pytest.mark.parametrize("slowly", [0, 5])
+def test_a_rate_inside_holds_after_a_pause_as_well(slowly: int) -> None:
+    """It counts calls when they start, attempts included: those that waited for the end of the pause, too."""
+    api = Api(opens_at=1)
+    cooldown = Cooldown(RateLimiter(10, 60), pause_s=60, slow_start_items=slowly)
+    run(api, cooldown, 40)
+    assert len(api.starts) == 50
+    assert most_in(api.starts, 60) == 10
+    assert api.starts[-1] <= 61 + 4 * 60
+
+
+def test_a_rate_inside_lets_no_batch_start_all_its_jobs() -> None:
+    """Of a lazy input, only what may start soon is pulled."""
+    pulled = 0
+
+    def items() -> Iterator[int]:
+        nonlocal pulled
+        for number in range(1000):
+            pulled += 1
+            yield number
+
+    async def scenario() -> None:
+        cooldown = Cooldown(RateLimiter(10, 60), slow_start_items=0)
+        task = asyncio.create_task(async_map(Api(0).call, items(), limit=cooldown))
+        await asyncio.sleep(90)
+        assert 20 <= pulled <= 25
+        task.cancel()
+        await asyncio.wait([task])
+
+    with virtual_clock() as runner:
+        runner.run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_is_cancelled_the_rate_inside_holds_and_nobody_waits_for_ever(seed: int) -> None:
+    """Cancelled at any moment, waiting or running, in a pause or not."""
+    dice = random.Random(seed)
+    starts: list[float] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        cooldown = Cooldown(RateLimiter(3, 10), pause_s=15, slow_start_items=dice.choice((0, 3)))
+
+        async def call() -> None:
+            for _ in range(3):
+                async with cooldown:
+                    starts.append(loop.time())
+                    await asyncio.sleep(dice.random() * 4)
+                    if dice.random() < 0.1:
+                        raise RefusedError
+
+        tasks = [asyncio.create_task(call()) for _ in range(15)]
+        for task in tasks[::2]:
+            loop.call_at(dice.random() * 60, task.cancel)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10_000)
+        await asyncio.wait_for(call_once(cooldown), 10_000)
+
+    async def call_once(cooldown: Cooldown) -> None:
+        async with cooldown:
+            pass
+
+    with virtual_clock() as runner:
+        runner.run(scenario())
+    assert most_in(starts, 10) <= 3
 
 
 def test_an_adaptive_limiter_inside_sees_the_attempts() -> None:

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanloom import FixedLimiter, Limiter, RateLimiter
+from spanloom import FixedLimiter, Limiter, RateLimiter, RetryPolicy, async_map
 from spanloom.testing import capture_events, virtual_clock
 
 checked = settings(derandomize=True, deadline=None, database=None, print_blob=True)
@@ -216,6 +217,42 @@ def test_no_window_holds_more_starts_than_allowed(
 
     with virtual_clock() as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize(
+    "policy", [RetryPolicy(base_delay=1, jitter=0, attempt_timeout=5), tenacity.AsyncRetrying()]
+)
+def test_every_attempt_of_a_job_counts(policy: object) -> None:
+    """Servers count requests, not jobs; the wait for an attempt's start is no part of its time."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        starts: list[float] = []
+
+        async def job(number: int) -> int:
+            starts.append(loop.time())
+            if len(starts) <= 6:
+                raise ConnectionError
+            return number
+
+        limiter = RateLimiter(4, 60)
+        assert await async_map(job, range(4), limit=limiter, retry=policy) == [0, 1, 2, 3]
+        assert [round(start / 60) for start in starts] == [0] * 4 + [1] * 4 + [2] * 2
+
+    with virtual_clock() as runner:
+        runner.run(main())
+
+
+def test_a_rate_tells_how_long_it_would_take() -> None:
+    """Without taking anything."""
+    now = 0.0
+    limiter = RateLimiter(3, 10, clock=lambda: now)
+    assert limiter.try_acquire(2)
+    assert (limiter.delay_s(), limiter.delay_s(2)) == (0, 10)
+    now = 4.0
+    assert limiter.delay_s(3) == 6
+    with pytest.raises(ValueError, match="could wait for ever"):
+        limiter.delay_s(4)
 
 
 def test_a_cancelled_caller_leaves_the_line_as_if_it_had_never_come() -> None:

@@ -150,6 +150,10 @@ def test_numbers_are_checked_when_they_are_given_and_when_asked(
             ],
         ),
         (
+            {"retry": RetryConfig(max_attempts=10**12)},  # as good as for ever, and added up at once
+            ["With 1000000000000 attempts, retry delays could total up to 59999999999643.0s"],
+        ),
+        (
             {"max_requests_per_minute": 120.0},
             [
                 "max_requests_per_minute (120.0) is less than max_workers (5). At 2.00 requests/second with 5 "

@@ -66,10 +66,10 @@ def test_middleware_that_is_told_of_an_error_has_its_time() -> None:
             told.append(type(error).__name__)
             await asyncio.sleep(1000)
 
-    async def scenario(rails: GuardRails, calls: Calls) -> tuple[str | None, float]:
+    async def scenario(rails: GuardRails, calls: Calls, items: str = "a") -> tuple[str | None, float]:
         loop = asyncio.get_running_loop()
         async with Processor(config=config(1), middlewares=[Hanging()], guard_rails=rails) as processor:
-            await add(processor, calls, "a")
+            await add(processor, calls, *items)
             return (await processor.process_all()).results[0].error, round(loop.time(), 1)
 
     def failing() -> Calls:
@@ -78,10 +78,12 @@ def test_middleware_that_is_told_of_an_error_has_its_time() -> None:
     assert run(scenario(GuardRails(item_timeout=30), failing())) == ("ValueError: no", 30)
     assert run(scenario(GuardRails(item_timeout=2), failing())) == ("ValueError: no", 6.1)
     assert run(scenario(GuardRails(batch_timeout=20), failing())) == ("ValueError: no", 25)
+    assert run(scenario(GuardRails(batch_timeout=20), failing(), "abcdefgh")) == ("ValueError: no", 25)
     late, at = run(scenario(GuardRails(item_timeout=8), Calls(seconds=100)))
     assert late is not None
     assert (late.partition(":")[0], at) == ("FrameworkTimeoutError", 13)
-    assert told == ["ValueError"] * 3 + ["FrameworkTimeoutError"]
+    assert told[:4] == ["ValueError"] * 4
+    assert told[4:] == ["BatchStoppedError"] * 7 + ["FrameworkTimeoutError"]
 
 
 def test_what_was_paid_for_counts_also_if_the_item_is_cut_off_afterwards() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from spanloom.processing import (
     BaseMiddleware,
     DefaultErrorClassifier,
     ErrorInfo,
+    FixedDelayStrategy,
     LLMWorkItem,
     ProcessingEvent,
     WorkItemResult,
@@ -52,6 +54,7 @@ async def process(*layers: BaseMiddleware[Any, Any, Any], calls: Calls) -> list[
         ({"input_tokens": "7", "total_tokens": "many"}, 7),
         (SimpleNamespace(request_tokens=7, response_tokens=None), 7),
         (lambda: SimpleNamespace(input_tokens=7), 7),
+        (SimpleNamespace(prompt_tokens=7, completion_tokens=2, total_tokens=9), 7),
     ],
 )
 def test_tokens_may_be_told_in_any_way(usage: Any, spent: int) -> None:
@@ -116,6 +119,26 @@ def test_tokens_of_a_middleware_s_result_are_read_as_those_of_a_strategy() -> No
     assert [one.token_usage for one in results] == [{"input_tokens": 4, "output_tokens": 0}] * 3
 
 
+def test_a_middleware_s_result_may_have_the_exception_itself_for_its_error() -> None:
+    """The item has its end all the same, by the name of the exception's class."""
+
+    class Wrapping(BaseMiddleware[str, Any, Any]):
+        async def on_error(self, work_item: LLMWorkItem[str, Any, Any], error: Exception) -> Any:
+            wrong: Any = error
+            return WorkItemResult(work_item.item_id, False, error=wrong)
+
+    async def scenario() -> None:
+        watcher = Watcher()
+        layers = [Wrapping()]
+        async with Processor(config=config(1), observers=[watcher], middlewares=layers) as processor:
+            await add(processor, Calls(lambda *_: ValueError("no")), "a", "b")
+            assert (await processor.process_all()).failed == 2
+            assert (await processor.get_stats())["error_counts"] == {"ValueError": 2}
+        assert watcher.failures() == {"a": "ValueError", "b": "ValueError"}
+
+    run(scenario())
+
+
 def test_the_classifier_is_asked_once_for_each_failed_attempt() -> None:
     """Whether it was the last one or not; and once for what fails without an attempt."""
     asked: list[str] = []
@@ -138,6 +161,41 @@ def test_the_classifier_is_asked_once_for_each_failed_attempt() -> None:
 
     run(scenario())
     assert asked == ["a1", "a2", "a3", "unready"]
+
+
+def test_a_classifier_that_says_nothing_has_said_no(caplog: pytest.LogCaptureFixture) -> None:
+    """The item fails by its own error; the log says what is missing."""
+
+    class Silent(DefaultErrorClassifier):
+        def classify(self, exception: Exception) -> Any:
+            return None
+
+    async def scenario() -> None:
+        calls = Calls(lambda *_: ConnectionError("down"))
+        async with Processor(config=config(1), error_classifier=Silent()) as processor:
+            await add(processor, calls, "a")
+            assert (await processor.process_all()).results[0].error == "ConnectionError: down"
+        assert len(calls.made) == 1
+
+    run(scenario())
+    assert "Silent.classify has returned a NoneType, not an ErrorInfo" in caplog.text
+
+
+def test_a_slow_start_that_is_no_number_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """It fails no item."""
+
+    class Vague(FixedDelayStrategy):
+        def should_apply_slow_start(self, items_since_resume: int) -> Any:
+            return True, "a little"
+
+    async def scenario() -> None:
+        calls = Calls(lambda prompt, attempt: RuntimeError("429") if attempt == 1 else prompt)
+        async with Processor(config=config(1), rate_limit_strategy=Vague(5)) as processor:
+            await add(processor, calls, "a", "b")
+            assert (await processor.process_all()).succeeded == 2
+
+    run(scenario())
+    assert "Vague.should_apply_slow_start failed: no slow start" in caplog.text
 
 
 def test_only_items_can_be_added() -> None:
@@ -197,3 +255,83 @@ def test_an_observer_may_raise_anything() -> None:
 
     run(scenario())
     assert raising.told == watcher.told
+
+
+Stop = Callable[[str], Awaitable[None]]
+
+
+class StoppingCalls(Calls):
+    """Tells where it is, itself and in a task of its own."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._stop = stop
+
+    async def execute(self, prompt: str, attempt: int, timeout: float, state: Any = None) -> Any:
+        await self._stop("execute")
+        await asyncio.gather(asyncio.ensure_future(self._stop("subtask")))
+        return await super().execute(prompt, attempt, timeout, state)
+
+
+class StoppingLayer(BaseMiddleware[str, Any, Any]):
+    """The same, around items."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    async def before_process(self, work_item: LLMWorkItem[str, Any, Any]) -> Any:
+        await self._stop("before")
+        return work_item
+
+    async def after_process(self, result: WorkItemResult[Any, Any]) -> Any:
+        await self._stop("after")
+        return result
+
+
+class StoppingObserver(Watcher):
+    """The same, when an item has succeeded."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._stop = stop
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        await super().on_event(event, data)
+        if event is ProcessingEvent.ITEM_COMPLETED:
+            await self._stop("observer")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "place", ["before", "execute", "subtask", "after", "post-processor", "observer", "progress"]
+)
+def test_whoever_runs_inside_a_batch_may_shut_it_down(place: str, streamed: bool) -> None:
+    """Nobody waits for who waits for them: all results are there at once, and each item has one end."""
+
+    async def stop(here: str) -> None:
+        if here == place:
+            await processor.shutdown()
+
+    async def take_all() -> list[str]:
+        async with processor:
+            await add(processor, StoppingCalls(stop), *"abcdef")
+            if not streamed:
+                return [one.item_id for one in (await processor.process_all()).results]
+            await processor.start()
+            return [one.item_id async for one in processor]
+
+    async def scenario() -> None:
+        taken = await asyncio.wait_for(take_all(), 1000)
+        assert asyncio.get_running_loop().time() < 5
+        assert sorted(taken) == list("abcdef")
+
+    watcher = StoppingObserver(stop)
+    processor = Processor(
+        config=config(2, progress_interval=1),
+        middlewares=[StoppingLayer(stop)],
+        observers=[watcher],
+        progress_callback=lambda completed, total, item_id: stop("progress"),
+        post_processor=lambda result: stop("post-processor"),
+    )
+    run(scenario())
+    assert watcher.ends() == dict.fromkeys("abcdef", 1)

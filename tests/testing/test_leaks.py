@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from spanloom.testing import LeakedTasksError, findings_report, in_flight_report
 
 async def wait(event: asyncio.Event) -> None:
     await event.wait()
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Let others run until something is true."""
+    async with asyncio.timeout(30):
+        while not fact():
+            await asyncio.sleep(0)
 
 
 async def test_a_task_that_is_left_behind_is_named_with_its_place() -> None:
@@ -68,7 +76,7 @@ async def test_what_is_in_flight_is_told_from_every_manager() -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(elsewhere())
-        await asyncio.sleep(0.01)
+        await until(lambda: len(own.in_flight()) == 3)
         with get_callback_manager().event(name="here"):
             lines = (await asyncio.to_thread(in_flight_report)).splitlines()
         event.set()
@@ -85,7 +93,7 @@ async def test_a_report_does_not_grow_without_end() -> None:
     event = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(run_jobs([wait(event) for _ in range(100)], workers=100))
-        await asyncio.sleep(0.01)
+        await until(lambda: sum(len(manager.in_flight()) for manager in living_managers()) == others + 101)
         lines = in_flight_report().splitlines()
         event.set()
     assert len(lines) == 51

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
 from spanloom.concurrency.source import name_of
 from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
@@ -45,7 +47,7 @@ def compose(
         timeout: Seconds for all attempts and pauses of a job together, or ``None``.
         retry: A `RetryPolicy`, a tenacity ``AsyncRetrying``, or ``None``.
         name: Name of the attempts' events; by default that of each item.
-        limit: The batch's; one that heeds attempts sees each of them.
+        limit: The batch's; one that heeds attempts sees each of them, and a rate counts each of them.
 
     Raises:
         ValueError: `timeout` is not above 0.
@@ -57,13 +59,17 @@ def compose(
     heed = getattr(limit, "attempt", None)
     if policy is not None:
         once = call or restart
-        if heed is not None:
+        rate = limit if isinstance(limit, RateLimiter) else None
+        if heed is not None or rate is not None:
             if isinstance(policy, RetryPolicy) and policy.attempt_timeout is not None:
-                # Its deadline belongs into what is heeded: a call that took too long is a failure, no cancel.
+                # Its deadline belongs into what is heeded: a call that took too long is a failure, no cancel. And a
+                # wait for the limiter is no part of the call.
                 once = _timing_out(once, policy.attempt_timeout)
                 policy = msgspec.structs.replace(policy, attempt_timeout=None)
-            once = _heeded(once, heed)
-        return _retrying(once, policy, name, timeout)
+            if heed is not None:
+                once = _heeded(once, heed)
+        attempts = functools.partial(functools.partial, once) if rate is None else _rated(once, rate)
+        return _retrying(attempts, policy, name, timeout)
     if timeout is not None:
         call = _timing_out(call, timeout)
     return call if heed is None else _heeded(call, heed)
@@ -124,17 +130,39 @@ def _policy_of(retry: object) -> _Policy | None:
     )
 
 
-def _retrying(call: Call, policy: _Policy, name: str | None, timeout: float | None) -> Call:
+def _retrying(
+    attempts: Callable[[Any], Callable[[], Awaitable[Any]]],
+    policy: _Policy,
+    name: str | None,
+    timeout: float | None,
+) -> Call:
+    """Return what tries an item until it succeeds; `attempts` returns what makes the awaitable of each try of one."""
+
     def retrying(item: Any) -> Awaitable[Any]:
-        return policy.attempt(functools.partial(call, item), name or name_of(item) or "attempt")
+        return policy.attempt(attempts(item), name or name_of(item) or "attempt")
 
     async def retrying_in_time(item: Any) -> Any:
         async with asyncio.timeout(timeout) as scope:
-            once = functools.partial(call, item)
             deadline = scope.when() or math.inf
-            return await policy.attempt(once, name or name_of(item) or "attempt", deadline=deadline)
+            return await policy.attempt(attempts(item), name or name_of(item) or "attempt", deadline=deadline)
 
     return retrying if timeout is None else retrying_in_time
+
+
+def _rated(call: Call, rate: RateLimiter) -> Callable[[Any], Callable[[], Awaitable[Any]]]:
+    """Return what makes the attempts of an item: the job has waited for the start of the first, each other waits."""
+
+    def attempts(item: Any) -> Callable[[], Awaitable[Any]]:
+        starts = itertools.count()
+
+        async def attempt() -> Any:
+            if next(starts):
+                await rate.acquire()
+            return await call(item)
+
+        return attempt
+
+    return attempts
 
 
 def _heeded(call: Call | None, attempt: Callable[[], AbstractAsyncContextManager[object]]) -> Call:

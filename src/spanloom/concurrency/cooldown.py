@@ -13,7 +13,9 @@ from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.limits import FixedLimiter, Limiter
 from spanloom.concurrency.line import Line
 from spanloom.concurrency.overload import Judge, is_rate_limit
+from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry_after import retry_after_of
+from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -39,7 +41,8 @@ class Cooldown(HeedfulBlock):
     One limiter may hold others back: ``Cooldown(AdaptiveLimiter())``.
 
     Args:
-        limiter: What else bounds the calls: a number of slots, a limiter, or ``None`` for nothing.
+        limiter: What else bounds the calls: a number of slots, a limiter, or ``None`` for nothing. A `RateLimiter`
+            counts calls when they start, so that it holds after a pause as well: `acquire` alone does not ask it.
         pause_s: Seconds of the first pause in a row, 0 or more.
         longest_s: Seconds of the longest pause, unless a server asks for more.
         multiplier: By what each further pause in a row is longer, at least 1.
@@ -84,7 +87,10 @@ class Cooldown(HeedfulBlock):
             limiter = FixedLimiter(limiter, name=name)
         if limiter is not None and not isinstance(limiter, Limiter):
             raise TypeError(f"limiter must be an int, a limiter or None, not {type(limiter).__name__}")
-        self._limiter = limiter
+        self._rate = limiter if isinstance(limiter, RateLimiter) else None
+        # Calls wait for a rate when they start. One call waits for that, the others to be that one: or a batch would
+        # start all its jobs, for them to wait.
+        self._limiter = limiter if self._rate is None else Slots(1, name)
         self._pause_s = pause_s
         self._longest_s = longest_s
         self._multiplier = multiplier
@@ -135,14 +141,20 @@ class Cooldown(HeedfulBlock):
                     while (delay := self._until - self._clock()) > 0:  # noqa: ASYNC110 -- time has no event
                         await asyncio.sleep(delay)
         except BaseException:
-            if limiter is not None:
-                limiter.release()
+            self.release()
             raise
 
     def release(self) -> None:
         """Give the slot back."""
-        if self._limiter is not None:
+        if self._rate is not None:
+            self._let_next_wait()
+        elif self._limiter is not None:
             self._limiter.release()
+
+    def _let_next_wait(self) -> None:
+        door = self._limiter
+        if isinstance(door, Slots) and door.in_use and not self._line:
+            door.release()
 
     def attempt(self) -> _Attempt:
         """Return what waits for a pause before one call, and watches how that ends; runners enter it by themselves."""
@@ -195,6 +207,13 @@ class Cooldown(HeedfulBlock):
             await self._line.wait(self._allowed_at, self._start)
 
     def _allowed_at(self, now: float) -> float:
+        opens_at = self._opens_at()
+        if self._rate is None:
+            return opens_at
+        delay_s = self._rate.delay_s()  # by a clock of its own
+        return max(opens_at, now + delay_s) if delay_s > 0 else opens_at
+
+    def _opens_at(self) -> float:
         if not self._slowly:
             return self._until
         delay_s = self._initial_s + (self._final_s - self._initial_s) * self._slow / self._items
@@ -202,6 +221,8 @@ class Cooldown(HeedfulBlock):
 
     def _start(self, now: float) -> None:
         self._last_start = now
+        if self._rate is not None:
+            self._rate.charge(1)
         if self._slowly:
             self._slow += 1
             self._slowly = self._slow < self._items
@@ -221,6 +242,8 @@ class _Attempt:
     async def __aenter__(self) -> Self:
         cooldown = self._cooldown
         await cooldown._pass()  # noqa: SLF001 -- a part of it
+        if cooldown._rate is not None:  # noqa: SLF001 -- the same
+            cooldown._let_next_wait()  # noqa: SLF001 -- the same
         self._generation = cooldown.generation
         if self._inner is not None:
             await self._inner.__aenter__()

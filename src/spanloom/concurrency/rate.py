@@ -40,6 +40,8 @@ class RateLimiter:
     one period (a full burst, and what leaks meanwhile), which is what providers answer with 429,
     and it cannot be asked whether it would wait. Hence this one.
 
+    As ``limit=`` of a runner it counts every attempt of a job. In a `Cooldown` it counts when the pause is over.
+
     A rate has no holders: `release` does nothing, and jobs may overlap without bound. Put an
     ``async with FixedLimiter(n)`` into the job to bound them, too.
 
@@ -100,6 +102,17 @@ class RateLimiter:
             return
         with get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: self.name}, name=self.name):
             await self._line.wait(partial(self._allowed_at, amount), partial(self._take, amount))
+
+    def delay_s(self, amount: int = 1) -> float:
+        """Return the seconds until `amount` is allowed, if nobody takes anything before; 0 if it is now.
+
+        Raises:
+            ValueError: `amount` is below 1, or more than a period allows at all.
+            TypeError: `amount` is not an int.
+        """
+        self._check(amount)
+        now = self._clock()
+        return max(0.0, self._allowed_at(amount, now) - now)
 
     def charge(self, amount: int) -> None:
         """Count `amount` as used just now, whether it is allowed or not: those who come next wait for it.

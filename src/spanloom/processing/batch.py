@@ -72,7 +72,6 @@ class Batch:
         self._stream: OutcomeStream[None] | None = None
         self._taking = asyncio.Lock()
         self._ending = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any] | None] = set()
         self.ended: asyncio.Event = asyncio.Event()
         """Set when all items have ended; those who listen are told of it, but may not have heard it yet."""
 
@@ -87,10 +86,6 @@ class Batch:
     @property
     def _guards(self) -> Guards:
         return self._items.guards
-
-    def inside(self) -> bool:
-        """Tell whether the caller is one of the batch's items, which must not wait for the batch."""
-        return asyncio.current_task() in self._tasks
 
     async def start(self) -> None:
         """Begin to process what is in the queue, and what will come."""
@@ -158,8 +153,6 @@ class Batch:
 
     async def _run(self, entry: Entry) -> None:
         worker_id = heapq.heappop(self._free)
-        task = asyncio.current_task()
-        self._tasks.add(task)
         item_id = entry.item.item_id
         began = time.perf_counter()
         self._events.post(ProcessingEvent.ITEM_STARTED, item_id=item_id, worker_id=worker_id)
@@ -176,8 +169,6 @@ class Batch:
                 self._lose(entry, error)
             raise
         finally:
-            self._tasks.discard(task)
-            task = None  # the same: it will have the exception
             heapq.heappush(self._free, worker_id)
 
     def _account(self, entry: Entry, ended: Ended, seconds: float) -> None:

@@ -145,7 +145,7 @@ class Channel:
                         self._overrun()
                     else:
                         self._failure(error)
-                except (KeyboardInterrupt, SystemExit):
+                except (GeneratorExit, KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:  # noqa: BLE001 -- whatever it is, the batch must not feel it
                     self._failure(error)

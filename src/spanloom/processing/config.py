@@ -260,8 +260,7 @@ class ProcessorConfig:
         )
 
     def _no_time_to_retry(self) -> str | None:
-        exact = self.retry.policy(jitter=False)
-        waits = sum(exact.delay(attempt) for attempt in range(1, self.retry.max_attempts))
+        waits = self._waits()
         if self.timeout_per_item >= waits / 2:
             return None
         jitter = " (with jitter, actual delays will be 50-100% of this)" if self.retry.jitter else ""
@@ -270,6 +269,17 @@ class ProcessorConfig:
             f"With {self.retry.max_attempts} attempts, retry delays could total up to {waits:.1f}s{jitter}. "
             f"Consider increasing timeout_per_item to at least {waits * 2:.1f}s."
         )
+
+    def _waits(self) -> float:
+        """Return the seconds of all pauses of an item together, without jitter."""
+        exact = self.retry.policy(jitter=False)
+        waits = last = 0.0
+        for attempt in range(1, self.retry.max_attempts):
+            delay = exact.delay(attempt)
+            if delay == last:  # they grow no more
+                return waits + delay * (self.retry.max_attempts - attempt)
+            waits, last = waits + delay, delay
+        return waits
 
     def _too_many(self) -> str | None:
         if self.max_requests_per_minute is None:

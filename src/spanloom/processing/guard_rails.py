@@ -76,7 +76,7 @@ class Guards:
         self._stopped = stopped
         self._timer: asyncio.TimerHandle | None = None
         self._scopes: dict[asyncio.Timeout, float] = {}
-        self._is_cut_off = False
+        self._cut_off_at: float | None = None
         self._errors: Counter[str] = Counter()
         self._cost = 0.0
         self.reason: str | None = None
@@ -117,9 +117,13 @@ class Guards:
         return asyncio.timeout_at(deadline if deadline < math.inf else None)
 
     def last_word(self, deadline: float) -> asyncio.Timeout:
-        """Return the time that its middleware has for its error: until `deadline`, and 5 seconds at least."""
-        soon = asyncio.get_running_loop().time() + LAST_WORD_S
-        return self.scope(soon if self._is_cut_off else max(deadline, soon))
+        """Return the time that its middleware has for its error: until `deadline`, and 5 seconds at least.
+
+        When calls that run were cancelled, until 5 seconds after that, for all items: the batch is to end.
+        """
+        if self._cut_off_at is not None:
+            return self.scope(self._cut_off_at + LAST_WORD_S)
+        return self.scope(max(deadline, asyncio.get_running_loop().time() + LAST_WORD_S))
 
     @property
     def item_timeout(self) -> float:
@@ -136,9 +140,8 @@ class Guards:
         if self.reason is None:
             self.reason = reason
             self._stopped()
-        if now and not self._is_cut_off:
-            self._is_cut_off = True
-            present = asyncio.get_running_loop().time()
+        if now and self._cut_off_at is None:
+            self._cut_off_at = present = asyncio.get_running_loop().time()
             for scope, grace_s in self._scopes.items():
                 when = scope.when()
                 if not scope.expired() and (when is None or when > present + grace_s):

@@ -154,10 +154,18 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
     def classify(self, error: Exception) -> ErrorInfo:
         """Return what the classifier says; one that fails has said that it is not worth another attempt."""
         try:
-            return self.classifier.classify(error)
+            info: object = self.classifier.classify(error)
         except Exception:  # noqa: BLE001 -- the user's class; the item has failed anyway
             _log.exception("%s.classify failed: not retried", type(self.classifier).__name__)
-            return ErrorInfo(False, False, False, "unclassified")
+        else:
+            if hasattr(info, "error_category"):
+                return cast("ErrorInfo", info)
+            _log.error(
+                "%s.classify has returned a %s, not an ErrorInfo: not retried",
+                type(self.classifier).__name__,
+                type(info).__name__,
+            )
+        return ErrorInfo(False, False, False, "unclassified")
 
 
 class _Attempts:

@@ -62,6 +62,8 @@ class Lifecycle:
                 await cleanup()
             except Exception as error:  # noqa: BLE001 -- the results are there; they do not get worse by this
                 _log.warning("cleanup of %s failed: %s", type(entry.strategy).__name__, error, exc_info=True)
+            except GeneratorExit:
+                raise  # nobody can await anything any more
             except BaseException as error:  # noqa: BLE001 -- raised below; the others hold what they hold meanwhile
                 first = first or error
         try:

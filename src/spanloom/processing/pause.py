@@ -66,6 +66,7 @@ class SharedPause:
             return
         try:
             later, seconds = self._strategy.should_apply_slow_start(self._since_resume)
+            seconds = float(seconds)
         except Exception:  # noqa: BLE001 -- the user's class; nobody may stay paused by it
             _log.exception("%s.should_apply_slow_start failed: no slow start", type(self._strategy).__name__)
             later, seconds = False, 0.0

@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
@@ -29,6 +30,9 @@ from spanloom.processing.work_item import LLMWorkItem
 from spanloom.processing.work_queue import WorkQueue
 
 __all__ = ["BatchProcessor", "ParallelBatchProcessor"]
+
+_within: ContextVar[tuple[object, ...]] = ContextVar("spanloom_processing_within", default=())
+"""Marks of the processors that have started what runs here: items, observers, callbacks, and all tasks of these."""
 
 TInput = TypeVar("TInput")
 TOutput = TypeVar("TOutput")
@@ -152,6 +156,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._proactive_rate_limiter = _rate_limiter(config.max_requests_per_minute)
         self._batch: Batch | None = None
         self._collecting = False
+        self._mark = object()  # not the processor: what items start may outlive it, and keeps its context
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -186,6 +191,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         """
         if self._batch is not None:
             raise RuntimeError("a processor runs one batch: create a new instance for the next one")
+        token = _within.set((*_within.get(), self._mark))
+        try:
+            await self._start()
+        finally:
+            _within.reset(token)
+
+    async def _start(self) -> None:
         config = self.config
         events = Dispatcher(self.observers)
         progress = self.progress_callback and ProgressReports(
@@ -261,14 +273,15 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     async def cleanup(self) -> None:
         """Stop the batch, if it runs: cancel its items and wait for them.
 
-        Items that did not come to run fail. If somebody else waits in `process_all`, that gets all results.
+        Items that did not come to run fail. If somebody else waits in `process_all`, that gets all results. An item, an
+        observer or a progress callback that calls this does not wait, as the batch waits for them.
         """
         self._queue.close(
             "Cannot add work after the processor was shut down. Create a new processor instance."
         )
         self._guards.stop("the processor was shut down")
         batch = self._batch
-        if batch is None or batch.ended.is_set() or batch.inside():
+        if batch is None or batch.ended.is_set() or self._mark in _within.get():
             return
         if self._collecting:
             await batch.ended.wait()

@@ -61,4 +61,7 @@ class ProcessingStats:
 
 def error_type_of(result: WorkItemResult[Any, Any]) -> str:
     """Return what statistics call the error of a failed item."""
-    return (result.error or "unknown").partition(":")[0]
+    error: object = result.error  # a middleware may have put the exception itself there
+    if isinstance(error, BaseException):
+        return type(error).__name__
+    return str(error or "unknown").partition(":")[0]

@@ -14,10 +14,10 @@ _log = logging.getLogger(__name__)
 COUNTED: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens")
 """The keys of a usage."""
 _NAMES: Final = {
-    "input_tokens": ("request_tokens", "input_tokens"),
-    "output_tokens": ("response_tokens", "output_tokens"),
+    "input_tokens": ("request_tokens", "input_tokens", "prompt_tokens"),
+    "output_tokens": ("response_tokens", "output_tokens", "completion_tokens"),
     "total_tokens": ("total_tokens",),
-    "cached_input_tokens": ("cached_input_tokens",),
+    "cached_input_tokens": ("cached_input_tokens", "cache_read_tokens"),
 }
 """What the usage objects of clients call them, the first that there is."""
 

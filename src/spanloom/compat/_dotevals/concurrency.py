@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
@@ -51,7 +52,6 @@ class _AdaptiveSlots(AdaptiveLimiter):
     def free(self) -> None:
         """Have nobody hold any; who waits gets them."""
         self._in_use = 0
-        self._entered.clear()
         self._hand_on()
 
 
@@ -127,6 +127,8 @@ class adaptive:  # noqa: N801 -- its name
             error_tolerance=0.0,
             name="adaptive",
         )
+        self._calls: list[tuple[object, AbstractAsyncContextManager[object]]] = []
+        """Who holds a slot, and what measures the call, in order."""
         self.completion_times: list[float] = []
         self.error_count: int = 0
 
@@ -152,27 +154,40 @@ class adaptive:  # noqa: N801 -- its name
 
     async def acquire(self) -> None:
         """Wait for a slot, and take it."""
-        await self._limiter.__aenter__()
+        await self._limiter.acquire()
+        attempt = self._limiter.attempt()
+        await attempt.__aenter__()
+        self._calls.append((asyncio.current_task(), attempt))
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give a slot back, and tell how the call went."""
-        if not self._limiter.in_use:
-            return
+        """Give a slot back, and tell how the call went; another task than the one that took it may do so."""
+        if not self._calls:
+            return  # once too often
+        attempt = self._attempt_of(asyncio.current_task())
         if error is None:
             self.completion_times.append(time.time())
             del self.completion_times[:-REMEMBERED]
         elif isinstance(error, Exception):
             self.error_count += 1
         before = self.current
-        await self._limiter.__aexit__(None if error is None else type(error), error, None)
+        try:
+            await attempt.__aexit__(None if error is None else type(error), error, None)
+        finally:
+            self._limiter.release()
         if self.current != before:
             self.error_count = 0
 
     def reset(self) -> None:
         """Free all slots, and forget what was counted; the number of slots stays."""
         self._limiter.free()
+        self._calls.clear()
         self.completion_times.clear()
         self.error_count = 0
+
+    def _attempt_of(self, task: object) -> AbstractAsyncContextManager[object]:
+        """Return the last call of a task, or else the oldest of all: somebody has handed it over."""
+        mine = [index for index, (owner, _) in enumerate(self._calls) if owner is task]
+        return self._calls.pop(mine[-1] if mine else 0)[1]
 
 
 class sequential:  # noqa: N801 -- its name
