@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from spanloom.compat.dotevals import (
     AsyncSequential,
     Batch,
     Concurrency,
+    Evaluation,
     ForEach,
     Sequential,
     SlidingWindow,
@@ -172,8 +174,8 @@ def test_numbers_below_one_are_refused() -> None:
     for make in (SlidingWindow, Batch, lambda n: ForEach(max_concurrency=n)):
         with pytest.raises(ValueError, match="at least 1"):
             make(0)
-    with pytest.raises(ValueError, match="initial must be"):
-        Adaptive(initial_concurrency=5, max_concurrency=4)
+    with pytest.raises(ValueError, match="minimum must be"):
+        Adaptive(min_concurrency=0)
 
 
 # adaptive -------------------------------------------------------------------------------------------------
@@ -669,3 +671,135 @@ def test_waiting_for_a_slot_is_an_event() -> None:
     assert run(main(fixed(1))) == "slot_wait fixed ok"
     assert run(main(sequential())) == "slot_wait sequential ok"
     assert run(main(adaptive(1, 1, 1))) == "slot_wait adaptive ok"
+
+
+# as what it was known ---------------------------------------------------------------------------------------
+
+
+async def test_what_is_decorated_is_an_evaluation_with_the_attributes_of_one() -> None:
+    """Of a function of either kind; it stays a function, so whoever asks knows whether to await it."""
+
+    @foreach("text, number", [("a", 1), ("b", 2)])
+    async def later(text: str, number: int, factor: int) -> int:
+        return number * factor
+
+    @foreach("text,number", [("a", 1)])
+    def now(text: str, number: int) -> int:
+        return number
+
+    made: Any = later
+    assert isinstance(later, Evaluation)
+    assert isinstance(now, Evaluation)
+    assert not isinstance(len, Evaluation)
+    assert inspect.iscoroutinefunction(later)
+    assert not inspect.iscoroutinefunction(now)
+    assert (made.executor_name, made.column_names, made.column_spec) == (
+        "foreach",
+        ["text", "number"],
+        "text, number",
+    )
+    assert made.dataset == [("a", 1), ("b", 2)]
+    made.resolved_fixtures = {"factor": 10}
+    assert [record.value for record in (await later()).results] == [10, 20]
+    assert [record.value for record in (await later(factor=3)).results] == [3, 6]
+
+
+def test_an_evaluation_is_made_by_name_of_its_executor() -> None:
+    """The only one there is runs row by row."""
+    made: Any = Evaluation(lambda number, add: number + add, [1, 2], "foreach", "number", {"add": 1})
+    assert isinstance(made, Evaluation)
+    assert [record.value for record in made().results] == [2, 3]
+    with pytest.raises(RuntimeError, match="Unknown executor type: batch"):
+        Evaluation(len, [], "batch", "number")
+
+
+def test_a_function_that_does_not_name_the_columns_gets_them_by_position() -> None:
+    """If it takes any number of arguments; otherwise each row fails."""
+
+    @foreach("text,number", [("a", 1), ("b", 2)])
+    def whole(*row: object, **others: object) -> str:
+        return f"{row} {others}"
+
+    @foreach("text,number", [("a", 1), ("b", 2)])
+    async def later(*row: object) -> int:
+        return len(row)
+
+    @foreach("text,number", [("a", 1)])
+    def wrong(text: str) -> str:
+        return text
+
+    assert [record.value for record in whole(more=3).results] == [
+        "('a', 1) {'more': 3}",
+        "('b', 2) {'more': 3}",
+    ]
+    assert [record.value for record in asyncio.run(later()).results] == [2, 2]
+    (record,) = wrong().results
+    assert "unexpected keyword argument 'number'" in record.error
+
+
+def test_options_may_be_given_for_one_function_or_one_run() -> None:
+    """The decorator takes what the class does, and a run what the function does not take itself."""
+    running = most = 0
+    tries: list[int] = []
+
+    @foreach(
+        "number",
+        range(6),
+        concurrency=SlidingWindow(3),
+        retries=tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2)),
+    )
+    async def evaluate(number: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        tries.append(number)
+        raise ValueError
+
+    asyncio.run(evaluate())
+    assert (most, len(tries)) == (3, 12)
+    most = 0
+    asyncio.run(
+        evaluate(max_concurrency=2, retries=tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(1)))
+    )
+    assert (most, len(tries)) == (2, 18)
+
+    @foreach("number", [1])
+    def own(number: int, retries: int) -> int:
+        return number + retries
+
+    assert own(retries=5).results[0].value == 6
+
+
+def test_an_attribute_is_a_dataset_that_dotevals_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name in dotevals' registry, with the columns that it has."""
+
+    class Known:
+        columns = ("question", "answer")
+
+        def __init__(self, split: str = "all", size: int = 1) -> None:
+            self.rows = [(split, size)] * size
+
+        def __iter__(self) -> Iterator[tuple[str, int]]:
+            return iter(self.rows)
+
+    datasets: Any = ModuleType("dotevals.datasets")
+    datasets.registry = SimpleNamespace(get_dataset_class={"known": Known}.__getitem__)
+    monkeypatch.setitem(sys.modules, "dotevals", ModuleType("dotevals"))
+    monkeypatch.setitem(sys.modules, "dotevals.datasets", datasets)
+
+    @foreach.known("test", size=2)
+    def evaluate(question: str, answer: int) -> str:
+        return f"{question} {answer}"
+
+    assert [record.value for record in evaluate().results] == ["test 2", "test 2"]
+    with pytest.raises(KeyError):
+        foreach.unknown()
+    with pytest.raises(AttributeError, match="'ForEach' object has no attribute '__special__'"):
+        foreach.__special__  # noqa: B018 -- the look-up is what is tested
+
+
+def test_a_first_limit_above_the_most_is_the_most() -> None:
+    """`Adaptive` with a low maximum needs no second argument."""
+    assert Adaptive(max_concurrency=2).current_concurrency == 2

@@ -88,7 +88,8 @@ def test_it_settles_where_a_single_call_too_many_makes_everything_slow() -> None
         )
         for seed in range(1, 9)
     ]
-    assert sum(shares) / len(shares) >= SETTLED + 0.03
+    assert sum(shares) / len(shares) >= SETTLED + 0.08
+    assert sum(share < SETTLED for share in shares) <= 1
     assert min(shares) >= SETTLED - 0.05
 
 

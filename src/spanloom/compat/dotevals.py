@@ -11,6 +11,7 @@ from spanloom.compat._dotevals.concurrency import (
     fixed,
     sequential,
 )
+from spanloom.compat._dotevals.decorated import Evaluation
 from spanloom.compat._dotevals.foreach import ForEach, foreach
 from spanloom.compat._dotevals.records import EvaluationSummary, Record
 from spanloom.compat._dotevals.strategies import (
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "Concurrency",
     "ConcurrencyStrategy",
+    "Evaluation",
     "EvaluationSummary",
     "ForEach",
     "Record",

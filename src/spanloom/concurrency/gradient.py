@@ -12,7 +12,10 @@ Four published rules work together:
   twice as long after each time that it failed again.
 * **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that has
   always been too high has never seen an idle server. Once in a while the limit is lowered for one measurement. If that
-  makes the calls no faster, then it is the server that became slower, and the latency seen is the new normal.
+  makes the calls no faster, then it is the server that became slower, and the latency seen is the new normal. Where
+  calls queue, and after a slow start that went too far, the probe comes sooner: on a server that overload makes slow,
+  the root that the gradient lets queue costs throughput. If less does as much, the limit before counts as failed, and
+  is approached in small steps.
 
 Latency is measured as limit / throughput (Little's law): the mean duration of the calls that have ended so far would
 leave out those that take long. How exact it is, is measured as well, and a difference within twice the error is none.
@@ -37,6 +40,12 @@ PROBE_SHARE: Final = 0.7
 """What is left of the limit while the rule probes."""
 PROBE_EVERY: Final = 30
 """Measurements from probe to probe: the probes cost 1 % of the throughput."""
+QUEUED: Final = 0.8
+"""A gradient below which a limit at rest is probed sooner: what queues may be what makes the server slow."""
+EARLY_PROBE_SHARE: Final = 0.8
+"""What is left of the limit then: what queues, and hardly more, so that little is lost if it does no harm."""
+PATIENCE: Final = 3
+"""Measurements until then at first; twice as many after each probe that has brought nothing."""
 LONGEST_HOLD: Final = 3
 """Doublings of the wait before a limit that has failed is tried again."""
 SLOW_START_GAIN: Final = 0.3
@@ -117,6 +126,8 @@ class GradientRule(msgspec.Struct, eq=False):
     _hold: int = 0
     """Measurements to wait before `_failed` is tried again."""
     _until_probe: int = PROBE_EVERY
+    _patience: int = PATIENCE
+    """Measurements from probe to probe while calls queue."""
     _probing: _Seen | None = None
     """What was seen before a probe, while one is on."""
 
@@ -168,7 +179,10 @@ class GradientRule(msgspec.Struct, eq=False):
             return self._start_slowly(previous, seen, gradient, gain)
         self._until_probe -= 1
         if self._until_probe <= 0:
-            return self._probe(seen)
+            return self._probe(seen, PROBE_SHARE)
+        waited = self._until_probe <= PROBE_EVERY - self._patience
+        if waited and gradient < QUEUED and _is_steady(previous, seen):
+            return self._probe(seen, EARLY_PROBE_SHARE)
         return self._steer(previous, seen, gradient, gain)
 
     def moved(self) -> None:
@@ -191,9 +205,12 @@ class GradientRule(msgspec.Struct, eq=False):
         return seen
 
     def _better(self, seen: _Seen) -> _Seen | None:
-        """Return a lower limit that is known to do more, if there is one."""
+        """Return a lower limit that is known to do more, if there is one.
+
+        By one standard error only: if that was chance, both do much the same, and the lower one keeps no queue.
+        """
         best = max(self._known.values(), key=_throughput)
-        if best.limit < seen.limit and _throughput(best) > _throughput(seen) * (1 + _noise(best, seen)):
+        if best.limit < seen.limit and _throughput(best) > _throughput(seen) * (1 + _noise(best, seen) / 2):
             return best
         return None
 
@@ -270,9 +287,7 @@ class GradientRule(msgspec.Struct, eq=False):
             self._fail(seen.limit)
         # Do the calls queue, or did the server become slower? The next measurement tells, if this one is sound: what
         # was seen while the server changed is a mixture.
-        sound = self._last < 0 or (
-            previous is not None and previous.limit == seen.limit and _alike(previous, seen)
-        )
+        sound = self._last < 0 or _is_steady(previous, seen)
         self._probing = seen if sound else None
         return self._to(seen.limit, wanted, "latency")
 
@@ -281,7 +296,9 @@ class GradientRule(msgspec.Struct, eq=False):
         return self._agreeing >= self.stability_window
 
     def _back_off(self, limit: int, wanted: float, reason: str) -> Change:
-        self._slow_start = False
+        if self._slow_start:
+            self._slow_start = False
+            self._until_probe = 1  # perhaps what it falls back to is too high, too
         self._probing = None
         self._fail(limit)
         change = self._to(limit, min(math.floor(wanted), limit - 1), reason)
@@ -293,14 +310,15 @@ class GradientRule(msgspec.Struct, eq=False):
         self._hold = self.stability_window << min(self._failures, LONGEST_HOLD)
         self._failures += 1
 
-    def _probe(self, seen: _Seen) -> Change:
+    def _probe(self, seen: _Seen, share: float) -> Change:
         self._until_probe = PROBE_EVERY
         self._probing = seen
-        return self._to(seen.limit, math.floor(seen.limit * PROBE_SHARE), "probe")
+        return self._to(seen.limit, math.floor(seen.limit * share), "probe")
 
     def _after_probe(self, before: _Seen, seen: _Seen) -> Change:
         """Compare what is seen with what was, at a higher limit, before."""
         self._probing = None
+        self._patience = min(2 * self._patience, PROBE_EVERY)
         if seen.limit >= before.limit:
             return Change(seen.limit, "")
         slower = seen.latency_s / before.latency_s
@@ -319,6 +337,9 @@ class GradientRule(msgspec.Struct, eq=False):
         if fastest is None or seen.latency_s < fastest.latency_s:
             self._fastest = seen
         self._until_probe = 1 if fastest is None or seen.latency_s < fastest.latency_s else PROBE_EVERY
+        if _throughput(seen) >= _throughput(before):
+            self._fail(before.limit)  # so that the way back up is one of small steps
+            self._patience = PATIENCE
         self._last = -1
         return Change(seen.limit, "")  # less does as much
 
@@ -348,6 +369,10 @@ def _noise(one: _Seen, other: _Seen) -> float:
 
 def _alike(one: _Seen, other: _Seen) -> bool:
     return abs(one.latency_s / other.latency_s - 1) <= _noise(one, other)
+
+
+def _is_steady(previous: _Seen | None, seen: _Seen) -> bool:
+    return previous is not None and previous.limit == seen.limit and _alike(previous, seen)
 
 
 def _pooled(one: _Seen, other: _Seen) -> _Seen:

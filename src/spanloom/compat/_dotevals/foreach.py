@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from itertools import islice
+from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final
 
 from spanloom import evaluation
-from spanloom.compat._dotevals.records import EvaluationSummary, record_of
-from spanloom.compat._dotevals.session import Session
+from spanloom.compat._dotevals.decorated import decorate
 from spanloom.compat._dotevals.strategies import limit_of
 from spanloom.concurrency.checkpoint import Checkpointing
-from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.sync import run_sync
-from spanloom.evaluation.decorated import Evaluation, mark
-from spanloom.evaluation.rows import Columns
+from spanloom.evaluation.retries import check_retries
 from spanloom.store.checkpoint import Checkpoint
 
 __all__ = ["ForEach", "foreach"]
@@ -28,6 +24,8 @@ FILE: Final = "evaluations.db"
 
 class ForEach:
     """Makes evaluations: ``ForEach(concurrency=Adaptive())("question,answer", rows)(function)``.
+
+    Any other attribute is a dataset that dotevals knows, if that is installed: ``foreach.gsm8k("test")(function)``.
 
     Args:
         retries: tenacity's ``AsyncRetrying`` (or ``Retrying``), of which each row gets its own copy; ``None`` for three
@@ -61,86 +59,50 @@ class ForEach:
         )
 
     def __call__(
-        self, column_spec: str | Sequence[str], dataset: Iterable[Any] | AsyncIterable[Any]
+        self,
+        column_spec: str | Sequence[str],
+        dataset: Iterable[Any] | AsyncIterable[Any],
+        *,
+        retries: object = None,
+        concurrency: object = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Return a decorator that has a function called with every row of `dataset`.
 
         What it makes takes what the function takes besides the columns, as keywords, and returns an
         `EvaluationSummary`, or of an ``async def`` an awaitable of one. With a session manager of theirs, which then
         is the storage, it is an awaitable in any case. ``samples=n`` runs only the first n rows that are not done.
+        ``retries=``, ``concurrency=`` and ``max_concurrency=`` are for that one run, unless the function takes them.
 
         Args:
             column_spec: Names of the columns, separated by commas.
             dataset: The rows: tuples, whose further values are ignored, mappings, or single values for a single column.
+            retries: As for the class, for this function.
+            concurrency: The same.
+
+        Raises:
+            ValueError: the columns are no names.
+            TypeError: an argument is of the wrong kind.
         """
-        columns = Columns(column_spec, exact=False)
-        options = self._options
+        check_retries(retries)
+        limit = self._options.limit if concurrency is None else limit_of(concurrency)
+        retries = self.retries if retries is None else retries
+        storage = self._options.storage
+        return lambda function: decorate(function, column_spec, dataset, limit, retries, storage)
 
-        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            made = _Made(function, columns, dataset, options.limit, options.retries, options.storage)
+    def __getattr__(self, name: str) -> Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]]:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-            def evaluate(
-                session_manager: Any = None,
-                samples: int | None = None,
-                **others: Any,
-            ) -> Any:
-                others.pop("progress_manager", None)  # handlers show progress
-                made.whole.check(others)
-                run = made.run(session_manager, samples, others)
-                return run_sync(run) if session_manager is None else run
+        def of(
+            split: str | None = None, **options: Any
+        ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+            known: Any = vars(import_module("dotevals.datasets"))
+            kind = (known.get("registry") or known["_registry"]).get_dataset_class(
+                name
+            )  # until 0.25 the latter
+            return self(",".join(kind.columns), kind(*([] if split is None else [split]), **options))
 
-            async def evaluate_async(
-                session_manager: Any = None,
-                samples: int | None = None,
-                **others: Any,
-            ) -> EvaluationSummary:
-                others.pop("progress_manager", None)  # handlers show progress
-                made.whole.check(others)
-                return await made.run(session_manager, samples, others)
-
-            return mark(evaluate_async if made.whole.is_async else evaluate, made.whole)
-
-        return decorate
-
-
-class _Made:
-    """A function with what it is for."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        columns: Columns,
-        dataset: Any,
-        limit: int | Limiter | None,
-        retries: object,
-        storage: Checkpointing | None,
-    ) -> None:
-        self.whole = Evaluation(function, columns, dataset, limit=limit, retries=retries, storage=storage)
-        self._function = function
-        self._columns = columns
-        self._dataset = dataset
-        self._limit = limit
-        self._retries = retries
-        self._storage = storage
-
-    async def run(self, manager: Any, samples: int | None, others: dict[str, Any]) -> EvaluationSummary:
-        if manager is None:
-            part = (
-                self.whole if samples is None else self._over(islice(self._dataset, samples), self._storage)
-            )
-            return EvaluationSummary(map(record_of, await part.run(others)))
-        session = Session(manager)
-        found = None
-        try:
-            found = await self._over(session.rows(self._dataset, samples), session).run(others)
-        finally:
-            summary = session.finish(found)
-        return summary
-
-    def _over(self, dataset: Any, storage: Checkpointing | None) -> Evaluation:
-        return Evaluation(
-            self._function, self._columns, dataset, limit=self._limit, retries=self._retries, storage=storage
-        )
+        return of
 
 
 def _storage_of(storage: Any) -> Checkpointing | None:

@@ -44,6 +44,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
         dataset_row: What the function got from the dataset, by column.
         exception: What it raised, the very object; ``None`` if it returned.
         timestamp: When the record was made, in seconds since the epoch.
+        dataset_name, dataset_class: For storages of theirs, which ask for them; always ``None``.
     """
 
     item_id: int
@@ -52,6 +53,8 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     dataset_row: dict[str, Any]
     exception: Exception | None = None
     timestamp: float = msgspec.field(default_factory=time.time)
+    dataset_name: str | None = None
+    dataset_class: str | None = None
 
     @property
     def result(self) -> Any:
@@ -107,7 +110,7 @@ class EvaluationSummary:
         for name, metric, values in _measured(self.results):
             self.summary.setdefault(name, {})[getattr(metric, "__name__", str(metric))] = metric(values)
         sound = [
-            EvaluationRecord(record.item_id, {}, record.result, None, "ok", 1, 0.0)
+            EvaluationRecord(record.item_id, {}, _result(record), None, "ok", 1, 0.0)
             for record in self.results
             if record.error is None
         ]
@@ -123,7 +126,7 @@ class EvaluationSummary:
 def _measured(records: Sequence[Any]) -> Iterable[tuple[str, Callable[[list[Any]], Any], list[Any]]]:
     """Yield each metric with the name of its score and the values of all rows."""
     rows = [
-        None if record.error is not None else {_name(score): score for score in record.result.scores}
+        None if record.error is not None else {_name(score): score for score in _result(record).scores}
         for record in records
     ]
     for name, score in next((scores for scores in rows if scores), {}).items():
@@ -134,6 +137,11 @@ def _measured(records: Sequence[Any]) -> Iterable[tuple[str, Callable[[list[Any]
         ]
         for metric in getattr(score, "metrics", None) or ():
             yield name, metric, values
+
+
+def _result(record: Any) -> Any:
+    """Return what has the scores; a record of 0.28 has them itself."""
+    return getattr(record, "result", record)
 
 
 def _name(score: object) -> str:

@@ -52,7 +52,7 @@ class Adaptive:
     """Runs as many tasks at once as bring throughput, fewer when they fail: an `AdaptiveLimiter` with a history.
 
     Args:
-        initial_concurrency: Tasks at once at the start.
+        initial_concurrency: Tasks at once at the start, or `max_concurrency` if that is less.
         min_concurrency: Fewest.
         max_concurrency: Most.
         adaptation_interval: Seconds between decisions, at least.
@@ -94,7 +94,7 @@ class Adaptive:
         self._has_changed = False
         self.limiter: AdaptiveLimiter = StrategyLimiter(
             self,
-            initial_concurrency,
+            min(initial_concurrency, max_concurrency),
             min_concurrency,
             max_concurrency,
             adaptation_interval,
