@@ -38,7 +38,7 @@ LOADS: dict[str, tuple[Job, int, str, bool]] = {
     "sleep0": (_sleep0, LIMIT, "task", True),
     "sleep0, context": (_sleep0, LIMIT, "context", True),
     "1 in 10 fails": (_some_fail, LIMIT, "task", True),
-    "0.3 s each": (_long, MANY, "task", False),
+    "0.3 s each": (_long, MANY, "task", True),
 }
 
 

@@ -23,9 +23,20 @@ from spanloom import (
     get_callback_manager,
     use_callback_manager,
 )
+from spanloom.exceptions import StoreError
 from spanloom.handlers.record import RecordHandler
+from spanloom.store import StoreReader
 
 ENDPOINTS = ("users", "orders", "items", "search")
+
+
+def is_written_as_open(file: str, index: int) -> bool:
+    try:
+        with StoreReader(file) as store:
+            records = store.records(store.find("last"), is_open=True)
+            return any(found.job_index == index and found.type == "job" for found in records)
+    except StoreError:  # it is not there yet
+        return False
 
 
 async def main(options: argparse.Namespace) -> dict[str, float]:
@@ -49,7 +60,9 @@ async def main(options: argparse.Namespace) -> dict[str, float]:
         if options.bad and index % 10 == 1:
             raise ValueError(f"order {index} has no customer")
         if index == options.kill_at:
-            await asyncio.sleep(0.4)  # until what is open has been written
+            deadline = time.monotonic() + 30
+            while not is_written_as_open(options.file, index) and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
             os.kill(os.getpid(), signal.SIGKILL)
         return index
 

@@ -315,13 +315,25 @@ asyncio.run(async_map(work, range(10), limit=1, desc="pages"))
 """
 
 
+def _is_open(path: Path, index: int) -> bool:
+    if not path.exists():
+        return False
+    with StoreReader(path) as store:
+        return index in [
+            found.job_index for run in store.runs() for found in store.records(run, is_open=True)
+        ]
+
+
 def test_a_run_that_was_killed_is_exported(tmp_path: Path) -> None:
     """After a SIGKILL: what had ended as it ended, what was open as interrupted, in each form."""
     path = tmp_path / "runs.db"
     with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"hanging\n"
-        time.sleep(1.0)  # the record is written every 100 ms
+        deadline = time.monotonic() + 60
+        while not _is_open(path, 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         process.kill()
     for form in ("otlp", "json", "csv", "perfetto"):
         assert export(path, "--format", form, "-o", tmp_path / form) == 0

@@ -126,8 +126,20 @@ def test_the_exit_code_is_recorded(tmp_path: Path, program: str, code: int) -> N
     ],
 )
 def test_an_end_that_python_does_not_see_is_an_interruption(tmp_path: Path, end: str) -> None:
-    """What had ended 100 ms before is there; that it was the end, nobody could write."""
-    run(tmp_path, f"jobs(3)\nimport os, signal, sys, time\ntime.sleep(0.5)\n{end}")
+    """What had been written is there; that it was the end, nobody could write."""
+    wait = """
+        import os, signal, sys, time
+        from spanloom.store.reader import StoreReader
+        jobs(3)
+        deadline = time.monotonic() + 30
+        with StoreReader() as store:
+            while time.monotonic() < deadline:
+                found = store.summary(store.runs()[0])
+                if (found.jobs, found.open) == (3, 0):
+                    break
+                time.sleep(0.02)
+    """
+    run(tmp_path, f"{textwrap.dedent(wait)}\n{end}")
     found, records = read(tmp_path / ".spanloom" / "runs.db")
     assert (found.state, found.exit_code, jobs_in(records)) == ("interrupted", None, 3)
 

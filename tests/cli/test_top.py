@@ -17,6 +17,11 @@ from typing import Any
 
 import pytest
 
+from spanloom import CallbackManager
+from spanloom.cli.top import _look
+from spanloom.handlers.record import RecordHandler
+from spanloom.store import StoreReader
+
 if sys.platform != "win32":
     import termios
 
@@ -114,12 +119,27 @@ def test_states_of_a_running_run(tmp_path: Path, process: subprocess.Popen[str])
         (3, "backing off", ""),
     ]
     assert 40e9 < seen["in_flight"][3]["left_ns"] <= 50e9
+    assert seen["run"]["produced"] >= seen["summary"]["events"] - seen["summary"]["open"] > 20
     (batch,) = seen["batches"]
     assert (batch["name"], batch["total"], batch["ended"]) == ("work", 4, 0)
     assert batch["left_ns"] is None
     text = look(tmp_path, str(process.pid))
     assert text.startswith(f"Run {seen['run']['run_id'][:8]}  program.py  pid {process.pid}  running for ")
     assert "\x1b" not in text
+
+
+def test_what_a_run_has_produced_is_as_new_as_what_is_counted(tmp_path: Path) -> None:
+    """A run that is found when it has only begun is shown with what it has produced by the time that it is shown."""
+    with CallbackManager([handler := RecordHandler(path := tmp_path / "runs.db")]) as manager:
+        handler.begin()
+        with StoreReader(path) as store:
+            run = store.find("last")
+            assert run.produced == 0
+            for _ in range(3):
+                manager.emit(name="tick")
+            assert manager.flush()
+            now = _look(store, run)
+            assert (now.run.produced, now.summary.events) == (3, 3)
 
 
 def test_a_killed_run_is_shown_as_it_was(tmp_path: Path, process: subprocess.Popen[str]) -> None:
@@ -263,12 +283,13 @@ def test_it_waits_for_a_run_that_starts_later(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         encoding="utf-8",
     ) as waiting:
-        time.sleep(1.5)  # it has seen the first run by now
-        assert waiting.poll() is None
         (tmp_path / "second.py").write_text("import sys; sys.exit(4)")
-        subprocess.run(
-            command("run", "second.py"), cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False
-        )
+        deadline = time.monotonic() + TIMEOUT_S
+        while waiting.poll() is None:  # it may not have been there yet when the first one of these began
+            assert time.monotonic() < deadline
+            subprocess.run(
+                command("run", "second.py"), cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False
+            )
         out, _ = waiting.communicate(timeout=TIMEOUT_S)
     assert json.loads(out)["run"]["name"] == "second.py"
 

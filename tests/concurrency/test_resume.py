@@ -701,6 +701,24 @@ async def test_the_loop_goes_on_while_results_are_committed_and_looked_up(file: 
     )  # some 20 MB took longer than that in all; on a quiet machine the longest turn takes 10 ms
 
 
+async def test_the_collector_does_not_look_into_what_waits_for_its_turn(file: Path) -> None:
+    """It would hold the loop for as long as there are items, again and again."""
+    large: list[type] = []
+
+    def look() -> list[type]:
+        kinds = list, dict, set, tuple, collections.deque
+        return [type(each) for each in gc.get_objects() if isinstance(each, kinds) and len(each) > 20_000]
+
+    async def work(number: int) -> int:
+        if not number:
+            large.extend(look())
+        return number
+
+    before = look()
+    assert len(await async_map(work, range(30_000), limit=100, checkpoint=Checkpoint(file))) == 30_000
+    assert large == before
+
+
 # faults -----------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,9 @@ _context.set_forkserver_preload(["tests.store.children"])
 _FRAME = struct.Struct("<qqq")
 LONG = -1
 """Stands for the start of the job that never ends, in place of an index."""
+PULSE = -2
+"""Stands there for a thread that only wakes up every `PULSE_S`: as late as that, any other thread may be."""
+PULSE_S = 0.05
 
 
 class Report(NamedTuple):
@@ -47,6 +50,8 @@ class Killed(NamedTuple):
     reports: list[Report]
     long_since_ns: int | None
     killed_ns: int
+    late_ns: int
+    """How late a thread of it was at most that had nothing to do: what the machine, and not the recorder, owes."""
 
 
 def _work_for_ever(path: str, durability: str, seed: int, pipe: Connection) -> None:
@@ -70,6 +75,12 @@ def _work_for_ever(path: str, durability: str, seed: int, pipe: Connection) -> N
                 os.write(out, _FRAME.pack(outcome.index, outcome.error is not None, time.monotonic_ns()))
         await waiting
 
+    def pulse() -> None:
+        while True:
+            os.write(out, _FRAME.pack(PULSE, 0, time.monotonic_ns()))
+            time.sleep(PULSE_S)
+
+    threading.Thread(target=pulse, daemon=True).start()
     handler = RecordHandler(path, durability=durability)  # type: ignore[arg-type]  # one of the two
     with spanloom.use_callback_manager(spanloom.CallbackManager([handler])):
         asyncio.run(main())
@@ -94,7 +105,10 @@ def record_until_killed(path: Path, durability: str, seed: int, after_s: float) 
         Report(*frame) for frame in _FRAME.iter_unpack(bytes(told[: len(told) // _FRAME.size * _FRAME.size]))
     ]
     long_since = next((frame.monotonic_ns for frame in frames if frame.index == LONG), None)
-    return Killed([frame for frame in frames if frame.index != LONG], long_since, killed_ns)
+    pulses = [*(frame.monotonic_ns for frame in frames if frame.index == PULSE), killed_ns]
+    gaps_ns = [later - earlier for earlier, later in itertools.pairwise(pulses)]
+    late_ns = max(gaps_ns, default=0) - int(PULSE_S * 1e9)
+    return Killed([frame for frame in frames if frame.index >= 0], long_since, killed_ns, max(0, late_ns))
 
 
 def _read_all(pipe: Connection, told: bytearray) -> None:

@@ -54,7 +54,7 @@ def test_a_kill_at_a_random_instant_loses_nothing_that_was_flushed(durability: s
 
 
 def _check(path: Path, child: Killed, durability: str, what: str) -> tuple[int, int]:
-    wait_ns = 0 if durability == "event" else FLUSH_NS + MARGIN_NS
+    wait_ns = 0 if durability == "event" else FLUSH_NS + _margin_ns(child)
     due = {
         report.index: report.failed
         for report in child.reports
@@ -98,8 +98,14 @@ def _check_ages(run: Run, open_now: list[Record], child: Killed, what: str) -> N
     if child.long_since_ns is None:
         return
     true_ns = child.killed_ns - child.long_since_ns
-    if true_ns < 2 * FLUSH_NS + MARGIN_NS:
+    margin_ns = _margin_ns(child)
+    if true_ns < 2 * FLUSH_NS + margin_ns:
         return
     (long,) = [record for record in open_now if record.type == "job" and record.name == "long"]
     told_ns = run.seen_ns - long.start_ns
-    assert true_ns - BEAT_NS - FLUSH_NS - MARGIN_NS < told_ns < true_ns + MARGIN_NS, (what, told_ns, true_ns)
+    assert true_ns - BEAT_NS - FLUSH_NS - margin_ns < told_ns < true_ns + margin_ns, (what, told_ns, true_ns)
+
+
+def _margin_ns(child: Killed) -> int:
+    """Return how late the drain may be: its thread sleeps, is woken and waits for the GIL several times in a round."""
+    return MARGIN_NS + 4 * child.late_ns

@@ -70,6 +70,19 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         "UPDATE run SET started_wall_ns = -9223372036854775807",
         "UPDATE run SET run_id = '../x' || char(27) || '[2J'",
         "UPDATE run SET events = 'many'",
+        *(
+            f"INSERT INTO open_list SELECT id, {number}, {text} FROM run"
+            for number, text in (
+                ("1", "'['"),
+                ("1", "'{}'"),
+                ("1", "x'5b5d'"),
+                ("'a'", "'[]'"),
+                ("1", "'[[1, 2, 1, 1, 7, 7, 0]]'"),
+                ("1", "'[[1, \"2\", 1, 1, 7, 7, 0, 0, null]]'"),
+                ("1", "'[[1, 99999999999999999999, 1, 1, 7, 7, 0, 0, null]]'"),
+                ("1", "'[[1, 2, 99, 1, 7, 7, 0, 0, null]]'"),
+            )
+        ),
         "UPDATE event SET payload = '{\"a\": \"' || printf('%.*c', 9000000, 'x') || '\"}'",
     ],
 )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from spanloom import Checkpoint, async_map
+from spanloom import CallbackManager, Checkpoint, async_map, use_callback_manager
+from spanloom.handlers.record import RecordHandler
 from spanloom.store import Retention, StoreReader, retention
 from spanloom.store.process import machine, process_start
 from spanloom.store.retention import sweep
 from spanloom.store.writer import connect
-from tests.store.files import make_runs, record
+from tests.store.files import make_runs, read, record
 
 HOUR = 3_600.0
 NONE = {"max_runs": None, "max_age_s": None, "max_bytes": None}
@@ -111,15 +113,82 @@ def test_the_handler_keeps_to_it(tmp_path: Path) -> None:
 
 
 def test_the_run_that_has_just_ended_stays_however_large(tmp_path: Path) -> None:
-    """What was recorded a moment ago is there to be looked at; the next run takes it away."""
+    """What was recorded a moment ago is there to be looked at, as far as it fits; the next run takes it away."""
     keep = Retention(max_bytes=100_000)
     names = [f"step {number % 7}" for number in range(5_000)]
     record(path := tmp_path / "runs.db", "small", keep=keep)
     first = record(path, *names, keep=keep)
     assert kept(path) == [first]
-    assert path.stat().st_size > 100_000
-    second = record(path, "small", keep=keep)
+    run, records = read(path)
+    assert len(records) < 5_000
+    assert len(records) + run.thinned == run.produced == 5_000
+    second = record(path, "small", *[f"long name {number}" * 40 for number in range(200)], keep=keep)
     assert kept(path) == [second]
+
+
+@pytest.mark.slow
+async def test_a_run_that_is_larger_than_the_file_may_be_keeps_what_failed_and_its_totals(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went well gives way while it runs, is counted, and that is said once; what failed is all there."""
+    path, cap, count = tmp_path / "runs.db", 1_000_000, 80_000
+    largest = 0
+
+    async def work(number: int) -> None:
+        nonlocal largest
+        if not number % 100:
+            largest = max(largest, path.stat().st_size if path.exists() else 0)
+            await asyncio.sleep(0.0005)
+            raise ValueError(f"number {number}")
+        await asyncio.sleep(0)
+
+    manager = CallbackManager([RecordHandler(path, keep=Retention(max_bytes=cap))])
+    with use_callback_manager(manager):
+        await async_map(work, range(count), limit=16, on_error="skip", desc="large")
+    await manager.aclose(60)
+    with StoreReader(path) as store:
+        run = store.find("last")
+        summary = store.summary(run)
+        records = list(store.records(run))
+    assert (summary.events, summary.jobs, summary.failed, summary.open) == (count + 1, count, count // 100, 0)
+    assert (run.produced, run.dropped) == (count + 1, 0)
+    assert run.thinned > count // 2
+    assert len(records) + run.thinned == count + 1
+    assert {found.job_index for found in records if found.status == "error"} == set(range(0, count, 100))
+    (batch,) = [found for found in records if found.type == "batch"]
+    assert batch.counts is not None
+    assert (batch.counts.started, batch.counts.failed) == (count, count // 100)
+    with closing(sqlite3.connect(path)) as connection:
+        (totals,) = connection.execute(
+            "SELECT label.type, label.name, thinned.status, thinned.events, thinned.batch_id, "
+            "thinned.duration_ns >= thinned.longest_ns AND thinned.longest_ns > 0 AND thinned.last_ns > 0 "
+            "FROM thinned JOIN label ON label.run = thinned.run AND label.id = thinned.label"
+        ).fetchall()
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert totals[:4] == ("job", "work", "ok", run.thinned)
+    assert totals[4] % (1 << 64) == batch.event_id
+    assert totals[5] == 1
+    assert largest < 3 * cap  # it takes a few rounds of lists until it is noticed
+    assert path.stat().st_size < 1.5 * cap
+    assert [entry.getMessage().count("leaves it") for entry in caplog.records] == [1]
+
+
+def test_what_cannot_give_way_stays_however_large(tmp_path: Path) -> None:
+    """Of a run in which everything fails nothing is removed; looking for what could be does not go on and on."""
+    path = tmp_path / "runs.db"
+    manager = CallbackManager([handler := RecordHandler(path, keep=Retention(max_bytes=50_000))])
+    for number in range(3_000):
+        with suppress(ValueError), manager.event(name=f"step {number % 7}"):
+            raise ValueError
+    assert manager.flush()
+    deadline = time.monotonic() + 10
+    while handler._writer.untidy:
+        assert time.monotonic() < deadline
+        handler.on_tick()
+    manager.close()
+    run, records = read(path)
+    assert (len(records), run.thinned) == (3_000, 0)
+    assert path.stat().st_size > 50_000
 
 
 def test_no_run_goes_because_of_what_a_checkpoint_keeps(tmp_path: Path) -> None:

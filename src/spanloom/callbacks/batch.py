@@ -30,11 +30,12 @@ _JOB: Final = EventType.JOB
 class JobTable(LiveJobs, Protocol):
     """What a runner shows of its jobs."""
 
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         """Return the events of the jobs that are running now; safe from any thread.
 
         Args:
             since_ns: Jobs that started before that may be left out, where that saves time.
+            until_ns: The same of those that started then or later.
         """
 
 
@@ -192,7 +193,7 @@ class _NoJobs:
     def __len__(self) -> int:
         return 0
 
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         return []
 
 

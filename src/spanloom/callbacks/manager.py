@@ -80,19 +80,22 @@ class CallbackManager(Emitter):
         """Whether any event is open."""
         return bool(self._open)  # a job is never open without its batch
 
-    def opened_since(self, start_ns: int, batches_since_ns: int, *, jobs: bool) -> list[Event]:
+    def opened_since(
+        self, start_ns: int, batches_since_ns: int, end_ns: int | None = None, *, jobs: bool
+    ) -> list[Event]:
         """Return what is open and started at `start_ns` or later, and perhaps some more; for `OpenEvents`.
 
         Args:
             start_ns: From when on.
             batches_since_ns: Leave out the jobs of batches that started before.
+            end_ns: What started then or later may be left out; ``None`` for nothing.
             jobs: Look for jobs, too.
         """
-        found: list[Event] = [*newest(self._open, _start_of, start_ns)]
+        found: list[Event] = [*newest(self._open, _start_of, start_ns, end_ns)]
         if jobs:
             for scope in self.running():
                 if scope.event.start_ns >= batches_since_ns:
-                    found.extend(scope.jobs.open_jobs(start_ns))
+                    found.extend(scope.jobs.open_jobs(start_ns, end_ns))
         return found
 
     def stats(self) -> ManagerStats:

@@ -61,16 +61,17 @@ class OpenEvents:
         Takes time in proportion to what has started since `start_ns`, not to what is open.
         """
         guard = self._guard
-        wants_jobs = guard.wants_type(EventType.JOB)
+        wants, wants_jobs = guard.wants, guard.wants_type(EventType.JOB)
         for manager, since_ns in self._managers():
             first_ns = max(start_ns, since_ns)
-            for event in manager.opened_since(first_ns, since_ns, jobs=wants_jobs):
-                if (
-                    first_ns <= event.start_ns < end_ns
-                    and event.end_ns is None
-                    and guard.wants_type(event.type)
-                ):
-                    yield event
+            found = manager.opened_since(first_ns, since_ns, end_ns, jobs=wants_jobs)
+            yield from [
+                event
+                for event in found
+                if first_ns <= event.start_ns < end_ns
+                and event.end_ns is None
+                and (wants is None or event.type in wants)
+            ]
 
     def account(self) -> tuple[int, int]:
         """Return how many events the handler should have got, and how many of those were lost on their way."""
@@ -78,13 +79,16 @@ class OpenEvents:
         return guard.account(lambda: sum(manager.unaccounted(guard) for manager, _ in self._managers()))
 
 
-def newest(table: dict[int, T], start_of: Callable[[T], int | None], since_ns: int) -> list[T]:
-    """Return at least the values of `table` that started at `since_ns` or later; safe from any thread.
+def newest(
+    table: dict[int, T], start_of: Callable[[T], int | None], since_ns: int, until_ns: int | None = None
+) -> list[T]:
+    """Return at least the values of `table` that started in a stretch of time; safe from any thread.
 
     Args:
         table: Values in the order of their start, which another thread adds to and takes from.
         start_of: Returns when a value started; ``None`` if it has not yet.
         since_ns: From when on.
+        until_ns: Before when; ``None`` for all that started since.
     """
     count = FIRST
     while True:
@@ -95,11 +99,27 @@ def newest(table: dict[int, T], start_of: Callable[[T], int | None], since_ns: i
         except RuntimeError:  # the table has changed under it after all
             return list(table.copy().values())
         if len(found) < count:
-            return found
-        for value in reversed(found):  # the oldest first; those that have not started yet tell nothing
-            start_ns = start_of(value)
-            if start_ns is not None:
-                if start_ns < since_ns:
-                    return found
-                break
+            break
+        # The oldest first; those that have not started yet tell nothing.
+        starts = (start_of(value) for value in reversed(found))
+        oldest_ns = next((start_ns for start_ns in starts if start_ns is not None), None)
+        if oldest_ns is not None and oldest_ns < since_ns:
+            break
         count *= 4
+    # Whoever gets a value looks at it, and they lie all over the memory: it pays to look at some of them to find the
+    # ends of the stretch.
+    first = 0 if until_ns is None else _turn(found, start_of, until_ns)[0]
+    return found[first : _turn(found, start_of, since_ns)[1]]
+
+
+def _turn(found: list[T], start_of: Callable[[T], int | None], at_ns: int) -> tuple[int, int]:
+    """Return between which two places of `found`, the newest first, there is the first that started before `at_ns`."""
+    low, high = 0, len(found)
+    while high - low > FIRST:
+        middle = (low + high) // 2
+        start_ns = start_of(found[middle])
+        if start_ns is not None and start_ns < at_ns:
+            high = middle
+        else:
+            low = middle
+    return low, high

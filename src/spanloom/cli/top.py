@@ -131,7 +131,10 @@ def find_run(store: StoreReader, ref: str) -> Run:
 def _look(store: StoreReader, run: Run) -> Now:
     from spanloom.viewer.top import ENDED_BATCHES, WINDOW_NS, look
 
+    # In this order: what the run says that it has produced is then no less than what is counted here, however long ago
+    # the run was looked up.
     summary = store.summary(run)
+    run = store.find(run.run_id)
     now_ns = run.seen_ns
     if run.state == RunState.RUNNING:
         now_ns = max(now_ns, time.time_ns() - run.started_wall_ns)
@@ -149,8 +152,8 @@ def _watch(store: StoreReader, run: Run, interval: float, width: int | None) -> 
     with Live(console=terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             began = time.monotonic()
-            run = store.find(run.run_id)
             now = _look(store, run)
+            run = now.run
             live.update(_drawn(now, _live(run), width or terminal.width, terminal.height), refresh=True)
             if run.state != RunState.RUNNING:
                 return

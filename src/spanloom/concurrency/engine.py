@@ -98,11 +98,12 @@ class Engine(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         """Return the events of the jobs that are alive; safe from any thread.
 
         Args:
             since_ns: Jobs that started before that may be left out, where that saves time.
+            until_ns: The same of those that started then or later.
         """
 
     # for the runner -----------------------------------------------------------------------------------

@@ -24,14 +24,13 @@ from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.call import start
 from spanloom.concurrency.checkpoint import ResultLog
 from spanloom.concurrency.ctrl_c import watch
-from spanloom.concurrency.engine import SLICE_NS
 from spanloom.concurrency.interrupt import Interrupt
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.outcome import Outcome
 from spanloom.concurrency.sink import MISSING, ListSink, OnError
 from spanloom.concurrency.source import Source, discard, name_family
 from spanloom.concurrency.task import Job
-from spanloom.concurrency.window import Window
+from spanloom.concurrency.window import START_SLICE_NS, Window
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, JobFamily, complete_job, detail_of
 from spanloom.events.types import ERROR, OK, TIMEOUT, EventStatus
@@ -155,7 +154,9 @@ class ResumedWindow(Window):
         self._ended = False
         self._reach = LOOKED_UP if source.quiet else 1
         self._draining = False
-        self._keyed: deque[_Ticket] | None = None
+        # By the hundred, in dicts: the garbage collector looks into a deque of a million, and holds the loop meanwhile,
+        # but not into dicts that hold nothing that it would have to look into.
+        self._keyed: deque[dict[int, _Ticket]] | None = None
         self._context: Context = copy_context()
         self.log: ResultLog = cast("ResultLog", None)
         self.grace_s: float | None = None
@@ -213,7 +214,7 @@ class ResumedWindow(Window):
 
     async def _fill_resumed(self) -> None:
         """Start as many jobs as may start, and skip as many as are done before them."""
-        deadline = monotonic_ns() + SLICE_NS
+        deadline = monotonic_ns() + START_SLICE_NS
         while not self._stopping and not self._draining and self._room() != 0:
             if not self._ahead:
                 if self._ended:
@@ -227,7 +228,7 @@ class ResumedWindow(Window):
                 return
             if monotonic_ns() > deadline:
                 await asyncio.sleep(0)
-                deadline = monotonic_ns() + SLICE_NS
+                deadline = monotonic_ns() + START_SLICE_NS
 
     async def _start(self) -> bool:
         """Start the next job, as soon as there is a slot; return False if it must not start any more."""
@@ -259,7 +260,7 @@ class ResumedWindow(Window):
         deadline: int | None = None
         while len(ahead) < wanted and (deadline is None or monotonic_ns() < deadline):
             if self._keyed:
-                ahead.append(self._keyed.popleft())
+                ahead.extend(self._keyed.popleft().values())
                 continue
             ready_ns: int | None = None
             try:
@@ -286,17 +287,19 @@ class ResumedWindow(Window):
 
     async def _key_all(self, items: Iterator[Any]) -> None:
         """Make the keys of all items of a list, so that nothing runs if two of them are equal."""
-        keyed, log = cast("deque[_Ticket]", self._keyed), self.log
-        deadline = monotonic_ns() + SLICE_NS
+        keyed, log = cast("deque[dict[int, _Ticket]]", self._keyed), self.log
+        some: dict[int, _Ticket] = {}
+        deadline = monotonic_ns() + START_SLICE_NS
         for item in items:
-            ticket = _Ticket(item, None)
-            keyed.append(ticket)
+            if not len(some) % LOOKED_UP:
+                keyed.append(some := {})
+            some[len(some)] = ticket = _Ticket(item, None)
             ticket.key = log.key_of(item)
             if monotonic_ns() > deadline:
                 await asyncio.sleep(0)
                 if self._stopping or self._draining:
                     return
-                deadline = monotonic_ns() + SLICE_NS
+                deadline = monotonic_ns() + START_SLICE_NS
 
     # jobs -------------------------------------------------------------------------------------------------
 
@@ -361,7 +364,7 @@ class ResumedWindow(Window):
             discard(ticket.item, self._adopt)
         self._ahead.clear()
         if self._keyed:
-            self._source.give_back(ticket.item for ticket in self._keyed)
+            self._source.give_back(ticket.item for some in self._keyed for ticket in some.values())
         return await super()._clean_up()
 
     def _forget(self) -> None:

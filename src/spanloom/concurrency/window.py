@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from itertools import islice
+from operator import attrgetter
 from types import CoroutineType
 from typing import Any, ClassVar, Final, cast
 
@@ -41,6 +42,8 @@ LOOK_MASK: Final = 31
 """The clock, and whether handlers fall behind, are looked at when none of these bits is set in the number of jobs."""
 UNTOLD_BACKLOG: Final = 100
 """Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
+
+_record_of: Final = attrgetter("job.record")
 
 
 class Window(Engine):
@@ -105,11 +108,16 @@ class Window(Engine):
     def __len__(self) -> int:
         return len(self._alive)
 
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
-        tasks = newest(self._alive, _start_of, since_ns) if since_ns else self._alive.copy().values()
-        jobs = [task.job for task in tasks if type(task) is JobTask and hasattr(task, "job")]
-        records = [job.record for job in (*jobs, *self._foreign.copy().values())]
-        return [record for record in records if record is not None and record.end_ns is None]
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
+        alive = self._alive
+        tasks = newest(alive, _start_of, since_ns, until_ns) if since_ns else alive.copy().values()
+        records = _records_of(tasks)
+        records += [job.record for job in self._foreign.copy().values()]
+        return [
+            record
+            for record in records
+            if record is not None and record.start_ns >= since_ns and record.end_ns is None
+        ]
 
     # the pump -------------------------------------------------------------------------------------------
 
@@ -393,6 +401,16 @@ class Window(Engine):
         self.stop(error if harm is None else harm)
         discard(job.item, self._adopt)
         self._leave(job.index)
+
+
+def _records_of(tasks: Collection[asyncio.Task[Any] | None]) -> list[JobEvent | None]:
+    """Return the event of each job that has one yet, and some ``None``."""
+    if set(map(type, tasks)) == {JobTask}:
+        try:
+            return list(map(_record_of, tasks))  # in a third of the time
+        except AttributeError:
+            pass  # a task that its job has not been written to yet
+    return [task.job.record for task in tasks if type(task) is JobTask and hasattr(task, "job")]
 
 
 def _start_of(task: asyncio.Task[Any] | None) -> int | None:

@@ -155,7 +155,7 @@ class Workers(Engine):
     def __len__(self) -> int:
         return len(self.open_jobs())
 
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         slots = self._slots.copy().values()
         return [record for record in slots if record.start_ns >= since_ns and record.end_ns is None]
 

@@ -215,7 +215,7 @@ class RecordHandler(Handler):
                 rows.take_open(view.between(self._scanned_ns, before_ns))
             # What has just got its start may not be to be seen yet: the youngest are looked at once more.
             self._scanned_ns = now - OUTLIVED_NS
-        beat = now - self._beat_ns >= BEAT_NS and bool(rows.open_jobs or rows.open_others)
+        beat = now - self._beat_ns >= BEAT_NS and bool(rows.open)
         if beat or must:
             rows.take_counts()
         if not (beat or rows.waiting or (self._used and (ended or (must and writer.is_behind)))):

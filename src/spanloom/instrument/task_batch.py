@@ -147,7 +147,7 @@ class TaskBatch:
     def __len__(self) -> int:
         return self._begun - self._ended - len(self._queued)
 
-    def open_jobs(self, since_ns: int = 0) -> list[JobEvent]:
+    def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         queued = self._queued
         return [record for index, record in self._open.copy().items() if index not in queued]
 

@@ -43,6 +43,8 @@ class Run(msgspec.Struct, frozen=True):
         produced: Events that ended while it ran and that the record was to keep.
         dropped: Those of them that are not in it. Readers show this number if it is not 0.
         deep: Whether busy time was measured.
+        thinned: Events that went well and are not in it any more, as the run alone became larger than the file may be.
+            They are in its totals; readers show this number if it is not 0.
     """
 
     run_id: str
@@ -61,6 +63,7 @@ class Run(msgspec.Struct, frozen=True):
     produced: int = 0
     dropped: int = 0
     deep: bool = False
+    thinned: int = 0
 
     @property
     def seen_ns(self) -> int:

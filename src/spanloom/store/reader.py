@@ -18,6 +18,7 @@ from spanloom.events.types import EventStatus, EventType
 from spanloom.exceptions import RunNotFoundError, StoreCorruptError
 from spanloom.store.locate import LAST, default_path
 from spanloom.store.model import Counts, Record, Run, RunState, Summary
+from spanloom.store.open_records import OpenRecords
 from spanloom.store.opening import Opened
 from spanloom.store.process import is_alive
 
@@ -41,8 +42,10 @@ _TEXT_OR_NONE: Final[frozenset[type]] = frozenset({str, NoneType})
 
 _RUNS: Final = """
 SELECT id, run_id, name, argv, cwd, host, pid, machine, process, python, version, started_wall_ns, seen_wall_ns,
-       ended_wall_ns, exit_code, deep, produced, dropped
+       ended_wall_ns, exit_code, deep, produced, dropped, {thinned}
 FROM run WHERE NOT expired ORDER BY started_wall_ns DESC, id DESC LIMIT ?"""
+_THINNED: Final = "(SELECT coalesce(sum(events), 0) FROM thinned WHERE thinned.run = run.id)"
+THINNED_SINCE_VERSION: Final = 4
 _EVENTS: Final = """
 SELECT start_ns, event_id, label, trace, parent_id, batch_id, job_index, end_ns, status, queue_ns, busy_ns, attempt,
        is_point, error, payload
@@ -113,7 +116,10 @@ class StoreReader:
         if not self._opened.version:
             return []
         with self._reading():
-            return [self._run(*row) for row in self._opened.fetch(_RUNS, (-1 if limit is None else limit,))]
+            knows = self._opened.version >= THINNED_SINCE_VERSION
+            statement = _RUNS.format(thinned=_THINNED if knows else "0")
+            rows = self._opened.fetch(statement, (-1 if limit is None else limit,))
+            return [self._run(*row) for row in rows]
 
     def find(self, ref: str) -> Run:
         """Return the run whose id begins with `ref`, or the newest one for ``last``.
@@ -182,9 +188,10 @@ class StoreReader:
         deep: Any,
         produced: Any,
         dropped: Any,
+        thinned: Any,
     ) -> Run:
         _require(str, run_id, name, argv, cwd, host, machine, process, python, version)
-        _require(int, number, pid, started, seen, deep, produced, dropped)
+        _require(int, number, pid, started, seen, deep, produced, dropped, thinned)
         _require((int, NoneType), ended, exit_code)
         if not _RUN_ID.fullmatch(run_id):
             raise _WrongTypeError("a run has an id that is none")
@@ -215,6 +222,7 @@ class StoreReader:
             produced=produced,
             dropped=dropped,
             deep=bool(deep),
+            thinned=thinned,
         )
 
     # events ---------------------------------------------------------------------------------------------
@@ -232,27 +240,32 @@ class StoreReader:
             is_open: True for events without an end only, False for those with one, ``None`` for both.
         """
         number = self._number(run)
-        where, wanted = "", []
-        if types is not None:
-            wanted = list(types)
+        wanted = None if types is None else list(types)
+        where = ""
+        if wanted is not None:
             marks = ", ".join("?" * len(wanted))
             of_types = f"SELECT id FROM label WHERE run = event.run AND type IN ({marks})"  # noqa: S608 -- marks only
             where += f" AND label IN ({of_types})"
         if is_open is not None:
             where += f" AND end_ns IS {'' if is_open else 'NOT'} NULL"
         statement = _EVENTS.format(where=where)
+        listed = None if is_open is False else OpenRecords(self._opened, number, wanted, only=is_open is True)
         texts = _Texts(self._opened, number)
         never = None if run.state == RunState.RUNNING else EventStatus.INTERRUPTED.value
-        after: tuple[int, int] = _FIRST
-        while True:
+        after: tuple[int, int] | None = _FIRST
+        while after is not None:
             with self._reading():
-                rows = self._opened.fetch(statement, (number, *after, *wanted, CHUNK), max_bytes=CHUNK_BYTES)
+                if listed is not None:
+                    listed.refresh()
+                asked = (number, *after, *(wanted or ()), CHUNK)
+                rows = self._opened.fetch(statement, asked, max_bytes=CHUNK_BYTES)
                 _checked(rows, _COLUMNS)
+                last = rows[-1][:2] if rows else None
+                if listed is not None:
+                    rows, last = listed.merge(rows, after, CHUNK)
                 found = [texts.record(row, never) for row in rows]
             yield from found
-            if not rows:
-                return
-            after = rows[-1][0], rows[-1][1]
+            after = last
 
     def _number(self, run: Run) -> int:
         number = self._numbers.get(run.run_id)

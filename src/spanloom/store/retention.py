@@ -14,8 +14,9 @@ import msgspec
 
 from spanloom.store.process import is_alive
 from spanloom.store.schema import transaction
+from spanloom.store.thinning import Thinning
 
-__all__ = ["Retention", "sweep"]
+__all__ = ["Retention", "sweep", "used"]
 
 SLICE: Final = 5_000
 """Rows deleted in one transaction: some 10 ms."""
@@ -26,7 +27,7 @@ COUNTING_S: Final = 0.25
 ELSEWHERE_S: Final = 86_400
 """Since when a run of another machine must have been silent to be taken for over."""
 
-_TABLES: Final = ("event", "batch", "error", "stack", "trace", "label")
+_TABLES: Final = ("event", "open_list", "thinned", "batch", "error", "stack", "trace", "label")
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         max_runs: Runs, the newest ones; ``None`` for any number.
         max_age_s: Seconds since a run was last heard of; ``None`` for any age.
         max_bytes: Size of the file without the results that checkpoints keep in it; the oldest runs go until it is
-            small enough. ``None`` for any size.
+            small enough. Of the running run, if it alone is larger, what went well gives way, the oldest first, and
+            is counted. ``None`` for any size.
 
     Raises:
         ValueError: a number is below 1.
@@ -53,13 +55,19 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{what} must be at least 1, or None for no bound (got {value})")
 
 
-def sweep(connection: sqlite3.Connection, keep: Retention, own: int | None = None) -> bool:
+def sweep(
+    connection: sqlite3.Connection,
+    keep: Retention,
+    own: int | None = None,
+    thinning: Thinning | None = None,
+) -> bool:
     """Do one step of what there is to do; return False if that was nothing.
 
     Args:
         connection: To the file.
         keep: What stays in it.
         own: The run of who asks: it stays, also when its end has been written.
+        thinning: How far that has got; ``None`` to leave it as it is, however large.
 
     Raises:
         sqlite3.Error: it could not be done now.
@@ -72,6 +80,14 @@ def sweep(connection: sqlite3.Connection, keep: Retention, own: int | None = Non
     if run is not None:
         with transaction(connection):
             connection.execute("UPDATE run SET expired = 1 WHERE id = ?", (run,))
+        return True
+    if (
+        thinning is not None  # all others that may go have gone
+        and own is not None
+        and keep.max_bytes is not None
+        and _is_larger(connection, keep.max_bytes)
+        and thinning.step(connection, own)
+    ):
         return True
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
@@ -104,7 +120,7 @@ def _surplus(connection: sqlite3.Connection, keep: Retention, own: int | None) -
 
 def _is_larger(connection: sqlite3.Connection, max_bytes: int) -> bool:
     """Tell whether runs take more than `max_bytes`. Results of checkpoints do not go, so no run must go for them."""
-    excess = _used(connection) - max_bytes
+    excess = used(connection) - max_bytes
     if excess <= 0:
         return False
     until = time.monotonic() + COUNTING_S
@@ -122,7 +138,7 @@ def _is_larger(connection: sqlite3.Connection, max_bytes: int) -> bool:
     return bool(results < excess)
 
 
-def _used(connection: sqlite3.Connection) -> int:
+def used(connection: sqlite3.Connection) -> int:
     """Return the bytes of the pages that hold something."""
     pages, free, size = (
         connection.execute(f"PRAGMA {what}").fetchone()[0]
@@ -144,7 +160,7 @@ def _empty(connection: sqlite3.Connection, run: int) -> None:
 
 def _delete(connection: sqlite3.Connection, table: str, run: int, count: int) -> int:
     # The second column of every primary key is what the rows of a run are ordered by: this is a stretch of neighbours.
-    key = {"event": "start_ns", "batch": "batch_id"}.get(table, "id")
+    key = {"event": "start_ns", "batch": "batch_id", "thinned": "label"}.get(table, "id")
     last = connection.execute(
         f"SELECT {key} FROM {table} WHERE run = ? ORDER BY {key} LIMIT 1 OFFSET ?",  # noqa: S608 -- our own names
         (run, count - 1),

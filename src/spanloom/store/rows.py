@@ -11,13 +11,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from spanloom.events import http_keys, keys, model_keys
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
-from spanloom.events.ids import event_id_at
 from spanloom.events.plain import MAX_TEXT
 from spanloom.events.types import EventStatus, EventType
 from spanloom.store.clean import clean_payload, clean_text
+from spanloom.store.open_lists import OpenLists
+from spanloom.store.own_payload import own_payload
 from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME
 
 __all__ = ["Rows"]
@@ -33,44 +33,11 @@ _MASK: Final = (1 << 64) - 1
 _SIGN: Final = 1 << 63
 _ALL: Final = 1 << 64
 
-_OF_MODELS: Final = (
-    model_keys.PROVIDER,
-    model_keys.MODEL,
-    model_keys.RESPONSE_MODEL,
-    model_keys.REQUEST_ID,
-    model_keys.FINISH_REASON,
-    model_keys.INPUT_TOKENS,
-    model_keys.CACHED_INPUT_TOKENS,
-    model_keys.CACHE_WRITE_TOKENS,
-    model_keys.OUTPUT_TOKENS,
-    model_keys.REASONING_TOKENS,
-    model_keys.TOTAL_TOKENS,
-    model_keys.STREAM,
-    model_keys.TIME_TO_FIRST_CHUNK_S,
-)
-"""What the targets of `spanloom.instrument` write of an answer."""
-_OF_REQUESTS: Final = (
-    http_keys.METHOD,
-    http_keys.SERVER_ADDRESS,
-    http_keys.SERVER_PORT,
-    http_keys.STATUS_CODE,
-    http_keys.RETRY_AFTER_S,
-    http_keys.REDIRECTS,
-)
-_OWN_KEYS: Final = {
-    EventType.LLM.value: _OF_MODELS,
-    EventType.EMBEDDING.value: _OF_MODELS,
-    EventType.REQUEST.value: _OF_REQUESTS,
-    EventType.BATCH.value: (keys.RUNNER, keys.LIMIT),
-    EventType.SLOT_WAIT.value: (keys.LIMITER,),
-    EventType.BACKOFF.value: (keys.DELAY_S, keys.ERROR),
-    EventType.STALL.value: (keys.STALLED_S, keys.FINDINGS),
-    EventType.LOOP_LAG.value: (keys.HELD_S, keys.LOCATION),
-}
-_OWN_OF_LINK: Final = ("trace_id", "event_id", "flags")
 _STATUSES: Final = {status: status.value for status in EventStatus}
 _FAILED: Final = frozenset({"error", "timeout"})
 _JOB: Final = EventType.JOB.value
+_END, _ATTEMPT, _PAYLOAD = 8, 10, 13
+"""Where they are in what `_row` returns."""
 
 K = TypeVar("K", bound=Hashable)
 Row = tuple[Any, ...]  # Any: what one row holds is what the statement that it is for says
@@ -109,42 +76,44 @@ class Rows:
             end. Parent and batch are the same.
         details: The other jobs: the same, and status, busy time, attempt, error, payload.
         events: All others that have ended, see `_row`.
-        opened_jobs: Jobs that have not ended: as `jobs`, without the end.
-        opened_details: Those with something to tell: the same, and attempt, payload.
-        opened: All others that have not ended, as `events`.
+        open: What was given as open and not as ended since.
+        opened: Events that have not ended, and have a payload, as `events`.
         labels, traces, stacks, errors: What those refer to.
         failed, cancelled: How many of the jobs here have.
-        open_jobs, open_others: Ids of the events that were given as open and not as ended since.
-        open_batches: Those of them that are batches.
+        open_batches: The batches that are open.
     """
 
     def __init__(self, began_ns: int, *, payloads: bool) -> None:
         self._began_ns = began_ns
         self._payloads = payloads
+        self.open: OpenLists = OpenLists()
         self._label_ids: _Numbers[tuple[str, str]] = _Numbers()
         self._trace_ids: _Numbers[int] = _Numbers()
         self._error_ids: _Numbers[ErrorInfo] = _Numbers()
         self._stack_ids: _Numbers[tuple[Any, ...]] = _Numbers()
-        self.forget()
+        self._families: dict[JobFamily, Row] = {}
+        self.open_batches: dict[int, Event] = {}
+        self._drop()
 
     def forget(self) -> None:
         """Begin anew, as for a new file: nothing waits, and nothing that was written is relied upon."""
         for numbers in (self._label_ids, self._trace_ids, self._error_ids, self._stack_ids):
             numbers.clear()
-        self._families: dict[JobFamily, Row] = {}
-        self.open_jobs: set[int] = set()
-        self.open_others: set[int] = set()
-        self.open_batches: dict[int, Event] = {}
-        self.written()
+        self._families.clear()
+        self.open.forget()
+        self.open_batches.clear()
+        self._drop()
 
     def written(self) -> None:
         """Let go of all rows: they are in the file."""
+        self.open.written()
+        self._drop()
+
+    def _drop(self) -> None:
         self.jobs: list[Row] = []
         self.details: list[Row] = []
         self.events: list[Row] = []
         self.opened: list[Row] = []
-        self.opened_jobs: list[Row] = []
-        self.opened_details: list[Row] = []
         self.labels: list[Row] = []
         self.traces: list[Row] = []
         self.stacks: list[Row] = []
@@ -165,13 +134,23 @@ class Rows:
     @property
     def waiting(self) -> bool:
         """Whether there is anything to be written."""
-        return bool(len(self) or self.opened_jobs or self.opened_details or self.opened or self.batches)
+        return bool(len(self) or self.open.waiting or self.opened or self.batches)
+
+    @property
+    def open_lists(self) -> Sequence[Row]:
+        """Lists of what is open."""
+        return self.open.rows
+
+    @property
+    def closed_lists(self) -> Sequence[Row]:
+        """Those that need not be in the file any more."""
+        return self.open.gone
 
     # taking -------------------------------------------------------------------------------------------
 
     def take(self, events: Iterable[Event]) -> None:
         """Take ended and point events."""
-        began, families, open_jobs = self._began_ns, self._families, self.open_jobs
+        began, families, open_jobs = self._began_ns, self._families, self.open.jobs
         jobs, details = self.jobs, self.details
         for event in events:
             if type(event) is not JobEvent:
@@ -184,7 +163,9 @@ class Rows:
             if event_id >= _SIGN:
                 event_id -= _ALL
             if open_jobs:
-                open_jobs.discard(event_id)
+                listed = open_jobs.pop(event_id, None)
+                if listed is not None:
+                    listed.live -= 1
             ready_ns = family.ready_ns
             if ready_ns is None and detail is not None:
                 ready_ns = detail.ready_ns
@@ -205,38 +186,53 @@ class Rows:
                 details.append((*row, *self._detail(detail)))
 
     def take_open(self, events: Iterable[Event]) -> None:
-        """Take events that are open now. What ends them must be taken later."""
+        """Take events that are open now, some of them perhaps again. What ends them must be taken later."""
+        began, families, jobs = self._began_ns, self._families, self.open.jobs
+        entries: dict[int, Row] = {}
         for event in events:
-            if type(event) is JobEvent:
-                self._take_open_job(event)
+            if type(event) is not JobEvent:
+                self._take_open_other(event)
                 continue
-            row = self._row(event)
-            if event.end_ns is None:  # it may have ended since it was found open
-                self.opened.append(row)
-                self.open_others.add(row[1])
-                if event.counts is not None:
-                    self.open_batches[row[1]] = event
-                    self._batch(event)
+            family = event.family
+            label, trace, batch_id, base_id = families.get(family) or self._family(family)
+            index, start_ns, detail = event.index, event.start_ns, event.detail
+            event_id = (base_id + (index + 1) * _STRIDE) & _MASK or base_id ^ _SIGN
+            if event_id >= _SIGN:
+                event_id -= _ALL
+            if event_id in jobs:
+                continue
+            ready_ns, attempt = family.ready_ns, None
+            if detail is not None:
+                if detail.data and self._take_open_row(self._row(event)):
+                    jobs[event_id] = None
+                    continue
+                attempt = detail.attempt
+                if ready_ns is None:
+                    ready_ns = detail.ready_ns
+            queue_ns = 0 if ready_ns is None else start_ns - ready_ns
+            entry = start_ns - began, event_id, label, trace, batch_id, batch_id, index, queue_ns, attempt
+            entries[event_id] = entry
+        self.open.add(jobs, entries)
 
-    def _take_open_job(self, event: JobEvent) -> None:
-        family = event.family
-        label, trace, batch_id, base_id = self._families.get(family) or self._family(family)
-        index, start_ns, detail = event.index, event.start_ns, event.detail
-        event_id = signed(event_id_at(base_id, index))
-        ready_ns = family.ready_ns
-        if ready_ns is None and detail is not None:
-            ready_ns = detail.ready_ns
-        queue_ns = 0 if ready_ns is None else start_ns - ready_ns
-        row = (start_ns - self._began_ns, event_id, label, trace, batch_id, batch_id, index, queue_ns)
-        if event.end_ns is not None:
+    def _take_open_other(self, event: Event) -> None:
+        others, event_id = self.open.others, signed(event.event_id)
+        if event_id in others:
             return
-        if detail is None:
-            self.opened_jobs.append(row)
+        row = self._row(event)
+        if self._take_open_row(row):
+            others[event_id] = None
         else:
-            attempt, data = detail.attempt, detail.data
-            payload = self._payload(_JOB, data) if data else NO_TEXT
-            self.opened_details.append((*row, NO_NUMBER if attempt is None else attempt, payload))
-        self.open_jobs.add(event_id)
+            self.open.add(others, {event_id: _entry(row)})
+        if event.counts is not None:
+            self.open_batches[event_id] = event
+            self._batch(event)
+
+    def _take_open_row(self, row: Row) -> bool:
+        """Take the row of an open event as it is, if it has a payload: lists are read as a whole, so they hold none."""
+        if row[_PAYLOAD] == NO_TEXT or row[_END] != NO_TIME:  # it may have ended while we looked at it
+            return False
+        self.opened.append(row)
+        return True
 
     def take_counts(self) -> None:
         """Take the present numbers of the open batches."""
@@ -247,8 +243,10 @@ class Rows:
         row = self._row(event)
         self.events.append(row)
         event_id = row[1]
-        if event_id in self.open_others:
-            self.open_others.discard(event_id)
+        if event_id in self.open.others:
+            listed = self.open.others.pop(event_id)
+            if listed is not None:
+                listed.live -= 1
             self.open_batches.pop(event_id, None)
         if event.counts is not None:
             self._batch(event)
@@ -364,17 +362,23 @@ class Rows:
     def _payload(self, type_: str, data: dict[str, object]) -> str:
         if self._payloads:
             return clean_payload(data)
-        own = {key: data[key] for key in _OWN_KEYS.get(type_, ()) if key in data}
-        links = data.get(keys.LINKS)
-        if type(links) is list:
-            own[keys.LINKS] = [
-                {key: link[key] for key in _OWN_OF_LINK if key in link}
-                for link in links
-                if type(link) is dict
-            ]
+        own = own_payload(type_, data)
         return clean_payload(own) if own else NO_TEXT
 
 
 def _status(status: str) -> str:
     known = _STATUSES.get(status) if type(status) is EventStatus else None
     return known or clean_text(status, MAX_LABEL)
+
+
+def _entry(row: Row) -> Row:
+    """Return what a list of open events says of one, see `ENTRY`."""
+    parent_id, batch_id, index, queue_ns, attempt = *row[4:_END], row[_ATTEMPT]
+    return (
+        *row[:4],
+        None if parent_id == NO_ID else parent_id,
+        None if batch_id == NO_ID else batch_id,
+        None if index == NO_NUMBER else index,
+        None if queue_ns == NO_NUMBER else queue_ns,
+        None if attempt == NO_NUMBER else attempt,
+    )

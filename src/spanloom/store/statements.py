@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["NO_ID", "NO_NUMBER", "NO_TEXT", "NO_TIME", "SEE_RUN", "START_RUN", "STATEMENTS"]
+__all__ = ["IN_ORDER", "NO_ID", "NO_NUMBER", "NO_TEXT", "NO_TIME", "SEE_RUN", "START_RUN", "STATEMENTS"]
 
 NO_NUMBER: Final = -1
 NO_ID: Final = 0
@@ -38,13 +38,8 @@ STATEMENTS: Final = {
     "stacks": "INSERT INTO stack (run, id, frames) VALUES ({run}, ?, ?)",
     "errors": "INSERT INTO error (run, id, type, message, stack) VALUES ({run}, ?, ?, ?, ?)",
     "opened": "INSERT OR IGNORE INTO " + _EVENT,
-    "opened_jobs": """
-INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns)
-VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?)""",
-    "opened_details": """
-INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
-                             attempt, payload)
-VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, -1), nullif(?, ''))""",
+    "open_lists": "INSERT OR IGNORE INTO open_list (run, id, events) VALUES ({run}, ?, ?)",
+    "closed_lists": "DELETE FROM open_list WHERE run = {run} AND id = ?",
     "jobs": """
 INSERT OR REPLACE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
                               end_ns, status)
@@ -61,3 +56,6 @@ INSERT OR REPLACE INTO batch (run, batch_id, name, total, started, in_flight, fa
 VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
 }
 """By the name of the list in `Rows` whose rows they are for."""
+
+IN_ORDER: Final = frozenset({"jobs", "details"})
+"""Those whose rows are written in the order of the table's key: there are many of them, and they come as they end."""

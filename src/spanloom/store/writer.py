@@ -28,10 +28,11 @@ from typing import Final
 from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.exceptions import StoreCorruptError, StoreError, StoreVersionError
 from spanloom.store.origin import Origin
-from spanloom.store.retention import Retention, sweep
+from spanloom.store.retention import Retention, sweep, used
 from spanloom.store.rows import Rows
 from spanloom.store.schema import check, migrate, transaction
-from spanloom.store.statements import SEE_RUN, START_RUN, STATEMENTS
+from spanloom.store.statements import IN_ORDER, SEE_RUN, START_RUN, STATEMENTS
+from spanloom.store.thinning import LOOKED_AT, Thinning
 
 __all__ = ["RunWriter", "connect"]
 
@@ -44,6 +45,15 @@ MAX_RETRY_NS: Final = 30_000_000_000
 TIDY_WAIT_S: Final = 0.05
 CACHE_KIB: Final = 2_000
 """Of pages, in SQLite's own memory; more does not make appending faster."""
+
+PAUSE: Final = 16
+MIN_PAUSE_BYTES: Final = 64_000
+"""By how much, at least a sixteenth, a file grows that is too large, and that nothing can leave, until that is tried
+again."""
+THINNED: Final = (
+    "the run alone is more than %s may hold, %d bytes: what went well leaves it, the oldest first, and is counted "
+    "there, see Retention(max_bytes=)"
+)
 
 _PERMANENT: Final = (StoreVersionError, StoreCorruptError)
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -106,21 +116,25 @@ class RunWriter:
         self._account = account
         self._wait_ms = 0
         self._warned = False
+        self._told_thinned = False
         self._given_up = False
         self._retry_ns = RETRY_NS
         self._retry_at_ns = 0
         self._connection: sqlite3.Connection | None = None
+        self._written = 0
         self._begin_file()
 
     def _begin_file(self) -> None:
         """Forget what is known of a file: nothing of the run is in it."""
         self.is_new: bool = True
-        """Whether nothing of the run is in the file, not even what is open."""
+        """Whether what is open is not in the file, or `rows` have forgotten that it is."""
         self._run: int | None = None
         self._identity: tuple[int, int] | None = None
         self._statements: dict[str, str] = {}
         self._events = self._jobs = self._failed = self._cancelled = 0
         self._accounted = (0, 0)
+        self.thinning: Thinning = Thinning()
+        self._check_at_bytes = 0 if self._keep is None else self._keep.max_bytes
 
     @property
     def run_id(self) -> str:
@@ -161,16 +175,28 @@ class RunWriter:
         if self._given_up or len(self.rows) > (MAX_BUSY if self.busy else MAX_WAITING):
             self._lose(len(self.rows))
             self.rows.forget()
+            self.is_new = not self._given_up
         return False
 
     def tidy(self) -> None:
-        """Do one step towards what the file is to keep of other runs; never raises."""
+        """Do some steps towards what the file is to keep, as many as keep up with what is written; never raises."""
         connection, keep = self._connection, self._keep
         if connection is None or keep is None:
             return
         try:
             self._wait(TIDY_WAIT_S)
-            self.untidy = sweep(connection, keep, self._run)
+            for _ in range(1 + 2 * self._written // LOOKED_AT):
+                self.untidy = sweep(connection, keep, self._run, self.thinning)
+                if not self.untidy:
+                    break
+            self._written = 0
+            if self.thinning.events and not self._told_thinned:
+                self._told_thinned = True
+                _logger.warning(THINNED, self.path, keep.max_bytes)
+            if not self.untidy and keep.max_bytes is not None:
+                held, self._check_at_bytes = used(connection), keep.max_bytes
+                if held > keep.max_bytes:
+                    self._check_at_bytes = held + max(keep.max_bytes // PAUSE, MIN_PAUSE_BYTES)
         except sqlite3.Error as error:
             if _code(error) not in _BUSY:
                 self.untidy = (
@@ -198,6 +224,7 @@ class RunWriter:
     def _write(self, *, ended: bool) -> None:
         connection, rows = self._connection, self.rows
         assert connection is not None  # noqa: S101 -- _open() has made it or raised
+        rows.open.pack(exactly=ended)
         now_wall_ns = wall_ns(monotonic_ns())
         accounted = self._account_now()
         with transaction(connection):
@@ -207,8 +234,9 @@ class RunWriter:
             for kind, statement in self._statements.items():
                 waiting = getattr(rows, kind)
                 if waiting:
-                    connection.executemany(statement, waiting)
-            open_now = len(rows.open_jobs) + len(rows.open_others)
+                    # Those of jobs that took long lie among thousands of others: neighbours go to the same pages.
+                    connection.executemany(statement, sorted(waiting) if kind in IN_ORDER else waiting)
+            open_now = len(rows.open)
             events, jobs = self._events + len(rows), self._jobs + len(rows.jobs) + len(rows.details)
             failed, cancelled = self._failed + rows.failed, self._cancelled + rows.cancelled
             updated = connection.execute(
@@ -216,7 +244,7 @@ class RunWriter:
                 (
                     now_wall_ns,
                     events + open_now,
-                    jobs + len(rows.open_jobs),
+                    jobs + len(rows.open.jobs),
                     failed,
                     cancelled,
                     open_now,
@@ -231,7 +259,10 @@ class RunWriter:
                 raise _RunGoneError
         self._events, self._jobs, self._failed, self._cancelled = events, jobs, failed, cancelled
         self._accounted = accounted
+        self._written += len(rows)
         rows.written()
+        if not self.untidy and self._check_at_bytes is not None:
+            self.untidy = used(connection) > self._check_at_bytes
 
     def _account_now(self) -> tuple[int, int]:
         produced, dropped = self._account()

@@ -38,6 +38,7 @@ def plain_run(run: Run) -> dict[str, object]:
         "exit_code": run.exit_code,
         "produced": run.produced,
         "dropped": run.dropped,
+        "thinned": run.thinned,
         "deep": run.deep,
     }
 

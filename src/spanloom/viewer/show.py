@@ -102,6 +102,9 @@ def _facts(analysis: Analysis) -> Iterator[tuple[str, str, str]]:
         f"; {run.dropped:,} more were lost, and nothing below counts them" if run.dropped else ", none lost"
     )
     yield "events", f"{analysis.events:,}{lost}", "bad" if run.dropped else ""
+    if run.thinned:
+        why = "that went well gave way, as the file may not be larger; nothing below counts them"
+        yield "thinned", f"{run.thinned:,} events {why}", "bad"
     if analysis.total("count", "job"):
         yield "jobs", _ends(analysis), ""
     if analysis.unplaced and not analysis.unwritten:

@@ -240,7 +240,9 @@ def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
     yield Line(text)
     if run.dropped:
         yield Line(f"{run.dropped:,} events were lost", "bad")
-    used = 2 + bool(run.dropped)
+    if run.thinned:
+        yield Line(f"{run.thinned:,} events that went well gave way, as the file may not be larger", "dim")
+    used = 2 + bool(run.dropped) + bool(run.thinned)
     if now.batches:
         rows = [_batch_row(batch) for batch in now.batches]
         lines = table(

@@ -1,0 +1,76 @@
+"""What gives way in a run that alone is larger than the file may be: what went well, and its totals stay.
+
+From the oldest on, events that ended with ``ok`` or ``skipped`` leave, some thousands at a time, and are added to the
+numbers of their batch, type and name. What failed, was cancelled or is open stays, and so do batches, traces and what
+says why the program stood still: those are few, or what a record is for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from spanloom.events.types import EventType
+from spanloom.store.schema import transaction
+
+__all__ = ["Thinning"]
+
+LOOKED_AT: Final = 5_000
+"""Rows looked at in one transaction: some 10 ms."""
+
+_KEPT: Final = tuple(
+    kept.value for kept in (EventType.BATCH, EventType.TRACE, EventType.STALL, EventType.LOOP_LAG)
+)
+_LAST: Final = """
+SELECT start_ns, event_id FROM event WHERE run = ? AND (start_ns, event_id) > (?, ?)
+ORDER BY start_ns, event_id LIMIT 1 OFFSET ?"""
+_WHICH: Final = f"""
+run = ? AND (start_ns, event_id) > (?, ?) AND (start_ns, event_id) <= (?, ?) AND end_ns IS NOT NULL AND error IS NULL
+AND coalesce(status, 'ok') IN ('ok', 'skipped')
+AND label NOT IN (SELECT id FROM label WHERE run = event.run AND type IN ({", ".join("?" * len(_KEPT))}))"""  # noqa: S608 -- marks only
+_ADD: Final = f"""
+INSERT INTO thinned (run, label, batch_id, status, events, duration_ns, longest_ns, queue_ns, first_ns, last_ns)
+SELECT run, label, coalesce(batch_id, 0), coalesce(status, 'ok'), count(*), sum(end_ns - start_ns),
+       max(end_ns - start_ns), sum(coalesce(queue_ns, 0)), min(start_ns), max(end_ns)
+FROM event WHERE {_WHICH}
+GROUP BY label, coalesce(batch_id, 0), coalesce(status, 'ok')
+ON CONFLICT DO UPDATE SET
+    events = events + excluded.events, duration_ns = duration_ns + excluded.duration_ns,
+    longest_ns = max(longest_ns, excluded.longest_ns), queue_ns = queue_ns + excluded.queue_ns,
+    first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns)"""  # noqa: S608 -- as above
+_START: Final = (-(1 << 63), -(1 << 63))
+_END: Final = ((1 << 63) - 1, (1 << 63) - 1)
+
+
+class Thinning:
+    """How far the thinning of one run has got.
+
+    Attributes:
+        events: How many events have given way.
+    """
+
+    def __init__(self) -> None:
+        self.events: int = 0
+        self._after: tuple[int, int] = _START
+        self._of_pass = 0
+
+    def step(self, connection: sqlite3.Connection, run: int) -> bool:
+        """Remove some events; return False if there are none that could give way.
+
+        Raises:
+            sqlite3.Error: it could not be done now.
+        """
+        with transaction(connection):
+            last = connection.execute(_LAST, (run, *self._after, LOOKED_AT - 1)).fetchone()
+            which = (run, *self._after, *(last or _END), *_KEPT)
+            connection.execute(_ADD, which)
+            gone = connection.execute(f"DELETE FROM event WHERE {_WHICH}", which).rowcount  # noqa: S608 -- as above
+        self.events += gone
+        self._of_pass += gone
+        self._after = (
+            last or _START
+        )  # those that have ended meanwhile lie among the others: from the start again
+        if last is not None:
+            return True
+        found, self._of_pass = self._of_pass > 0, 0
+        return found
