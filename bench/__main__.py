@@ -29,6 +29,7 @@ SUITES = {
     "memory": "bench.suites.memory",
     "import": "bench.suites.imports",
     "hold": "bench.suites.hold",
+    "look": "bench.suites.look",
 }
 
 

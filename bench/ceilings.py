@@ -69,6 +69,13 @@ CEILINGS: dict[tuple[str, str, str], float] = {
     ("import", "spanloom", "wall"): 50.0,
     ("hold", "spanloom run_jobs", "ready"): 10.0,
     ("hold", "spanloom run_jobs", "sleep0"): 10.0,
+    # milliseconds of a look at 10,000 tasks
+    **{
+        ("look", row, f"{program}, {column}"): most
+        for row in ("why() in a thread", "spanloom why, from outside")
+        for program in ("sleeping", "queueing", "replying", "running")
+        for column, most in (("hold", 10.0), ("cpu", 1_000.0), ("wall", 1_000.0))
+    },
 }
 
 

@@ -25,6 +25,7 @@ class Plan:
         stream_counts: The same of the streams, whose slope is nothing.
         processes: How many fresh interpreters each import is timed in.
         hold_count: Jobs of the run in which the loop is watched.
+        looks: Looks at each of the programs of many tasks.
     """
 
     rounds: int
@@ -34,6 +35,7 @@ class Plan:
     stream_counts: tuple[int, int]
     processes: int
     hold_count: int
+    looks: int
 
 
 _CROSS = (BUDGET_CELL, (10_000, 8), (10_000, 1_000), (1_000, 64), (100_000, 64))
@@ -47,6 +49,7 @@ STANDARD = Plan(
     stream_counts=(100_000, 1_000_000),
     processes=15,
     hold_count=100_000,
+    looks=20,
 )
 """Every job count at one limit, every limit at one job count: some ten minutes."""
 FULL = replace(STANDARD, cells=_GRID)
@@ -59,6 +62,7 @@ QUICK = Plan(
     stream_counts=(50_000, 200_000),
     processes=7,
     hold_count=20_000,
+    looks=20,
 )
 """What has a ceiling: some four minutes."""
 

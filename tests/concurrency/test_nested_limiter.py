@@ -176,3 +176,25 @@ async def test_an_ordinary_contended_batch_is_not_refused() -> None:
         async_map(job, numbers(), limit=limiter), run_jobs([job(n) for n in range(40)], workers=40)
     )
     assert first == second == list(range(40))
+
+
+@pytest.mark.parametrize("how", ["wait_for", "gather", "group"])
+async def test_a_deadline_further_out_is_waited_for(how: str) -> None:
+    """A ring that somebody with a deadline waits for is not refused: it ends by that."""
+    limiter = FixedLimiter(1)
+
+    async def fetch() -> None:
+        async with limiter, limiter:
+            pass
+
+    with pytest.raises(TimeoutError):
+        if how == "wait_for":
+            await asyncio.wait_for(fetch(), 0.05)
+        else:
+            async with asyncio.timeout(0.05):
+                if how == "gather":
+                    await asyncio.gather(fetch())
+                else:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(fetch())
+    assert (limiter.in_use, limiter.waiting) == (0, 0)

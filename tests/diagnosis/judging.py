@@ -17,15 +17,19 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spanloom.diagnosis.watch.asking import why_process
+from spanloom.exceptions import NotWatchedError
+
 ASKED_AFTER_S = 4.0
 ANSWER_WITHIN_S = 20.0
-STAGGER_S = 0.35  # a start costs some 0.3 s of a core; all at once, they would start late
-AT_ONCE = 10
+STAGGER_S = 0.25  # a start costs some 0.3 s of a core; all at once, they would start late
+AT_ONCE = 14
 LINES_OFF = 2
 HEADER = ("expect", "names", "line", "when")
 
@@ -80,6 +84,10 @@ def blanked(path: Path) -> str:
     source = path.read_text(encoding="utf-8").splitlines()
     top = header_length(source)
     return "\n".join([""] * top + source[top:]) + "\n"
+
+
+Asking = Callable[[int, Path], Awaitable[tuple[list[dict[str, Any]], str]]]
+"""Given a process and a folder: its findings, or what prevented an answer."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
 
 
-async def judge(program: Program, number: int, folder: Path) -> Verdict:
+async def judge(program: Program, number: int, folder: Path, ask: Asking) -> Verdict:
     """Run a copy of the program, ask what is wrong with it, and end it and its children."""
     copy = folder / f"program_{number:02}.py"
     copy.write_text(blanked(program.path), encoding="utf-8")
@@ -211,9 +219,20 @@ async def ask(pid: int, folder: Path) -> tuple[list[dict[str, Any]], str]:
     return findings, ""
 
 
-async def judge_all(programs: Sequence[Program], *, at_once: int = AT_ONCE) -> list[Verdict]:
+async def ask_directly(pid: int, _: Path) -> tuple[list[dict[str, Any]], str]:
+    """Ask about a process as the command does, without a process of its own for that."""
+    try:
+        return await asyncio.to_thread(why_process, pid, timeout_s=ANSWER_WITHIN_S), ""
+    except NotWatchedError as error:
+        return [], str(error)
+
+
+async def judge_all(
+    programs: Sequence[Program], *, at_once: int = AT_ONCE, ask: Asking = ask
+) -> list[Verdict]:
     """Judge programs side by side: they mostly sleep. Results are in the order of the input."""
     slots = asyncio.Semaphore(at_once)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(at_once))
     turn = asyncio.Lock()
 
     async def one(number: int, program: Program) -> Verdict:
@@ -222,7 +241,7 @@ async def judge_all(programs: Sequence[Program], *, at_once: int = AT_ONCE) -> l
                 await asyncio.sleep(STAGGER_S)
             folder = Path(tempfile.mkdtemp(prefix="judged"))
             try:
-                return await judge(program, number, folder)
+                return await judge(program, number, folder, ask)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

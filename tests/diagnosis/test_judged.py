@@ -1,7 +1,7 @@
 """The diagnosis is judged by programs: those of this folder, and those that lie beside the project.
 
 Each is started by ``spanloom run`` and asked about four seconds later. They mostly sleep, so many run at once; yet a
-hundred starts of Python, twice, are what makes this module slow. On a busy machine an answer may be one look too early:
+hundred starts of Python are what makes this module slow. On a busy machine an answer may be one look too early:
 what was wrong is judged once more, with little beside it.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.diagnosis.judging import Verdict, judge_all, read_all, table
+from tests.diagnosis.judging import Verdict, ask, ask_directly, judge_all, read_all, table
 
 HERE = Path(__file__).parent / "judged"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "sick"
@@ -20,6 +20,8 @@ FAIR = {"own": 0.8, "shared": 0.95}
 """The share of sick programs that must be named. Those of this folder were written by someone who has not seen the
 rules, and harder on purpose: docs/explanation/compared-with-other-tools.md has the figure that was measured."""
 PLACED = 0.95
+ASKED_BY = {"own": ask_directly, "shared": ask}
+"""A process that asks costs as much as the one that is asked: only some are asked by the command."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -30,10 +32,10 @@ def judged(request: pytest.FixtureRequest) -> tuple[str, list[Verdict]]:
     folder: Path = request.param
     if not folder.is_dir():
         pytest.skip(f"there is no folder {folder.parent.name}/{folder.name} beside the project")
-    verdicts = asyncio.run(judge_all(read_all([folder])))
-    wrong = [verdict.program for verdict in verdicts if not verdict.right]
-    again = {verdict.program.path: verdict for verdict in asyncio.run(judge_all(wrong, at_once=2))}
     name = "own" if folder == HERE else "shared"
+    verdicts = asyncio.run(judge_all(read_all([folder]), ask=ASKED_BY[name]))
+    wrong = [verdict.program for verdict in verdicts if not verdict.right]
+    again = {verdict.program.path: verdict for verdict in asyncio.run(judge_all(wrong, at_once=4))}
     return name, [again.get(verdict.program.path, verdict) for verdict in verdicts]
 
 

@@ -1,7 +1,7 @@
 """Runs small programs, each in a forked process of its own, and prints what is found wrong with each of them.
 
 ``python zoo.py asyncio|uvloop PROGRAM...`` prints a JSON object per program: ``path``, ``stable`` (what two looks in a
-row found last) and ``ever`` (what any look found).
+row found last) and ``ever`` (what any two looks found).
 """
 
 from __future__ import annotations
@@ -20,28 +20,26 @@ import anyio.streams.memory  # noqa: F401 -- once for all children
 import uvloop
 
 import spanloom  # noqa: F401 -- once for all children
-from spanloom.diagnosis import diagnose, look
+from spanloom.diagnosis.why import stuck
 
-AT_ONCE = 8
+AT_ONCE = 12
 LOOKS = 5
 APART_S = 0.12
 FIRST_S = 0.3
 
 
 def judge(path: str, out: int) -> None:
-    """Look a few times from a thread of its own, report, and end the process."""
-    before: list[Any] = []
+    """Look a few times from a thread of its own, until the same is found twice, report, and end the process."""
     ever: list[Any] = []
     stable: list[Any] = []
     try:
         time.sleep(FIRST_S)
         for _ in range(LOOKS):
-            found = [finding.to_json() for finding in diagnose(look())]
-            ever += found
-            keys = [(one["code"], one["resource"]) for one in before]
-            stable = [one for one in found if (one["code"], one["resource"]) in keys]
-            before = found
-            time.sleep(APART_S)
+            stable = [finding.to_json() for finding in stuck(apart_s=APART_S)]
+            ever += stable
+            if stable and len(ever) > len(stable):
+                break
+            time.sleep(0 if stable else APART_S)
     except BaseException as error:
         import traceback
 

@@ -111,6 +111,38 @@ def test_spanloom_run_shows_the_batch(
     assert json.loads(shown.stdout)["events"] == events
 
 
+def test_what_a_job_logs_is_shown_on_request(tmp_path: Path) -> None:
+    """``--instrument all,logging``, or the variable, puts the lines under their jobs; what is written stays."""
+    program = "import logging; logging.basicConfig(format='%(message)s')\n" + PROGRAM.replace(
+        "    return n\n", "    logging.warning('worked %d', n)\n    return n\n"
+    )
+    plain = run(tmp_path, program=program)
+    assert plain.stderr.count("worked") == 4
+    for options, variables in (
+        (["--instrument", "all,logging"], {}),
+        ([], {"SPANLOOM_INSTRUMENT": "all,logging"}),
+    ):
+        done = run(tmp_path, "-m", "spanloom", "run", "--payloads", *options, program=program, **variables)
+        assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, plain.stderr)
+        table = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "spanloom",
+                "export",
+                "--file",
+                str(tmp_path / "runs.db"),
+                "--format",
+                "json",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert table.stdout.count('"worked ') == 4
+
+
 def test_a_progress_bar_on_request(tmp_path: Path) -> None:
     """``--handlers progress`` shows how far a batch is that nobody wrote as one."""
     done = run(tmp_path, "-m", "spanloom", "run", "--handlers", "progress")

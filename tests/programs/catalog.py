@@ -36,6 +36,7 @@ class Program(NamedTuple):
         in_other_environment: Whether its libraries are in ``.venvs/programs``.
         ordered: Whether it prints in the same order each time.
         latency_s: Of the server that it asks.
+        longer: Arguments with which it has more to do, if it takes any such; for ``tools/programs-cost``.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Program(NamedTuple):
     in_other_environment: bool = False
     ordered: bool = True
     latency_s: float = 0.05
+    longer: tuple[str, ...] = ()
 
     @property
     def python(self) -> str:
@@ -65,6 +67,12 @@ def _tests(*arguments: str) -> tuple[str, ...]:
     """Return what runs tests of a library as a program of their own, without their configuration."""
     options = ("-q", "--noconftest", "-c", "/dev/null", "-p", "no:cacheprovider")
     return ("-m", "pytest", *options, *arguments)
+
+
+def _again(times: int, *arguments: str) -> tuple[str, ...]:
+    """Return what runs the same tests so many times over."""
+    file, *others = arguments
+    return _tests("--keep-duplicates", *[file] * times, *others)
 
 
 _ANYIO: Final = SOURCES / "anyio-4.16.0" / "docs"
@@ -100,11 +108,17 @@ PROGRAMS: Final = (
             str(SOURCES / "langchain_core-1.7.2/tests/unit_tests/runnables/test_concurrency.py"),
         ),
         ("batch gated_coro > job gated_coro > step tracked_function",),
+        longer=_again(
+            30, str(SOURCES / "langchain_core-1.7.2/tests/unit_tests/runnables/test_concurrency.py")
+        ),
     ),
     Program(
         "aiometer",
         _tests(str(SOURCES / "aiometer-1.0.0/tests/test_aiometer.py"), "-k", "asyncio and TestRunners"),
         ("batch process > job process",),
+        longer=_again(
+            20, str(SOURCES / "aiometer-1.0.0/tests/test_aiometer.py"), "-k", "asyncio and TestRunners"
+        ),
     ),
     Program(
         "tenacity-httpx",

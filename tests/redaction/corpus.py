@@ -658,10 +658,14 @@ def leaks(secret: str, text: str) -> list[str]:
     return [piece for piece in dict.fromkeys(pieces) if piece in text]
 
 
+HEX_WINDOW = 12
+"""As `WINDOW` in a long text, for hexadecimal digits: eight of a secret's are among a thousand random ids by chance."""
+
+
 def leaked(samples: list[Sample], text: str) -> set[str]:
     """Return the names of `samples` of whose secrets a piece is in `text`, which may be megabytes.
 
-    As `leaks`, but that secrets shorter than `WINDOW` are left out: a long text has any six digits in it.
+    As `leaks`, but that secrets shorter than `WINDOW`, or `HEX_WINDOW`, are left out: a long text has any six digits.
     """
     owners: dict[str, str] = {}
     found = set()
@@ -671,6 +675,13 @@ def leaked(samples: list[Sample], text: str) -> set[str]:
                 found.add(sample.name)
             continue
         for part in re.split(r"\s+|\\+n", sample.secret):
-            owners.update((part[i : i + WINDOW], sample.name) for i in range(len(part) - WINDOW + 1))
-    found.update(owners[piece] for i in range(len(text)) if (piece := text[i : i + WINDOW]) in owners)
+            for width in (WINDOW, HEX_WINDOW):
+                pieces = (part[i : i + width] for i in range(len(part) - width + 1))
+                owners.update(
+                    (piece, sample.name)
+                    for piece in pieces
+                    if (width == HEX_WINDOW) is (re.fullmatch("[0-9a-fA-F]+", piece) is not None)
+                )
+    for width in (WINDOW, HEX_WINDOW):
+        found.update(owners[piece] for i in range(len(text)) if (piece := text[i : i + width]) in owners)
     return found

@@ -22,3 +22,13 @@ def test_an_attempt_gives_way_to_what_took_most_of_it() -> None:
     assert mostly(95) == "step parse"
     assert mostly(50) == "step parse"
     assert mostly(49) == "attempt fetch"
+
+
+def test_a_job_is_not_mostly_at_what_took_no_time() -> None:
+    """A line that it has logged, or another point event, says nothing of where its time went."""
+    made = Made()
+    batch = made.event("batch", "pages", 0, 100)
+    job = made.job("fetch", 0, 0, 100, batch)
+    made.event("log", "program", 50, 50, job, is_point=True, job_index=0, batch_id=batch)
+    (kept,) = made.analyse(run(100)).slowest
+    assert kept.below is None

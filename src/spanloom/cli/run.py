@@ -66,7 +66,8 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
     "--instrument",
     "libraries",
     metavar="NAMES",
-    help="Libraries to instrument: asyncio,tenacity; all or none.  [default: $SPANLOOM_INSTRUMENT, else all]",
+    help="Libraries to instrument: asyncio,tenacity; all or none; all,logging to show what jobs log, too.  "
+    "[default: $SPANLOOM_INSTRUMENT, else all]",
 )
 @click.option(
     "--payloads", is_flag=True, help="Record the payloads of events, redacted; otherwise no contents."

@@ -58,7 +58,7 @@ def _found(ref: str, timeout_s: float, path: Path | None) -> list[dict[str, Any]
             return _of_process(int(ref), timeout_s)
         except NotWatchedError as error:
             try:
-                return _of_run(ref, timeout_s, path)
+                return _of_run(ref, None, path, error)
             except StoreError:
                 raise error from None
     return _of_run(ref, timeout_s, path)
@@ -73,21 +73,33 @@ def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
     return why_process(pid, timeout_s=timeout_s, on_silence=say)
 
 
-def _of_run(ref: str, timeout_s: float, path: Path | None) -> list[dict[str, Any]]:
+def _of_run(
+    ref: str, timeout_s: float | None, path: Path | None, failed: NotWatchedError | None = None
+) -> list[dict[str, Any]]:
+    """Return what a process says (`timeout_s`: ``None``: it was asked, and has `failed`), or the record of its run.
+
+    Raises:
+        NotWatchedError: the process is there, does not answer, and has not written down what is wrong. That it has not
+            does not mean that nothing is.
+    """
     from spanloom.cli.top import place_of
     from spanloom.diagnosis.recorded import explain
+    from spanloom.diagnosis.watch.client import SilentError
     from spanloom.store.model import RunState
     from spanloom.store.reader import StoreReader
 
     file, ref = place_of(ref, path)
     with StoreReader(file) as store:
         run = _run_of(store, ref)
-        if run.state == RunState.RUNNING:
+        if run.state == RunState.RUNNING and timeout_s is not None:
             try:
                 return _of_process(run.pid, timeout_s)
-            except NotWatchedError:
-                pass  # it is of another machine, or only recorded
-        return explain(store, run)
+            except NotWatchedError as error:  # it is of another machine, or only recorded
+                failed = error
+        found = explain(store, run)
+        if not found and isinstance(failed, SilentError):
+            raise failed
+        return found
 
 
 def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported when it is needed

@@ -34,6 +34,11 @@ class Kinds:
         self._own = family
         self._subject = subject
 
+    @property
+    def are_several(self) -> bool:
+        """Whether jobs of more than one name have been seen."""
+        return bool(self._by_name)
+
     def of(self, item: object) -> JobFamily:
         """Return the family of the job that `item` is, or stands for."""
         job = self._subject(item)

@@ -14,6 +14,7 @@ the slot may be given back by a timer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def ring(limiter: Slots, in_use: int, latest: Task, waiting: Iterable[Task]) -> 
         for task in _who_waits_for(waiter):
             if task not in slots and (count := _slots_of(task, limiter)):
                 slots[task] = count
-    if sum(slots.values()) != in_use:
+    if sum(slots.values()) != in_use or any(map(_may_be_cut_off, slots)):
         return None
     return list(slots) if all(_is_stuck(task, waiters, (), 0) for task in slots) else None
 
@@ -87,6 +88,19 @@ def _cannot_break_off(owner: object) -> bool:
     if isinstance(owner, _HARMLESS):
         return True
     return not any(_MAY_BREAK_OFF & vars(kind).keys() for kind in type(owner).__mro__)
+
+
+def _may_be_cut_off(task: Task) -> bool:
+    """Tell whether a task, or one that waits for its end, has a deadline: that would end the wait of each of them."""
+    return any(
+        not all(map(_cannot_break_off, _blocks(each))) or any(map(_has_deadline, _callbacks(each)))
+        for each in _who_waits_for(task)
+    )
+
+
+def _has_deadline(callback: object) -> bool:
+    """Tell whether a task calls at its end what `asyncio.wait_for` up to Python 3.11 has given it."""
+    return type(callback) is functools.partial and getattr(callback.func, "__name__", "") == "_release_waiter"
 
 
 # up and down --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 __all__ = ["parse_retry_after", "retry_after_of"]
@@ -48,6 +47,8 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
         text = value.strip()
         if text.replace(".", "", 1).isdecimal() and text.isascii():
             return _sane(float(text))  # the RFC has whole seconds; several providers send fractions
+        from email.utils import parsedate_to_datetime  # 5 ms, and most servers send a number
+
         try:
             value = parsedate_to_datetime(text)
         except ValueError:

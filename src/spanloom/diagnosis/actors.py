@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import functools
 import inspect
 import signal
@@ -21,6 +22,7 @@ from spanloom.diagnosis.ahead import Ahead, Bytecode
 from spanloom.diagnosis.fields import field, future_done, is_future, is_pool_call, is_task
 from spanloom.diagnosis.model import Actor, ActorKind
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
+from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.running import Running
 from spanloom.diagnosis.variables import variables_of
@@ -58,7 +60,7 @@ class Cast:
         self.woken: set[int] = set()
         self.due: set[int] = set()
         self._bytecode = bytecode
-        self._grouped: dict[tuple[str, int], list[tuple[Any, tuple[Any, ...]]]] = {}
+        self._grouped: dict[tuple[str, int], list[tuple[Any, tuple[Any, ...], Any]]] = {}
         self._queued: dict[int, Any] = {}
 
     def _add(self, kind: ActorKind, what: str, play: Play, needs: Iterable[int] = ()) -> int:
@@ -74,9 +76,9 @@ class Cast:
         if not isinstance(getattr(type(loop), "_run_once", None), FunctionType):
             self._foreign_loop(loop)
             return
-        for handle in list(field(loop, "_ready", ())):
+        for handle in in_slices(list(field(loop, "_ready", ()))):
             self._handle("callback", handle)
-        for handle in list(field(loop, "_scheduled", ())):
+        for handle in in_slices(list(field(loop, "_scheduled", ()))):
             self._handle("timer", handle)
         for handle in list(field(loop, "_signal_handlers", {}).values()):
             self._handle("signal", handle)
@@ -108,21 +110,23 @@ class Cast:
 
     def _hidden_timer(self, handle: Any) -> None:
         args: tuple[Any, ...] = ()
-        callback = None
+        callback = context = None
         for referent in get_referents(handle):
             if type(referent) is tuple:
                 args = referent
+            elif type(referent) is contextvars.Context:
+                context = referent
             elif callback is None and callable(referent):
                 callback = referent
         if callback is not None:
-            self._call("timer", callback, args)
+            self._call("timer", callback, args, context)
 
     def _handle(self, kind: ActorKind, handle: Any) -> None:
         callback = field(handle, "_callback")
         if callback is not None and not field(handle, "_cancelled"):
-            self._call(kind, callback, field(handle, "_args") or ())
+            self._call(kind, callback, field(handle, "_args") or (), field(handle, "_context"))
 
-    def _call(self, kind: ActorKind, callback: Any, args: tuple[Any, ...]) -> None:
+    def _call(self, kind: ActorKind, callback: Any, args: tuple[Any, ...], context: Any) -> None:
         inner = callback
         while type(inner) is functools.partial:
             args = (*inner.args, *args)
@@ -139,7 +143,7 @@ class Cast:
         if isinstance(module, str) and module.startswith(_OURS):
             return
         code = getattr(function, "__code__", None)
-        self._grouped.setdefault((kind, id(code or type(owner))), []).append((inner, args))
+        self._grouped.setdefault((kind, id(code or type(owner))), []).append((inner, args, context))
 
     def _simple_timer(self, callback: Any, args: tuple[Any, ...]) -> bool:
         if callback in _SLEEPERS if not is_future(callback) else False:
@@ -160,7 +164,8 @@ class Cast:
             def play(reach: Reach, calls: Any = calls, kind: str = kind) -> None:
                 if kind == "io":
                     reach.transport()
-                for callback, args in calls:
+                for callback, args, context in calls:
+                    reach.value(context)
                     reach.callback(callback, args)
 
             self._add(kind, what, play)  # type: ignore[arg-type] # the key of a group is made from it

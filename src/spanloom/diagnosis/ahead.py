@@ -38,7 +38,7 @@ class Ahead:
     Attributes:
         names: Globals, attributes and modules that it uses, those of functions defined in it included.
         calm: Those of `names` that it comes to without an exception being raised.
-        variables: Local and closure variables that it loads.
+        variables: Local and closure variables whose present values it may load, and not only what it stores there anew.
         dynamic: Whether it looks names up at run time, so that it may use any.
     """
 
@@ -137,6 +137,7 @@ class Bytecode:
             every |= loaded
         names, variables, dynamic = self._used(instructions, every)
         quiet, _, _ = self._used(instructions, calm)
+        variables &= _live(instructions, index_of, handlers, lasti) | {*code.co_cellvars, *code.co_freevars}
         return Ahead(names, quiet, variables, dynamic)
 
     def _used(
@@ -218,3 +219,55 @@ def _reached(
             reached.add(index)
             todo.extend(successors(index))
     return reached
+
+
+def _live(
+    instructions: list[dis.Instruction],
+    index_of: dict[int, int],
+    handlers: list[tuple[int, int, int]],
+    lasti: int,
+) -> frozenset[str]:
+    """Return the local variables that may be loaded after the instruction at `lasti` before they are stored anew.
+
+    The liveness of compilers, from the last instruction back to the first and again, until nothing changes.
+    """
+    loads, stores = zip(*map(_moved, instructions), strict=True)
+    jumps = {*dis.hasjrel, *dis.hasjabs}
+    follow: list[list[int]] = []
+    raises: list[list[int]] = []
+    for index, instruction in enumerate(instructions):
+        following = [index + 1] if instruction.opname not in _ENDS and index + 1 < len(instructions) else []
+        if instruction.opcode in jumps:
+            following.append(index_of[instruction.argval])
+        follow.append(following)
+        raises.append(
+            [index_of[target] for first, end, target in handlers if first <= instruction.offset < end]
+        )
+    before: list[frozenset[str]] = [frozenset()] * len(instructions)
+    changed = True
+    while changed:
+        changed = False
+        for index in range(len(instructions) - 1, -1, -1):
+            after = frozenset().union(*(before[target] for target in follow[index]))
+            found = loads[index] | (after - stores[index])
+            found = found.union(*(before[target] for target in raises[index]))
+            if found != before[index]:
+                before[index] = found
+                changed = True
+    start = index_of.get(lasti)
+    if start is None:
+        return frozenset().union(*loads)
+    return frozenset().union(*(before[target] for target in (*follow[start], *raises[start])))
+
+
+def _moved(instruction: dis.Instruction) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the local variables that an instruction loads, and those that it stores without loading them before."""
+    name, value = instruction.opname, instruction.argval
+    if instruction.opcode not in dis.haslocal and instruction.opcode not in dis.hasfree:
+        return frozenset(), frozenset()
+    variables = value if type(value) is tuple else (value,)
+    if name == "STORE_FAST_LOAD_FAST":
+        return frozenset(variables[1:]) - {variables[0]}, frozenset(variables[:1])
+    if "LOAD_FAST" in name or not name.startswith(("STORE_FAST", "DELETE_FAST")):
+        return frozenset(variables), frozenset()
+    return frozenset(), frozenset(variables)

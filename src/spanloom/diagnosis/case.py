@@ -8,7 +8,8 @@ from pathlib import PurePath
 
 from spanloom.diagnosis.codes import CODES
 from spanloom.diagnosis.finding import Finding, Level
-from spanloom.diagnosis.graph import blockers, components, progress
+from spanloom.diagnosis.fixpoint import progress
+from spanloom.diagnosis.graph import Edges, components, waits_of
 from spanloom.diagnosis.model import EndedTask, Holder, Resource, Snapshot, TaskView
 from spanloom.diagnosis.waits import GIVERS
 
@@ -45,20 +46,18 @@ class Case:
         return frozenset(self.snapshot.tasks) - progress(self.snapshot, cancels=False)
 
     @cached_property
-    def edges(self) -> dict[int, list[tuple[int, str]]]:
+    def edges(self) -> Edges:
         """For each dead task the dead tasks that it waits for, and how."""
-        tasks = self.snapshot.tasks
-        return {key: list(dict.fromkeys(blockers(self.snapshot, tasks[key], self.dead))) for key in self.dead}
+        return waits_of(self.snapshot, self.dead)
 
     @cached_property
     def causes(self) -> list[list[TaskView]]:
         """The components of the wait-for graph that wait for nobody outside of them."""
-        plain = {key: [target for target, _ in targets] for key, targets in self.edges.items()}
         found = []
-        for component in components(plain):
+        for component in components(self.edges):
             members = set(component)
-            if all(target in members for key in component for target in plain[key]):
-                found.append([self.snapshot.tasks[key] for key in component])
+            if all(target in members for node in component for target in self.edges[node]):
+                found.append([self.snapshot.tasks[node] for node in component if isinstance(node, int)])
         return found
 
     @cached_property
@@ -91,8 +90,12 @@ class Case:
 
     def level(self, members: Iterable[TaskView], resources: Iterable[Resource]) -> Level:
         """Return how sure it is that `members` never get what they wait for."""
-        known = any(not self.live.isdisjoint(resource.known_to) for resource in resources)
-        cancelled = any(not self.live.isdisjoint(task.cancellers) for task in members)
+        knowing = {
+            id(resource.known_to): resource.known_to for resource in resources
+        }  # of many it is the same
+        cancelling = {id(task.cancellers): task.cancellers for task in members}
+        known = any(not self.live.isdisjoint(keys) for keys in knowing.values())
+        cancelled = any(not self.live.isdisjoint(keys) for keys in cancelling.values())
         return "LIKELY" if known or cancelled or not self.snapshot.complete else "PROVEN"
 
     def since(self, members: Iterable[TaskView]) -> float | None:

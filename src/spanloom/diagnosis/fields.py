@@ -6,14 +6,39 @@ import asyncio
 from asyncio import futures, tasks
 from collections.abc import Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard, TypeVar
 
-__all__ = ["FUTURES", "TASKS", "attributes", "field", "future_done", "is_future", "is_pool_call", "is_task"]
+from spanloom.concurrency.task import JobTask
+
+__all__ = [
+    "FUTURES",
+    "TASKS",
+    "attributes",
+    "field",
+    "future_done",
+    "is_a",
+    "is_future",
+    "is_pool_call",
+    "is_task",
+    "module_of",
+]
 
 FUTURES: Final[tuple[type, ...]] = tuple({asyncio.Future, futures._PyFuture})  # type: ignore[attr-defined] # noqa: SLF001 -- who has no C has this
 TASKS: Final[tuple[type, ...]] = tuple({asyncio.Task, tasks._PyTask})  # type: ignore[attr-defined] # noqa: SLF001 -- who has no C has this
+_T = TypeVar("_T")
 _NOTHING: Final[Mapping[str, object]] = {}
 _DESCRIPTORS: Final = (MemberDescriptorType, GetSetDescriptorType)
+
+
+def is_a(value: object, types: type[_T] | tuple[type[_T], ...]) -> TypeGuard[_T]:
+    """Return whether `value` is an instance, by its type alone: ``isinstance`` asks the object itself, too."""
+    return issubclass(type(value), types)
+
+
+def module_of(kind: type) -> str:
+    """Return the module of a class; empty if the class has put something else there, as a proxy does for its object."""
+    found: object = kind.__module__
+    return found if type(found) is str else ""
 
 
 def is_future(value: object) -> bool:
@@ -29,14 +54,14 @@ def is_task(value: object) -> bool:
 def is_pool_call(value: object) -> bool:
     """Return whether `value` is what an executor of the standard library keeps of a call until that has ended."""
     kind = type(value)
-    return kind.__name__ == "_WorkItem" and kind.__module__.startswith("concurrent.futures.")
+    return kind.__name__ == "_WorkItem" and module_of(kind).startswith("concurrent.futures.")
 
 
 def attributes(value: object) -> Mapping[str, object]:
     """Return the instance's own dictionary, empty if it has none; never asks the instance."""
     for cls in type(value).__mro__:
         descriptor: Any = cls.__dict__.get("__dict__")
-        if isinstance(descriptor, GetSetDescriptorType):
+        if type(descriptor) is GetSetDescriptorType:
             try:
                 found: object = descriptor.__get__(value)
             except (AttributeError, TypeError):
@@ -45,8 +70,33 @@ def attributes(value: object) -> Mapping[str, object]:
     return _NOTHING
 
 
+def _described(cls: type) -> dict[str, Any] | None:
+    """Return the descriptors of a class by name, if its instances have nothing that is in none of them."""
+    if any("__dict__" in base.__dict__ for base in cls.__mro__):
+        return None
+    return {
+        name: descriptor
+        for base in reversed(cls.__mro__)
+        for name, descriptor in base.__dict__.items()
+        if type(descriptor) in _DESCRIPTORS
+    }
+
+
+_FREQUENT: Final[dict[type, dict[str, Any] | None]] = {
+    cls: _described(cls) for cls in (*FUTURES, *TASKS, JobTask, asyncio.Handle, asyncio.TimerHandle)
+}
+"""What a look asks nearly all of its questions of, and which never changes."""
+
+
 def field(value: object, name: str, default: Any = None) -> Any:
     """Return the attribute `name` if it lies in the instance or in a slot; properties are not run."""
+    frequent = _FREQUENT.get(type(value))
+    if frequent is not None:
+        known = frequent.get(name)
+        try:
+            return default if known is None else known.__get__(value)
+        except AttributeError:
+            return default
     found = attributes(value)
     if name in found:
         return found[name]

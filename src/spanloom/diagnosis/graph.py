@@ -1,174 +1,126 @@
-"""The wait-for graph: who can still go on, and for whom the others wait.
+"""The wait-for graph of the dead: for whom each of them waits, and which of them wait in a ring.
 
-A task that waits for all children of a group waits for each of them (AND); one that waits for an event waits
-for any one of those who might set it (OR). In such a graph a cycle neither proves a deadlock nor does a
-deadlock need one (Knapp 1987), so what can go on is computed as a least fixpoint, from what moves by itself;
-the rest is dead. For OR alone that is Holt's knot.
+Where thousands of tasks wait in one line, or thousands could give what is waited for, each stands in the graph once,
+and not once for each of the others: between them are nodes for the line, and for those who could give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-from spanloom.diagnosis.model import Resource, Snapshot, TaskView, Wait
+from spanloom.diagnosis.model import Resource, Snapshot, Wait
+from spanloom.diagnosis.pace import in_slices
 
-__all__ = ["blockers", "components", "progress"]
-
-_BY_ITSELF = frozenset({"sleep", "io"})
-_HELD = frozenset({"lock", "semaphore", "limiter"})
-"""What a task that runs at the moment of the look may hold, without that it could be seen."""
-_CANCELLED_WITH = frozenset({"task", "group", "completed"})
+__all__ = ["Edges", "Givers", "Line", "Node", "components", "waits_of"]
 
 
-def progress(snapshot: Snapshot, *, cancels: bool = True) -> frozenset[int]:
-    """Return the keys of the tasks and actors that can go on.
+class Line(NamedTuple):
+    """All who wait for one resource in one way. It leads to those who hold that, and to its `Givers`."""
 
-    Args:
-        snapshot: What was seen.
-        cancels: Whether a task counts as able to go on because one that is alive may cancel it. A deadline
-            always counts.
-    """
-    return frozenset(_Fixpoint(snapshot, cancels).run())
+    resource: int
+    kind: str
 
 
-class _Fixpoint:
-    def __init__(self, snapshot: Snapshot, cancels: bool) -> None:
-        self.snapshot = snapshot
-        self.cancels = cancels
-        self.live: set[int] = set()
-        self.unseen = any(task.state == "running" for task in snapshot.tasks.values())
+class Givers(NamedTuple):
+    """Those who could give what is waited for. It leads to them."""
 
-    def run(self) -> set[int]:
-        tasks, actors, live = self.snapshot.tasks, self.snapshot.actors, self.live
-        live.update(key for key, actor in actors.items() if not actor.needs)
-        waiting = {}
-        for key, task in tasks.items():
-            if task.wait is None or task.wait.kind in _BY_ITSELF:
-                live.add(key)
-            else:
-                waiting[key] = task
-        moved = True
-        while moved:
-            moved = False
-            for key, actor in actors.items():
-                if key not in live and not live.isdisjoint(actor.needs):
-                    live.add(key)
-                    moved = True
-            for key, task in list(waiting.items()):
-                if key not in waiting:  # cancelled together with one before it
-                    continue
-                cancelled = task.deadline or (self.cancels and not live.isdisjoint(task.cancellers))
-                if cancelled or self._can_end(task, task.wait):
-                    live.add(key)
-                    del waiting[key]
-                    moved = True
-                if cancelled:
-                    self._cancel_inner(task, waiting)
-        return live
-
-    def _cancel_inner(self, task: TaskView, waiting: dict[int, TaskView]) -> None:
-        """Take it that a task which is cancelled cancels what it awaits."""
-        todo = [task]
-        while todo:
-            wait = todo.pop().wait
-            if wait is not None and wait.kind in _CANCELLED_WITH and wait.cancels:
-                for target in wait.targets:
-                    inner = waiting.pop(target, None)
-                    if inner is not None:
-                        self.live.add(target)
-                        todo.append(inner)
-
-    def _can_end(self, task: TaskView, wait: Wait | None) -> bool:
-        if wait is None:
-            return True
-        live = self.live
-        if wait.targets or wait.kind in _CANCELLED_WITH:
-            able = [self._target_can(target) for target in wait.targets]
-            return all(able) if wait.needs == "all" else any(able) or not able
-        resource = self.snapshot.resources.get(wait.resource or 0)
-        if resource is None:
-            return True
-        return self._resource_can(task, wait, resource, live)
-
-    def _target_can(self, target: int) -> bool:
-        if target in self.snapshot.tasks:
-            return target in self.live
-        resource = self.snapshot.resources.get(target)
-        return resource is None or not self.live.isdisjoint(resource.actors.get("future", ()))
-
-    def _resource_can(self, task: TaskView, wait: Wait, resource: Resource, live: set[int]) -> bool:
-        givers = resource.actors.get(wait.kind, frozenset())
-        if wait.kind in _HELD and self.unseen and not any(one.sure for one in resource.holders):
-            return True
-        if wait.kind == "lock":
-            if resource.used == 0:
-                return True
-            sure = [holder.task for holder in resource.holders if holder.sure]
-            if sure:
-                return not live.isdisjoint(sure)
-            return not live.isdisjoint(givers) or any(holder.task in live for holder in resource.holders)
-        if wait.kind in ("semaphore", "limiter"):
-            return (
-                bool(resource.free)
-                or not live.isdisjoint(givers)
-                or any(holder.task in live for holder in resource.holders)
-            )
-        if wait.kind == "barrier":
-            return self._barrier_can(resource, givers, live)
-        return not live.isdisjoint(givers)
-
-    def _barrier_can(self, resource: Resource, givers: frozenset[int], live: set[int]) -> bool:
-        able = live & givers
-        if any(key not in self.snapshot.tasks for key in able) or resource.size is None:
-            return bool(able)
-        return bool(able) and len(able) + len(resource.waiters) >= resource.size
+    of: Hashable
 
 
-def blockers(snapshot: Snapshot, task: TaskView, dead: frozenset[int]) -> Iterator[tuple[int, str]]:
-    """Yield ``(task key, how)`` for each dead task that `task` waits for: ``"holds"``, ``"ends"`` or ``"gives"``."""
-    wait = task.wait
-    if wait is None:
-        return
-    yield from _behind_targets(snapshot, task.key, wait, dead)
-    resource = snapshot.resources.get(wait.resource or 0)
-    if resource is None:
-        return
-    for holder in resource.holders:
-        if holder.task in dead:
-            yield holder.task, "holds"
-    if wait.kind == "lock" and resource.holders:
-        return
-    for key in resource.actors.get(wait.kind, ()):
-        if key in dead and key != task.key and not _same_wait(snapshot.tasks[key].wait, wait):
-            yield key, "gives"
+Node = int | Line | Givers
+"""A task by its key, or what stands between tasks. A task leads straight to those for whose end it waits."""
+Edges = dict[Node, list[Node]]
+_N = TypeVar("_N", bound=Hashable)
 
 
-def _behind_targets(
-    snapshot: Snapshot, waiting: int, wait: Wait, dead: frozenset[int]
-) -> Iterator[tuple[int, str]]:
-    for target in wait.targets:
-        if target in dead:
-            yield target, "ends"
-        elif target in snapshot.resources:
-            givers = snapshot.resources[target].actors.get("future", frozenset())
-            yield from ((key, "gives") for key in givers if key in dead and key != waiting)
+def waits_of(snapshot: Snapshot, dead: frozenset[int]) -> Edges:
+    """Return for whom of the dead each of the dead waits; no line and no givers that lead to nobody."""
+    graph = _Graph(snapshot, dead)
+    for key in in_slices(dead):
+        wait = snapshot.tasks[key].wait
+        graph.edges[key] = [] if wait is None else list(graph.behind(wait))
+    return graph.edges
 
 
-def _same_wait(other: Wait | None, wait: Wait) -> bool:
-    """Return whether who could give waits in the same line, or is idle: it gives when it has been given."""
-    if other is None or other.resource != wait.resource:
-        return False
-    return other.kind == wait.kind or (wait.kind, other.kind) == ("join", "get")
+class _Graph:
+    def __init__(self, snapshot: Snapshot, dead: frozenset[int]) -> None:
+        self.edges: Edges = {}
+        self._snapshot = snapshot
+        self._dead = dead
+        self._lines: dict[Line, Line | None] = {}
+        self._givers: dict[Givers, Givers | None] = {}
+
+    def behind(self, wait: Wait) -> Iterator[Node]:
+        """Yield what a task leads to that waits in this way."""
+        for target in in_slices(dict.fromkeys(wait.targets)):
+            if target in self._dead:
+                yield target
+            elif target in self._snapshot.resources:
+                node = self._all(self._snapshot.resources[target].actors.get("future", frozenset()))
+                if node is not None:
+                    yield node
+        resource = self._snapshot.resources.get(wait.resource or 0)
+        if resource is not None:
+            line = Line(resource.key, wait.kind)
+            if line not in self._lines:
+                self._lines[line] = self._line(line, resource)
+            if self._lines[line] is not None:
+                yield line
+
+    def _line(self, line: Line, resource: Resource) -> Line | None:
+        found: list[Node] = [
+            task for task in dict.fromkeys(one.task for one in resource.holders) if task in self._dead
+        ]
+        if line.kind != "lock" or not resource.holders:
+            givers = self._but_those_in(line, resource)
+            if givers is not None:
+                found.append(givers)
+        if not found:
+            return None
+        self.edges[line] = found
+        return line
+
+    def _but_those_in(self, line: Line, resource: Resource) -> Givers | None:
+        """Return the node of those who could give, without those who wait in the same line.
+
+        One who waits alone leads to itself then, which changes nothing, and the node is that of many resources.
+        """
+        keys = resource.actors.get(line.kind, frozenset())
+        same = {key for key in dict.fromkeys(resource.waiters) if self._waits_in(line, key)}
+        if same.isdisjoint(keys) or (len(same) == 1 and len(keys) > 1):
+            return self._all(keys)
+        return self._node(Givers(line), [key for key in keys if key in self._dead and key not in same])
+
+    def _waits_in(self, line: Line, key: int) -> bool:
+        """Return whether a task waits in the same line, or is idle: it gives when it has been given."""
+        task = self._snapshot.tasks.get(key)
+        wait = None if task is None else task.wait
+        if wait is None or wait.resource != line.resource:
+            return False
+        return wait.kind == line.kind or (line.kind, wait.kind) == ("join", "get")
+
+    def _all(self, keys: frozenset[int]) -> Givers | None:
+        node = Givers(id(keys))
+        if node not in self._givers:
+            self._givers[node] = self._node(node, [key for key in keys if key in self._dead])
+        return self._givers[node]
+
+    def _node(self, node: Givers, keys: Sequence[int]) -> Givers | None:
+        if not keys:
+            return None
+        self.edges[node] = list(keys)
+        return node
 
 
-def components(edges: dict[int, list[int]]) -> list[list[int]]:
+def components(edges: Mapping[_N, Sequence[_N]]) -> list[list[_N]]:
     """Return the strongly connected components, those first that lead to no other (Tarjan 1972, without recursion)."""
-    index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    on_stack: set[int] = set()
-    found: list[list[int]] = []
-    for root, first in edges.items():
+    index: dict[_N, int] = {}
+    low: dict[_N, int] = {}
+    stack: list[_N] = []
+    on_stack: set[_N] = set()
+    found: list[list[_N]] = []
+    for root, first in in_slices(edges.items()):
         if root in index:
             continue
         work = [(root, iter(first))]

@@ -12,13 +12,15 @@ from spanloom.diagnosis.fields import attributes, field
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["name_in"]
+__all__ = ["Search", "name_in"]
 
 _ELEMENTS: Final = 2_000
 """Elements of a container that are looked through."""
 _DEPTH: Final = 3
 _STEPS: Final = 20_000
-"""Places that are looked at for one name: a tenth of a second at most."""
+"""Places that are looked at for one name."""
+_ALL_STEPS: Final = 300_000
+"""The same for all names of one look, a tenth of a second: of thousands of futures the last ones stay nameless."""
 _CLOSED: Final = frozenset(
     {"asyncio", "_asyncio", "builtins", "concurrent", "threading", "_thread", "uvloop", "collections"}
 )
@@ -27,11 +29,29 @@ _NAMELESS: Final = frozenset({(0, "self"), (0, "cls")})
 _PLAIN: Final = (int, float, str, bytes, bool, type(None), type, FunctionType, ModuleType)
 
 
-def name_in(links: Sequence[Link], wanted: object) -> str | None:
+class Search:
+    """How many more places may be looked at for names. Shared by all names of one look."""
+
+    def __init__(self) -> None:
+        self.left: int = _ALL_STEPS
+
+
+def name_in(links: Sequence[Link], wanted: object, search: Search) -> str | None:
     """Return what the frames of `links` call `wanted`, the innermost of the program's own frames first.
 
     A variable is called by its name, an attribute as ``Class.attribute``, an element as ``name[key]``.
     """
+    steps = min(_STEPS, search.left)
+    if steps <= 0:
+        return None
+    left = [steps]
+    try:
+        return _named(links, wanted, left)
+    finally:
+        search.left -= steps - left[0]
+
+
+def _named(links: Sequence[Link], wanted: object, left: list[int]) -> str | None:
     own = [link for link in reversed(links) if is_own(link.code.co_filename)]
     namespaces: list[dict[str, Any]] = []
     scopes = []
@@ -40,7 +60,6 @@ def name_in(links: Sequence[Link], wanted: object) -> str | None:
         namespace = link.frame.f_globals
         if not any(namespace is known for known in namespaces):
             namespaces.append(namespace)
-    left = [_STEPS]
     for depth in range(_DEPTH + 1):
         for variables in scopes:
             for name, value in variables.items():

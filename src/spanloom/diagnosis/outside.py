@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import Any, Final
 
 from spanloom.diagnosis.chain import SUSPENDABLE
-from spanloom.diagnosis.fields import is_task
+from spanloom.diagnosis.fields import field, is_task, module_of
+from spanloom.diagnosis.pace import step
 from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["held_outside"]
@@ -31,6 +31,9 @@ MOST: Final = 2_000
 """Objects of one step; of more, none is looked at any more."""
 BUDGET: Final = 4_000_000
 """Objects that are asked what they refer to, all steps together: about half a second."""
+SMALL: Final = 150_000
+FEW: Final = 16
+"""Blocks of memory, and objects asked about, up to which all is asked at once, in some ms; else in pieces."""
 _CHUNK: Final = 256
 _HEAP_TYPE: Final = 1 << 9
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
@@ -47,7 +50,9 @@ class _Known:
         self.left = BUDGET
 
 
-def held_outside(candidates: Iterable[Any], frames: Sequence[FrameType]) -> frozenset[int]:
+def held_outside(
+    candidates: Iterable[Any], frames: Sequence[FrameType], tasks: Iterable[Any] = ()
+) -> frozenset[int]:
     """Return the identities of those of `candidates` to which more refers than can be accounted for.
 
     Costs some 100 nanoseconds for each object of the process and step, in pieces between which other threads run.
@@ -55,9 +60,11 @@ def held_outside(candidates: Iterable[Any], frames: Sequence[FrameType]) -> froz
     Args:
         candidates: Objects that the collector tracks.
         frames: The running frames of all threads: their variables are accounted for, as threads are asked.
+        tasks: The tasks that are asked: the collector is not told of all that they call when they end.
     """
     known = _Known(candidates)
     running, inner = _variables(frames)
+    running.update(_hidden_callbacks(tasks))
     for _ in range(DEPTH):
         if known.level and len(known.level) <= MOST and known.left > 0:
             known.level = _step(known, running, inner)
@@ -80,35 +87,73 @@ def _variables(frames: Sequence[FrameType]) -> tuple[Counter[int], frozenset[int
     return values, frozenset(inner)
 
 
+def _hidden_callbacks(tasks: Iterable[Any]) -> Iterator[int]:
+    """Yield the identities of callbacks of tasks to which these do not admit to refer, as on Python 3.11."""
+    for task in tasks:
+        callbacks = field(task, "_callbacks")
+        if callbacks:
+            known = {id(one) for one in gc.get_referents(task)}
+            known |= {
+                id(one)
+                for referent in gc.get_referents(task)
+                if type(referent) is list
+                for one in _first(referent)
+            }
+            yield from (id(callback) for callback, _ in callbacks if id(callback) not in known)
+
+
+def _first(callbacks: list[Any]) -> Iterator[Any]:
+    yield from (one[0] for one in callbacks if type(one) is tuple and one)
+
+
 def _step(known: _Known, running: Counter[int], inner: frozenset[int]) -> dict[int, Any]:
     """Count the references to one level, and return who has them."""
     level = known.level
     probe = _add_probe(level)
     known.origins[probe] = set()
-    everything = gc.get_objects()
-    known.left -= len(everything)
-    own = {id(everything), id(known.seen), id(known.origins), id(vars(known)), id(level)}
+    own = {id(known.seen), id(known.origins), id(vars(known)), id(level)}
     counts: Counter[int] = Counter()
     found: dict[int, tuple[Any, set[int]]] = {}
-    for start in range(0, len(everything), _CHUNK):
-        time.sleep(0)
-        # Not the modules: on Python 3.12, that of asyncio's C code tells of objects that are free already, and whoever
-        # takes those up and lets them go again breaks its list of them. Names in modules are known anyhow.
-        chunk = [one for one in everything[start : start + _CHUNK] if type(one) is not ModuleType]
-        if level.keys().isdisjoint(map(id, gc.get_referents(*chunk))):
-            continue
-        for referrer in chunk:
-            hit = [key for key in map(id, gc.get_referents(referrer)) if key in level]
-            counts.update(hit)
-            if hit and id(referrer) not in own:
-                found[id(referrer)] = referrer, set().union(*(known.origins[key] for key in hit))
-        del chunk, referrer
-    usual = {key: sys.getrefcount(value) - counts[key] for key, value in level.items()}
+    for referrer, hit in _referrers(known):
+        counts.update(hit)
+        if id(referrer) not in own:
+            found[id(referrer)] = referrer, set().union(*(known.origins[key] for key in hit))
+        del referrer
+    usual = {key: sys.getrefcount(value) - counts[key] - (key in found) for key, value in level.items()}
     for key, more in usual.items():
         if more - usual[probe] > running[key] + _cell_of(level[key], inner):
             known.outside |= known.origins[key]
     del level[probe]
     return _following(known, found)
+
+
+def _referrers(known: _Known) -> Iterator[tuple[Any, list[int]]]:
+    """Yield who refers to one of a level, with to which, as often as they do."""
+    level = known.level
+    if sys.getallocatedblocks() < SMALL and len(level) <= FEW:
+        known.left -= SMALL // 10
+        yield from _hits(gc.get_referrers(*level.values()), level)
+        return
+    everything = gc.get_objects()
+    known.left -= len(everything)
+    for start in range(0, len(everything), _CHUNK):
+        step()
+        values = [value for value in everything[start : start + _CHUNK] if type(value) is not ModuleType]
+        if not level.keys().isdisjoint(map(id, gc.get_referents(*values))):
+            yield from _hits(values, level)
+
+
+def _hits(values: list[Any], level: dict[int, Any]) -> Iterator[tuple[Any, list[int]]]:
+    # Not the modules: on Python 3.12, that of asyncio's C code tells of objects that are free already, and whoever
+    # takes those up and lets them go again breaks its list of them. Names in modules are known anyhow.
+    for value in values:
+        hit = (
+            [key for key in map(id, gc.get_referents(value)) if key in level]
+            if type(value) is not ModuleType
+            else ()
+        )
+        if hit:
+            yield value, list(hit)
 
 
 def _following(known: _Known, found: dict[int, tuple[Any, set[int]]]) -> dict[int, Any]:
@@ -154,7 +199,7 @@ def _is_asked(value: Any) -> bool:
         or kind is FrameType
         or is_task(value)
         or issubclass(kind, type | ModuleType | asyncio.AbstractEventLoop)
-        or kind.__module__.startswith("spanloom.diagnosis")
+        or module_of(kind).startswith("spanloom.diagnosis")
     )
 
 
@@ -163,10 +208,10 @@ def _may_use(value: Any) -> bool:
     kind = type(value)
     if kind in _CONTAINERS:
         return False
-    module = kind.__module__
+    module = module_of(kind)
     if any(base.__module__ == "_ctypes" for base in kind.__mro__) or module.startswith("_cython"):
         return True
-    if not isinstance(module, str) or module.partition(".")[0] in sys.stdlib_module_names:
+    if not module or module.partition(".")[0] in sys.stdlib_module_names:
         return False
     if not kind.__flags__ & _HEAP_TYPE:
         return True

@@ -34,8 +34,18 @@ from typing import Any, Final
 
 from spanloom.diagnosis.ahead import MANAGERS, Ahead, Bytecode
 from spanloom.diagnosis.chain import SUSPENDABLE, frame_of
-from spanloom.diagnosis.fields import FUTURES, field, future_done, is_future, is_pool_call, is_task
+from spanloom.diagnosis.fields import (
+    FUTURES,
+    attributes,
+    field,
+    future_done,
+    is_future,
+    is_pool_call,
+    is_task,
+    module_of,
+)
 from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.pace import step
 
 __all__ = ["Budget", "Reach"]
 
@@ -55,16 +65,19 @@ _ATOMS: Final = frozenset(
         type(NotImplemented),
     }
 )
-_HUBS: Final = (asyncio.AbstractEventLoop, logging.Logger, logging.Manager)
+_HUBS: Final = (asyncio.AbstractEventLoop, asyncio.Handle, logging.Logger, logging.Manager)
 """What everything refers to and nobody reaches a neighbour through: their own work is that of other actors."""
 _POOLS: Final = ("concurrent.futures.thread", "concurrent.futures.process")
+_NOTING: Final = ("spanloom.instrument.spawned", "spanloom.instrument.task_batch")
 _SILENT: Final = (
     "spanloom.diagnosis",
     "spanloom.callbacks",
     "spanloom.handlers",
     "spanloom.store",
     "spanloom.events",
+    *_NOTING,
 )
+"""What listens: it has the program's tasks, and gives them nothing."""
 _PRIMITIVES: Final = frozenset({"spanloom.concurrency.slots", "spanloom.concurrency.limits"})
 """Of ours, what is to be taken like a primitive of asyncio: by the names of the methods, not by their code."""
 _PROTOCOL: Final = frozenset(
@@ -119,9 +132,11 @@ class Reach:
         self._budget = budget
         self._owned = owned
         self._contexts = list(contexts)
+        self._variables: list[contextvars.ContextVar[object]] = []
         self._waiting: dict[str, list[object]] = {}
         self._todo: list[object] = []
         self._codes: set[int] = set()
+        self._aheads: dict[tuple[int, int], Ahead] = {}
         self._classes: set[tuple[int, bool]] = set()
 
     def can(self, resource: object, givers: frozenset[str] | None) -> bool:
@@ -129,9 +144,9 @@ class Reach:
         key = id(resource)
         if givers is None:
             return key in self.objects
-        if any((key, name) in self.gives for name in givers):
+        if key in self.objects and (self.dynamic or not givers.isdisjoint(self.names)):
             return True
-        return key in self.objects and (self.dynamic or not givers.isdisjoint(self.names))
+        return any((key, name) in self.gives for name in givers)
 
     def transport(self) -> None:
         """Add what transports call of protocols."""
@@ -141,10 +156,21 @@ class Reach:
 
     def frame(self, ahead: Ahead, namespace: dict[str, Any], values: Iterable[object]) -> None:
         """Add a frame: the code that is ahead of it, and the values that it can still use."""
-        self._use(ahead.names, ahead.dynamic, namespace)
-        self.calm |= ahead.calm
+        if (id(ahead), id(namespace)) not in self._aheads:  # of thousands of tasks it is often the same
+            self._aheads[id(ahead), id(namespace)] = ahead
+            self._use(ahead.names, ahead.dynamic, namespace)
+            self.calm |= ahead.calm
         self._todo.extend(values)
         self._run()
+
+    def dropped(self, values: Iterable[object]) -> None:
+        """Add values that it has and will do nothing with but let go of: their end may be told to somebody."""
+        for value in values:
+            for reference in weakref.getweakrefs(value):
+                self.value(*_told_of_end(reference))
+            finaliser = getattr(type(value), "__del__", None)
+            if type(finaliser) is FunctionType:  # of the object itself nothing else will be called
+                self.value(finaliser, *(one for one in get_referents(value) if one is not type(value)))
 
     def value(self, *values: object) -> None:
         """Add values that it has, callables among them being what it will call."""
@@ -163,9 +189,15 @@ class Reach:
                 todo.extend(values)
             self._waiting.clear()
             return
+        package = namespace.get("__package__")
         for name in names:
             if name in namespace:
                 todo.append(namespace[name])
+                continue
+            # What a function imports when it runs.
+            module = sys.modules.get(name) or (package and sys.modules.get(f"{package}.{name}"))
+            if module:
+                todo.append(module)
 
     def _learn(self, names: Iterable[str]) -> None:
         fresh = set(names) - self.names
@@ -183,6 +215,8 @@ class Reach:
             if kind in _ATOMS or id(value) in objects:
                 continue
             budget.left -= 1
+            if not budget.left & 127:
+                step()
             if budget.left < 0:
                 todo.clear()
                 return
@@ -212,11 +246,19 @@ class Reach:
             self._future(value)
         elif issubclass(kind, weakref.ref):
             todo.append(weakref.ref.__call__(value))
-        elif kind in (FrameType, TracebackType, contextvars.Context, MappingProxyType) or _is_hub(kind):
+            todo.extend(_told_of_end(value))
+            if kind is not weakref.ref:  # a method is kept as its object and its function
+                todo.extend([referent for referent in get_referents(value) if type(referent) is weakref.ref])
+        elif kind in (FrameType, TracebackType, MappingProxyType) or _is_hub(kind):
             return
+        elif kind is contextvars.Context:  # of all that it holds, what the code asks for
+            self._contexts.append(value)
+            todo.extend(value[variable] for variable in self._variables if variable in value)
         elif kind is contextvars.ContextVar:
+            self._variables.append(value)
+            todo.extend(get_referents(value))  # its default
             todo.extend(context[value] for context in self._contexts if value in context)
-        elif kind.__module__.startswith(_SILENT):
+        elif module_of(kind).startswith(_SILENT):
             return
         elif is_pool_call(value):  # whoever has it runs it, and resolves its future
             self.promise((field(value, "future"),))
@@ -226,6 +268,8 @@ class Reach:
             self._promised(value.func, value.args)
         else:
             todo.extend([referent for referent in get_referents(value) if referent is not kind])
+            for reference in weakref.getweakrefs(value):
+                todo.extend(_told_of_end(reference))
             self._class(kind, made=False)
 
     def _function(self, function: Any) -> None:
@@ -236,6 +280,7 @@ class Reach:
             except ValueError:
                 continue
         self._todo.extend(contents)
+        self._todo.extend(attributes(function).values())
         self._todo.extend(function.__defaults__ or ())
         self._todo.extend((function.__kwdefaults__ or {}).values())
         if is_standard(function.__code__.co_filename):
@@ -262,7 +307,13 @@ class Reach:
                 self.gives.add((id(value), "put_nowait"))
 
     def callback(self, function: object, values: Iterable[object]) -> None:
-        """Add a call that will be made."""
+        """Add a call that will be made, unless that is one of ours which only notes that something has ended."""
+        inner: Any = function
+        while type(inner) is functools.partial:
+            inner = inner.func
+        noted = inner.__func__ if type(inner) is MethodType else None
+        if type(noted) is FunctionType and noted.__module__ in _NOTING:
+            return
         found = tuple(values)
         self._promised(function, found)
         self.value(function, *found)
@@ -301,6 +352,8 @@ class Reach:
         if (id(cls), made) in self._classes:
             return
         self._classes.add((id(cls), made))
+        if made and type(cls) is not type:
+            self._class(type(cls), made=False)
         for base in cls.__mro__:
             module = base.__module__
             if (
@@ -353,6 +406,20 @@ def _is_hub(kind: type) -> bool:
         issubclass(kind, concurrent.futures.Executor)
         and any(base.__module__ in _POOLS for base in kind.__mro__)
     )
+
+
+def _told_of_end(reference: Any) -> tuple[object, ...]:
+    """Return what is called when the object of a weak reference is gone, unless that only tidies a weak container."""
+    callback = reference.__callback__
+    if callback is None:
+        return ()
+    if type(callback) is weakref.finalize:
+        registry: Any = weakref.finalize._registry  # type: ignore[attr-defined] # noqa: SLF001 -- peek() gives the object, too
+        info = registry.get(callback)
+        return () if info is None else (info.func, *(info.args or ()), *(info.kwargs or {}).values())
+    if type(callback) is FunctionType and is_standard(callback.__code__.co_filename):
+        return ()
+    return (callback,)
 
 
 _CONSTRUCTORS: Final = frozenset(

@@ -9,16 +9,20 @@ from typing import Any
 
 from spanloom.concurrency.slots import Slots
 from spanloom.diagnosis.chain import Link
-from spanloom.diagnosis.fields import field, is_future
+from spanloom.diagnosis.crowds import Crowds
+from spanloom.diagnosis.fields import field, is_future, module_of
 from spanloom.diagnosis.holders import Held
 from spanloom.diagnosis.model import Holder, Resource
-from spanloom.diagnosis.naming import name_in
+from spanloom.diagnosis.naming import Search, name_in
 
 __all__ = ["Kept", "describe"]
 
 
 class Kept:
-    """A resource while it is looked at, with who waits for it and who holds it."""
+    """A resource while it is looked at, with who waits for it and who holds it.
+
+    Who can give it, and who knows it, is told by the numbers of `spanloom.diagnosis.crowds.Crowds`.
+    """
 
     __slots__ = ("actors", "held", "known_to", "name", "takers", "value", "waiting")
 
@@ -26,9 +30,9 @@ class Kept:
         self.value: Any = value
         self.waiting: list[tuple[int, str]] = []
         self.held: list[tuple[int, Held]] = []
-        self.actors: dict[str, set[int]] = defaultdict(set)
+        self.actors: defaultdict[str, list[int]] = defaultdict(list)
         self.takers: set[int] = set()
-        self.known_to: set[int] = set()
+        self.known_to: list[int] = []
         self.name: str | None = None
 
     @property
@@ -41,20 +45,24 @@ class Kept:
         found = dict.fromkeys(kind for _, kind in self.waiting)
         if self.is_future:
             found["future"] = None
+        if "barrier" in found:
+            found["parties"] = None
         return tuple(found)
 
 
 _KINDS = {"get": "queue", "put": "queue", "join": "queue"}
 
 
-def describe(kept: Kept, links: Mapping[int, Sequence[Link]], dead: Container[int]) -> Resource:
+def describe(
+    kept: Kept, links: Mapping[int, Sequence[Link]], dead: Container[int], crowds: Crowds, search: Search
+) -> Resource:
     """Return what is known of `kept` as a plain value; its name only if one of `dead` waits for it."""
     value = kept.value
     kinds = kept.kinds()
     kind = _KINDS.get(kinds[0], kinds[0]) if kinds else "lock"
     size, used, free, unfinished = _numbers(value)
     if kept.name is None and any(key in dead for key, _ in kept.waiting):
-        kept.name = _name(kept, links) or _given_name(value) or type(value).__name__
+        kept.name = _name(kept, links, search) or _given_name(value) or type(value).__name__
     condition_waiters = {key for key, how in kept.waiting if how == "condition"}
     holders = tuple(
         Holder(key, f"{held.link.code.co_filename}:{held.line}", held.link.code.co_qualname, held.sure)
@@ -72,15 +80,15 @@ def describe(kept: Kept, links: Mapping[int, Sequence[Link]], dead: Container[in
         used=used,
         free=free,
         unfinished=unfinished,
-        actors={kind: frozenset(keys) for kind, keys in kept.actors.items()},
+        actors={kind: crowds.members(numbers) for kind, numbers in kept.actors.items()},
         takers=frozenset(kept.takers),
-        known_to=frozenset(kept.known_to),
+        known_to=crowds.members(kept.known_to),
     )
 
 
-def _name(kept: Kept, links: Mapping[int, Sequence[Link]]) -> str | None:
+def _name(kept: Kept, links: Mapping[int, Sequence[Link]], search: Search) -> str | None:
     for key in [key for key, _ in kept.waiting][:3] + [key for key, _ in kept.held][:3]:
-        found = name_in(links[key], kept.value)
+        found = name_in(links[key], kept.value, search)
         if found is not None:
             return found
     return None
@@ -94,7 +102,9 @@ def _given_name(value: Any) -> str | None:
 
 def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) -> tuple[Holder, ...]:
     """Return the holders that the resource itself knows: a lock or a limiter of anyio does."""
-    owners = [field(value, "_owner_task")] if type(value).__module__.startswith("anyio") else []
+    if is_future(value):
+        return ()
+    owners = [field(value, "_owner_task")] if module_of(type(value)).startswith("anyio") else []
     owners.extend(field(value, "_borrowers", ()) or ())
     found = []
     for owner in owners:
@@ -109,6 +119,8 @@ def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) 
 
 def _numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None]:
     """Return the size, how much of it is used, how much is free, and how many items of a queue are unfinished."""
+    if is_future(value):
+        return None, None, None, None
     if issubclass(type(value), asyncio.Lock):
         locked = bool(field(value, "_locked"))
         return 1, int(locked), int(not locked), None
@@ -129,7 +141,7 @@ def _numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None
 
 
 def _anyio_numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None]:
-    if not type(value).__module__.startswith("anyio"):
+    if not module_of(type(value)).startswith("anyio"):
         return None, None, None, None
     if type(value).__name__ == "Lock":
         used = int(field(value, "_owner_task") is not None)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from spanloom.diagnosis.fields import field, is_task
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["Running", "every_task", "running_threads"]
+__all__ = ["Running", "every_task", "let_go", "running_threads"]
 
 _REGISTRIES = ("_all_tasks", "_scheduled_tasks")
 
@@ -42,19 +42,37 @@ class Running(NamedTuple):
     main: Any
 
 
+def let_go(threads: Iterable[Running]) -> None:
+    """Forget the frames of threads.
+
+    Those of the thread that looks are among them: they would refer to themselves by what they have found, and with that
+    whole snapshots would wait for the garbage collector.
+    """
+    for thread in threads:
+        thread.frames.clear()
+
+
 def running_threads() -> list[Running]:
-    """Return all threads that have a Python frame."""
+    """Return all threads that have a Python frame; to be let go of by `let_go`."""
     names = {thread.ident: thread.name for thread in list(threading._active.values())}  # type: ignore[attr-defined] # noqa: SLF001 -- enumerate() takes a lock that a blocked thread may hold
     found = []
-    for ident, innermost in sys._current_frames().items():  # noqa: SLF001 -- its documented name
-        frames = []
-        frame: FrameType | None = innermost
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
+    innermost = sys._current_frames()  # noqa: SLF001 -- its documented name
+    while innermost:
+        ident, frame = innermost.popitem()
+        frames = _outwards(frame)
+        del frame  # it may be this one
         loop, at, main = _loop_of(frames)
         found.append(Running(ident, names.get(ident, f"thread {ident}"), frames, loop, at, main))
     return found
+
+
+def _outwards(innermost: FrameType) -> list[FrameType]:
+    frames = []
+    frame: FrameType | None = innermost
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
 
 
 _RUN_FOREVER = base_events.BaseEventLoop.run_forever.__code__

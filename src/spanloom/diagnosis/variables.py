@@ -29,8 +29,11 @@ def variables_of(frame: FrameType, owner: Any = None) -> dict[str, object]:
             return dict(frame.f_locals)
         except RuntimeError:  # a namespace that another thread adds to
             return {}
+    # One that is there and empty is what an earlier look has left.
     there = (
-        () if owner is None else [id(referent) for referent in get_referents(owner) if type(referent) is dict]
+        ()
+        if owner is None
+        else [id(referent) for referent in get_referents(owner) if type(referent) is dict and referent]
     )
     snapshot = frame.f_locals
     found = dict(snapshot)

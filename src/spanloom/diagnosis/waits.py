@@ -23,8 +23,9 @@ from spanloom.concurrency.window import Window
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.fields import field, future_done, is_future, is_task
 from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["GIVERS", "RawWait", "Table", "subject_of"]
+__all__ = ["GIVERS", "RawWait", "Table", "is_io", "subject_of"]
 
 
 class RawWait(NamedTuple):
@@ -47,9 +48,16 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
     "join": frozenset({"task_done", "shutdown"}),
     "condition": frozenset({"notify", "notify_all"}),
     "barrier": frozenset({"wait", "abort", "reset", "__aenter__"}),
+    "parties": frozenset(
+        {"create_task", "ensure_future", "TaskGroup", "gather", "start_soon"}
+        | {"run_coroutine_threadsafe", "async_map", "async_gather", "async_stream"}
+    ),
     "future": frozenset({"set_result", "set_exception", "cancel", "set_running_or_notify_cancel"}),
 }
-"""What the methods are called that end each kind of wait; ``None``: whoever reaches the object can."""
+"""What the methods are called that end each kind of wait; ``None``: whoever reaches the object can.
+
+``"parties"``: what makes tasks, which may come to a barrier.
+"""
 
 _IO_FILES: Final = (
     *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
@@ -159,17 +167,28 @@ class Table:
                 found = reader(links, at, leaf)
                 if found is not None:
                     return found
-            elif _is_io(link.code):
+            elif is_io(link.code.co_filename):
                 return RawWait("io", depth=at)
         if is_task(leaf):
             return RawWait("task", None, (leaf,))
         if type(leaf) is tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
             return RawWait("group", None, tuple(leaf._children))  # type: ignore[attr-defined] # noqa: SLF001 -- see above
-        return RawWait("future", leaf)
+        shielded = _shielded(leaf)
+        return RawWait("future", leaf) if shielded is None else RawWait("future", None, (shielded,))
 
 
-def _is_io(code: CodeType) -> bool:
-    filename = code.co_filename
+def _shielded(future: object) -> object:
+    """Return what `asyncio.shield` has given `future` for; ``None`` if it has not."""
+    for callback, _ in field(future, "_callbacks") or ():
+        if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
+            for cell in callback.__closure__:
+                if is_future(cell.cell_contents):
+                    return cell.cell_contents
+    return None
+
+
+def is_io(filename: str) -> bool:
+    """Return whether `filename` (of a code object) is of asyncio, and about sockets, pipes and processes."""
     return filename.endswith(_IO_FILES) and is_standard(filename)
 
 
@@ -185,7 +204,8 @@ def _waited(links: Sequence[Link], at: int, _: object) -> RawWait | None:
     )
     if awaited is None:
         return None
-    every = asyncio.ALL_COMPLETED in [one for one in referents if type(one) is str]
+    # A variable that its callback has, too: it lies in a cell.
+    every = variables_of(links[at].frame, links[at].owner).get("return_when") == asyncio.ALL_COMPLETED
     return RawWait("group", None, tuple(awaited), "all" if every else "any", at)
 
 

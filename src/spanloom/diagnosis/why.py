@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.look import look
+from spanloom.diagnosis.look import forget, look
+from spanloom.diagnosis.model import Snapshot
 from spanloom.diagnosis.verdict import diagnose
 
 __all__ = ["WATCHED", "stuck", "why"]
@@ -23,8 +25,8 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     """Say what is wrong with the running program, the cause before its symptoms.
 
     Looks twice, and tells what both looks have found, so that a program that moves while it is looked at is
-    not taken for a stuck one. Blocks the calling thread meanwhile: from a coroutine, call it by ``await
-    asyncio.to_thread(why)``.
+    not taken for a stuck one. Blocks the calling thread meanwhile, and with the thread of a loop that loop: from a
+    coroutine, call it by ``await asyncio.to_thread(why)``, which holds the loop for some milliseconds at a time.
 
     Args:
         apart_s: Seconds between the looks.
@@ -38,13 +40,28 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
 
 
 def stuck(*, apart_s: float = APART_S) -> list[Finding]:
-    """Return what two looks at the tasks have found, without what a watching thread knows; see `why`."""
-    first = look()
-    before = {_same(one) for one in diagnose(first)}
-    if not before:
-        return []
-    time.sleep(apart_s)
-    return [one for one in diagnose(look(), first) if _same(one) in before]
+    """Return what two looks at the tasks have found, without what a watching thread knows; see `why`.
+
+    Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
+    """
+    with promoting_nothing():
+        first = look()
+        second: Snapshot | None = None
+        try:
+            before = {_same(one) for one in diagnose(first)}
+            if not before:
+                return []
+            time.sleep(apart_s)
+            second = look()
+            return [
+                one
+                for one in diagnose(second, first)
+                if _same(one) in before and (one.since_s is not None or one.severity == "info")
+            ]
+        finally:
+            forget(first)
+            if second is not None:
+                forget(second)
 
 
 def _same(one: Finding) -> tuple[str, str | None, str | None]:

@@ -8,7 +8,6 @@ from typing import Final
 from spanloom.redaction._looks import is_filler, looks_random
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names, words_of
-from spanloom.redaction._pairs import is_secret
 
 __all__ = ["is_option", "redact_argument"]
 
@@ -54,5 +53,9 @@ def redact_argument(programs: Sequence[str], before: str, argument: str, names: 
         # The next option, or a password that begins like one?
         is_next = is_option(argument) and not any(map(str.isdigit, argument))
         is_told = "=" in before or is_next or not argument or is_filler(argument)
-        return None if is_told or not is_secret(kind, before, argument) else MARK
+        if is_told or kind is Kind.HARMLESS:
+            return None
+        from spanloom.redaction._telling import is_secret
+
+        return MARK if is_secret(kind, before, argument) else None
     return MARK if kind is Kind.SECRET and looks_random(argument) else None

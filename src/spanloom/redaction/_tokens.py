@@ -7,6 +7,7 @@ A run may be shorter than that of a whole token where the text was cut.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 from spanloom.redaction._looks import is_wordy
@@ -70,12 +71,8 @@ _FORMS: Final = (
     ("ops_eyJ gAAAAA", r"[\w\-+/=]", 40),
     ("eyJ eyK", r"[\w\-]", 8),
 )
-_RUNS: Final = {
-    prefix: (re.compile(f"{kind}{{{least},}}", re.ASCII), re.compile(f"{kind}*(?={CUT})", re.ASCII))
-    for prefixes, kind, least in _FORMS
-    for prefix in prefixes.split()
-}
-_PREFIX: Final = re.compile(any_of(_RUNS))
+_BEHIND: Final = {prefix: (kind, least) for prefixes, kind, least in _FORMS for prefix in prefixes.split()}
+_PREFIX: Final = re.compile(any_of(_BEHIND))
 # An escaped line break, or a percent-encoded character, is no part of the token behind it.
 _ESCAPE_BEFORE: Final = re.compile(r"(?:\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})\Z")
 _LONGEST_ESCAPE: Final = 6
@@ -139,7 +136,7 @@ def redact_tokens(text: str) -> str:
         if start < passed or not _begins(text, start):
             continue
         prefix = found[0]
-        whole, cut = _RUNS[prefix]
+        whole, cut = _runs(*_BEHIND[prefix])
         run = whole.match(text, end) or cut.match(text, end)
         if run is None:
             continue
@@ -165,6 +162,12 @@ def redact_tokens(text: str) -> str:
         text = pattern.sub(rf"\g<kept>{MARK}", text)
     # The secret half of a pair has no form of its own, but it is where the other half is.
     return _AWS_SECRET.sub(_unless_plain, text) if has_aws_id else text
+
+
+@cache
+def _runs(kind: str, least: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds the rest of a token, whole or cut; compiled when one is found, as all of them take 3 ms."""
+    return re.compile(f"{kind}{{{least},}}", re.ASCII), re.compile(f"{kind}*(?={CUT})", re.ASCII)
 
 
 def redact_torn(text: str) -> str:

@@ -6,17 +6,12 @@ import re
 from typing import Any, Final
 
 from spanloom.redaction._arguments import is_option, redact_argument
-from spanloom.redaction._blocks import redact_blocks
-from spanloom.redaction._commands import redact_commands
 from spanloom.redaction._encoded import MAX_LAYERS, redact_encoded
 from spanloom.redaction._looks import is_count, is_filler, looks_random
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names
-from spanloom.redaction._pairs import is_secret, redact_pairs
-from spanloom.redaction._statements import redact_statements
 from spanloom.redaction._tokens import redact_tokens, redact_torn
 from spanloom.redaction._trie import any_of
-from spanloom.redaction._urls import redact_urls
 
 __all__ = ["Redactor"]
 
@@ -128,14 +123,9 @@ class Redactor:
             for pattern in patterns:
                 text = pattern.sub(_marked, text)
         if self._telling.search(str.lower(text)) is not None:
-            names = self._names
-            text = redact_blocks(text)
-            text = redact_urls(text)
-            text = self._encoded(text, layers)
-            text = redact_pairs(text, names)
-            text = redact_commands(text, names)
-            if " into " in text or " INTO " in text or "[parameters: (" in text:
-                text = redact_statements(text, names)
+            from spanloom.redaction._telling import redact_telling
+
+            text = redact_telling(text, self._names, lambda told: self._encoded(told, layers))
         elif _LONG_RUN.search(text) is None and "…" not in text and "..." not in text:
             return text
         else:
@@ -242,6 +232,8 @@ class Redactor:
         if kind is Kind.HARMLESS:
             return self._value(value, depth)
         if kind is Kind.WEAK:
+            from spanloom.redaction._telling import is_secret
+
             is_told = isinstance(value, (str, int)) and is_secret(kind, name, str(value))
             return MARK if is_told else self._value(value, depth)
         if kind is Kind.DOUBTFUL and isinstance(value, (str, int)) and is_count(name, str(value)):
@@ -256,6 +248,8 @@ class Redactor:
             # An Authorization header keeps its scheme; what is redacted stays as it is.
             if is_filler(value):
                 return value
+            from spanloom.redaction._telling import redact_pairs
+
             told = redact_pairs(f"authorization: {value}", self._names)[len("authorization: ") :]
             return told if told.endswith(MARK) and told.count(" ") == 1 and "\n" not in told else MARK
         if isinstance(value, dict) and depth:

@@ -40,12 +40,12 @@ class OpenList:
     __slots__ = ("count", "entries", "is_written", "live", "number", "text")
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int = number
         self.entries: list[Entry] = []
-        self.text = ""
-        self.count = 0
-        self.live = 0
-        self.is_written = False
+        self.text: str = ""
+        self.count: int = 0
+        self.live: int = 0
+        self.is_written: bool = False
 
 
 class OpenLists:

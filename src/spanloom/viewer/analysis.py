@@ -131,7 +131,7 @@ class _Watcher:
         if parent is not None:
             parent.backoff_ns += node.backoff_ns
             span_ns = node.end_ns - node.start_ns
-            if parent.below is None or parent.below_ns < span_ns:
+            if not record.is_point and (parent.below is None or parent.below_ns < span_ns):
                 parent.below, parent.below_ns = _named(node), span_ns
         node.stats.add(node)
         node.place.add(node)

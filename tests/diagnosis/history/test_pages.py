@@ -31,12 +31,10 @@ def blocks(code: str) -> list[str]:
 @pytest.mark.slow
 def test_the_program_of_each_page_has_its_sickness(tmp_path: Path) -> None:
     """Run as its reader would run it, it has the code of the page, first and alone."""
-    paths = []
-    for code in OWN:
-        path = tmp_path / f"{code}.py"
+    expected = {tmp_path / f"{code}.py": code for code in OWN}
+    for path, code in expected.items():
         path.write_text(blocks(code)[0], encoding="utf-8")
-        paths.append(path)
-    assert {path.stem: [one["code"] for one in found] for path, found in judge(paths).items()} == {
+    assert {path.stem: [one["code"] for one in found] for path, found in judge(expected).items()} == {
         code: [code] for code in OWN
     }
 

@@ -17,6 +17,8 @@ from spanloom.exceptions import NotWatchedError
 
 PROGRAMS = Path(__file__).parent / "programs"
 HERE = "# here"
+ANSWER_S = 20.0
+"""For how long an answer may be waited for."""
 
 
 class Program(NamedTuple):
@@ -71,7 +73,7 @@ def findings_of(pid: int, *, within_s: float = 20.0) -> list[dict[str, Any]]:
     deadline = time.monotonic() + within_s
     while True:
         try:
-            found = why_process(pid, timeout_s=within_s)
+            found = why_process(pid, timeout_s=ANSWER_S)
         except NotWatchedError:
             if time.monotonic() > deadline:
                 raise

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spanloom.diagnosis.watch.folder import folder, made_folder
-from spanloom.diagnosis.watch.notes import KEPT_S, Note, leave_note, note_of
+from spanloom.diagnosis.watch.notes import KEPT_S, PRUNE_S, Note, leave_note, note_of
 
 SPANLOOM = [sys.executable, "-m", "spanloom"]
 GONE = 2**22 + 1
@@ -106,7 +107,7 @@ def test_a_note_that_others_could_have_written_is_not_believed(own: Path, tmp_pa
 
 
 def test_old_notes_of_ended_processes_are_taken_away(own: Path) -> None:
-    """That of a process which still runs stays, however old."""
+    """That of a process which still runs stays, however old; they are looked for once an hour."""
     gone = folder() / f"{GONE}.record"
     old_s = own.parent.stat().st_mtime - KEPT_S - 60
     leave_note("runs.db", "abc")
@@ -117,6 +118,11 @@ def test_old_notes_of_ended_processes_are_taken_away(own: Path) -> None:
         os.utime(place, (old_s, old_s))
     assert note_of(GONE) is None
     assert note_of(os.getpid()) is not None
+    (folder() / "pruned").touch()
+    leave_note("runs.db", "abc")
+    assert gone.exists()
+    os.utime(folder() / "pruned", (time.time() - PRUNE_S - 1,) * 2)
+    os.utime(own, (old_s, old_s))
     leave_note("runs.db", "abc")
     assert not gone.exists()
     assert note_of(os.getpid()) is not None

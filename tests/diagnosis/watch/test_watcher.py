@@ -318,3 +318,19 @@ def test_a_signal_that_cannot_be_handled_is_refused(name: str, tmp_path: Path) -
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "is not a signal that can be handled" in done.stderr
+
+
+def test_a_stopped_process_is_said_to_be_stopped(tmp_path: Path) -> None:
+    """Who asks a process that a signal has stopped is told so within seconds, and is answered when it goes on."""
+    with run(written(tmp_path, IDLE), tmp_path) as process:
+        pid = watched_pid(process.pid, wait_s=20)
+        assert until(lambda: "ready" in output(tmp_path / "program.py"))
+        os.kill(pid, signal.SIGSTOP)
+        asked = [*SPANLOOM, "why", str(pid), "--json"]
+        stopped = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
+        os.kill(pid, signal.SIGCONT)
+        assert stopped.returncode == 1
+        assert stopped.stdout == ""
+        assert stopped.stderr.startswith(f"Error: process {pid} is stopped, by a signal or a debugger")
+        answered = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30)
+        assert isinstance(json.loads(answered.stdout), list)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard
+from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.slots import Slots
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event
@@ -125,6 +126,11 @@ class Batches:
         if isinstance(limiter, Slots):
             return id(engine), limiter.name, limiter.size
         return id(engine), "", getattr(engine, "_limit", None)
+
+    def is_mixed(self, event_id: int) -> bool:
+        """Tell whether a batch has jobs of several names: of how long one takes, the others say nothing."""
+        kinds = getattr(self._engine(event_id), "_kinds", None)
+        return isinstance(kinds, Kinds) and kinds.are_several
 
     def open_jobs(self, event_id: int) -> list[OpenJob]:
         """Return the open jobs of a batch, the oldest first."""

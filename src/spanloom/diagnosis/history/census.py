@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any, Final
 
 from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, refs, with_task
+from spanloom.diagnosis.pace import in_slices
 
 __all__ = ["Census", "Kind", "Member"]
 
@@ -107,13 +108,13 @@ class Census:
         """
         members = self.members
         current = set(refs())
-        for ref in members.keys() - current:
+        for ref in in_slices(members.keys() - current):
             self._end(members.pop(ref), now)
-        for ref in current - members.keys():
+        for ref in in_slices(current - members.keys()):
             if len(members) >= MAX_TASKS:
                 break
             with_task(ref, partial(self._meet, ref, now))
-        for ref, member in members.items():
+        for ref, member in in_slices(members.items()):
             if not member.ended and not with_task(ref, partial(self._visit, member, now)):
                 self._end(member, now)
         for kind in self.kinds.values():

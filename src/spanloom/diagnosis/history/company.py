@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from types import CellType, FunctionType, MethodType
+from collections import Counter
+from collections.abc import Iterable
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from spanloom.concurrency.task import JobTask
+from spanloom.diagnosis.fields import field, future_done, is_task
 from spanloom.diagnosis.history.live import code_of
+from spanloom.diagnosis.pace import in_slices
 
-__all__ = ["Crowd", "crowd_of", "is_awaited", "is_joined", "job_of", "siblings_of"]
+__all__ = ["Company", "Crowd", "crowd_of", "is_awaited", "job_of"]
 
 Crowd = tuple[int, int, frozenset[int]]
-"""How many tasks of a list or the like have ended, how many there are, and the identities of those left."""
+"""How many tasks of a list or the like, all of one function, have ended, how many there are, and those left."""
 
 
 def is_awaited(task: asyncio.Task[Any]) -> bool:
@@ -27,29 +31,92 @@ def is_awaited(task: asyncio.Task[Any]) -> bool:
     return False
 
 
-def is_joined(task: asyncio.Task[Any]) -> bool:
-    """Tell whether another task stands still until one has ended.
+class _Counts:
+    """How many of some tasks run each function: of how long those of one take, the others say nothing.
 
-    It awaits it, by itself or in a ``gather`` that is awaited, or is at the end of a TaskGroup in which there are only
-    tasks like it: others may go on making more of them.
+    Args:
+        values: Tasks, among other things.
     """
-    for callback in _callbacks(task):
-        if "Wakeup" in type(callback).__name__ or getattr(callback, "__name__", "") == "__wakeup":
-            return True
-        if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
-            group = callback.__self__
-            if getattr(group, "_exiting", False):
-                return len(_like(task, group)) == len(getattr(group, "_tasks", ()))
-        elif (cells := _gathering(callback)) is not None and "outer" in cells:
-            outer = gc.get_referents(cells["outer"])
-            return bool(outer and getattr(outer[0], "_callbacks", None))
-    return False
+
+    def __init__(self, values: Iterable[object]) -> None:
+        self.ended: Counter[CodeType | None] = Counter()
+        self.left: dict[CodeType | None, set[int]] = {}
+        for value in values:
+            if is_task(value):
+                code = _code(value)
+                if future_done(value):
+                    self.ended[code] += 1
+                else:
+                    self.left.setdefault(code, set()).add(id(value))
+            value = None  # not to be kept until the next one is there
+
+    def of(self, code: CodeType | None) -> tuple[int, int]:
+        """Return how many of those that run `code` have ended, and how many there are."""
+        ended = self.ended[code]
+        return ended, ended + len(self.left.get(code, ()))
 
 
-def _like(task: asyncio.Task[Any], group: asyncio.TaskGroup) -> list[asyncio.Task[Any]]:
-    """Return the tasks of a group that have not ended and run the same function as one of them."""
-    code = code_of(task.get_coro())
-    return [other for other in tuple(getattr(group, "_tasks", ())) if code_of(other.get_coro()) is code]
+class Company:
+    """Those who are awaited together, counted once in one look, and not once for each of them."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, Counter[CodeType | None]] = {}
+        self._children: dict[int, _Counts] = {}
+
+    def is_joined(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether another task stands still until one has ended.
+
+        It awaits it, by itself or in a ``gather`` that is awaited, or is at the end of a TaskGroup in which there are
+        only tasks like it: others may go on making more of them.
+        """
+        for callback in _callbacks(task):
+            if "Wakeup" in type(callback).__name__ or getattr(callback, "__name__", "") == "__wakeup":
+                return True
+            if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
+                group = callback.__self__
+                if getattr(group, "_exiting", False):
+                    codes = self._codes(group)
+                    return codes[_code(task)] == codes.total()
+            elif (cells := _gathering(callback)) is not None and "outer" in cells:
+                outer = gc.get_referents(cells["outer"])
+                return bool(outer and getattr(outer[0], "_callbacks", None))
+        return False
+
+    def siblings_of(self, task: asyncio.Task[Any]) -> tuple[int, int] | None:
+        """Return how many tasks like one, awaited with it, have ended, and how many there are; see `Sight.siblings`."""
+        for callback in _callbacks(task):
+            if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
+                if not getattr(callback.__self__, "_exiting", False):
+                    return None
+                return self._codes(callback.__self__)[_code(task)], 0
+            if type(callback) is not FunctionType:
+                continue
+            gathering = _gathering(callback)
+            if gathering is not None and "children" in gathering:
+                return self._of_gather(gathering["children"].cell_contents).of(_code(task))
+            cells = dict(zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False))
+            if callback.__qualname__.startswith("as_completed.<locals>") and "todo" in cells:
+                return len(cells["todo"].cell_contents), 0
+        return None
+
+    def _codes(self, group: asyncio.TaskGroup) -> Counter[CodeType | None]:
+        """Return how many tasks of a group that have not ended run each function."""
+        found = self._groups.get(id(group))
+        if found is None:
+            tasks = in_slices(tuple(getattr(group, "_tasks", ())))
+            found = self._groups[id(group)] = Counter(map(_code, tasks))
+        return found
+
+    def _of_gather(self, children: list[object]) -> _Counts:
+        found = self._children.get(id(children))
+        if found is None:
+            found = self._children[id(children)] = _Counts(in_slices(children))
+        return found
+
+
+def _code(task: object) -> CodeType | None:
+    """Return the code of what a task runs, without asking a subclass."""
+    return code_of(field(task, "_coro"))
 
 
 def _gathering(callback: object) -> dict[str, CellType] | None:
@@ -64,46 +131,20 @@ def _callbacks(task: asyncio.Task[Any]) -> list[object]:
     return [entry[0] for entry in getattr(task, "_callbacks", None) or () if type(entry) is tuple]
 
 
-def siblings_of(task: asyncio.Task[Any]) -> tuple[int, int] | None:
-    """Return how many tasks awaited together with one have ended, and how many there are; see `Sight.siblings`."""
-    for callback in _callbacks(task):
-        if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
-            return (
-                (len(_like(task, callback.__self__)), 0)
-                if getattr(callback.__self__, "_exiting", False)
-                else None
-            )
-        if type(callback) is not FunctionType:
-            continue
-        gathering = _gathering(callback)
-        if gathering is not None and "children" in gathering:
-            children = gathering["children"].cell_contents
-            return sum(child.done() for child in children), len(children)
-        cells = dict(zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False))
-        if callback.__qualname__.startswith("as_completed.<locals>") and "todo" in cells:
-            return len(cells["todo"].cell_contents), 0
-    return None
-
-
 def crowd_of(suspended: object) -> Crowd | None:
-    """Return the tasks in the largest list or the like among the variables of a frame."""
+    """Return the most tasks of one function in a list or the like among the variables of a frame."""
     best: Crowd | None = None
     for container in gc.get_referents(suspended):
         if type(container) not in {list, tuple, set, frozenset, dict}:
             continue
-        ended, left = 0, set()
         try:
-            for item in container.values() if type(container) is dict else container:
-                if issubclass(type(item), asyncio.Task):
-                    if item.done():
-                        ended += 1
-                    else:
-                        left.add(id(item))
-                item = None
+            counts = _Counts(container.values() if type(container) is dict else container)
         except RuntimeError:  # it has changed under the look
             continue
-        if left and (best is None or ended + len(left) > best[1]):
-            best = ended, ended + len(left), frozenset(left)
+        for code, keys in counts.left.items():
+            ended, total = counts.of(code)
+            if best is None or total > best[1]:
+                best = ended, total, frozenset(keys)
     return best
 
 

@@ -21,10 +21,11 @@ from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
 from spanloom.diagnosis.history.flow import flow_of
-from spanloom.diagnosis.history.live import Ref, frames_of, is_own, with_task
+from spanloom.diagnosis.history.live import Ref, frames_of, with_task
 from spanloom.diagnosis.history.probe import Window, open_window
 from spanloom.diagnosis.history.sight import see, wakes_at
 from spanloom.diagnosis.history.sites import Sites
+from spanloom.diagnosis.origin import belongs_to_us, is_standard
 
 __all__ = ["Memory"]
 
@@ -35,8 +36,11 @@ CALM_S: Final = 4.0
 YOUNG_S: Final = 6.0
 """From when on steps become rarer still while nothing changes, each pause twice the one before."""
 LONGEST_STEP_S: Final = 5.0
-SHARE: Final = 1 / 1000
-"""Of a core, for the steps: one that takes 5 ms is followed by 5 s without, but in the first seconds."""
+SHARE: Final = 0.000_3
+"""Of a core, for the steps: one that takes 3 ms is followed by 10 s without."""
+EARLY_S: Final = 0.06
+"""Of CPU time that is spent on steps before that counts; until then it is `EARLY_SHARE`, and more at the start."""
+EARLY_SHARE: Final = 0.001
 WATCHED: Final = 60
 """Tasks of which it is looked in one step whether they moved since the one before."""
 CANCELLED: Final = 50
@@ -79,6 +83,7 @@ class Memory:
         self.changed: float = self.since
         self._known = (0, 0)
         self._pause_s = STEP_S
+        self._spent_s = 0.0
         self._next = 0.0
         self._watched: list[_Restless] = []
         self._finish: Callable[[], Window | None] | None = None
@@ -133,12 +138,15 @@ class Memory:
             self._lock.release()
         # What begins badly shows within seconds; a program that runs for longer can be looked at more rarely.
         age_s = now - self.since
-        if age_s < CALM_S:
+        self._spent_s += took
+        is_early = self._spent_s < EARLY_S
+        if age_s < CALM_S and is_early:
             pause = max(STEP_S, took * 20)
         else:
-            pause = min(LONGEST_STEP_S, max(STEP_S * min(4.0, age_s / CALM_S), took / SHARE))
+            pause = STEP_S * max(1.0, min(4.0, age_s / CALM_S))
             if age_s >= YOUNG_S and self.changed < now:
                 pause = min(LONGEST_STEP_S, max(pause, 2 * self._pause_s))
+            pause = max(pause, min(LONGEST_STEP_S, took / EARLY_SHARE) if is_early else took / SHARE)
         self._pause_s = pause
         self._next = now + pause
         return pause
@@ -247,8 +255,8 @@ def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop 
             return
         for _, frame in frames_of(task.get_coro()):
             code, lasti = frame.f_code, frame.f_lasti
-            counts = is_own(code.co_filename) or code.co_filename.endswith("attempts.py")
-            if counts and lasti >= 0 and flow_of(code).retries(lasti):
+            ours = belongs_to_us(code.co_filename) and not code.co_filename.endswith("attempts.py")
+            if not is_standard(code.co_filename) and not ours and lasti >= 0 and flow_of(code).retries(lasti):
                 found.append(task.get_loop())
                 return
 

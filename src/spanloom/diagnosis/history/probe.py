@@ -55,14 +55,14 @@ class Failure:
     Attributes:
         error: Name of the type.
         raised: The function that raised it, the line, and below it what the exception went through, up to `caught`.
-        line: The line in ``raised[0]``.
+        lines: The line in each of `raised`.
         caught: The function in which it was seen last.
         caught_line: The line there.
     """
 
     error: str
     raised: tuple[CodeType, ...]
-    line: int
+    lines: tuple[int, ...]
     caught: CodeType
     caught_line: int
 
@@ -110,8 +110,8 @@ class Window:
     def _settle(self, key: int) -> None:
         name, chain = self._chains.pop(key, ("", []))
         if chain:
-            codes = tuple(code for code, _ in chain)
-            self.failures[Failure(name, codes[:20], chain[0][1], codes[-1], chain[-1][1])] += 1
+            codes, lines = zip(*chain, strict=True)
+            self.failures[Failure(name, codes[:20], lines[:20], codes[-1], lines[-1])] += 1
 
     @property
     def has_heard(self) -> bool:

@@ -18,17 +18,11 @@ from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
-from spanloom.diagnosis.history.company import (
-    Crowd,
-    crowd_of,
-    is_awaited,
-    is_joined,
-    job_of,
-    siblings_of,
-)
+from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, label_of, line_of, with_task
 from spanloom.diagnosis.history.swallow import EXITS, cancel_here
+from spanloom.diagnosis.pace import in_slices
 
 __all__ = ["Pause", "Sight", "Step", "place_of_batch", "see", "wakes_at"]
 
@@ -172,6 +166,14 @@ class Sight:
             step.is_own and step.lasti >= 0 and flow_of(step.code).turns(step.lasti) for step in self.chain
         )
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether one of its own frames is in a loop that it never leaves, unless something fails."""
+        return any(
+            step.is_own and step.lasti >= 0 and not flow_of(step.code).can_return(step.lasti)
+            for step in self.chain
+        )
+
 
 def place_of_batch(sights: Iterable[Sight]) -> str | None:
     """Return where a batch of spanloom's is awaited, if only one is."""
@@ -186,10 +188,11 @@ def place_of_batch(sights: Iterable[Sight]) -> str | None:
 def see(references: Iterable[Ref]) -> list[Sight]:
     """Look at the tasks that have not ended, at most `MAX_SEEN` of them."""
     found: list[Sight] = []
-    for ref in references:
+    company = Company()
+    for ref in in_slices(references):
         if len(found) >= MAX_SEEN:
             break
-        with_task(ref, partial(_see, ref, found))
+        with_task(ref, partial(_see, ref, found, company))
     return found
 
 
@@ -253,7 +256,7 @@ class _Chain:
                 self.errors.append(kind.__name__)
 
 
-def _see(ref: Ref, found: list[Sight], task: asyncio.Task[Any]) -> None:
+def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]) -> None:
     if task.done():
         return
     chain = _Chain(task)
@@ -269,8 +272,8 @@ def _see(ref: Ref, found: list[Sight], task: asyncio.Task[Any]) -> None:
             pause=_pause(chain, task.get_loop()),
             awaits_task=id(awaited) if isinstance(awaited, asyncio.Task) else None,
             is_awaited=is_awaited(task),
-            is_joined=is_joined(task),
-            siblings=siblings_of(task),
+            is_joined=company.is_joined(task),
+            siblings=company.siblings_of(task),
             crowd=chain.crowd,
             job=job_of(task),
             cancelling=task.cancelling(),

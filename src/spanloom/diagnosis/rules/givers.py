@@ -29,10 +29,10 @@ def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
     """Return whether a main task waits for ever on purpose, while others live beside it."""
     if kind not in ("event", "future"):
         return False
-    beside = case.live - {task.key for task in members}
-    if not any(_moves(case, key) for key in beside):
+    inside = {task.key for task in members}
+    if not any(key not in inside and _moves(case, key) for key in case.live):
         return False
-    return all(task.main or (_is_deliberate(task) and not case.awaited.get(task.key)) for task in members)
+    return all(task.main or _is_deliberate(task) for task in members)
 
 
 def _moves(case: Case, key: int) -> bool:

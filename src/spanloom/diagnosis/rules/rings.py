@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 from spanloom.diagnosis.case import Case, called, names, place
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.graph import Edges, Givers, Line, Node, components
 from spanloom.diagnosis.model import Resource, TaskView
 
 __all__ = ["ring_of", "rings"]
 
 _SLOTS = frozenset({"semaphore", "limiter"})
+_VISITS = 100_000
+"""Tasks that are gone through in search of a shorter ring."""
 
 
 def rings(case: Case, members: list[TaskView]) -> Iterator[Finding]:
@@ -34,36 +37,105 @@ def rings(case: Case, members: list[TaskView]) -> Iterator[Finding]:
 
 def ring_of(case: Case, members: list[TaskView]) -> list[TaskView]:
     """Return a shortest ring among `members`, each waiting for what the next one holds or for its end."""
-    inside = {task.key for task in members}
-    edges = {
-        key: [target for target, how in case.edges[key] if how in ("holds", "ends") and target in inside]
-        for key in inside
-    }
+    edges = _held_up(case, members)
+    turning = [
+        node
+        for part in components(edges)
+        if len(part) > 1 or part[0] in edges[part[0]]
+        for node in part
+        if isinstance(node, int)
+    ]
     best: list[int] = []
-    for start in list(edges)[:200]:
-        came: dict[int, int] = {}
-        line = [start]
-        while line and start not in came:
-            following = []
-            for key in line:
-                for target in edges[key]:
-                    if target not in came:
-                        came[target] = key
-                        following.append(target)
-            line = following
-        if start in came:
-            ring = [start]
-            while came[ring[-1]] != start:
-                ring.append(came[ring[-1]])
-            if not best or len(ring) < len(best):
-                best = ring[::-1] if len(ring) > 1 else ring
-        if len(best) == 1:
+    visited = 0
+    for start in turning:
+        ring, visits = _through(edges, start)
+        visited += visits
+        if ring and (not best or len(ring) < len(best)):
+            best = ring
+        if len(best) == 1 or visited > _VISITS:
             break
     tasks = [case.snapshot.tasks[key] for key in best]
     first = next(
         (at for at, task in enumerate(tasks) if task.wait is not None and task.wait.resource is not None), 0
     )
     return tasks[first:] + tasks[:first]
+
+
+def _held_up(case: Case, members: list[TaskView]) -> Edges:
+    """Return which of `members` waits for the end of which, and for which lines' holders, those unseen included."""
+    inside = {task.key for task in members}
+    edges: Edges = {}
+    for key in inside:
+        edges[key] = [node for node in case.edges[key] if isinstance(node, Line) or node in inside]
+        for line in edges[key]:
+            if not isinstance(line, Line) or line in edges:
+                continue
+            unseen = _is_held_unseen(case, line)
+            edges[line] = [
+                node for node in case.edges[line] if node in inside or (unseen and isinstance(node, Givers))
+            ]
+            for givers in edges[line]:
+                if isinstance(givers, Givers) and givers not in edges:
+                    edges[givers] = [
+                        node for node in case.edges[givers] if node in inside and _wants_lock(case, node)
+                    ]
+    return edges
+
+
+def _is_held_unseen(case: Case, line: Line) -> bool:
+    """Return whether somebody of those who could release a lock is to be taken for its holder.
+
+    So it is if nobody is seen to hold it, and nobody who has ended may have taken it: then one that wants a lock, too,
+    took this one by a method that it was given, say.
+    """
+    resource = case.snapshot.resources[line.resource]
+    return line.kind == "lock" and not resource.holders and not case.failed(resource, "lock")
+
+
+def _wants_lock(case: Case, node: Node) -> bool:
+    task = case.snapshot.tasks[node] if isinstance(node, int) else None
+    return task is not None and task.wait is not None and task.wait.kind == "lock"
+
+
+def _through(edges: Edges, start: int) -> tuple[list[int], int]:
+    """Return a shortest ring through `start`, if there is one, and how many tasks have been gone through for it."""
+    came: dict[int, int] = {}
+    passed: dict[Node, int] = {}
+    outermost = [start]
+    while outermost and start not in came:
+        following = []
+        for key in outermost:
+            for target in _targets(edges, key, key, passed):
+                if target not in came:
+                    came[target] = key
+                    following.append(target)
+        outermost = following
+    if start not in came:
+        return [], len(came)
+    ring = [start]
+    while came[ring[-1]] != start:
+        ring.append(came[ring[-1]])
+    return ring[::-1] if len(ring) > 1 else ring, len(came)
+
+
+def _targets(edges: Edges, at: Node, key: int, passed: dict[Node, int]) -> Iterator[int]:
+    """Yield for whom a task waits, those behind a node that others have passed, too, only once.
+
+    Args:
+        edges: Who waits for whom.
+        at: The task, or a node that it has come to.
+        key: The task.
+        passed: Who was the first to pass a node; changed.
+    """
+    for node in edges[at]:
+        if isinstance(node, int):
+            if node != key or not isinstance(at, Givers):  # who could release a lock itself has not taken it
+                yield node
+        elif node not in passed:
+            passed[node] = key
+            yield from _targets(edges, node, key, passed)
+        elif isinstance(node, Givers) and passed[node] != key and passed[node] in edges[node]:
+            yield passed[node]
 
 
 def _held_for(resource: Resource, holder: TaskView) -> str | None:
@@ -86,8 +158,10 @@ def _step(case: Case, task: TaskView, title: str, following: TaskView, next_titl
     if resource is None:
         return f"{title} waits{at} for the end of {next_title}"
     since = _held_for(resource, following)
-    taken = "" if since is None else f" (taken at {place(since)})"
-    return f"{title} wants {resource.kind} `{resource.name}`{at}, which {next_title} holds{taken}"
+    what = f"{title} wants {resource.kind} `{resource.name}`{at}, which "
+    if since is None:
+        return f"{what}only {next_title} could release"
+    return f"{what}{next_title} holds (taken at {place(since)})"
 
 
 def _steps(case: Case, ring: list[TaskView]) -> str:

@@ -12,6 +12,8 @@ __all__ = ["bottlenecks"]
 
 CROWD = 6
 """Tasks that wait for room in one queue from which on that alone is worth a word; fewer are what a bound is for."""
+SOME = 4
+"""The same where those behind the stage wait for work."""
 
 
 def bottlenecks(case: Case) -> Iterator[Finding]:
@@ -32,7 +34,7 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
         behind = [
             other for other, tasks in full.items() if other != key and _feeds(case, other, waiting, takers)
         ]
-        if not behind and len(waiting) < CROWD:
+        if not behind and len(waiting) < (SOME if _starves(case, takers) else CROWD):
             continue
         stalled = [*waiting, *(task for other in behind for task in full[other])]
         yield _finding(
@@ -78,6 +80,22 @@ def _feeds(case: Case, other: int, waiting: list[TaskView], slow: list[TaskView]
     ahead = [task for task in takers if task in waiting]
     idle = [task for task in takers if _waited(task) == "get"]
     return bool(ahead) and not idle and 2 * len(ahead) >= len(takers)
+
+
+def _starves(case: Case, takers: list[TaskView]) -> bool:
+    """Return whether a stage that follows has nothing to do: all that take from an empty queue wait there."""
+    keys = {task.key for task in takers}
+    return any(
+        resource.kind == "queue"
+        and not resource.used
+        and not keys.isdisjoint(resource.actors.get("get", frozenset()))
+        and any(
+            _waited(case.snapshot.tasks[key]) == "get"
+            for key in resource.waiters
+            if key in case.snapshot.tasks
+        )
+        for resource in case.snapshot.resources.values()
+    )
 
 
 def _finding(

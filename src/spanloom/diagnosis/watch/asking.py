@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from spanloom.diagnosis.watch.client import ask, watched_pid
+from spanloom.diagnosis.watch.client import SilentError, ask, is_stopped, watched_pid
 from spanloom.diagnosis.watch.silent import explain_silence
 
 __all__ = ["why_process"]
@@ -31,6 +31,10 @@ def why_process(
     pid = watched_pid(pid)
 
     def say() -> None:
+        if is_stopped(pid):
+            raise SilentError(
+                f"process {pid} is stopped, by a signal or a debugger: ask again when it goes on (kill -CONT {pid})"
+            )
         on_silence(pid)
 
     def explain() -> list[dict[str, Any]] | None:

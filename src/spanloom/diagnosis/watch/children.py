@@ -9,15 +9,26 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Blocked", "blocked_in", "children_of", "ends_here", "own_call", "pipe_of", "program_of"]
+__all__ = [
+    "Blocked",
+    "blocked_in",
+    "children_of",
+    "ends_here",
+    "has_thread_that_may_act",
+    "own_call",
+    "pipe_of",
+    "program_of",
+]
 
 _X86: Final = {0: "read", 1: "write", 19: "read", 20: "write", 61: "wait", 247: "wait"}
 _ARM: Final = {63: "read", 64: "write", 65: "read", 66: "write", 260: "wait", 95: "wait"}
 _CALLS: Final = _ARM if platform.machine() == "aarch64" else _X86 if platform.machine() == "x86_64" else {}
+_FUTEX: Final = 98 if platform.machine() == "aarch64" else 202
 MAX_CHILDREN: Final = 200
 
 
@@ -66,6 +77,33 @@ def blocked_in(pid: int) -> list[Blocked]:
         return []
     found = (_call(f"/proc/{pid:d}/task/{thread}/syscall") for thread in threads)
     return [one for one in found if one is not None]
+
+
+def has_thread_that_may_act(pid: int) -> bool:
+    """Tell whether a thread of a process is blocked neither at a pipe nor, without a time limit, for another thread."""
+    for fields in _calls_of(pid):
+        number = int(fields[0]) if fields[0].isdecimal() else -1
+        if number == _FUTEX and len(fields) > 4 and int(fields[4], 16) == 0:
+            continue  # for another thread, and with no time limit, which is its fourth argument
+        call = _CALLS.get(number)
+        if call is None or (call != "wait" and pipe_of(pid, int(fields[1], 16)) is None):
+            return True
+    return False
+
+
+def _calls_of(pid: int) -> Iterator[list[str]]:
+    """Yield the system calls that the threads of a process are in, as the kernel writes them."""
+    try:
+        threads = os.listdir(f"/proc/{pid:d}/task")  # noqa: PTH208 -- names are wanted
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            fields = Path(f"/proc/{pid:d}/task/{thread}/syscall").read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if fields:
+            yield fields
 
 
 def own_call(native_id: int) -> Blocked | None:

@@ -7,13 +7,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from spanloom.diagnosis.watch.folder import pids, socket_path
 from spanloom.exceptions import NotWatchedError
 
-__all__ = ["SilentError", "ancestors", "ask", "is_running", "watched_pid"]
+__all__ = ["SilentError", "ancestors", "ask", "is_running", "is_stopped", "watched_pid"]
 
 START_S: Final = 1.0
 """How long a process that has just been started may take until it can be asked."""
@@ -51,7 +52,8 @@ def ask(
     calls = [*meanwhile, (timeout_s, None)]
     data = b""
     with connection:
-        connection.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
+        with suppress(ConnectionError):  # then there is no answer either, and that is told
+            connection.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
         while not data.endswith(b"\n"):
             after_s, call = calls[0]
             left = began + after_s - time.monotonic()
@@ -115,6 +117,15 @@ def is_running(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return pid < 1 << 31
     return True
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether process `pid` is stopped, by a signal or by who traces it; False where the kernel does not say."""
+    try:
+        text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] in {"T", "t"}
 
 
 def watched_pid(pid: int, *, wait_s: float = START_S) -> int:

@@ -26,7 +26,7 @@ __all__ = ["PROTOCOL", "Endpoint"]
 
 PROTOCOL: Final = 1
 MAX_QUESTION: Final = 4_096
-QUESTION_S: Final = 0.2
+QUESTION_S: Final = 1.0
 ANSWER_S: Final = 2.0
 BACKLOG: Final = 8
 HIGH: Final = 128

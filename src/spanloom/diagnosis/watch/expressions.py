@@ -14,6 +14,8 @@ from functools import lru_cache
 from types import CodeType, FrameType, MemberDescriptorType
 from typing import Final
 
+from spanloom.diagnosis.fields import is_a
+
 __all__ = ["acquired", "attribute", "named", "text_at"]
 
 _MISSING: Final = object()
@@ -102,7 +104,7 @@ def _evaluate(tree: ast.AST, names: object, frame: FrameType) -> object:
         key = (
             tree.slice.value if isinstance(tree.slice, ast.Constant) else _evaluate(tree.slice, names, frame)
         )
-        if isinstance(owner, dict) and type(key) in {str, int, bytes}:
+        if is_a(owner, dict) and type(key) in {str, int, bytes}:
             return dict.get(owner, key, _MISSING)
         if type(owner) in {list, tuple} and type(key) is int and -len(owner) <= key < len(owner):  # type: ignore[arg-type] # the same
             return owner[key]  # type: ignore[index] # narrowed by its exact type

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from spanloom.diagnosis.look import look
+from spanloom.diagnosis.look import forget, look
 from spanloom.diagnosis.watch.blocked import described
 from spanloom.diagnosis.watch.frames import thread_name, where
 from spanloom.diagnosis.watch.pulse import Pulse
@@ -27,12 +27,14 @@ def live(watcher: Watcher) -> dict[str, Any]:
     waited = sorted(
         (one for one in seen.resources.values() if one.waiters), key=lambda one: -len(one.waiters)
     )
-    return {
+    found = {
         "tasks": len(seen.tasks),
         "waiting": sum(task.state == "waiting" for task in seen.tasks.values()),
         "loops": [_loop(pulse, now_s) for pulse in list(watcher.pulses.values()) if now_s - pulse.seen_s < 2],
         "resources": [_resource(one, seen) for one in waited[:MAX_RESOURCES]],
     }
+    forget(seen)
+    return found
 
 
 def _loop(pulse: Pulse, now_s: float) -> dict[str, Any]:

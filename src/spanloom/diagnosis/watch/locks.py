@@ -12,9 +12,10 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from types import BuiltinMethodType, CodeType, FrameType, MethodType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.fields import attributes, is_a
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.blocked import described, evidence_of, jobs_of, tasks_of
 from spanloom.diagnosis.watch.expressions import acquired
@@ -64,7 +65,7 @@ def _wanted(thread: ThreadNow) -> tuple[str, object] | None:
     """Return the lock that a thread waits for, with its name; ``None`` for the object if that cannot be told."""
     wait = thread.wait
     if wait is not None:
-        if isinstance(wait.what, _SHARED):
+        if is_a(wait.what, _SHARED):
             return type(wait.what).__name__, wait.what
         return None
     frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
@@ -98,19 +99,20 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
     seen.add(id(part))
     values = gc.get_referents(part)
     for value in values:
-        if isinstance(value, BuiltinMethodType) and value.__name__ == "__exit__":
-            if isinstance(value.__self__, LOCKS):
+        if type(value) is BuiltinMethodType and value.__name__ == "__exit__":
+            if is_a(value.__self__, LOCKS):
                 yield value.__self__, True
         elif type(value) is MethodType and value.__func__.__name__ in {"__exit__", "__aexit__"}:
             yield from _inside(value.__self__, depth - 1, seen)
-        elif isinstance(
-            value, _STACKS
-        ):  # one that is closed by hand; what it has entered is in it either way
+        elif is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
             yield from _inside(value, depth - 1, seen)
     if sys.version_info >= (3, 14):  # the function and the object stand side by side
         for function, value in pairwise(values):
-            if getattr(function, "__name__", "") in {"__exit__", "__aexit__"}:
-                if isinstance(value, LOCKS):
+            if is_a(function, (FunctionType, MethodDescriptorType)) and function.__name__ in {
+                "__exit__",
+                "__aexit__",
+            }:
+                if is_a(value, LOCKS):
                     yield value, True
                 else:
                     yield from _inside(value, depth - 1, seen)
@@ -118,22 +120,22 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
 
 def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
     """Yield the locks that a context manager which has been entered holds."""
-    if isinstance(manager, contextlib._GeneratorContextManagerBase):  # noqa: SLF001 -- public is only the decorator
+    if is_a(manager, contextlib._GeneratorContextManagerBase):  # noqa: SLF001 -- public is only the decorator
         generator = getattr(manager, "gen", None)
         if generator is not None:
             yield from _entered(generator, depth, seen)
             yield from ((lock, False) for lock in _by_hand(generator))
-    elif isinstance(manager, _STACKS):
+    elif is_a(manager, _STACKS):
         for _, callback in list(getattr(manager, "_exit_callbacks", ())):
             yield from _at_exit(callback, depth, seen)
-    elif isinstance(manager, _SHARED):
+    elif is_a(manager, _SHARED):
         yield manager, True
-        yield from ((part, True) for part in vars(manager).values() if isinstance(part, LOCKS))
-    elif isinstance(getattr(manager, "__dict__", None), dict):
-        for value in list(vars(manager).values()):
-            if isinstance(value, LOCKS) and _is_taken(value):
+        yield from ((part, True) for part in vars(manager).values() if is_a(part, LOCKS))
+    else:
+        for value in list(attributes(manager).values()):
+            if is_a(value, LOCKS) and _is_taken(value):
                 yield value, True
-            elif isinstance(value, _STACKS):
+            elif is_a(value, _STACKS):
                 yield from _inside(value, depth - 1, seen)
 
 
@@ -141,7 +143,7 @@ def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[obj
     """Yield the locks of which a callback of an exit stack is the way out."""
     plain = getattr(callback, "__wrapped__", None)  # `stack.callback(lock.release)`
     owner = getattr(callback if plain is None else plain, "__self__", None)
-    if isinstance(owner, LOCKS):
+    if is_a(owner, LOCKS):
         yield owner, True
     elif owner is not None and plain is None:
         yield from _inside(owner, depth - 1, seen)
@@ -163,10 +165,10 @@ def _locks_of(part: object, frame: FrameType) -> Iterator[object]:
     values = gc.get_referents(part)
     values += [frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals]
     for value in values:
-        if isinstance(value, LOCKS):
+        if is_a(value, LOCKS):
             yield value
-        elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
-            yield from (inner for inner in list(vars(value).values()) if isinstance(inner, LOCKS))
+        elif not is_a(value, type):
+            yield from (inner for inner in list(attributes(value).values()) if is_a(inner, LOCKS))
 
 
 @lru_cache(maxsize=512)
@@ -200,7 +202,8 @@ def _finding(
     for part in reversed(await_chain(task)):
         frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
         if frame is not None and is_own(frame.f_code):
-            at = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+            function = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            at = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}, in {function}(),"
             break
     place = thread.place
     waits = f"in {place.name}() at {where(place)}" if place is not None else "in a call"

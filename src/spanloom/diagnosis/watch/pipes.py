@@ -21,6 +21,7 @@ from spanloom.diagnosis.watch.children import (
     blocked_in,
     children_of,
     ends_here,
+    has_thread_that_may_act,
     own_call,
     pipe_of,
     program_of,
@@ -123,6 +124,8 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
     ]
     if _is_served(stuck, seen, tasks):
         return None
+    if stuck.call == "read" and has_thread_that_may_act(stuck.pid):
+        return None  # it need not wait for its input: what is waited for here may come from there
     family = {stuck.pid, *_parents(stuck.pid)}
     waiters = [*_tasks_for(family, tasks), *_threads_for(family, seen)]
     if not waiters:
@@ -131,7 +134,8 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
         id(one.thread.loop.loop) for one in waiters if one.thread is not None and one.thread.loop is not None
     }
     stopped = [task for task in tasks if id(task.get_loop()) in loops_held]
-    dead = behind([*(one.task for one in waiters if one.task is not None), *stopped], tasks)
+    served = [one.task or _served(one, tasks) for one in waiters]
+    dead = behind([*(task for task in served if task is not None), *stopped], tasks)
     if any(has_deadline(task) for task in dead if task not in stopped):
         return None
     means = _means(stuck, waiters)
@@ -283,14 +287,17 @@ def _place(chain: list[object]) -> Call | None:
 _NAMES: Final = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 
+def _served(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> asyncio.Task[Any] | None:
+    """Return the task for which a thread of a pool waits."""
+    item = None if waiter.thread is None else waiter.thread.item
+    return None if item is None else next((task for task in tasks if Needs.awaits(task, item.future)), None)
+
+
 def _who(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> tuple[str, str]:
     """Return the name of who waits, and the same in words: the task, if it waits in a thread for it."""
     task, thread = waiter.task, waiter.thread
     if task is None and thread is not None:
-        if thread.loop is not None:
-            task = thread.loop.task
-        elif thread.item is not None:
-            task = next((task for task in tasks if Needs.awaits(task, thread.item.future)), None)
+        task = _served(waiter, tasks) if thread.loop is None else thread.loop.task
     if task is None:
         name = thread.name if thread is not None else "?"
         return name, f"thread {name}"
@@ -304,7 +311,13 @@ def _said(stuck: _Stuck, waiters: list[_Waiter], tasks: list[asyncio.Task[Any]])
     program = program_of(stuck.pid)
     pipe = _NAMES.get(stuck.number, f"descriptor {stuck.number}")
     name, who = _who(first, tasks)
-    place = f"{first.place.name}() at {where(first.place)}" if first.place is not None else "a call"
+    at = first.place
+    if at is None or not is_own(
+        at.code
+    ):  # a thread that was given a function of the library, as `child.join`
+        task = _served(first, tasks)
+        at = at if task is None else _place(await_chain(task)) or at
+    place = f"{at.name}() at {where(at)}" if at is not None else "a call"
     if stuck.call == "write":
         how = (
             f"is blocked writing to its {pipe}, a pipe that is full and that nobody here reads, while {who} waits for "
@@ -324,7 +337,7 @@ def _said(stuck: _Stuck, waiters: list[_Waiter], tasks: list[asyncio.Task[Any]])
         level="LIKELY",
         jobs=(name,),
         resource=f"{pipe} of {program}",
-        location=location(first.place),
+        location=location(at),
         since_s=None,
         evidence=(
             f"child {stuck.pid} is blocked in {stuck.call}() at descriptor {stuck.number}",

@@ -21,8 +21,9 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Final
+from typing import Any, Final
 
+from spanloom.diagnosis.fields import attributes, is_a
 from spanloom.diagnosis.watch.frames import Call, is_own
 
 __all__ = ["fingerprint", "is_bound"]
@@ -83,7 +84,7 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
         # What stands between: the iterator of a `for`, of which it is known that it moves on.
         known = {id(value) for value in names.values()}
         iterates = any(
-            isinstance(value, _ITERATORS) for value in gc.get_referents(part) if id(value) not in known
+            type(value) in _ITERATORS for value in gc.get_referents(part) if id(value) not in known
         )
         if iterates:
             things[f"{level}.for"] = tuple(numbers.items())
@@ -119,14 +120,16 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
             numbers[name] = value  # type: ignore[assignment] # narrowed by its exact type
             continue
         if value is None or type(value) in {bool, str, bytes}:
-            things[key] = value[:LETTERS] if isinstance(value, str | bytes) else value
+            things[key] = value[:LETTERS] if is_a(value, (str, bytes)) else value
             continue
-        if id(value) in seen or isinstance(value, _PASSING):
+        if id(value) in seen or is_a(value, _PASSING):
             continue
         seen.add(id(value))
-        if isinstance(value, _SIZED):
-            # By what is in it: a result that is made anew at each turn, of the same parts, is none.
-            things[f"{key}#"] = len(value), frozenset(map(id, _first(value)))
+        kind: Any = next((kind for kind in _SIZED if is_a(value, kind)), None)
+        if kind is not None:
+            # By what is in it: a result that is made anew at each turn, of the same parts, is none. A subclass may have
+            # ways of its own to tell that; they are not asked.
+            things[f"{key}#"] = kind.__len__(value), frozenset(map(id, _first(kind.__iter__(value))))
             if type(value) is dict and depth < DEPTH:
                 todo += [
                     (f"{key}[{n}]", name, one, depth + 1) for n, one in enumerate(_first(value.values()))
@@ -139,9 +142,8 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
                     inner = gc.get_referents(cell)
                     todo += [(f"{key}.{free}", free, one, depth + 1) for one in inner]
             else:
-                attributes = getattr(value, "__dict__", None)
-                if type(attributes) is dict:
-                    todo += [(f"{key}.{at}", at, one, depth + 1) for at, one in list(attributes.items())[:50]]
+                found = list(attributes(value).items())[:50]
+                todo += [(f"{key}.{at}", at, one, depth + 1) for at, one in found]
 
 
 def _first(values: Iterable[object]) -> list[object]:

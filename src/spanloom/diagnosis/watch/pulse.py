@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import weakref
 from collections import Counter, deque
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
@@ -68,7 +68,9 @@ class Hold:
 
     def add(self, stack: tuple[Call, ...], now_s: float, used: Used) -> None:
         """Note where it is, and how much its thread has computed until now."""
-        self.stack = stack
+        # Who calls a generator cannot be seen at the moment when it begins: such a stack ends there.
+        if len(stack) >= len(self.stack) or stack[-1].code is self.stack[-1].code:
+            self.stack = stack
         self._now = used
         self.seen_s = now_s
         place = own_place(stack)
@@ -234,7 +236,11 @@ def _used(thread: int) -> Used:
     if native is not None:
         try:
             # Nanoseconds on a core, and ready to run without one (the kernel's Documentation/scheduler/sched-stats).
-            fields = Path(f"/proc/self/task/{native:d}/schedstat").read_bytes().split()
+            file = os.open(f"/proc/self/task/{native:d}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fields = os.read(file, 100).split()
+            finally:
+                os.close(file)
             return Used(int(fields[0]) / 1e9, int(fields[1]) / 1e9)
         except (OSError, ValueError, IndexError):
             pass

@@ -17,6 +17,8 @@ from types import (
 )
 from typing import Any, Final
 
+from spanloom.diagnosis.fields import is_a, is_future, is_task
+
 __all__ = ["await_chain", "knows", "knows_task"]
 
 MAX_OBJECTS: Final = 3_000
@@ -32,7 +34,7 @@ def knows(start: object, what: object, depth: int = DEPTH) -> bool:
         value, steps = todo.popleft()
         if value is what:
             return True
-        if id(value) in seen or isinstance(value, _LEAVES):
+        if id(value) in seen or is_a(value, _LEAVES):
             continue
         seen.add(id(value))
         if steps < depth:
@@ -46,9 +48,9 @@ def _parts(value: object) -> list[object]:
         names = value.__code__.co_names
         space = value.__globals__
         return parts + [space[name] for name in names if name in space]
-    if isinstance(value, asyncio.Future) and not isinstance(value, asyncio.Task):
+    if is_future(value) and not is_task(value):
         return []  # its callbacks lead to whoever waits for it, who can do nothing about that
-    if isinstance(value, asyncio.AbstractEventLoop):
+    if is_a(value, asyncio.AbstractEventLoop):
         return []
     return gc.get_referents(value)
 
@@ -84,7 +86,7 @@ def await_chain(task: asyncio.Task[Any]) -> list[object]:
             inner = [
                 part
                 for part in gc.get_referents(current)
-                if isinstance(part, CoroutineType | GeneratorType | AsyncGeneratorType)
+                if type(part) in (CoroutineType, GeneratorType, AsyncGeneratorType)
             ]
             found.pop()
             current = inner[0] if len(inner) == 1 else None

@@ -22,10 +22,11 @@ import time
 import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
+from spanloom.diagnosis.fields import is_a
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
 from spanloom.diagnosis.watch.loops import RUN_ONCE
@@ -39,9 +40,14 @@ RESTLESS_S: Final = 1.0
 """For how long a loop must not have rested."""
 RESTLESS_LOOKS: Final = 5
 LOOKS: Final = 60
+AGAIN_S: Final = 0.1
+"""Between two looks at a loop that has not rested of late, and not yet for long enough."""
 HELD_S: Final = 0.5
-"""A step may take as long where the machine has other things to do."""
+"""A step may take as long, without the time in which the machine runs something else."""
 MOST_S: Final = 0.6
+"""For how long it is looked at, unless there are few looks by then."""
+FEW_LOOKS: Final = 20
+LONGEST_S: Final = 2.5
 """For how long it is looked at, at most, on a machine that has other things to do."""
 MIN_LOOKS: Final = 6
 MOST_READY: Final = 200
@@ -53,7 +59,7 @@ PROGRESS: Final = 0.5
 TURNS: Final = 12
 LONG_TURN_S: Final = 0.001
 """Time of the processor in a turn from which on something is computed there, and not only asked for again."""
-TURNS_WITHIN_S: Final = 0.5
+TURNS_WITHIN_S: Final = 2.0
 
 
 class _Watched:
@@ -70,21 +76,23 @@ class _Watched:
         self.prints: dict[tuple[int, ...], tuple[dict[str, object], dict[str, float]]] = {}
 
 
-def spinning(pulse: Pulse, now_s: float) -> Finding | None:
-    """Return the finding on a loop in which a task spins, or ``None``; takes half a second if it never rests."""
+def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
+    """Return the finding on a loop in which a task spins, or ``None``; takes about a second if it never rests.
+
+    Args:
+        pulse: What has been seen of the loop.
+        look: Looks at all loops once more.
+    """
+    if not _is_restless(pulse, look):
+        return None
     loop = pulse.loop()
-    if (
-        not isinstance(loop, BaseEventLoop)
-        or (pulse.hold is not None and pulse.hold.lasts_s(now_s) > HELD_S)
-        or now_s - pulse.rested_s < RESTLESS_S
-        or pulse.restless_looks < RESTLESS_LOOKS
-    ):
+    if not is_a(loop, BaseEventLoop):
         return None
     watched: dict[int, tuple[weakref.ref[asyncio.Task[Any]], _Watched]] = {}
-    deadline_s = time.monotonic() + MOST_S
-    for _ in range(LOOKS):
+    began_s = time.monotonic()
+    for number in range(LOOKS):
         time.sleep(PAUSE_S)
-        if time.monotonic() > deadline_s:
+        if time.monotonic() - began_s > (LONGEST_S if number < FEW_LOOKS else MOST_S):
             break
         for task, handle in _at_work(loop, pulse.thread).items():
             entry = watched.get(id(task))
@@ -94,7 +102,7 @@ def spinning(pulse: Pulse, now_s: float) -> Finding | None:
         del loop
         handle = task = None  # type: ignore[assignment] # not to be kept while we sleep
         loop = pulse.loop()
-        if not isinstance(loop, BaseEventLoop):
+        if not is_a(loop, BaseEventLoop):
             return None
     found = [
         (one, seen)
@@ -106,7 +114,22 @@ def spinning(pulse: Pulse, now_s: float) -> Finding | None:
         others = [seen for _, seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
         found = still if others else []  # it computes; or else others do, beside one that spins
     found.sort(key=lambda one: -one[1].again)
-    return _finding(found, now_s - pulse.rested_s) if found else None
+    return _finding(found, time.monotonic() - pulse.rested_s) if found else None
+
+
+def _is_restless(pulse: Pulse, look: Callable[[], object]) -> bool:
+    """Tell whether a loop never rests: one that does not just now is looked at until it does, or has not for long."""
+    began_s = time.monotonic()
+    while True:
+        now_s = time.monotonic()
+        if pulse.hold is not None and pulse.hold.own_s(now_s) > HELD_S:
+            return False
+        if now_s - pulse.rested_s >= RESTLESS_S and pulse.restless_looks >= RESTLESS_LOOKS:
+            return True
+        if not pulse.restless_looks or now_s - began_s > LONGEST_S:
+            return False
+        time.sleep(AGAIN_S)
+        look()
 
 
 class _Turns:
@@ -149,14 +172,14 @@ def _at_work(loop: BaseEventLoop, thread: int) -> dict[asyncio.Task[Any], asynci
     for handle in [*_running(thread), *list(getattr(loop, "_ready", ()))[:MOST_READY]]:
         callback = getattr(handle, "_callback", None)
         owner = getattr(callback, "__self__", None)
-        if isinstance(owner, asyncio.Task):
+        if is_a(owner, asyncio.Task):
             found.setdefault(owner, handle)
         elif (
             type(callback) is FunctionType
         ):  # what `asyncio.wait` has hung on a future wakes its task a turn later
             for cell in callback.__closure__ or ():
                 for future in gc.get_referents(cell):
-                    if isinstance(future, asyncio.Future):
+                    if is_a(future, asyncio.Future):
                         found |= {task: handle for task in _woken_by(future) if task not in found}
     return found
 
@@ -166,7 +189,7 @@ def _running(thread: int) -> list[asyncio.Handle]:
     while frame is not None:
         if frame.f_code is RUN_ONCE:
             handle = frame.f_locals.get("handle")
-            return [handle] if isinstance(handle, asyncio.Handle) else []
+            return [handle] if is_a(handle, asyncio.Handle) else []
         frame = frame.f_back
     return []
 
@@ -174,7 +197,7 @@ def _running(thread: int) -> list[asyncio.Handle]:
 def _woken_by(future: asyncio.Future[Any]) -> Iterator[asyncio.Task[Any]]:
     for callback, _ in getattr(future, "_callbacks", None) or ():
         owner = getattr(callback, "__self__", None)
-        if isinstance(owner, asyncio.Task):
+        if is_a(owner, asyncio.Task):
             yield owner
 
 

@@ -152,7 +152,10 @@ _LINE: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 def _parsed(text: str) -> Iterator[Stack]:
     heads = list(_THREAD.finditer(text))
-    for head, after in zip(heads, [*heads[1:], None], strict=True):
-        body = text[head.end() : len(text) if after is None else after.start()]
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    for head, end in zip(
+        heads, ends, strict=False
+    ):  # there may be none: a process that is stopped writes nothing
+        body = text[head.end() : end]
         calls = tuple(Line(file, int(line), function) for file, line, function in _LINE.findall(body))
         yield Stack(head[1], calls)

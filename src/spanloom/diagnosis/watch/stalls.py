@@ -8,6 +8,8 @@ that grow likewise: what is found is written down, and not said, for it is the p
 from __future__ import annotations
 
 import logging
+import math
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -24,6 +26,13 @@ __all__ = ["STALL_AFTER_S", "Reporter"]
 STALL_AFTER_S: Final = 30.0
 FIRST_SNAPSHOT_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 600.0
+"""Between two of those, unless they cost too much."""
+SHARE: Final = 0.000_3
+"""Of a core, for asking a program that has no batches."""
+TASK_S: Final = 80e-6
+"""What that costs for each task."""
+FREE_S: Final = 0.004
+"""What it may cost the first time, 5 s after the start: 50 tasks. Of more, it waits until its share is due."""
 BATCH_STEP_S: Final = 1.0
 LAG_S: Final = 0.25
 """From here on a hold of a loop is an event."""
@@ -50,8 +59,9 @@ class Reporter:
         find: Returns the findings of this moment.
         pulses: Returns the pulses of the loops.
         stall_after_s: Seconds without progress after which a batch stalls; ``None`` for never.
-        has_changed: Tells whether the program may have moved since a moment of the monotonic clock; as long as it has
-            not, there is nothing new to be written down of it.
+        changed_s: Returns when the program was last seen to move, by the monotonic clock; as long as it has not, there
+            is nothing new to be written down of it.
+        tasks: Returns how many tasks there are.
     """
 
     def __init__(
@@ -59,17 +69,20 @@ class Reporter:
         find: Callable[[], list[Finding]],
         pulses: Callable[[], list[Pulse]],
         stall_after_s: float | None = STALL_AFTER_S,
-        has_changed: Callable[[float], bool] = lambda _: True,
+        changed_s: Callable[[], float] = lambda: math.inf,
+        tasks: Callable[[], int] = lambda: 0,
     ) -> None:
         self.stall_after_s: float | None = stall_after_s
         self._find = find
         self._pulses = pulses
-        self._has_changed = has_changed
+        self._changed_s = changed_s
+        self._tasks = tasks
         self._looked_s = 0.0
         self._batches: dict[int, _Batch] = {}
         self._manager: CallbackManager | None = None
         self._next_step_s = 0.0
         self._next_snapshot_s: float | None = None
+        self._began_s = 0.0
         self._pause_s = FIRST_SNAPSHOT_S
         self._written: list[str] = []
         self._lags: weakref.WeakSet[Hold] = weakref.WeakSet()
@@ -83,12 +96,33 @@ class Reporter:
         if self.stall_after_s is not None:
             self._note_batches(now_s, self.stall_after_s)
         if self._next_snapshot_s is None:
-            self._next_snapshot_s = now_s + self._pause_s
-        elif now_s >= self._next_snapshot_s and self._has_changed(self._looked_s):
+            self._began_s, self._next_snapshot_s = now_s, now_s + self._pause_s
+        elif now_s >= self._next_snapshot_s and self._changed_s() >= self._looked_s and self._may_cost(now_s):
             self._looked_s = now_s
+            began_s = time.thread_time()
             self._snapshot()
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            self._next_snapshot_s = now_s + self._pause_s
+            self._next_snapshot_s = now_s + max(self._pause_s, (time.thread_time() - began_s) / SHARE)
+
+    def _may_cost(self, now_s: float) -> bool:
+        """Return whether the share of all the time until now is what asking costs."""
+        return self._tasks() * TASK_S <= FREE_S + (now_s - self._began_s) * SHARE
+
+    def stalled(self, now_s: float) -> list[tuple[Event, float]]:
+        """Return the batches that stand still at least for the stall time, and for how many seconds."""
+        limit_s = self.stall_after_s
+        return [
+            (event, now_s - batch.since_s)
+            for _, event in running_batches()
+            if limit_s is not None
+            and (batch := self._batches.get(event.event_id)) is not None
+            and now_s - batch.since_s >= limit_s
+        ]
+
+    def still_s(self, now_s: float) -> float | None:
+        """Return for how many seconds no task has moved, if it is at least the stall time."""
+        for_s = now_s - self._changed_s()
+        return for_s if self.stall_after_s is not None and for_s >= self.stall_after_s else None
 
     # batches ------------------------------------------------------------------------------------------
 

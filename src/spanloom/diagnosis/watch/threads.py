@@ -151,14 +151,15 @@ def see_threads(without: int = 0) -> Threads:
     frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
     frames.pop(without, None)
     loops = {now.thread: now for now in see_loops(frames)}
-    for ident, frame in frames.items():
+    while frames:
+        ident, frame = frames.popitem()
         name = thread_name(ident)
-        if name.startswith("spanloom-"):
-            continue
-        thread = ThreadNow(ident, name, stack_of(frame), loop=loops.get(ident))
-        thread.native_id = native_id(ident)
-        _read(thread, frame, seen)
-        seen.threads[ident] = thread
+        if not name.startswith("spanloom-"):
+            thread = ThreadNow(ident, name, stack_of(frame), loop=loops.get(ident))
+            thread.native_id = native_id(ident)
+            _read(thread, frame, seen)
+            seen.threads[ident] = thread
+        del frame  # it may be this one, which would refer to itself
     return seen
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from spanloom.diagnosis.codes import CODES, in_order
+from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.blocked import blocked
 from spanloom.diagnosis.watch.locks import lock_across_await
@@ -16,6 +17,7 @@ from spanloom.diagnosis.watch.pools import exhausted
 from spanloom.diagnosis.watch.spin import spinning
 from spanloom.diagnosis.watch.sync import own_loop
 from spanloom.diagnosis.watch.threads import see_threads
+from spanloom.diagnosis.watch.unexplained import unexplained
 from spanloom.diagnosis.why import stuck
 
 if TYPE_CHECKING:
@@ -29,6 +31,17 @@ SURE_S = 0.5
 _logger = logging.getLogger("spanloom.diagnosis")
 
 _OF_THE_LOOP = frozenset({"LOOP_BLOCKED", "SYNC_WAIT_ON_OWN_LOOP", "THREAD_LOCK_ACROSS_AWAIT"})
+_OF_NOBODY = frozenset(
+    {
+        "QUEUE_NO_PRODUCER",
+        "EVENT_NEVER_SET",
+        "LOST_NOTIFY",
+        "ORPHAN_FUTURE",
+        "QUEUE_NO_CONSUMER",
+        "BARRIER_SHORT",
+    }
+)
+"""That nobody is left to end a wait."""
 _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES["CANCEL_SWALLOWED"].rank)
 """What explains why a task does not go on."""
 
@@ -39,11 +52,14 @@ def findings_now(watcher: Watcher) -> list[Finding]:
     To be called on the watching thread, or on any that is not a loop's.
     """
     found: list[Finding] = []
-    for rule in (_threads, _tasks, *watcher.finders):
-        try:
-            found += rule(watcher)
-        except Exception:  # one rule that fails must not cost the verdict of the others
-            _logger.debug("a rule of the diagnosis has failed", exc_info=True)
+    with promoting_nothing():
+        for rule in (_threads, _tasks, *watcher.finders, _unknown):
+            if rule is _unknown and any(finding.severity != "info" for finding in found):
+                break
+            try:
+                found += rule(watcher)
+            except Exception:  # one rule that fails must not cost the verdict of the others
+                _logger.debug("a rule of the diagnosis has failed", exc_info=True)
     return in_order(_causes(found))
 
 
@@ -59,7 +75,12 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
         if hold is None or hold.lasts_s(now_s) < SURE_S:
             continue
         lasts_s = hold.lasts_s(now_s)
-        finding = own_loop(seen, thread, hold, lasts_s) or lock_across_await(seen, thread, hold, lasts_s)
+        finding = (
+            lock_across_await(
+                seen, thread, hold, lasts_s
+            )  # of which a loop that waits for itself is a symptom
+            or own_loop(seen, thread, hold, lasts_s)
+        )
         if finding is not None:
             found.add(thread.ident)
             yield finding
@@ -68,13 +89,17 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     yield from piped
     for pulse in list(watcher.pulses.values()):
         if pulse.thread not in found and (now_s - pulse.seen_s < 1.0 or pulse.hold is not None):
-            finding = blocked(pulse, now_s) or spinning(pulse, now_s)
+            finding = blocked(pulse, now_s) or spinning(pulse, watcher.look_now)
             if finding is not None:
                 yield finding
 
 
 def _tasks(_: Watcher) -> list[Finding]:
     return stuck()
+
+
+def _unknown(watcher: Watcher) -> Iterable[Finding]:
+    return () if watcher.reporter is None else unexplained(watcher.reporter)
 
 
 def _causes(found: list[Finding]) -> list[Finding]:
@@ -85,6 +110,13 @@ def _causes(found: list[Finding]) -> list[Finding]:
             for finding in found
             if finding.code not in {"UNKNOWN", "STRAGGLER", "PIPELINE_BOTTLENECK"}
         ]
+    # Whoever was told to end, and did not, would wait for nothing any more.
+    stayed = [finding for finding in found if finding.code == "CANCEL_SWALLOWED"]
+    found = [
+        one
+        for one in found
+        if one.code not in _OF_NOBODY or not any(set(one.jobs) <= {stay.jobs[0]} for stay in stayed)
+    ]
     waits = [finding for finding in found if finding.code in _OF_WAITS and finding.level != "UNKNOWN"]
     return [one for one in found if one.code != "STRAGGLER" or not any(_is_same(one, wait) for wait in waits)]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from types import MethodType
 from typing import Any, Final
 
+from spanloom.diagnosis.fields import is_a
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.reach import await_chain
 
@@ -52,10 +53,6 @@ def has_deadline(task: asyncio.Task[Any]) -> bool:
             return True
         for value in gc.get_referents(part):
             owner = value.__self__ if type(value) is MethodType else value
-            if (
-                isinstance(owner, asyncio.timeouts.Timeout)
-                and owner.when() is not None
-                and not owner.expired()
-            ):
+            if is_a(owner, asyncio.timeouts.Timeout) and owner.when() is not None and not owner.expired():
                 return True
     return False

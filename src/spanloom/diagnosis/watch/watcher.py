@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history import Memory
+from spanloom.diagnosis.history.live import refs
 from spanloom.diagnosis.watch.dump import Dump
 from spanloom.diagnosis.watch.endpoint import Bell, Endpoint, wait_for
 from spanloom.diagnosis.watch.loops import see_loops
@@ -41,6 +42,12 @@ IDLE_S: Final = 0.5
 """Between two looks at loops that rest: some hundredths of a percent of a core."""
 CALM_S: Final = 2.0
 """For how long a loop must have been found resting only."""
+YOUNG_S: Final = 10.0
+"""For how long a watched program is looked at as often, whatever that costs: what begins badly shows within seconds."""
+SHARE: Final = 0.000_4
+"""Of a core, for looks at loops at which nothing is wrong, from then on."""
+RAREST_S: Final = 1.0
+"""Between two looks, whatever they cost."""
 STOP_S: Final = 0.5
 """How long a fork waits for the thread to stop."""
 FORGET_S: Final = 60.0
@@ -86,6 +93,7 @@ class Watcher:
         self._bell: Bell | None = None
         self._stopping = False
         self._lively_s = self._due_s = self.started_s
+        self._cost_s = 0.0
         self._running = _thread.allocate_lock()  # held by the thread while it runs
 
     # its life -----------------------------------------------------------------------------------------
@@ -157,30 +165,36 @@ class Watcher:
             with contextlib.suppress(OSError, ValueError):
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             while not self._stopping:
-                self._wait()
+                began_s = time.thread_time()
+                was_asked = self._wait()
                 if self._stopping:
                     break
                 self.look()
                 if self._stacks is not None:
                     self._stacks.beat()
+                if not was_asked:
+                    self._cost_s += (time.thread_time() - began_s - self._cost_s) / 8
                 self._observe()
         except BaseException:  # a mistake of ours must not show up as a thread that died
             _logger.debug("the watching thread has ended", exc_info=True)
         finally:
             self._running.release()
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for the next look, and answer who asks meanwhile; return whether anybody has."""
         bell = -1 if self._bell is None else self._bell.fileno()
         door = -1 if self._endpoint is None else self._endpoint.fileno()
         ready = wait_for([bell, door], self._pause_s())
         if (bell < 0 or (door < 0 and self._endpoint is not None)) and not self._stopping:
             self._reopen()
-            return
+            return True
         if bell in ready and self._bell is not None:
             self._bell.quiet()
         if door in ready and self._endpoint is not None and not self._stopping:
             self.look()
             self._endpoint.serve()
+            return True
+        return False
 
     def _pause_s(self) -> float:
         """Return the time to the next look: less often at a loop that rests, for it shows when its turn began."""
@@ -191,7 +205,13 @@ class Watcher:
         held = any(pulse.hold is not None for pulse in self.pulses.values())
         is_calm = bool(self.pulses) and rests and not held and now_s > self._lively_s + CALM_S
         pause_s = IDLE_S if is_calm else LOOK_S
+        if not any(pulse.hold or pulse.held for pulse in self.pulses.values()) and self._is_grown(now_s):
+            pause_s = max(pause_s, min(RAREST_S, self._cost_s / SHARE))
         return max(0.01, min(pause_s, self._due_s - now_s))
+
+    def _is_grown(self, now_s: float) -> bool:
+        """Return whether the program has been watched for so long that what looks cost counts."""
+        return now_s - self.started_s > YOUNG_S
 
     # what it does -------------------------------------------------------------------------------------
 
@@ -217,13 +237,19 @@ class Watcher:
                 if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
                     del self.pulses[key]
 
-    def is_lively(self, since_s: float) -> bool:
-        """Tell whether a loop is held, or has been found at work since then."""
-        return self._lively_s >= since_s or any(pulse.hold is not None for pulse in self.pulses.values())
+    def look_now(self) -> None:
+        """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
+        if _thread.get_ident() == self.ident:
+            self.look()
+
+    def lively_s(self) -> float:
+        """Return when a loop was last found at work, by the monotonic clock: now if one is held."""
+        is_held = any(pulse.hold is not None for pulse in self.pulses.values())
+        return time.monotonic() if is_held else self._lively_s
 
     def _observe(self) -> None:
         now_s = time.monotonic()
-        self._due_s = now_s + IDLE_S
+        self._due_s = now_s + RAREST_S
         for observer in list(self.observers):
             try:
                 due_s = observer(now_s)
@@ -305,7 +331,8 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
         watcher.reporter = Reporter(
             lambda: findings_now(watcher),
             lambda: list(watcher.pulses.values()),
-            has_changed=lambda since_s: memory.changed >= since_s or watcher.is_lively(since_s),
+            changed_s=lambda: max(memory.changed, watcher.lively_s()),
+            tasks=lambda: len(refs()),
         )
         memory.start()
         watcher.forgetters.append(memory.after_fork)

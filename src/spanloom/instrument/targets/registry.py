@@ -38,6 +38,7 @@ _LANGCHAIN_CANCELLED: Final = "spanloom.instrument.targets.langchain_cancelled"
 TARGETS: Final[Mapping[str, Target]] = {
     "asyncio": Target("asyncio", "spanloom.instrument.targets.asyncio"),
     "asyncio.sync": Target("asyncio", "spanloom.instrument.targets.asyncio_sync", by_default=False),
+    "logging": Target("logging", "spanloom.instrument.targets.logging", by_default=False),
     "concurrent.futures": Target(
         "concurrent.futures.thread", "spanloom.instrument.targets.concurrent_futures"
     ),

@@ -1,6 +1,6 @@
 # expect: STRAGGLER
 # names: convert-41
-# line: 18
+# line: 21
 # when: slow
 # Four converters at a time, beside a reporter in the same group; one of them waits for a process that hangs.
 import asyncio

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history.census import Kind
-from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.rules.words import finding, near, seconds, times
 from spanloom.diagnosis.history.sight import Sight
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
+from spanloom.diagnosis.waits import is_io
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.history.memory import Memory
@@ -95,11 +96,17 @@ def _stay(members: list[Sight]) -> bool:
 
 
 def _stays(sight: Sight) -> bool:
-    endless = any(
-        step.is_own and step.lasti >= 0 and not flow_of(step.code).can_return(step.lasti)
-        for step in sight.chain
+    return not _waits_outside(sight) and (
+        sight.is_endless or sight.pause is None or sight.pause.left_s >= SOON_S
     )
-    return endless or sight.pause is None or sight.pause.left_s >= SOON_S
+
+
+def _waits_outside(sight: Sight) -> bool:
+    """Tell whether a task waits for a peer, or for what a library waits for: clients that come and stay are no leak."""
+    file = sight.chain[-1].code.co_filename if sight.chain else ""
+    if sight.pause is not None or not file or is_own(file) or belongs_to_us(file):
+        return False
+    return not is_standard(file) or is_io(file)
 
 
 def _queue(kind: Kind, members: list[Sight], sights: list[Sight]) -> bool:

@@ -108,12 +108,8 @@ def _finding(storm: _Storm, who: list[Sight], since_s: float) -> Finding:
     own = [code for code in (*failure.raised, failure.caught) if is_own(code.co_filename)]
     functions = list(dict.fromkeys(_name(code) for code in own))
     first = functions[0]
-    raised = own[0] is failure.raised[0]
-    place = (
-        f"{failure.raised[0].co_filename}:{failure.line}"
-        if raised
-        else f"{own[-1].co_filename}:{failure.caught_line if own[-1] is failure.caught else own[-1].co_firstlineno}"
-    )
+    passed = dict(zip(reversed(failure.raised), reversed(failure.lines), strict=True))
+    place = f"{own[0].co_filename}:{passed.get(own[0], failure.caught_line)}"
     tasks = list(dict.fromkeys(sight.name for sight in who))
     by = "" if len(functions) < 2 else f", called by {listed(functions[1:])}"
     tried = "" if not tasks else f" ({len(who)} task{'s' * (len(who) > 1)}: {listed(tasks)})"

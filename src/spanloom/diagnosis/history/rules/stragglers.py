@@ -38,7 +38,7 @@ def stragglers(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
 
 def _own_batches(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     for event_id, batch in memory.batches.running.items():
-        usual_s = _usual(batch)
+        usual_s = None if memory.batches.is_mixed(event_id) else _usual(batch)
         jobs = [] if usual_s is None else memory.batches.open_jobs(event_id)
         late = [job for job in jobs if job.age_s >= max(LEAST_AGE_S, FACTOR * (usual_s or 0.0))]
         if usual_s is not None and late and len(late) == len(jobs):
@@ -94,6 +94,8 @@ def _tasks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
         members = [memory.census.members.get(sight.ref) for sight in late]
         if len(late) != len(left) or total < LEAST_JOBS or len(late) > max(1, total * MAX_LEFT):
             continue
+        if any(sight.is_endless for sight in late):
+            continue  # a service, and no job that is late
         sinces = [member.since for member in members if member is not None]
         if len(sinces) != len(late):
             continue

@@ -1,0 +1,240 @@
+"""Who can still end what tasks wait for: asked of all that acts, and of each task."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
+from gc import get_referents
+from types import FunctionType
+from typing import Any, Final
+
+from spanloom.diagnosis.actors import Cast
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.crowds import Crowds
+from spanloom.diagnosis.ended import Ended
+from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.model import EndedTask
+from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.outside import held_outside
+from spanloom.diagnosis.pace import in_slices
+from spanloom.diagnosis.population import Population
+from spanloom.diagnosis.reach import Budget, Reach
+from spanloom.diagnosis.resources import Kept
+from spanloom.diagnosis.running import let_go, running_threads
+from spanloom.diagnosis.seen import Seen, is_running
+from spanloom.diagnosis.takers import taken_from
+from spanloom.diagnosis.variables import variables_of
+from spanloom.diagnosis.waits import GIVERS
+
+__all__ = ["Inquiry"]
+
+BUDGET: Final = 400_000
+"""Objects that one look visits in search of who can still end a wait: about half a second."""
+_ALONE: Final = 100
+"""Tasks up to which each is asked by itself; more of the same function at the same place are asked together."""
+_ASKED: Final = 300
+"""Tasks of which the calls are looked for that take something out of a queue."""
+_AGAIN: Final = 5
+_SHORT_S: Final = 0.0005
+"""How often, and how far apart, a frame is read again that runs at the moment when it is read."""
+_ANY_GIVER: Final = frozenset(name for names in GIVERS.values() if names is not None for name in names)
+
+
+class Inquiry:
+    """One round of questions. What is found out is noted in what is waited for, and in the tasks that wait.
+
+    Args:
+        bytecode: Tells what code may still do.
+        population: The tasks.
+        cast: What else acts.
+        crowds: Gets those who are asked together.
+
+    Attributes:
+        ended: What ended tasks could have done.
+    """
+
+    def __init__(self, bytecode: Bytecode, population: Population, cast: Cast, crowds: Crowds) -> None:
+        self.ended: list[EndedTask] = []
+        self._bytecode = bytecode
+        self._population = population
+        self._cast = cast
+        self._crowds = crowds
+        self._budget = Budget(BUDGET)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there was time to ask everything."""
+        return not self._budget.spent
+
+    def ask_all(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
+        """Ask all that acts, and all tasks, who can give what is `wanted`, and cancel those that are `undetermined`."""
+        owned = self._owned()
+        for key, play in self._cast.plays.items():
+            reach = Reach(self._bytecode, self._budget, owned)
+            play(reach)
+            self._note((key,), reach, wanted, undetermined)
+        self.ask(self._population.tasks.values(), wanted, undetermined)
+        self._find_takers(wanted.values())
+        ended = Ended(self._bytecode, self._budget, owned)
+        ended.read(self._population.ended, tuple(wanted.values()))
+        self.ended = ended.found
+        self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
+
+    def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
+        """Ask tasks, those of one function at one place together if there are many."""
+        owned = self._owned()
+        for members in _groups(tasks):
+            reach = Reach(self._bytecode, self._budget, owned, _contexts(members))
+            for seen in in_slices(members):
+                self._play(seen, reach)
+            self._note([seen.key for seen in members], reach, wanted, undetermined)
+
+    def _owned(self) -> frozenset[int]:
+        """Return the identities of the coroutines and generators that tasks run."""
+        return frozenset(self._each_owned())
+
+    def _each_owned(self) -> Iterator[int]:
+        for seen in in_slices(self._population.tasks.values()):
+            yield id(seen.coro)
+            yield from (id(link.owner) for link in seen.links)
+
+    def _play(self, seen: Seen, reach: Reach) -> None:
+        """Add what a task brings: its frames, and what is called when it ends."""
+        for link in seen.links:
+            values = _suspended_values(link)
+            if is_standard(link.code.co_filename):
+                reach.value(*values)
+                continue
+            ahead = self._bytecode.ahead(link.code, link.frame.f_lasti)
+            variables = variables_of(link.frame, link.owner)
+            gone = [id(value) for name, value in variables.items() if name not in ahead.variables]
+            skipped = {id(link.frame), id(link.code), id(getattr(link.owner, "cr_origin", None))}
+            skipped |= {id(link.frame.f_globals), id(variables)}
+            kept = []
+            for value in values:
+                if id(value) in gone:
+                    gone.remove(id(value))
+                elif id(value) not in skipped and not _is_function_of(value, link):
+                    kept.append(value)
+            reach.frame(ahead, link.frame.f_globals, kept)
+            reach.dropped(value for name, value in variables.items() if name not in ahead.variables)
+            del values, variables, kept
+        for callback, _ in field(seen.task, "_callbacks") or ():
+            reach.callback(callback, ())
+
+    def _note(
+        self,
+        keys: Sequence[int],
+        reach: Reach,
+        wanted: Mapping[int, Kept],
+        undetermined: Sequence[Seen],
+    ) -> None:
+        """Note what those with these keys know, what of that they can give, and whom they may cancel."""
+        crowd = self._crowds.add(keys)
+        known = wanted.keys() & reach.objects.keys()
+        known |= {key for key, name in reach.gives if key in wanted and name in _ANY_GIVER}
+        for key in in_slices(known):
+            kept = wanted[key]
+            kept.known_to.append(crowd)
+            for kind in kept.kinds():
+                if reach.can(kept.value, GIVERS.get(kind)):
+                    kept.actors[kind].append(crowd)
+        if "cancel" in reach.calm or reach.dynamic or reach.gives:
+            for seen in in_slices(undetermined):
+                task = seen.key
+                can = (task, "cancel") in reach.gives or (task in reach.objects and "cancel" in reach.calm)
+                if can and (len(keys) > 1 or keys[0] != task):
+                    seen.cancellers.append(crowd)
+
+    def _find_takers(self, wanted: Iterable[Kept]) -> None:
+        """Find of the queues at which somebody waits for room the tasks that take something out."""
+        tasks = self._population.tasks
+        queues = {id(kept.value): kept for kept in wanted if "put" in kept.kinds()}
+        able = dict.fromkeys(
+            key
+            for kept in queues.values()
+            for key in self._crowds.members(kept.actors["put"])
+            if key in tasks
+        )
+        for key in in_slices(list(able)[:_ASKED]):
+            for value in taken_from(self._bytecode, tasks[key].links):
+                kept = queues.get(id(value))
+                if kept is not None:
+                    kept.takers.add(key)
+
+    def _outer(self) -> dict[int, list[int]]:
+        """Return by identity what the end of which tasks resolves, as with `shield`: then it is that task's matter."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for seen in in_slices(self._population.tasks.values()):
+            for callback, _ in field(seen.task, "_callbacks") or ():
+                for cell in (callback.__closure__ or ()) if type(callback) is FunctionType else ():
+                    with suppress(ValueError):  # it is empty
+                        found[id(cell.cell_contents)].append(seen.key)
+        return found
+
+    def _find_outside(self, wanted: Iterable[Kept], undetermined: frozenset[int]) -> None:
+        """Find the futures that only dead tasks might resolve, and that somebody who was not asked may have."""
+        asked: dict[frozenset[int], bool] = {}  # of many futures it is the same set
+        outer = self._outer()
+        orphans = []
+        for kept in in_slices(wanted):
+            if kept.is_future:
+                givers = self._crowds.members(kept.actors["future"])
+                if givers not in asked:
+                    asked[givers] = givers <= undetermined
+                if asked[givers] and givers.isdisjoint(outer.get(id(kept.value), ())):
+                    orphans.append(kept)
+        if not orphans:
+            return
+        threads = running_threads()
+        try:
+            frames = [frame for thread in threads for frame in thread.frames]
+            tasks = [seen.task for seen in self._population.tasks.values()]
+            found = held_outside((kept.value for kept in orphans), frames, tasks)
+            frames.clear()
+        finally:
+            let_go(threads)
+        if found:
+            somebody = self._crowds.add([self._cast.outside()])
+            for kept in orphans:
+                if id(kept.value) in found:
+                    kept.actors["future"].append(somebody)
+
+
+def _groups(tasks: Collection[Seen]) -> list[list[Seen]]:
+    if len(tasks) <= _ALONE:
+        return [[seen] for seen in tasks]
+    groups: dict[tuple[Any, ...], list[Seen]] = defaultdict(list)
+    for seen in in_slices(tasks):
+        groups[tuple((id(link.code), link.frame.f_lasti) for link in seen.links)].append(seen)
+    return list(groups.values())
+
+
+def _contexts(members: Iterable[Seen]) -> list[Any]:
+    """Return the contexts that tasks run in, without asking a subclass by the method that there is (3.12)."""
+    return [
+        value for seen in in_slices(members) for value in get_referents(seen.task) if type(value) is Context
+    ]
+
+
+def _suspended_values(link: Link) -> list[Any]:
+    """Return what the frame of `link` refers to.
+
+    While it runs, that cannot be seen from outside of it: then its variables, and what it calls is found with them.
+    """
+    for _ in range(_AGAIN):
+        values = get_referents(link.owner)
+        if not is_running(link.owner):
+            return values
+        del values
+        time.sleep(_SHORT_S)
+    return [*get_referents(link.owner), *variables_of(link.frame, link.owner).values()]
+
+
+def _is_function_of(value: Any, link: Link) -> bool:
+    """Return whether `value` is the function that the frame runs: its code is known by what is ahead of it."""
+    return type(value) is FunctionType and value.__code__ is link.code

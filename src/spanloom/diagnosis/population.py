@@ -1,0 +1,97 @@
+"""The loops that there are, and their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import FunctionType
+from typing import Any, Final, NamedTuple
+
+from spanloom.diagnosis.fields import field, future_done
+from spanloom.diagnosis.holders import Holding
+from spanloom.diagnosis.pace import in_slices
+from spanloom.diagnosis.running import Running, current_tasks, every_task, loop_of
+from spanloom.diagnosis.seen import Seen
+
+__all__ = ["Population"]
+
+_COMPILED: Final = frozenset({"builtin_function_or_method", "cython_function_or_method"})
+"""What uvloop's callbacks are; of another type the name might be a property of the program's."""
+
+
+class _Loop(NamedTuple):
+    """A loop, the ident of the thread that runs it, and the task that it runs until."""
+
+    loop: Any
+    thread: int | None
+    main: Any
+
+
+class Population:
+    """All tasks of all loops, at one moment.
+
+    Args:
+        holding: Tells what their frames hold.
+
+    Attributes:
+        loops: By identity.
+        tasks: Those that have not ended, by identity.
+        ended: Those that have, and still exist.
+    """
+
+    def __init__(self, holding: Holding) -> None:
+        self.loops: dict[int, _Loop] = {}
+        self.tasks: dict[int, Seen] = {}
+        self.ended: list[Any] = []
+        self._holding = holding
+
+    def find(self, threads: Iterable[Running]) -> None:
+        """See all that there are."""
+        for thread in threads:
+            if thread.loop is not None:
+                self.loops[id(thread.loop)] = _Loop(thread.loop, thread.ident, thread.main)
+        current = current_tasks()
+        for task in in_slices(every_task()):
+            if future_done(task):
+                self.ended.append(task)
+                continue
+            loop = loop_of(task)
+            if id(loop) not in self.loops:
+                if loop.is_closed():
+                    continue
+                self.loops[id(loop)] = _Loop(loop, None, None)
+            home = self.loops[id(loop)]
+            seen = Seen(task, loop)
+            seen.main = home.main is task or _runs_until(task)
+            if seen.main and home.main is None:
+                self.loops[id(loop)] = home._replace(main=task)
+            seen.look(
+                self._holding,
+                running=current.get(id(loop)) is task,
+                moving=home.thread is not None or loop.is_running(),
+            )
+            self.tasks[seen.key] = seen
+
+    def look_again(self) -> list[Seen]:
+        """See those again that have moved meanwhile, and those that are new, and return them.
+
+        Who has moved since it was seen is alive, whatever else was seen of it; and who is new may have taken what
+        others wait for.
+        """
+        found = [seen for seen in in_slices(self.tasks.values()) if seen.has_moved]
+        for task in in_slices(every_task()):
+            if id(task) not in self.tasks and not future_done(task) and id(loop_of(task)) in self.loops:
+                seen = self.tasks[id(task)] = Seen(task, loop_of(task))
+                found.append(seen)
+        for seen in in_slices(found):
+            seen.look_again(self._holding)
+        return found
+
+
+def _runs_until(task: Any) -> bool:
+    """Return whether `run_until_complete` waits for the task."""
+    for callback, _ in field(task, "_callbacks") or ():
+        is_function = type(callback) is FunctionType or type(callback).__name__ in _COMPILED
+        name = callback.__qualname__ if is_function else type(callback).__name__
+        if "run_until_complete" in name:
+            return True
+    return False

@@ -1,0 +1,110 @@
+"""A task while it is looked at: where it stands, what it waits for, and what it holds there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from spanloom.diagnosis.chain import Link, chain_of
+from spanloom.diagnosis.fields import field, future_done
+from spanloom.diagnosis.holders import Held, Holding
+from spanloom.diagnosis.model import TaskState, TaskView
+from spanloom.diagnosis.waits import RawWait
+
+__all__ = ["Seen", "is_running"]
+
+_RUNNING: Final = ("cr_running", "gi_running", "ag_running")
+
+
+class Seen:
+    """What one look knows of a task.
+
+    Args:
+        task: It.
+        loop: Its loop.
+
+    Attributes:
+        key: Its identity.
+        coro: What it runs.
+        main: Whether its loop runs until it is done.
+        state: As it was seen last.
+        links: Its await chain, and `leaf` what that ends at.
+        held: What the frames of that hold.
+        wait: What it waits for, if it does.
+        was: The kind of that when it was first seen, if it has moved since.
+        cancellers: Numbers of the crowds that may cancel it.
+        view: What was last told of it.
+    """
+
+    __slots__ = (
+        "cancellers",
+        "coro",
+        "held",
+        "key",
+        "leaf",
+        "links",
+        "loop",
+        "main",
+        "state",
+        "task",
+        "view",
+        "wait",
+        "was",
+    )
+
+    def __init__(self, task: Any, loop: Any) -> None:
+        self.task: Any = task
+        self.loop: Any = loop
+        self.key: int = id(task)
+        self.coro: Any = field(task, "_coro")
+        self.main: bool = False
+        self.state: TaskState = "waiting"
+        self.links: list[Link] = []
+        self.leaf: Any = None
+        self.held: list[Held] = []
+        self.wait: RawWait | None = None
+        self.was: str | None = None
+        self.cancellers: list[int] = []
+        self.view: TaskView | None = None
+
+    def look(self, holding: Holding, *, running: bool, moving: bool) -> None:
+        """See where it stands.
+
+        Args:
+            holding: Tells what frames hold.
+            running: Whether its loop runs it at this moment: then what it holds cannot be seen.
+            moving: Whether anybody runs its loop.
+        """
+        waiter = field(self.task, "_fut_waiter")
+        self.links, self.leaf = chain_of(self.coro)
+        if running:
+            self.state = "running"
+            return
+        if waiter is None or future_done(waiter) or field(self.task, "_must_cancel") or not moving:
+            self.state = "ready"
+        elif self.leaf is not waiter:
+            self.leaf = waiter
+        self.held = list(holding.held(self.links))
+
+    def look_again(self, holding: Holding) -> None:
+        """Take it for one that can go on, as it has moved or is new, with what it holds now."""
+        self.view = None
+        self.was = None if self.wait is None else self.wait.kind
+        self.wait = None
+        self.links, self.leaf = chain_of(self.coro)
+        self.held = list(holding.held(self.links))
+        self.state = "running" if is_running(self.coro) else "ready"
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it does not wait any more for what it was seen to wait for."""
+        return self.state == "waiting" and (
+            future_done(self.task)
+            or field(self.task, "_fut_waiter") is not self.leaf
+            or future_done(self.leaf)
+            or bool(field(self.task, "_must_cancel"))
+        )
+
+
+def is_running(owner: Any) -> bool:
+    """Return whether a coroutine or generator runs at this moment, in the loop's thread."""
+    return any(field(owner, name) for name in _RUNNING)

@@ -1,0 +1,161 @@
+"""What is told of a look: plain values, from which no object of the program can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from spanloom.concurrency.task import JobTask
+from spanloom.diagnosis.actors import Cast
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.crowds import Crowds
+from spanloom.diagnosis.fields import field, future_done
+from spanloom.diagnosis.model import FrameView, LoopView, TaskView, ThreadView, Wait
+from spanloom.diagnosis.origin import belongs_to_us, is_own
+from spanloom.diagnosis.pace import in_slices
+from spanloom.diagnosis.running import Running
+from spanloom.diagnosis.seen import Seen
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["Views"]
+
+_NUMBERED: Final = re.compile(r"Task-\d+")
+_MAKERS: Final = frozenset({"Event", "create_future", "Future"})
+_ENDS: Final = frozenset({"POP_TOP", "RESUME", "BEFORE_ASYNC_WITH"})
+"""Instructions after which another expression begins."""
+
+
+class _Chain(NamedTuple):
+    """The frames of an await chain, the index of the innermost own one, and the name of the outermost own one."""
+
+    frames: tuple[FrameView, ...]
+    depth: int
+    function: str
+
+
+class Views:
+    """Describes what was seen. Of thousands of tasks most stand where others do, and share what is said of that.
+
+    Args:
+        bytecode: Tells what instructions there are.
+        cast: Tells what timers wake and cancel.
+        crowds: Tells who is in a crowd.
+    """
+
+    def __init__(self, bytecode: Bytecode, cast: Cast, crowds: Crowds) -> None:
+        self._bytecode = bytecode
+        self._cast = cast
+        self._crowds = crowds
+        self._made: dict[tuple[int, int], bool] = {}
+        self._chains: dict[tuple[tuple[int, int], ...], _Chain] = {}
+
+    def task(self, seen: Seen) -> TaskView:
+        """Return what is told of a task: as it was told before, unless there is more of it now."""
+        view = seen.view
+        if view is None or seen.cancellers or (view.wait is not None and view.wait.targets):
+            view = seen.view = self._task(seen)
+        return view
+
+    def thread(self, running: Running) -> ThreadView:
+        """Return what is told of a thread."""
+        frames = tuple(_frame(frame) for frame in reversed(running.frames))
+        loop = None if running.loop is None else id(running.loop)
+        return ThreadView(running.ident, running.name, frames, loop, idle=False)
+
+    def loop(self, loop: Any, thread: int | None, main: Any) -> LoopView:
+        """Return what is told of a loop, of the ident of its thread, and of the task that it runs until."""
+        name = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        return LoopView(id(loop), name, thread, None if main is None else id(main))
+
+    def _task(self, seen: Seen) -> TaskView:
+        chain = self._chain(seen.links)
+        name = asyncio.Task.get_name(seen.task)
+        if type(seen.task) is JobTask:
+            job = getattr(seen.task, "job", None)
+            name = f"{name}[{job.index}]" if job is not None else name
+        return TaskView(
+            key=seen.key,
+            name=name,
+            label=chain.function if _NUMBERED.fullmatch(name) else name,
+            function=chain.function,
+            state=seen.state,
+            loop=id(seen.loop),
+            chain=chain.frames,
+            wait=self._wait(seen),
+            main=seen.main,
+            cancelling=int(seen.task.cancelling()),
+            depth=chain.depth,
+            starting=_starting(seen.links),
+            deadline=seen.key in self._cast.due
+            or (seen.wait is not None and id(seen.leaf) in self._cast.woken),
+            cancellers=self._crowds.members(seen.cancellers),
+            was=seen.was,
+        )
+
+    def _wait(self, seen: Seen) -> Wait | None:
+        wait = seen.wait
+        if wait is None:
+            return None
+        return Wait(
+            wait.kind,
+            None if wait.resource is None else id(wait.resource),
+            tuple(id(target) for target in in_slices(wait.targets) if not future_done(target)),
+            wait.needs,
+            id(seen.leaf),
+            deliberate=self._is_deliberate(seen),
+            cancels=not any(link.code.co_name == "_wait" for link in seen.links),
+        )
+
+    def _chain(self, links: Sequence[Link]) -> _Chain:
+        key = tuple((id(link.code), link.frame.f_lasti) for link in links)
+        found = self._chains.get(key)
+        if found is None:
+            frames = tuple(_frame(link.frame) for link in links)
+            depth = max((at for at, frame in enumerate(frames) if frame.own), default=-1)
+            outer = next((frame.function for frame in frames if frame.own), None)
+            found = _Chain(frames, depth, outer or (frames[0].function if frames else ""))
+            self._chains[key] = found
+        return found
+
+    def _is_deliberate(self, seen: Seen) -> bool:
+        """Return whether the innermost frame of the program's makes what it awaits in the same expression."""
+        for link in reversed(seen.links):
+            if is_own(link.code.co_filename):
+                key = id(link.code), link.frame.f_lasti
+                if key not in self._made:
+                    self._made[key] = self._makes_awaited(link)
+                return self._made[key]
+        return False
+
+    def _makes_awaited(self, link: Link) -> bool:
+        names: list[str] = []
+        for instruction in self._bytecode.instructions(link.code):
+            if instruction.offset > link.frame.f_lasti:
+                break
+            if instruction.opname.startswith("STORE") or instruction.opname in _ENDS:
+                if instruction.offset < link.frame.f_lasti:
+                    names.clear()
+            elif type(instruction.argval) is str and instruction.opname.startswith("LOAD_"):
+                names.append(instruction.argval)
+        made = names[-2:] if names and names[-1] == "wait" else names[-1:]
+        return not _MAKERS.isdisjoint(made)
+
+
+def _frame(frame: FrameType) -> FrameView:
+    code = frame.f_code
+    return FrameView(code.co_qualname, code.co_filename, frame.f_lineno or 0, is_own(code.co_filename))
+
+
+def _starting(links: Sequence[Link]) -> str | None:
+    """Return what one of our runners, waiting for a slot, wants to start."""
+    for link in links:
+        if link.code.co_name == "_fill_waiting" and belongs_to_us(link.code.co_filename):
+            scope = field(variables_of(link.frame, link.owner).get("self"), "_scope")
+            family = field(scope, "family")
+            name = field(family, "name") or field(scope, "job_name")
+            return name if type(name) is str else None
+    return None

@@ -1,0 +1,189 @@
+"""What a look must not do to the program: keep anything of it, set off a full collection, take a step for each pair."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from spanloom.diagnosis import look
+from spanloom.diagnosis.collector import promoting_nothing
+from spanloom.diagnosis.fixpoint import progress
+from spanloom.diagnosis.model import Actor, Holder, Resource, Snapshot, TaskView, Wait
+from spanloom.diagnosis.pace import empty, in_slices
+from spanloom.diagnosis.why import stuck
+
+KINDS = ("lock", "semaphore", "event", "get", "put", "barrier", "future")
+
+
+async def beside(call: Callable[[], Any]) -> Any:
+    """Call something in a thread of its own, which ends with that."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    while thread.is_alive():
+        await asyncio.sleep(0.001)
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.slow
+async def test_nothing_of_a_look_is_left_for_the_collector() -> None:
+    """When a look has ended, its snapshot and what it knew of the tasks are gone, without a collection."""
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(event.wait()) for _ in range(50)]
+    await beside(stuck)
+    gc.collect()
+    gc.disable()
+    try:
+        await beside(stuck)
+        left = [type(one).__name__ for one in gc.get_objects() if type(one) in (Snapshot, TaskView, Resource)]
+    finally:
+        gc.enable()
+        event.set()
+        await asyncio.gather(*tasks)
+    assert left == []
+
+
+def test_nothing_is_promoted_while_somebody_looks() -> None:
+    """The threshold of the second generation is out of reach in the block, also nested, and as before after it."""
+    before = gc.get_threshold()
+    with promoting_nothing():
+        with promoting_nothing():
+            inside = gc.get_threshold()
+        assert gc.get_threshold() == inside
+    assert inside[0] == before[0]
+    assert inside[1] > 1_000_000
+    assert gc.get_threshold() == before
+
+
+def test_a_threshold_that_the_program_sets_meanwhile_stays() -> None:
+    """What the program sets while somebody looks is what it has afterwards."""
+    before = gc.get_threshold()
+    try:
+        with promoting_nothing():
+            gc.set_threshold(800, 12, 11)
+        assert gc.get_threshold() == (800, 12, 11)
+    finally:
+        gc.set_threshold(*before)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 8, 100])
+def test_slices_leave_nothing_out(number: int) -> None:
+    """Values come in their order and all of them; a dictionary that is emptied is empty."""
+    values = dict.fromkeys(range(number))
+    assert list(in_slices(values)) == list(range(number))
+    empty(values)
+    assert values == {}
+
+
+@pytest.mark.slow
+async def test_those_who_could_give_are_one_set_for_all_that_they_could_give() -> None:
+    """Where many tasks are asked together, the snapshot has one set of them, and not one for each future."""
+    number = 200
+    futures = [asyncio.get_running_loop().create_future() for _ in range(number)]
+
+    async def wait(own: int) -> None:
+        try:
+            await futures[own]
+        finally:
+            futures[own].cancel()
+
+    tasks = [asyncio.create_task(wait(own)) for own in range(number)]
+    await asyncio.sleep(0)
+    seen = await beside(look)
+    sets = {id(seen.resources[id(one)].actors["future"]) for one in futures}
+    assert len(seen.resources) >= number
+    assert len(sets) == 1
+    for future in futures:
+        future.set_result(None)
+    await asyncio.gather(*tasks)
+
+
+# the fixpoint, by its definition ------------------------------------------------------------------------
+
+
+def simple_progress(snapshot: Snapshot, *, cancels: bool) -> frozenset[int]:
+    """Return what `progress` does: add whoever can go on until nobody is added."""
+    live: set[int] = set()
+    gone: set[int] = set()
+    before = -1
+    while before != len(live) + len(gone):
+        before = len(live) + len(gone)
+        live |= {key for key, one in snapshot.actors.items() if not one.needs or live & set(one.needs)}
+        for key, task in snapshot.tasks.items():
+            wait = task.wait
+            if wait is None:
+                live.add(key)
+                continue
+            if task.deadline or (cancels and live & task.cancellers):
+                gone.add(key)
+            if key in gone:
+                live.add(key)
+                if wait.kind in {"task", "group"} and wait.cancels:
+                    gone |= {one for one in wait.targets if one in snapshot.tasks}
+            if can_end(snapshot, wait, live):
+                live.add(key)
+    return frozenset(live)
+
+
+def can_end(snapshot: Snapshot, wait: Wait, live: set[int]) -> bool:
+    if wait.kind in {"task", "group"}:
+        able = [target in live for target in wait.targets]
+        return all(able) if wait.needs == "all" else any(able) or not able
+    one = snapshot.resources[wait.resource or 0]
+    givers = live & one.actors.get(wait.kind, frozenset())
+    holders = [holder.task in live for holder in one.holders]
+    sure = [holder.task in live for holder in one.holders if holder.sure]
+    if wait.kind == "lock":
+        return one.used == 0 or (any(sure) if sure else bool(givers) or any(holders))
+    if wait.kind == "semaphore":
+        return bool(one.free) or bool(givers) or any(holders)
+    if wait.kind == "barrier" and one.size is not None and givers <= snapshot.tasks.keys():
+        return bool(givers) and len(givers) + len(one.waiters) >= one.size
+    return bool(givers)
+
+
+def any_snapshot(chance: random.Random) -> Snapshot:
+    """Return a small program in any state."""
+    keys = range(1, chance.randint(2, 9))
+    actors = {-1: Actor(-1, "timer", "", tuple(some(chance, keys, 0.2)))}
+    waits: dict[int, Wait | None] = {}
+    for key in keys:
+        targets, needs = tuple(some(chance, keys, 0.3)), chance.choice(("all", "any"))
+        group = Wait("group", None, targets, needs, cancels=chance.random() < 0.7)  # type: ignore[arg-type] # one of the two
+        waits[key] = chance.choice((group, Wait(chance.choice(KINDS), 100), Wait(chance.choice(KINDS), 101)))
+    waits[1] = chance.choice((None, waits[1]))
+    resources = {}
+    for at in (100, 101):
+        waiters = tuple(key for key, wait in waits.items() if wait is not None and wait.resource == at)
+        holders = tuple(Holder(key, "", "", chance.random() < 0.5) for key in some(chance, keys, 0.2))
+        given = {kind: some(chance, [-1, *keys], 0.2) for kind in KINDS}
+        size, used, free = chance.choice((None, 2, 3)), chance.choice((0, 1)), chance.choice((0, 0, 1))
+        resources[at] = Resource(at, "", "", "", holders, waiters, size, used, free, actors=given)
+    tasks = {
+        key: TaskView(
+            key, "", "", "", "waiting", 0, (), wait,
+            deadline=chance.random() < 0.05,
+            cancellers=some(chance, keys, 0.1),
+        )
+        for key, wait in waits.items()
+    }  # fmt: skip
+    return Snapshot(0.0, tasks=tasks, resources=resources, actors=actors)
+
+
+def some(chance: random.Random, keys: Iterable[int], share: float) -> frozenset[int]:
+    return frozenset(key for key in keys if chance.random() < share)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_the_fixpoint_is_that_of_its_definition(cancels: bool) -> None:
+    """In 600 random states the same tasks and actors can go on as by adding them one after the other."""
+    for seed in range(600):
+        snapshot = any_snapshot(random.Random(seed))
+        assert progress(snapshot, cancels=cancels) == simple_progress(snapshot, cancels=cancels), seed
