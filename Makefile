@@ -98,6 +98,7 @@ test-fast: $(VENV)/.installed ## run the tests that are not marked slow
 # What takes long (a million jobs, hundreds of kills, the pages of the docs) is run on the oldest Python only, and on
 # those between it and the newest what asyncio makes a difference to.
 CORE := tests/callbacks tests/concurrency tests/diagnosis tests/instrument tests/testing
+CORE += --ignore=tests/concurrency/test_differential.py # thousands of programs, on the oldest and the newest
 test-all: ## run the tests on every Python >= 3.11 this machine has
 	@found=$$(tools/pythons); \
 	if [ -z "$$found" ]; then echo "no Python >= 3.11 found"; exit 1; fi; \
