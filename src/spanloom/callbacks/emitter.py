@@ -5,6 +5,9 @@ and calls the inline start hooks; `finish` completes the record, moves it to the
 calls the inline end hooks and appends it to the drains. Which event is current lives in a
 ContextVar of this object, so tasks and threads have stacks of their own, and two managers never
 see each other's events. Runners open a `BatchScope` instead, which does the same for many jobs.
+
+One noun, and a little long: what is done at each event stands in `begin`, `finish` and `emit` themselves, as a helper
+between them would be a call for every event.
 """
 
 from __future__ import annotations

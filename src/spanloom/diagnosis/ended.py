@@ -8,10 +8,11 @@ from gc import get_referents
 from typing import Any
 
 from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.model import EndedTask
 from spanloom.diagnosis.origin import is_own
-from spanloom.diagnosis.reach import Budget, Reach
+from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
 from spanloom.diagnosis.waits import GIVERS
 

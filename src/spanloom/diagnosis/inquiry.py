@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.ended import Ended
@@ -22,7 +23,7 @@ from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.outside import held_outside
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.population import Population
-from spanloom.diagnosis.reach import Budget, Reach
+from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
 from spanloom.diagnosis.running import let_go, running_threads
 from spanloom.diagnosis.seen import Seen, is_running

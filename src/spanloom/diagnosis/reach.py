@@ -15,7 +15,6 @@ import concurrent.futures
 import contextlib
 import contextvars
 import functools
-import logging
 import sys
 import weakref
 from collections.abc import Iterable
@@ -33,6 +32,7 @@ from types import (
 from typing import Any, Final
 
 from spanloom.diagnosis.ahead import MANAGERS, Ahead, Bytecode
+from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import SUSPENDABLE, frame_of
 from spanloom.diagnosis.fields import (
     FUTURES,
@@ -44,10 +44,11 @@ from spanloom.diagnosis.fields import (
     is_task,
     module_of,
 )
+from spanloom.diagnosis.hubs import is_hub
 from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.pace import step
 
-__all__ = ["Budget", "Reach"]
+__all__ = ["Reach"]
 
 _ATOMS: Final = frozenset(
     {
@@ -65,9 +66,6 @@ _ATOMS: Final = frozenset(
         type(NotImplemented),
     }
 )
-_HUBS: Final = (asyncio.AbstractEventLoop, asyncio.Handle, logging.Logger, logging.Manager)
-"""What everything refers to and nobody reaches a neighbour through: their own work is that of other actors."""
-_POOLS: Final = ("concurrent.futures.thread", "concurrent.futures.process")
 _NOTING: Final = ("spanloom.instrument.spawned", "spanloom.instrument.task_batch")
 _SILENT: Final = (
     "spanloom.diagnosis",
@@ -92,22 +90,6 @@ _PROTOCOL: Final = frozenset(
     | {"pipe_data_received", "pipe_connection_lost", "process_exited", "pause_writing", "resume_writing"}
     | {"buffer_updated", "get_buffer", "set_result", "set_exception", "cancel"}
 )
-
-
-class Budget:
-    """How many objects may still be visited. Shared by all that one look asks.
-
-    Args:
-        objects: How many.
-    """
-
-    def __init__(self, objects: int) -> None:
-        self.left = objects
-
-    @property
-    def spent(self) -> bool:
-        """Whether there was not enough."""
-        return self.left <= 0
 
 
 class Reach:
@@ -249,7 +231,7 @@ class Reach:
             todo.extend(_told_of_end(value))
             if kind is not weakref.ref:  # a method is kept as its object and its function
                 todo.extend([referent for referent in get_referents(value) if type(referent) is weakref.ref])
-        elif kind in (FrameType, TracebackType, MappingProxyType) or _is_hub(kind):
+        elif kind in (FrameType, TracebackType, MappingProxyType) or is_hub(kind):
             return
         elif kind is contextvars.Context:  # of all that it holds, what the code asks for
             self._contexts.append(value)
@@ -398,14 +380,6 @@ class Reach:
         if is_task(value) and not future_done(value):
             return
         self._todo.extend(get_referents(value))
-
-
-def _is_hub(kind: type) -> bool:
-    """Return whether `kind` is a loop, a logger, or a pool of the standard library: the threads of one are actors."""
-    return issubclass(kind, _HUBS) or (
-        issubclass(kind, concurrent.futures.Executor)
-        and any(base.__module__ in _POOLS for base in kind.__mro__)
-    )
 
 
 def _told_of_end(reference: Any) -> tuple[object, ...]:
