@@ -119,7 +119,9 @@ async def test_a_job_that_takes_long_has_one_row(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         while len(batch_jobs := [job for job in _open(path) if job.type == "job"]) < 1_200:
             await asyncio.sleep(0.02)
-        assert counted() == (1, 3, 1_200)  # the batch has a payload, and so a row of its own
+        events, lists, listed = counted()
+        assert (events, listed) == (1, 1_200)  # the batch has a payload, and so a row of its own
+        assert lists < 12  # three, if one flush saw them all
         assert sorted(job.job_index or 0 for job in batch_jobs) == list(range(1_200))
         assert all((job.queue_ns or 0) > 0 and job.status is None and job.name for job in batch_jobs)
         with closing(sqlite3.connect(path)) as connection:
