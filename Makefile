@@ -124,7 +124,7 @@ test-jaeger: $(VENV)/.installed ## run the tests against a real Jaeger and a rea
 	tools/pytest-twice $(BIN)/python tests/jaeger $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.installed ## run the tests that open pages in a real Chromium
-	tools/install-chromium
+	tools/install-command chromium
 	tools/pytest-twice $(BIN)/python tests/browser $(PYTEST_ARGS)
 
 test-programs: $(VENV)/.installed .venvs/programs/.installed build/programs/.fetched ## run programs of others under spanloom run
