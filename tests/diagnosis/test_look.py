@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from spanloom.diagnosis import look
-from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.model import Actor, Holder, Resource, Snapshot, TaskView, Wait
 from spanloom.diagnosis.pace import empty, in_slices
@@ -48,29 +47,6 @@ async def test_nothing_of_a_look_is_left_for_the_collector() -> None:
         event.set()
         await asyncio.gather(*tasks)
     assert left == []
-
-
-def test_nothing_is_promoted_while_somebody_looks() -> None:
-    """The threshold of the second generation is out of reach in the block, also nested, and as before after it."""
-    before = gc.get_threshold()
-    with promoting_nothing():
-        with promoting_nothing():
-            inside = gc.get_threshold()
-        assert gc.get_threshold() == inside
-    assert inside[0] == before[0]
-    assert inside[1] > 1_000_000
-    assert gc.get_threshold() == before
-
-
-def test_a_threshold_that_the_program_sets_meanwhile_stays() -> None:
-    """What the program sets while somebody looks is what it has afterwards."""
-    before = gc.get_threshold()
-    try:
-        with promoting_nothing():
-            gc.set_threshold(800, 12, 11)
-        assert gc.get_threshold() == (800, 12, 11)
-    finally:
-        gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 8, 100])

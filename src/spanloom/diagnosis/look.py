@@ -14,7 +14,6 @@ from contextlib import suppress
 
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
-from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.holders import Holding
@@ -27,6 +26,7 @@ from spanloom.diagnosis.population import Population
 from spanloom.diagnosis.resources import describe
 from spanloom.diagnosis.running import Running, let_go, running_threads
 from spanloom.diagnosis.seen import Seen
+from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.views import Views
 
 __all__ = ["forget", "look"]
@@ -44,7 +44,7 @@ def look(remembered: Iterable[EndedTask] = ()) -> Snapshot:
     Returns:
         Plain values. None of the program's objects is kept.
     """
-    with promoting_nothing():
+    with looking():
         threads = running_threads()
         one = _Look(threads)
         try:

@@ -136,9 +136,10 @@ def _referrers(known: _Known) -> Iterator[tuple[Any, list[int]]]:
         return
     everything = gc.get_objects()
     known.left -= len(everything)
-    for start in range(0, len(everything), _CHUNK):
+    while everything:
         step()
-        values = [value for value in everything[start : start + _CHUNK] if type(value) is not ModuleType]
+        values = [value for value in everything[-_CHUNK:] if type(value) is not ModuleType]
+        del everything[-_CHUNK:]  # to let go of all at once would be one step of the interpreter
         if not level.keys().isdisjoint(map(id, gc.get_referents(*values))):
             yield from _hits(values, level)
 

@@ -1,9 +1,9 @@
 """How long a look keeps the interpreter at a time: it works in slices, and leaves the others their turn between them.
 
-Whoever wants the interpreter asks for it after the switch interval of 5 ms only, and once for each call that lets go
-of it: ten sends to sockets in one turn of a loop would take 50 ms beside a thread that computes. So the thread that
-looks pauses much sooner by itself, and long enough that those who wait have it: a sleep of no length at all ends before
-they have woken.
+Whoever wants the interpreter asks for it after the switch interval only, which is short during a look (`settings`), and
+once for each call that lets go of it: ten sends to sockets in one turn of a loop would wait ten times beside a thread
+that computes. So the thread that looks pauses by itself, and long enough that those who wait have it: a sleep of no
+length at all ends before they have woken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["empty", "in_slices", "step"]
 
 SLICE_S: Final = 0.001
 LONGEST_S: Final = 0.004
-"""The longest slice: a millisecond below that after which the interpreter itself would take it away."""
+"""The longest slice, where a program has set a switch interval of its own."""
 PAUSE_S: Final = 0.000_01
 """With what the kernel adds to it, less than a tenth of a slice."""
 _FEW: Final = 7

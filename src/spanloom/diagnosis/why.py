@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.look import forget, look
 from spanloom.diagnosis.model import Snapshot
+from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.verdict import diagnose
 
 __all__ = ["WATCHED", "stuck", "why"]
@@ -44,7 +44,7 @@ def stuck(*, apart_s: float = APART_S) -> list[Finding]:
 
     Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
     """
-    with promoting_nothing():
+    with looking():
         first = look()
         second: Snapshot | None = None
         try:

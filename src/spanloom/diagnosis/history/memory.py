@@ -26,6 +26,7 @@ from spanloom.diagnosis.history.probe import Window, open_window
 from spanloom.diagnosis.history.sight import see, wakes_at
 from spanloom.diagnosis.history.sites import Sites
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
+from spanloom.diagnosis.settings import looking
 
 __all__ = ["Memory"]
 
@@ -123,16 +124,8 @@ class Memory:
             return STEP_S
         try:
             began = time.thread_time()
-            were_made = self.sites.listen()
-            self.census.step(now)
-            self.present = now
-            for loop in self.census.loops():
-                self.complaints.listen_to(loop)
-            self.batches.step(now)
-            self._look_after_cancels()
-            known, self._known = self._known, (self.census.met, self.census.gone)
-            if self._look_for_storms(now) or were_made or known != self._known:
-                self.changed = now
+            with looking():
+                self._look(now)
             took = time.thread_time() - began
         finally:
             self._lock.release()
@@ -150,6 +143,18 @@ class Memory:
         self._pause_s = pause
         self._next = now + pause
         return pause
+
+    def _look(self, now: float) -> None:
+        were_made = self.sites.listen()
+        self.census.step(now)
+        self.present = now
+        for loop in self.census.loops():
+            self.complaints.listen_to(loop)
+        self.batches.step(now)
+        self._look_after_cancels()
+        known, self._known = self._known, (self.census.met, self.census.gone)
+        if self._look_for_storms(now) or were_made or known != self._known:
+            self.changed = now
 
     def findings(self) -> list[Finding]:
         """Return what time has told so far. Takes a step first. Not for the thread of a loop."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.watch.folder import dump_path, made_folder, pids, socket_path
 
 __all__ = ["PROTOCOL", "Endpoint"]
@@ -102,7 +103,8 @@ class Endpoint:
         if function is None:
             return head | {"error": f"this process answers {', '.join(self._answers)}"}
         try:
-            answer = function(question)
+            with looking():
+                answer = function(question)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the process goes on and its thread, too
             return head | {"error": f"{type(error).__name__}: {error}"}
         return head | {"answer": answer, "took_s": time.monotonic() - began}

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from spanloom.diagnosis.codes import CODES, in_order
-from spanloom.diagnosis.collector import promoting_nothing
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.watch.blocked import blocked
 from spanloom.diagnosis.watch.locks import lock_across_await
 from spanloom.diagnosis.watch.pipes import at_pipes
@@ -52,7 +52,7 @@ def findings_now(watcher: Watcher) -> list[Finding]:
     To be called on the watching thread, or on any that is not a loop's.
     """
     found: list[Finding] = []
-    with promoting_nothing():
+    with looking():
         for rule in (_threads, _tasks, *watcher.finders, _unknown):
             if rule is _unknown and any(finding.severity != "info" for finding in found):
                 break
