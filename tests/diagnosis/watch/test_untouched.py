@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from spanloom.diagnosis import look
 from spanloom.diagnosis.watch.locks import _holders
 from spanloom.diagnosis.watch.progress import fingerprint
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
+from spanloom.diagnosis.watch.threads import see_threads
 
 ASKED: list[str] = []
 
@@ -122,3 +125,47 @@ def test_what_a_variable_held_lives_no_longer_because_it_was_looked_at() -> None
         never.cancel()
 
     asyncio.run(main())
+
+
+def test_what_a_pool_has_worked_on_lives_no_longer_because_it_was_looked_at() -> None:
+    """The frame of a thread of a pool lives as long as the pool; it has nothing of a job that is done."""
+
+    class Work:
+        def __init__(self) -> None:
+            self.begun, self.gate = threading.Event(), threading.Event()
+
+        def __call__(self) -> None:
+            self.begun.set()
+            self.gate.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        work = Work()
+        future, done = pool.submit(work), weakref.ref(work)
+        work.begun.wait()
+        seen = see_threads(0)
+        assert [one.threads for one in seen.pools.values()], "the pool has been found"
+        work.gate.set()
+        future.result()
+        del work, future, seen
+        pool.submit(int).result()  # the thread has let go of the one before when it takes the next
+        gc.collect()
+        assert done() is None
+
+
+def test_what_a_program_has_from_locals_is_left_in_it() -> None:
+    """Before Python 3.13 that is the dictionary in which the variables are read, and it is the program's."""
+
+    async def work() -> dict[str, object]:
+        number = 7
+        kept = locals()
+        await asyncio.sleep(0)
+        assert number
+        return kept
+
+    async def main() -> dict[str, object]:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        assert fingerprint(await_chain(task))[1]
+        return await task
+
+    assert asyncio.run(main())["number"] == 7

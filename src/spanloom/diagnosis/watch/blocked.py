@@ -6,7 +6,7 @@ import asyncio
 import time
 from asyncio.base_events import BaseEventLoop
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from spanloom.diagnosis.finding import Finding
@@ -22,21 +22,38 @@ SHARE: Final = 0.6
 """Share of the last seconds that holds together make up to be one."""
 SPAN_S: Final = 3.0
 """The seconds that the share is of."""
+ENOUGH_LOOKS: Final = 3
+AGAIN_S: Final = 0.05
 COMPUTING_S: Final = 0.4
 """So much of a hold must be its own time, and not that of other processes on the same cores. For the share, holds in
 which the thread computes count from here on; shorter ones are how work is cut into pieces."""
 
 
-def blocked(pulse: Pulse, now_s: float) -> Finding | None:
-    """Return the finding on a loop that something keeps from running the rest, or ``None``."""
+def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding | None:
+    """Return the finding on a loop that something keeps from running the rest, or ``None``.
+
+    Args:
+        pulse: What has been seen of the loop.
+        now_s: The monotonic time of the last look.
+        look: Looks at all loops once more.
+    """
     loop = pulse.loop()
     if loop is None or loop.is_closed():
         return None
     hold = pulse.hold
     if hold is not None and hold.lasts_s(now_s) >= ONCE_S and hold.own_s(now_s) >= COMPUTING_S:
         waiting = victims(loop, hold)
-        return _one(hold, now_s, waiting) if waiting else None
+        return _one(hold, now_s, waiting) if waiting and _stays(hold, look) else None
     return _many(loop, pulse, now_s)
+
+
+def _stays(hold: Hold, look: Callable[[], object]) -> bool:
+    """Tell whether a hold goes on for some looks: on a busy machine all threads stand still for a second at times."""
+    deadline_s = time.monotonic() + ONCE_S
+    while sum(hold.places.values()) < ENOUGH_LOOKS and hold.ended_s is None and time.monotonic() < deadline_s:
+        time.sleep(AGAIN_S)
+        look()
+    return hold.ended_s is None
 
 
 def _one(hold: Hold, now_s: float, waiting: list[str]) -> Finding:

@@ -15,12 +15,12 @@ from types import CodeType, FrameType, MemberDescriptorType
 from typing import Final
 
 from spanloom.diagnosis.fields import is_a
+from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["acquired", "attribute", "named", "text_at"]
 
 _MISSING: Final = object()
 _CALLS: Final = frozenset({"CALL", "PRECALL"})
-_CLEARED: Final = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS
 
 
 def acquired(frame: FrameType) -> tuple[str, object] | None:
@@ -78,24 +78,13 @@ def _source(file: str, at: dis.Positions) -> str | None:
 
 def _value(text: str, frame: FrameType) -> object:
     tree = ast.parse(text, mode="eval").body
-    names = frame.f_locals
-    try:
-        found = _evaluate(tree, names, frame)
-    finally:
-        # Up to 3.12 this is a copy of the variables that the frame keeps to its end, and with it all they refer to.
-        if type(names) is dict and frame.f_code.co_flags & _CLEARED == _CLEARED:
-            names.clear()
+    found = _evaluate(tree, variables_of(frame), frame)
     return None if found is _MISSING else found
 
 
-def _evaluate(tree: ast.AST, names: object, frame: FrameType) -> object:
+def _evaluate(tree: ast.AST, names: dict[str, object], frame: FrameType) -> object:
     if isinstance(tree, ast.Name):
-        for space in (names, frame.f_globals):
-            try:
-                return space[tree.id]  # type: ignore[index] # a mapping, up to 3.12 a dict, then a proxy
-            except KeyError:
-                continue
-        return _MISSING
+        return names[tree.id] if tree.id in names else frame.f_globals.get(tree.id, _MISSING)
     if isinstance(tree, ast.Attribute):
         owner = _evaluate(tree.value, names, frame)
         return _MISSING if owner is _MISSING else attribute(owner, tree.attr)

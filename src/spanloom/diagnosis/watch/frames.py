@@ -10,18 +10,21 @@ import os
 import site
 import sys
 import sysconfig
+from collections.abc import Sequence
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
 __all__ = [
     "Call",
+    "body",
     "is_foreign",
     "is_own",
     "is_own_file",
     "location",
     "native_id",
     "own_place",
+    "place_in",
     "short",
     "stack_of",
     "thread_name",
@@ -49,6 +52,17 @@ class Call(NamedTuple):
     def name(self) -> str:
         """The function's qualified name, without the functions that it is defined in."""
         return self.code.co_qualname.rpartition("<locals>.")[2]
+
+
+def body(part: object) -> tuple[CodeType | None, FrameType | None]:
+    """Return the code and the frame of a coroutine, a generator or a frame; what it has none of is ``None``."""
+    if isinstance(part, FrameType):
+        return part.f_code, part
+    for prefix in ("cr", "gi", "ag"):
+        code = getattr(part, f"{prefix}_code", None)
+        if code is not None:
+            return code, getattr(part, f"{prefix}_frame", None)
+    return None, None
 
 
 def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...]:
@@ -111,6 +125,15 @@ def own_place(stack: tuple[Call, ...]) -> Call | None:
             if _kind(call.code.co_filename) == kind:
                 return call
     return stack[0] if stack else None
+
+
+def place_in(chain: Sequence[object]) -> Call | None:
+    """Return where a task is in the program's own code, as far inside as possible; `chain` begins at the outermost."""
+    for part in reversed(chain):
+        code, frame = body(part)
+        if code is not None and frame is not None and is_own(code):
+            return Call(code, frame.f_lineno or 0, frame.f_lasti)
+    return None
 
 
 def where(call: Call | None) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import CellType, FunctionType
 from typing import Any, Final
 
+from spanloom.diagnosis.watch.frames import body
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows, knows_task
 from spanloom.diagnosis.watch.threads import PoolNow, SyncWait, ThreadNow, Threads, item_name
@@ -259,7 +260,7 @@ def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[
 
 def _gives(task: asyncio.Task[Any]) -> bool:
     """Tell whether the code of a task names what gives somebody else something to go on with."""
-    codes = [getattr(part, "cr_code", None) or getattr(part, "gi_code", None) for part in await_chain(task)]
+    codes = [body(part)[0] for part in await_chain(task)]
     return any(code is not None and not _GIVING.isdisjoint(code.co_names) for code in codes)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import tasks_of
 from spanloom.diagnosis.watch.children import (
     Blocked,
@@ -26,7 +27,7 @@ from spanloom.diagnosis.watch.children import (
     pipe_of,
     program_of,
 )
-from spanloom.diagnosis.watch.frames import Call, is_own, location, where
+from spanloom.diagnosis.watch.frames import Call, is_own, location, place_in, where
 from spanloom.diagnosis.watch.needs import Needs
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
@@ -208,16 +209,21 @@ def _tasks_for(family: set[int], tasks: list[asyncio.Task[Any]]) -> Iterator[_Wa
             if code not in {_WAIT, _DRAIN} and code not in _READS:
                 continue
             if _pid_of(part) in family:
-                owner = part.cr_frame.f_locals.get("self")  # type: ignore[attr-defined] # it has a code, so it is a coroutine
+                owner = _self(part)
                 name = "wait()" if code is _WAIT else "drain()" if code is _DRAIN else f"{code.co_name}()"
-                yield _Waiter(task, None, name, _place(chain), owner)
+                yield _Waiter(task, None, name, place_in(chain), owner)
                 break
+
+
+def _self(coroutine: object) -> Any:  # Any: of whatever type has the method
+    """Return whose method a coroutine is."""
+    frame = getattr(coroutine, "cr_frame", None)
+    return None if frame is None else variables_of(frame, coroutine).get("self")
 
 
 def _pid_of(part: object) -> int | None:
     """Return the process that a suspended method of a process, or of one of its streams, has to do with."""
-    frame = getattr(part, "cr_frame", None)
-    owner = None if frame is None else frame.f_locals.get("self")
+    owner = _self(part)
     transport = getattr(owner, "_transport", None)
     if isinstance(owner, asyncio.StreamReader):
         process = getattr(getattr(transport, "_protocol", None), "proc", None)
@@ -275,15 +281,6 @@ def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
     return [one for one in found if one is not None]
 
 
-def _place(chain: list[object]) -> Call | None:
-    for part in reversed(chain):
-        code = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
-        frame = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
-        if code is not None and frame is not None and is_own(code):
-            return Call(code, frame.f_lineno or 0, frame.f_lasti)
-    return None
-
-
 _NAMES: Final = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 
@@ -316,7 +313,7 @@ def _said(stuck: _Stuck, waiters: list[_Waiter], tasks: list[asyncio.Task[Any]])
         at.code
     ):  # a thread that was given a function of the library, as `child.join`
         task = _served(first, tasks)
-        at = at if task is None else _place(await_chain(task)) or at
+        at = at if task is None else place_in(await_chain(task)) or at
     place = f"{at.name}() at {where(at)}" if at is not None else "a call"
     if stuck.call == "write":
         how = (

@@ -24,7 +24,8 @@ from types import (
 from typing import Any, Final
 
 from spanloom.diagnosis.fields import attributes, is_a
-from spanloom.diagnosis.watch.frames import Call, is_own
+from spanloom.diagnosis.variables import variables_of
+from spanloom.diagnosis.watch.frames import Call, body, is_own
 
 __all__ = ["fingerprint", "is_bound"]
 
@@ -70,15 +71,17 @@ _PASSING: Final = (
 
 
 def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float]]:
-    """Return what the coroutines of `chain` know: what it is and how much, and apart from that the numbers, by name."""
+    """Return what the coroutines of `chain` know, or the frames of those that run.
+
+    What it is and how much; and apart from that the numbers, by name.
+    """
     things: dict[str, object] = {}
     numbers: dict[str, float] = {}
     for level, part in enumerate([*chain, *_iterated(chain)]):
-        code = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
-        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
+        code, frame = body(part)
         if code is None or frame is None or not is_own(code):
             continue
-        names = _variables(frame)
+        names = variables_of(frame, part)
         for name, value in names.items():
             _note(f"{level}.{name}", name, value, things, numbers)
         # What stands between: the iterator of a `for`, of which it is known that it moves on.
@@ -99,16 +102,6 @@ def _iterated(chain: list[object]) -> list[object]:
         for part in gc.get_referents(coroutine)
         if type(part) is GeneratorType and is_own(part.gi_code) and part not in chain
     ]
-
-
-def _variables(frame: FrameType) -> dict[str, object]:
-    names = frame.f_locals
-    copy = dict(names)
-    if (
-        type(names) is dict and frame.f_code.co_flags & 2
-    ):  # CO_NEWLOCALS: up to 3.12 it is a copy that the frame keeps
-        names.clear()
-    return copy
 
 
 def _note(key: str, name: str, value: object, things: dict[str, object], numbers: dict[str, float]) -> None:

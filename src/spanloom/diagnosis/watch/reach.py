@@ -18,6 +18,7 @@ from types import (
 from typing import Any, Final
 
 from spanloom.diagnosis.fields import is_a, is_future, is_task
+from spanloom.diagnosis.watch.frames import body
 
 __all__ = ["await_chain", "knows", "knows_task"]
 
@@ -58,8 +59,7 @@ def _parts(value: object) -> list[object]:
 def knows_task(task: asyncio.Task[Any], what: object) -> bool:
     """Tell whether a task knows `what`: by a variable, or by something that a variable holds."""
     for coroutine in await_chain(task):
-        code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        code, frame = body(coroutine)
         if code is not None and frame is not None:
             space = frame.f_globals
             if any(space.get(name) is what for name in code.co_names):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import math
 import statistics
 import sys
@@ -23,12 +24,12 @@ import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType, FunctionType
+from types import FunctionType
 from typing import Any, Final
 
 from spanloom.diagnosis.fields import is_a
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.watch.frames import Call, is_own, location, where
+from spanloom.diagnosis.watch.frames import Call, body, location, place_in, where
 from spanloom.diagnosis.watch.loops import RUN_ONCE
 from spanloom.diagnosis.watch.progress import fingerprint, is_bound
 from spanloom.diagnosis.watch.pulse import Pulse, function_of
@@ -60,6 +61,7 @@ TURNS: Final = 12
 LONG_TURN_S: Final = 0.001
 """Time of the processor in a turn from which on something is computed there, and not only asked for again."""
 TURNS_WITHIN_S: Final = 2.0
+_SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class _Watched:
@@ -73,7 +75,7 @@ class _Watched:
         self.counted: Counter[str] = Counter()
         self.places: Counter[Call] = Counter()
         self.handle: weakref.ref[asyncio.Handle] | None = None
-        self.prints: dict[tuple[int, ...], tuple[dict[str, object], dict[str, float]]] = {}
+        self.prints: dict[tuple[tuple[type, int], ...], tuple[dict[str, object], dict[str, float]]] = {}
 
 
 def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
@@ -98,7 +100,7 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
             entry = watched.get(id(task))
             if entry is None or entry[0]() is not task:
                 entry = watched[id(task)] = weakref.ref(task), _Watched()
-            _take(entry[1], handle, task)
+            _take(entry[1], handle, _chain(task, pulse.thread))
         del loop
         handle = task = None  # type: ignore[assignment] # not to be kept while we sleep
         loop = pulse.loop()
@@ -201,18 +203,39 @@ def _woken_by(future: asyncio.Future[Any]) -> Iterator[asyncio.Task[Any]]:
             yield owner
 
 
-def _take(seen: _Watched, handle: asyncio.Handle, task: asyncio.Task[Any]) -> None:
+def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
+    """Return what a task is in, the outermost first: its coroutines; while it runs, their frames.
+
+    A coroutine that runs does not say which one it awaits. Empty if it has been suspended just now.
+    """
+    coroutine = task.get_coro()
+    if not getattr(coroutine, "cr_running", False):
+        return await_chain(task)
+    outermost = getattr(coroutine, "cr_frame", None)
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 -- there is no other way
+    found: list[object] = []
+    while frame is not None:
+        if frame.f_code.co_flags & _SUSPENDABLE:
+            found.append(frame)
+        if frame is outermost:
+            return found[::-1]
+        frame = frame.f_back
+    return []
+
+
+def _take(seen: _Watched, handle: asyncio.Handle, chain: list[object]) -> None:
+    if not chain:
+        return
     seen.looks += 1
     if seen.handle is None or seen.handle() is not handle:
         seen.again += 1
         seen.handle = weakref.ref(handle)
-    chain = await_chain(task)
-    place = _place(chain)
+    place = place_in(chain)
     if place is not None:
         seen.places[place] += 1
     now = fingerprint(chain)
-    # One that is running shows less of itself than one that is suspended; like is compared with like.
-    shape = tuple(id(getattr(part, "cr_code", None) or getattr(part, "gi_code", None)) for part in chain)
+    # One that is running shows other things of itself than one that is suspended; like is compared with like.
+    shape = tuple((type(part), id(body(part)[0])) for part in chain)
     before = seen.prints.get(shape)
     seen.prints[shape] = now
     if before is not None:
@@ -220,16 +243,6 @@ def _take(seen: _Watched, handle: asyncio.Handle, task: asyncio.Task[Any]) -> No
         counted = [name for name, value in now[1].items() if before[1].get(name, value) != value]
         seen.counts += bool(counted)
         seen.counted.update(counted)
-
-
-def _place(chain: list[object]) -> Call | None:
-    """Return where a suspended task is in the program's own code, as far inside as possible."""
-    for part in reversed(chain):
-        code: CodeType | None = getattr(part, "cr_code", None) or getattr(part, "gi_code", None)
-        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
-        if code is not None and frame is not None and is_own(code):
-            return Call(code, frame.f_lineno or 0, frame.f_lasti)
-    return None
 
 
 def _spins(task: asyncio.Task[Any], seen: _Watched) -> bool:

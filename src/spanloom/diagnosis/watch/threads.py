@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
+from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of, thread_name
 from spanloom.diagnosis.watch.loops import LoopNow, see_loops
 
@@ -174,12 +175,12 @@ def _read(thread: ThreadNow, top: FrameType, seen: Threads) -> None:
             _pool(thread, frame, seen, is_idle=frame is top)
             return
         if code is _RUN_ITEM:
-            thread.item = frame.f_locals.get("self")
+            thread.item = variables_of(frame).get("self")
         if is_inside and not is_foreign(code):
             is_inside = False
         if is_inside and code in _WAITS:
             kind, name, timeout, verb = _WAITS[code]
-            names = frame.f_locals
+            names = variables_of(frame)
             what = names.get(name)
             timed = bool(timeout) and names.get(timeout) is not None
             if what is not None:
@@ -192,7 +193,7 @@ def _read(thread: ThreadNow, top: FrameType, seen: Threads) -> None:
 
 
 def _pool(thread: ThreadNow, frame: FrameType, seen: Threads, *, is_idle: bool) -> None:
-    names = frame.f_locals
+    names = variables_of(frame)
     work = names.get("work_queue")
     if work is None:
         return

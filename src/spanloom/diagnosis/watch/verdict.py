@@ -89,7 +89,7 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     yield from piped
     for pulse in list(watcher.pulses.values()):
         if pulse.thread not in found and (now_s - pulse.seen_s < 1.0 or pulse.hold is not None):
-            finding = blocked(pulse, now_s) or spinning(pulse, watcher.look_now)
+            finding = blocked(pulse, now_s, watcher.look_now) or spinning(pulse, watcher.look_now)
             if finding is not None:
                 yield finding
 

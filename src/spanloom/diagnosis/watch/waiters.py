@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any, Final
 
 from spanloom.diagnosis.fields import is_a
+from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.reach import await_chain
 
@@ -49,7 +50,7 @@ def has_deadline(task: asyncio.Task[Any]) -> bool:
         frame = getattr(part, "cr_frame", None)
         if frame is None:
             continue
-        if frame.f_code in _TIMED and frame.f_locals.get("timeout") is not None:
+        if frame.f_code in _TIMED and variables_of(frame, part).get("timeout") is not None:
             return True
         for value in gc.get_referents(part):
             owner = value.__self__ if type(value) is MethodType else value
