@@ -63,6 +63,7 @@ class Holding:
         self.kinds: tuple[type, ...] = tuple(kinds)
         self._enters: dict[tuple[int, int], bool] = {}
         self._taken: dict[tuple[int, int], list[Call]] = {}
+        self._inside: dict[tuple[int, int], list[int]] = {}
 
     def is_lockable(self, value: object) -> bool:
         """Return whether `value` is a lock, a semaphore or a limiter."""
@@ -104,7 +105,10 @@ class Holding:
     def _lines(self, link: Link, count: int) -> list[int]:
         """Return where the `count` managers were entered that a frame will leave; the present line if unclear."""
         if count:
-            lines = with_lines(self._bytecode, link.code, link.frame.f_lasti)
+            key = id(link.code), link.frame.f_lasti
+            lines = self._inside.get(key)
+            if lines is None:
+                lines = self._inside[key] = with_lines(self._bytecode, link.code, link.frame.f_lasti)
             if len(lines) == count:
                 return lines
         return [link.frame.f_lineno or link.code.co_firstlineno] * count
