@@ -281,6 +281,36 @@ def test_a_batch_that_stands_still_is_logged_with_the_reason(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_servers_that_nobody_calls_do_not_stand_still(tmp_path: Path) -> None:
+    """A `gather` of them is no batch of which anybody waits for the end; one that is stuck, for a reason, is told."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio
+        async def serve():
+            server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+            await server.serve_forever()
+        async def lock_twice(lock):
+            await asyncio.sleep(4)
+            async with lock:
+                async with lock:
+                    pass
+        async def stuck():
+            lock = asyncio.Lock()
+            await asyncio.gather(*(lock_twice(lock) for _ in range(2)))
+        async def main():
+            await asyncio.gather(serve(), serve(), stuck())
+        asyncio.run(main())
+        """,
+    )
+    with run(path, tmp_path, "--stall-after", "1"):
+        assert until(lambda: "lock" in output(path))
+        said = output(path).splitlines()
+    assert "has stood still for" in said[0]
+    assert "Why cannot be seen" not in "".join(said)
+
+
+@pytest.mark.slow
 def test_a_signal_has_the_verdict_written_to_standard_error(tmp_path: Path) -> None:
     """With the stacks of all threads, while the loop is blocked, and the program goes on."""
     path = written(

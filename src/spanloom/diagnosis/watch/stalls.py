@@ -1,8 +1,11 @@
 """Says by itself that nothing moves: once to the log, and as events that the record keeps when the process is killed.
 
 A batch stalls if no job of it has been started, ended or tried again for `stall_after_s`. That is said at the double
-of that time again, at the double of this, and so on. A program that has no batches is asked now and then, with pauses
-that grow likewise: what is found is written down, and not said, for it is the program that the terminal belongs to.
+of that time again, at the double of this, and so on. Of a group of tasks that the program runs by itself, it is said
+only if a reason is found: a ``gather`` of two servers stands still until somebody calls one of them.
+
+A program that has no batches is asked now and then, with pauses that grow likewise: what is found is written down, and
+not said, for it is the program that the terminal belongs to.
 """
 
 from __future__ import annotations
@@ -147,11 +150,13 @@ class Reporter:
             del self._batches[event_id]
 
     def _stalled(self, manager: CallbackManager, event: Event, batch: _Batch, now_s: float) -> None:
-        batch.told = True
         batch.next_s = now_s + batch.pause_s
         batch.pause_s *= 2
         stalled_s = now_s - batch.since_s
         found = self._find()
+        if not found and _may_rest(event):
+            return
+        batch.told = True
         counts = event.counts
         how_far = f"{counts.ended} jobs done, {counts.in_flight} in flight" if counts is not None else ""
         why = " ".join(finding.message for finding in found[:1]) or "Why cannot be seen."
@@ -195,6 +200,12 @@ class Reporter:
                 if hold not in self._lags:
                     self._lags.add(hold)
                     yield hold
+
+
+def _may_rest(batch: Event) -> bool:
+    """Tell whether a batch may have nothing to do: a group of tasks of any kind, servers that nobody calls as well."""
+    runner = batch.payload.get(keys.RUNNER)
+    return isinstance(runner, str) and runner.startswith(("asyncio.", "anyio."))
 
 
 def _tell(manager: CallbackManager, event: Event, found: list[Finding], stalled_s: float) -> None:
