@@ -26,6 +26,8 @@ MS = 1_000_000
 PAUSE_S = 0.1
 SLACK_NS = 25 * MS
 """More than the steps hold the loop beside what they burn, less than a pause, or than one callback burns."""
+TRIES = 20
+"""A pause or a callback that is counted wrongly shows on all of them, a machine that stands still on some."""
 
 
 def burn(wanted_ms: float) -> int:
@@ -50,8 +52,8 @@ def jobs_of(manager: CallbackManager) -> list[Event]:
 
 
 def agree(measure: Callable[[], tuple[list[Event], list[int]]]) -> None:
-    """Compare the busy times of jobs with what they burned, on one of three tries: others use the machine, too."""
-    for _ in range(3):
+    """Compare the busy times of jobs with what they burned, on one of many tries: others use the machine, too."""
+    for _ in range(TRIES):
         jobs, burned = measure()
         beside = [(job.busy_ns or 0) - nanoseconds for job, nanoseconds in zip(jobs, burned, strict=True)]
         assert min(beside) >= 0
@@ -285,6 +287,10 @@ def test_names_and_stacks_are_those_of_the_job(loop: str) -> None:
     chain: list[str] = []
 
     async def job() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(
+            lambda: asyncio.ensure_future(look())
+        )  # which looks before any timer can end the sleep
         await asyncio.sleep(0.01)
         raise ValueError
 
@@ -296,11 +302,7 @@ def test_names_and_stacks_are_those_of_the_job(loop: str) -> None:
             step = step.cr_await
 
     async def main() -> list[Any]:
-        looking = asyncio.get_running_loop().call_later(0.005, lambda: asyncio.ensure_future(look()))
-        try:
-            return await run_jobs([job], on_error="return")
-        finally:
-            looking.cancel()
+        return await run_jobs([job], on_error="return")
 
     with deep():
         (error,) = run_on(loop, main())
@@ -348,18 +350,20 @@ def test_what_others_put_on_a_loop_stays_there() -> None:
         await asyncio.sleep(0.01)
         return burn(30)
 
-    async def main() -> None:
+    async def main() -> list[int]:
         loop: Any = asyncio.get_running_loop()
         loop.call_soon = mine = around("outside", loop.call_soon)
         burned = await run_jobs([job])
         assert loop.call_soon is mine
         await asyncio.sleep(0.01)
-        burned += await run_jobs([job])  # what is left of the first clock must not count once more
-        for one, event in zip(burned, jobs_of(manager), strict=True):
-            assert one <= (event.busy_ns or 0) < 2 * one
+        return burned + await run_jobs([job])  # what is left of the first clock must not count once more
 
-    with deep() as manager, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    def measure() -> tuple[list[Event], list[int]]:
+        with deep() as manager, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            burned = runner.run(main())
+        return jobs_of(manager), burned
+
+    agree(measure)
     assert {"inside", "outside"} <= set(calls)
 
 
