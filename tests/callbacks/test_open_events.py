@@ -56,7 +56,9 @@ def test_an_open_event_is_seen_although_nothing_ends() -> None:
         assert handler.ended == []
     wait_until(lambda: handler.ended == ["open"])
     manager.flush()
-    time.sleep(0.25)
+    (guard,) = manager._table
+    assert guard.drain is not None
+    wait_until(lambda: guard.drain._parked)  # type: ignore[union-attr]  # it has one
     ticks = len(handler.ticks)
     time.sleep(0.3)
     assert len(handler.ticks) == ticks
@@ -76,7 +78,7 @@ def test_a_handler_that_does_not_look_is_not_woken_by_a_start() -> None:
     before = drain_threads()
     with manager.event(name="open"):
         time.sleep(0.05)
-        assert drain_threads() == before
+        assert set(drain_threads()) <= set(before)  # those of other tests may end
     manager.close()
 
 
