@@ -51,6 +51,7 @@ from tests.handlers.otel_peers import (
     spans_of,
     trickles,
 )
+from tests.waited import waited
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -300,8 +301,10 @@ def test_an_answer_that_trickles_is_over_in_time(slow_from: str, verdict: Verdic
         transport = transport_for(OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces"))
         assert transport is not None
         started = time.monotonic()
-        reply = transport.send(ENVELOPE.wrap(frames(1, 2)), spans=1, timeout_s=0.5)
-        assert 0.4 < time.monotonic() - started < 2.5
+        with waited() as seconds:
+            reply = transport.send(ENVELOPE.wrap(frames(1, 2)), spans=1, timeout_s=0.5)
+        assert time.monotonic() - started > 0.4
+        assert seconds() < 2.5
         assert reply.verdict is verdict
         transport.close()
 
@@ -357,9 +360,9 @@ def test_close_is_over_in_time_whatever_the_peer_does(
         pipeline = pipeline_to(f"{scheme}://127.0.0.1:{port}/v1/traces", timeout=3.0)
         put(pipeline, 1, 1001)
         time.sleep(0.1)  # so that a request is under way
-        started = time.monotonic()
-        assert not pipeline.close(0.6)
-        assert time.monotonic() - started < 1.6
+        with waited() as seconds:
+            assert not pipeline.close(0.6)
+        assert seconds() < 1.6
         assert pipeline.stats() == ExportCounts(1000, 0, 1000, 0, {"unsent at exit": 1000})
         put(pipeline, 1001, 1003)
         assert pipeline.stats() == ExportCounts(1002, 0, 1002, 0, {"unsent at exit": 1000, "closed": 2})
@@ -393,19 +396,18 @@ import socket, time
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from spanloom.handlers.otel._pipeline import open_pipeline
 from tests.handlers.otel_peers import ENVELOPE, frames
+from tests.waited import waited
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 pipeline = open_pipeline(OTLPSpanExporter("http://collector.example:4318/v1/traces"))
 pipeline.put(ENVELOPE, frames(1, 11))
 time.sleep(0.1)
-started = time.monotonic()
-assert not pipeline.close(0.5)
-assert time.monotonic() - started < 1.0
+with waited() as seconds:
+    assert not pipeline.close(0.5)
+assert seconds() < 1.0
 assert pipeline.stats().dropped == 10
 """
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), *sys.path]))
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)
-    assert time.monotonic() - started < 20
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=50)
 
 
 def test_memory_is_bounded_while_nobody_takes_anything() -> None:

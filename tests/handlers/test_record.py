@@ -23,6 +23,7 @@ from spanloom import CallbackManager, async_map, get_callback_manager, use_callb
 from spanloom.callbacks.guard import Guard
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import Record, Run, StoreReader
+from tests.waited import waited
 
 
 def read(path: Path, ref: str = "last") -> tuple[Run, list[Record]]:
@@ -601,9 +602,9 @@ async def unharmed(handler: RecordHandler, caplog: pytest.LogCaptureFixture) -> 
                 await asyncio.sleep(0.15)
         manager.flush()
         stats, lost = manager.stats(), handler.lost
-        began = time.monotonic()
-        await manager.aclose()
-        assert time.monotonic() - began < 1.5
+        with waited() as seconds:
+            await manager.aclose()
+        assert seconds() < 1.5
     (one,) = stats.handlers
     assert not one.quarantined
     assert one.produced == one.delivered + one.dropped + one.pending == 1_503
@@ -751,19 +752,19 @@ def test_a_flush_and_an_end_take_no_longer_than_they_may_while_the_file_is_locke
     manager.emit(name="a")
     assert manager.flush()
     with held(path):
-        began = time.monotonic()
-        assert manager.flush(5.0)
-        assert time.monotonic() - began < 1.0
+        with waited() as seconds:
+            assert manager.flush(5.0)
+        assert seconds() < 1.0
         for _ in range(10):
             manager.emit(name="b")
-        began = time.monotonic()
-        assert not manager.flush(0.3)
-        assert time.monotonic() - began < 1.5
+        with waited() as seconds:
+            assert not manager.flush(0.3)
+        assert seconds() < 1.5
         stats = manager.stats()
         assert (stats.delivered, stats.pending, stats.dropped) == (1, 10, 0)
-        began = time.monotonic()
-        assert not manager.close(0.5)
-        assert time.monotonic() - began < 2.0
+        with waited() as seconds:
+            assert not manager.close(0.5)
+        assert seconds() < 2.0
     assert handler.lost == 10
     (said,) = caplog.records
     assert f"the last 10 events of the run are not in {path}" in said.getMessage()
@@ -798,9 +799,9 @@ def test_an_exit_while_the_file_is_locked_takes_two_seconds_and_says_what_is_los
         assert process.stdout is not None
         process.stdout.readline()
         with held(path):
-            began = time.monotonic()
-            _, said = process.communicate("\n", timeout=30)
-            assert time.monotonic() - began < 4.0
+            with waited() as seconds:
+                _, said = process.communicate("\n", timeout=30)
+            assert seconds() < 4.0
     assert process.returncode == 0
     assert said.count("the last 10 events of the run are not in") == (events == 10)
     assert names(path) == ["a"]
@@ -813,9 +814,9 @@ async def test_with_durability_event_the_loop_waits_once_for_another_process(tmp
     with use_callback_manager(manager):
         await async_map(asyncio.sleep, [0.001], limit=1)
         with held(path):
-            began = time.monotonic()
-            await async_map(asyncio.sleep, [0.001] * 30, limit=1)
-            assert time.monotonic() - began < 2.0
+            with waited() as seconds:
+                await async_map(asyncio.sleep, [0.001] * 30, limit=1)
+            assert seconds() < 2.0
         await asyncio.to_thread(wait_until, lambda: not handler.waiting)
     await manager.aclose()
     assert handler.lost == 0
