@@ -10,6 +10,11 @@ import textwrap
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# An example that took 200 ms, or was long in the making, says only that the machine had other things to do.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 pytest_plugins = ["pytester"]
 
