@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import signal
 import sys
 import threading
@@ -16,6 +17,9 @@ from spanloom import Checkpoint, async_map, partial_outcomes, run_sync
 
 say = functools.partial(print, flush=True)
 folder = Path(sys.argv[2])
+started: list[int] = []
+# Of all that asyncio says in its debug mode, how slow the machine is is not what is looked for.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 
 
 def checkpoint(name: str = "results.db", grace_s: float | None = 20) -> Checkpoint:
@@ -35,6 +39,7 @@ def say_handler(when: str) -> None:
 async def job(number: int) -> int:
     """Run until the test says so, or for a long time."""
     say("start", number)
+    started.append(number)
     try:
         while not (folder / "go").exists():
             await asyncio.sleep(0.01)
@@ -119,7 +124,8 @@ async def failing() -> None:
 async def blocking() -> None:
     async def blocks(number: int) -> None:
         say("start", number)
-        time.sleep(60)
+        for _ in range(6_000):  # not once: a signal that comes just before a sleep does not end it
+            time.sleep(0.01)
 
     await async_map(blocks, range(3), limit=1, checkpoint=checkpoint())
 
@@ -208,9 +214,11 @@ def broken_off() -> None:
 
     async def main() -> None:
         async def leave() -> None:
+            while len(started) < 2:
+                await asyncio.sleep(0.01)
             raise SystemExit(5)
 
-        asyncio.get_running_loop().call_later(0.3, lambda: tasks.append(asyncio.ensure_future(leave())))
+        tasks.append(asyncio.ensure_future(leave()))
         await batch()
 
     tasks: list[Any] = []

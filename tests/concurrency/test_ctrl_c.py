@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -56,7 +57,18 @@ class Program:
             missing.discard(line)
 
     def press_ctrl_c(self) -> None:
+        """Press it once; before a program has taken notice, pressing it again would be the same as once."""
         self._process.send_signal(signal.SIGINT)
+        while self._is_pending(signal.SIGINT):
+            time.sleep(0.001)
+
+    def _is_pending(self, number: signal.Signals) -> bool:
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return False  # it has ended, or this system does not tell
+        masks = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
+        return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
     def go(self) -> None:
         """Let its jobs end."""
