@@ -11,9 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-__all__ = ["empty", "in_slices", "step"]
+if TYPE_CHECKING:
+    from spanloom.diagnosis.model import Snapshot
+
+__all__ = ["empty", "forget", "in_slices", "step"]
 
 SLICE_S: Final = 0.001
 LONGEST_S: Final = 0.004
@@ -62,3 +65,9 @@ def empty(values: dict[Any, Any]) -> None:
         step()
         for _ in range(min(_FEW, len(values))):
             values.popitem()
+
+
+def forget(snapshot: Snapshot) -> None:
+    """Empty a snapshot of many tasks that is not needed any more, so that to let go of it does not hold the loop."""
+    for found in (snapshot.tasks, snapshot.resources, snapshot.actors):
+        empty(found)

@@ -22,6 +22,7 @@ from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.window import Window
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.fields import field, future_done, is_future, is_task
+from spanloom.diagnosis.landmarks import WAIT_FOR
 from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.variables import variables_of
 
@@ -73,7 +74,6 @@ def subject_of(link: Link, *types: type) -> object:
     return None
 
 
-_WAIT_FOR: Final = tasks.wait_for.__code__
 Reader = Callable[[Sequence[Link], int, object], RawWait | None]
 
 
@@ -153,7 +153,7 @@ class Table:
     def timed(self, links: Sequence[Link], leaf: object) -> RawWait:
         """Return what the task of `links` waits for that a timer will wake: a sleep, or `wait_for` of Python 3.11."""
         for at, link in enumerate(links):
-            if link.code is _WAIT_FOR:
+            if link.code is WAIT_FOR:
                 inner = [one for one in get_referents(link.owner) if is_future(one) and one is not leaf]
                 if inner:
                     return RawWait("task", None, tuple(inner), depth=at)

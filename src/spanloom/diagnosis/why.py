@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.look import forget, look
-from spanloom.diagnosis.model import Snapshot
 from spanloom.diagnosis.settings import looking
-from spanloom.diagnosis.verdict import diagnose
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.model import Snapshot
 
 __all__ = ["WATCHED", "stuck", "why"]
 
@@ -45,6 +46,8 @@ def stuck(*, apart_s: float = APART_S) -> list[Finding]:
     Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
     """
     with looking():
+        from spanloom.diagnosis.verdict import diagnose  # with all its rules, which nobody needs before
+
         first = look()
         second: Snapshot | None = None
         try:

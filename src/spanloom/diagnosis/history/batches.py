@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard
@@ -22,8 +23,7 @@ MAX_JOBS: Final = 20
 """Open jobs of one batch that are looked at one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenJob:
+class OpenJob(msgspec.Struct, frozen=True):
     """A job that has not ended.
 
     Attributes:
@@ -39,8 +39,7 @@ class OpenJob:
     attempt: int | None
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """One batch that is running.
 
     Attributes:
@@ -53,7 +52,7 @@ class Batch:
     name: str
     began: float
     total: int | None
-    samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    samples: deque[tuple[float, int, int]] = msgspec.field(default_factory=lambda: deque(maxlen=SAMPLES))
 
 
 class _Listener:

@@ -7,10 +7,11 @@ import time
 import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType
 from typing import Any, Final
+
+import msgspec
 
 from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, refs, with_task
 from spanloom.diagnosis.pace import in_slices
@@ -26,8 +27,7 @@ LIVES: Final = 200
 """Lengths of life that are remembered of each kind."""
 
 
-@dataclass(slots=True, eq=False)
-class Kind:
+class Kind(msgspec.Struct, eq=False):
     """The tasks that run one function.
 
     Attributes:
@@ -45,8 +45,8 @@ class Kind:
     seen: int = 0
     ended: int = 0
     unseen_s: float = 0.0
-    samples: deque[tuple[float, int, int, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    lives: deque[float] = field(default_factory=lambda: deque(maxlen=LIVES))
+    samples: deque[tuple[float, int, int, int]] = msgspec.field(default_factory=lambda: deque(maxlen=SAMPLES))
+    lives: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=LIVES))
 
     @property
     def function(self) -> str:
@@ -59,8 +59,7 @@ class Kind:
         return f"{self.code.co_filename}:{self.code.co_firstlineno}"
 
 
-@dataclass(slots=True, eq=False)
-class Member:
+class Member(msgspec.Struct, eq=False):
     """One task.
 
     Attributes:

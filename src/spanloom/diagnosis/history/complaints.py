@@ -8,16 +8,16 @@ Nothing of the context is kept: no task, no exception, no frame; only what has t
 from __future__ import annotations
 
 import asyncio
-import dis
 import time
 import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, update_wrapper
 from types import CodeType, FunctionType, MethodType, TracebackType
 from typing import Any, Final, cast
+
+import msgspec
 
 from spanloom.diagnosis.history.live import code_of, frames_of, is_own, line_of
 
@@ -31,8 +31,7 @@ _CANCELLED: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Gene
 Handler = Callable[[BaseEventLoop, dict[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """A task that is gone, with what nobody will get of it.
 
     Attributes:
@@ -182,6 +181,8 @@ def _reaches_somebody(loop: asyncio.AbstractEventLoop) -> bool:
 @lru_cache(maxsize=100)
 def _reads(code: CodeType, position: int) -> bool:
     """Tell whether a function ever looks at one of its positional arguments."""
+    import dis  # not before a loop is told of a lost task
+
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 12)]
     if position >= code.co_argcount:  # in *args, if there
         wanted = set(names[code.co_argcount + code.co_kwonlyargcount :])

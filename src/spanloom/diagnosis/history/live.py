@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import sysconfig
 import weakref
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
+
+from spanloom.diagnosis.landmarks import SLEEP
 
 __all__ = [
     "Ref",
@@ -25,10 +26,12 @@ __all__ = [
     "frames_of",
     "inner_of",
     "is_own",
+    "is_timer",
     "label_of",
     "line_of",
     "place_of",
     "refs",
+    "wakes_at",
     "with_task",
 ]
 
@@ -43,18 +46,6 @@ _ALONE: Final = 3
 The caller's, ours and its own argument.
 """
 _OURS: Final = str(Path(__file__).resolve().parents[2])
-_LIBRARY: Final = tuple(
-    {
-        str(Path(path).resolve())
-        for path in (
-            sysconfig.get_path("stdlib"),
-            sysconfig.get_path("platstdlib"),
-            sysconfig.get_path("purelib"),
-            sysconfig.get_path("platlib"),
-            str(Path(asyncio.__file__).parent.parent),
-        )
-    }
-)
 
 
 def refs() -> list[Ref]:
@@ -147,6 +138,26 @@ def code_of(coroutine: object) -> CodeType | None:
     return None
 
 
+def wakes_at(task: asyncio.Task[Any]) -> float | None:
+    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep."""
+    last: object = None
+    for suspended, _ in frames_of(task.get_coro()):
+        last = suspended
+    if code_of(last) is SLEEP:
+        for referent in gc.get_referents(last):
+            if is_timer(referent):
+                return float(referent.when())
+    return None
+
+
+def is_timer(value: object) -> TypeGuard[asyncio.TimerHandle]:
+    """Tell whether `value` is a timer of a loop, uvloop's included."""
+    kind = type(value)
+    return kind is asyncio.TimerHandle or (
+        kind.__name__ == "TimerHandle" and kind.__module__.startswith("uvloop")
+    )
+
+
 @lru_cache(maxsize=4_000)
 def is_own(file: str) -> bool:
     """Tell whether a file is the program's.
@@ -155,7 +166,17 @@ def is_own(file: str) -> bool:
     """
     if file.startswith("<"):
         return file in {"<string>", "<stdin>"}
-    return not file.startswith((_OURS, *_LIBRARY)) and "site-packages" not in file
+    return not file.startswith((_OURS, *_library())) and "site-packages" not in file
+
+
+@cache
+def _library() -> tuple[str, ...]:
+    """Return where the standard library and packages are; not at import, for it takes a millisecond or two."""
+    import sysconfig
+
+    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths.append(str(Path(asyncio.__file__).parent.parent))
+    return tuple({str(Path(path).resolve()) for path in paths})
 
 
 def line_of(code: CodeType, lasti: int) -> int:

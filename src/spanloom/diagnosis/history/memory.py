@@ -12,21 +12,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from spanloom.diagnosis.finding import Finding
+import msgspec
+
 from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
-from spanloom.diagnosis.history.flow import flow_of
-from spanloom.diagnosis.history.live import Ref, frames_of, with_task
-from spanloom.diagnosis.history.probe import Window, open_window
-from spanloom.diagnosis.history.sight import see, wakes_at
+from spanloom.diagnosis.history.live import Ref, frames_of, wakes_at, with_task
 from spanloom.diagnosis.history.sites import Sites
-from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.settings import looking
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.history.probe import Window
 
 __all__ = ["Memory"]
 
@@ -51,8 +51,7 @@ MAX_REST_S: Final = 60.0
 """Between two windows of the probe, where none has heard of anything."""
 
 
-@dataclass(slots=True, eq=False)
-class _Restless:
+class _Restless(msgspec.Struct, eq=False):
     """A task that was looked at in the last step."""
 
     ref: Ref
@@ -181,6 +180,10 @@ class Memory:
             for ref, each in members.items()
             if each.cancelled_at is not None and each.cancelled_at < since and not each.ended
         ]
+        if not cancelled:
+            return
+        from spanloom.diagnosis.history.sight import see  # what most programs never need
+
         for sight in see(cancelled[:CANCELLED]):
             if sight.goes_on and not sight.must_cancel and not sight.cleans_up:
                 member = members[sight.ref]
@@ -200,6 +203,8 @@ class Memory:
         thread = getattr(loop, "_thread_id", None)
         if loop is None or not isinstance(thread, int):
             return True
+        from spanloom.diagnosis.history.probe import open_window  # the same
+
         self._finish = open_window(loop, thread)
         self._finish_at = now + 0.12
         self._next_window = now + self._rest_s
@@ -253,6 +258,10 @@ def _note_move(watched: _Restless, moved: list[Ref], task: asyncio.Task[Any]) ->
 
 def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop | None:
     """Return the loop of one of the tasks that stands in a loop with an ``except`` that leads back into it."""
+    # Not before a task has moved: a program that is over by then does without.
+    from spanloom.diagnosis.history.flow import flow_of
+    from spanloom.diagnosis.origin import belongs_to_us, is_standard
+
     found: list[asyncio.AbstractEventLoop] = []
 
     def look(task: asyncio.Task[Any]) -> None:

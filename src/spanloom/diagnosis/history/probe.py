@@ -18,9 +18,10 @@ import time
 from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
+
+import msgspec
 
 __all__ = ["Failure", "Window", "open_window"]
 
@@ -48,8 +49,7 @@ _NO_FAILURES: Final = (
 _RETURNS: Final = frozenset(dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Exceptions that were raised in one place and caught in another.
 
     Attributes:
@@ -72,8 +72,7 @@ class Failure:
         return self.raised[-2] if len(self.raised) > 1 else self.raised[0]
 
 
-@dataclass(slots=True, eq=False)
-class Window:
+class Window(msgspec.Struct, eq=False):
     """What was heard.
 
     Attributes:
@@ -85,11 +84,11 @@ class Window:
 
     began: float
     lasted_s: float = 0.0
-    failures: Counter[Failure] = field(default_factory=Counter)
-    returned: Counter[CodeType] = field(default_factory=Counter)
+    failures: Counter[Failure] = msgspec.field(default_factory=Counter)
+    returned: Counter[CodeType] = msgspec.field(default_factory=Counter)
     thread: int = 0
     _events: int = 0
-    _chains: dict[int, tuple[str, list[tuple[CodeType, int]]]] = field(default_factory=dict)
+    _chains: dict[int, tuple[str, list[tuple[CodeType, int]]]] = msgspec.field(default_factory=dict)
 
     def heard(self, code: CodeType, line: int, error: BaseException, is_new: bool) -> None:
         """Take that an exception was raised in a function, or has reached it."""

@@ -9,10 +9,11 @@ import asyncio
 import gc
 from asyncio import CancelledError
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from types import CodeType, FrameType, MethodType
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
+
+import msgspec
 
 from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
@@ -20,25 +21,30 @@ from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
-from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, label_of, line_of, with_task
+from spanloom.diagnosis.history.live import (
+    Ref,
+    frames_of,
+    is_own,
+    is_timer,
+    label_of,
+    line_of,
+    with_task,
+)
 from spanloom.diagnosis.history.swallow import EXITS, cancel_here
+from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP
 from spanloom.diagnosis.pace import in_slices
 
-__all__ = ["Pause", "Sight", "Step", "place_of_batch", "see", "wakes_at"]
+__all__ = ["Pause", "Sight", "Step", "place_of_batch", "see"]
 
 MAX_SEEN: Final = 3_000
 """Tasks that are looked at one by one: 0.1 s."""
-_ACQUIRE: Final = frozenset(
-    method.__code__ for method in (asyncio.Semaphore.acquire, asyncio.Lock.acquire, Slots.acquire)
-)
+_ACQUIRE: Final = frozenset({LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, Slots.acquire.__code__})
 _ENGINE: Final = Engine.run.__code__.co_filename
 _WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- of ``asyncio.wait``
-_SLEEP: Final = asyncio.sleep.__code__
 _BACK_OFF: Final = back_off.__code__
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One frame of an await chain.
 
     Attributes:
@@ -64,8 +70,7 @@ class Step:
         return f"{self.code.co_filename}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """A sleep.
 
     Attributes:
@@ -81,8 +86,7 @@ class Pause:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """One task.
 
     Attributes:
@@ -224,7 +228,7 @@ class _Chain:
         self.steps.append(step)
         if lasti < 0:
             return
-        if code is _SLEEP:
+        if code is SLEEP:
             self.sleep = suspended
             return
         self._frames.append((suspended, frame, len(self.steps) - 1))
@@ -297,7 +301,7 @@ def _pause(chain: _Chain, loop: asyncio.AbstractEventLoop) -> Pause | None:
     for referent in gc.get_referents(chain.sleep):
         if type(referent) in {int, float} and delay is None:
             delay = float(referent)
-        elif _is_timer(referent):
+        elif is_timer(referent):
             left = referent.when() - loop.time()
     if delay is None:
         return None
@@ -317,22 +321,3 @@ def _wanted(acquiring: object, chain: list[Step]) -> tuple[int, str] | None:
                     break
             return id(referent), name or kind.__name__
     return None
-
-
-def wakes_at(task: asyncio.Task[Any]) -> float | None:
-    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep."""
-    last: object = None
-    for suspended, _ in frames_of(task.get_coro()):
-        last = suspended
-    if code_of(last) is _SLEEP:
-        for referent in gc.get_referents(last):
-            if _is_timer(referent):
-                return float(referent.when())
-    return None
-
-
-def _is_timer(value: object) -> TypeGuard[asyncio.TimerHandle]:
-    kind = type(value)
-    return kind is asyncio.TimerHandle or (
-        kind.__name__ == "TimerHandle" and kind.__module__.startswith("uvloop")
-    )

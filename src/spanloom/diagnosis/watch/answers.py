@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spanloom.diagnosis.watch.live import live
-from spanloom.diagnosis.watch.verdict import findings_now
-
 if TYPE_CHECKING:
     from spanloom.diagnosis.watch.watcher import Watcher
 
@@ -17,6 +14,12 @@ __all__ = ["answers_of"]
 def answers_of(watcher: Watcher) -> dict[str, Callable[[Mapping[str, Any]], object]]:
     """Return the answers of the process of `watcher`, by the word that asks."""
     return {
-        "why": lambda _: [finding.to_json() for finding in findings_now(watcher)],
-        "live": lambda _: live(watcher),
+        "why": lambda _: [finding.to_json() for finding in watcher.findings()],
+        "live": lambda _: _live(watcher),
     }
+
+
+def _live(watcher: Watcher) -> dict[str, Any]:
+    from spanloom.diagnosis.watch.live import live  # with it most of the diagnosis
+
+    return live(watcher)

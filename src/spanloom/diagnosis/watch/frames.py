@@ -7,11 +7,9 @@ go, in less time than the interpreter lets a thread run, and only code objects a
 from __future__ import annotations
 
 import os
-import site
 import sys
-import sysconfig
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
@@ -74,20 +72,28 @@ def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...
     return tuple(found)
 
 
-def _folders() -> tuple[str, ...]:
+# Not at import: `sysconfig` takes a millisecond or two, and nobody asks before a loop is held.
+
+
+@cache
+def _standard() -> tuple[str, ...]:
+    import sysconfig
+
     paths = sysconfig.get_paths()
     folders = {paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)}  # noqa: PTH120 -- text is compared
     return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 
 
+@cache
 def _installed() -> tuple[str, ...]:
+    import site
+    import sysconfig
+
     paths = sysconfig.get_paths()
     folders = {paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()}
     return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 
 
-_STANDARD: Final = _folders()
-_INSTALLED: Final = _installed()
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep  # noqa: PTH100, PTH120 -- text is compared
 
 
@@ -98,9 +104,9 @@ def _kind(file: str) -> int:
         return 2
     if file.startswith(_OURS):
         return 2
-    if file.startswith(_INSTALLED) or f"{os.sep}site-packages{os.sep}" in file:
+    if file.startswith(_installed()) or f"{os.sep}site-packages{os.sep}" in file:
         return 1
-    return 2 if file.startswith(_STANDARD) else 0
+    return 2 if file.startswith(_standard()) else 0
 
 
 def is_own(code: CodeType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
@@ -13,7 +14,7 @@ __all__ = ["explain_silence"]
 
 BETWEEN_S: Final = 0.3
 """Between the two looks in which a stack must not have moved."""
-_ANSWERING: Final = "findings_now"
+_ANSWERING: Final = ("findings", os.path.join("diagnosis", "watch", "watcher.py"))  # noqa: PTH118 -- text is compared
 _RESTING: Final = frozenset({"select", "poll", "_run_once", "run_forever"})
 
 
@@ -26,11 +27,16 @@ def explain_silence(pid: int) -> list[Finding]:
         return []
     silent_s, stacks = again
     before = {stack.calls for stack in seen[1]}
-    if any(call.function == _ANSWERING for stack in stacks for call in stack.calls):
+    if any(_is_answering(call) for stack in stacks for call in stack.calls):
         return []  # it is not silent, but slow
     stacks = [stack for stack in stacks if stack.calls in before]
     found = [finding for stack in stacks if (finding := _of_loop(stack, silent_s)) is not None]
     return found or [finding for stack in stacks if (finding := _of_thread(stack, silent_s)) is not None][:1]
+
+
+def _is_answering(call: Line) -> bool:
+    function, file = _ANSWERING
+    return call.function == function and call.file.endswith(file)
 
 
 def _of_loop(stack: Stack, silent_s: float) -> Finding | None:

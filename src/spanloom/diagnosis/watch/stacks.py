@@ -146,16 +146,16 @@ def _appended(path: Path, size: int) -> str:
         return file.read(MAX_BYTES).decode(errors="replace")
 
 
-_THREAD: Final = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)", re.MULTILINE)
-_LINE: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_THREAD: Final = r"(?m)^(?:Current thread|Thread) (0x[0-9a-f]+)"
+_LINE: Final = r'(?m)^  File "(.*)", line (\d+) in (.*)$'
 
 
 def _parsed(text: str) -> Iterator[Stack]:
-    heads = list(_THREAD.finditer(text))
+    heads = list(re.finditer(_THREAD, text))
     ends = [*(head.start() for head in heads[1:]), len(text)]
     for head, end in zip(
         heads, ends, strict=False
     ):  # there may be none: a process that is stopped writes nothing
         body = text[head.end() : end]
-        calls = tuple(Line(file, int(line), function) for file, line, function in _LINE.findall(body))
+        calls = tuple(Line(file, int(line), function) for file, line, function in re.findall(_LINE, body))
         yield Stack(head[1], calls)

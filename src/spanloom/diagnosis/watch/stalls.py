@@ -15,14 +15,16 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.callbacks.manager import CallbackManager, running_batches
-from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.pulse import Hold, Pulse
 from spanloom.events import keys
 from spanloom.events.event import Event
 from spanloom.events.types import EventType
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.finding import Finding
 
 __all__ = ["STALL_AFTER_S", "Reporter"]
 

@@ -10,13 +10,14 @@ from types import MethodType
 from typing import Any, Final
 
 from spanloom.diagnosis.fields import is_a
+from spanloom.diagnosis.landmarks import WAIT, WAIT_FOR
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.reach import await_chain
 
 __all__ = ["behind", "has_deadline"]
 
-_TIMED: Final = {asyncio.wait_for.__code__, asyncio.wait.__code__}
+_TIMED: Final = {WAIT, WAIT_FOR}
 
 
 def behind(first: Iterable[asyncio.Task[Any]], tasks: list[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:

@@ -21,18 +21,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history import Memory
 from spanloom.diagnosis.history.live import refs
-from spanloom.diagnosis.watch.dump import Dump
+from spanloom.diagnosis.settings import looking
+from spanloom.diagnosis.watch.answers import answers_of
 from spanloom.diagnosis.watch.endpoint import Bell, Endpoint, wait_for
 from spanloom.diagnosis.watch.loops import see_loops
 from spanloom.diagnosis.watch.pulse import Pulse
 from spanloom.diagnosis.watch.stacks import Stacks
 from spanloom.diagnosis.watch.stalls import STALL_AFTER_S, Reporter
 from spanloom.diagnosis.why import WATCHED
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.finding import Finding
 
 __all__ = ["LOOK_S", "Watcher", "current", "watch"]
 
@@ -55,7 +58,7 @@ FORGET_S: Final = 60.0
 
 _logger = logging.getLogger("spanloom.diagnosis")
 
-Finder = Callable[["Watcher"], Iterable[Finding]]
+Finder = Callable[["Watcher"], "Iterable[Finding]"]
 """Called when somebody asks, on the watching thread: what it has found out over time."""
 Observer = Callable[[float], object]
 """Called on the watching thread, with the monotonic time in seconds; may return in how many it wants to be called
@@ -237,6 +240,14 @@ class Watcher:
                 if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
                     del self.pulses[key]
 
+    def findings(self) -> list[Finding]:
+        """Return the findings of this moment; see `spanloom.diagnosis.watch.verdict.findings_now`."""
+        with looking():
+            # Most of the diagnosis, 40 ms: a program that is watched does without it until somebody asks.
+            from spanloom.diagnosis.watch.verdict import findings_now
+
+            return findings_now(self)
+
     def look_now(self) -> None:
         """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
         if _thread.get_ident() == self.ident:
@@ -320,16 +331,12 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
     """
     if stall_after is not None and not stall_after > 0:
         raise ValueError(f"stall_after is a time above 0 s, or None for never (got {stall_after})")
-    from spanloom.diagnosis.watch.verdict import findings_now
-
     global _current  # noqa: PLW0603 -- there is one in a process
     if _current is None:
-        from spanloom.diagnosis.watch.answers import answers_of
-
         watcher = Watcher()
         memory = Memory()
         watcher.reporter = Reporter(
-            lambda: findings_now(watcher),
+            watcher.findings,
             lambda: list(watcher.pulses.values()),
             changed_s=lambda: max(memory.changed, watcher.lively_s()),
             tasks=lambda: len(refs()),
@@ -338,9 +345,9 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
         watcher.forgetters.append(memory.after_fork)
         watcher.observers += [memory.step, watcher.reporter]
         watcher.finders.append(lambda _: memory.findings())
-        watcher.answers.update(answers_of(watcher))
         _current = watcher
-        WATCHED.append(lambda: findings_now(watcher))
+        watcher.answers.update(answers_of(watcher))
+        WATCHED.append(watcher.findings)
         os.register_at_fork(
             before=watcher.before_fork,
             after_in_parent=watcher.after_fork_in_parent,
@@ -351,7 +358,8 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
     if _current.reporter is not None:
         _current.reporter.stall_after_s = stall_after
     if dump_signal is not None:
-        watched = _current
-        watched.observers.append(Dump(dump_signal, lambda: findings_now(watched)))
+        from spanloom.diagnosis.watch.dump import Dump
+
+        _current.observers.append(Dump(dump_signal, _current.findings))
     _current.start()
     return _current

@@ -1,0 +1,18 @@
+"""What of asyncio a stack is recognised by: code that a program may put something else in the place of.
+
+Taken when the program begins to be watched, before it can have done that; what asks for it is loaded much later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import CodeType
+from typing import Final
+
+__all__ = ["LOCK_ACQUIRE", "SEMAPHORE_ACQUIRE", "SLEEP", "WAIT", "WAIT_FOR"]
+
+LOCK_ACQUIRE: Final[CodeType] = asyncio.Lock.acquire.__code__
+SEMAPHORE_ACQUIRE: Final[CodeType] = asyncio.Semaphore.acquire.__code__
+SLEEP: Final[CodeType] = asyncio.sleep.__code__
+WAIT: Final[CodeType] = asyncio.wait.__code__
+WAIT_FOR: Final[CodeType] = asyncio.wait_for.__code__

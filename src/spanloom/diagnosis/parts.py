@@ -1,0 +1,128 @@
+"""The parts of one look at a program, and the order in which they are used.
+
+Apart from `look`, which everything may name: they are most of the diagnosis, and not needed before somebody asks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from spanloom.diagnosis.actors import Cast
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.crowds import Crowds
+from spanloom.diagnosis.fixpoint import progress
+from spanloom.diagnosis.holders import Holding
+from spanloom.diagnosis.inquiry import Inquiry
+from spanloom.diagnosis.inventory import Inventory
+from spanloom.diagnosis.model import EndedTask, Snapshot
+from spanloom.diagnosis.naming import Search
+from spanloom.diagnosis.pace import empty, forget, in_slices
+from spanloom.diagnosis.population import Population
+from spanloom.diagnosis.resources import describe
+from spanloom.diagnosis.running import Running, let_go, running_threads
+from spanloom.diagnosis.seen import Seen
+from spanloom.diagnosis.views import Views
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """The parts of one look.
+
+    Args:
+        threads: Those that run.
+    """
+
+    def __init__(self, threads: Sequence[Running]) -> None:
+        self._began_s = time.monotonic()
+        self._threads = threads
+        bytecode = Bytecode()
+        crowds = Crowds()
+        self._holding = Holding(bytecode)
+        self._population = Population(self._holding)
+        self._cast = Cast(bytecode)
+        self._inventory = Inventory(self._population, self._cast)
+        self._inquiry = Inquiry(bytecode, self._population, self._cast, crowds)
+        self._views = Views(bytecode, self._cast, crowds)
+        self._crowds = crowds
+        self._search = Search()
+
+    def take(self, remembered: tuple[EndedTask, ...]) -> Snapshot:
+        """Find out who waits for what, and, where somebody waits of whom that is not plain, who can still end it."""
+        self._population.find(self._threads)
+        self._find_actors()
+        self._inventory.take()
+        snapshot = self._snapshot(frozenset(), remembered)
+        undetermined = self._undetermined(snapshot)
+        putting = [seen.key for seen in self._population.tasks.values() if _puts(seen)]
+        if not undetermined and not putting:
+            return snapshot
+        forget(snapshot)
+        self._inquiry.ask_all(self._inventory.wanted(), undetermined)
+        late = self._population.look_again()
+        for seen in late:
+            self._inventory.note_held(seen)
+        if late and undetermined:
+            self._inquiry.ask(late, self._inventory.wanted(), undetermined)
+        return self._snapshot(frozenset([*(seen.key for seen in undetermined), *putting]), remembered)
+
+    def forget(self) -> None:
+        """Let go of what was looked at."""
+        empty(self._population.tasks)
+        empty(self._inventory.kept)
+
+    def _find_actors(self) -> None:
+        """Find who acts besides tasks.
+
+        In the order in which a call passes from hand to hand, so that none is missed on its way: from the queue of a
+        pool to a thread, from there to the loop, and to the task that waits, which is looked at again in the end.
+        """
+        own = threading.get_ident()
+        for thread in self._threads:
+            self._cast.pool(thread)
+        self._cast.starting()
+        mains = [seen for seen in self._population.tasks.values() if seen.main]
+        threads = running_threads()
+        for thread in threads:
+            self._cast.pool(thread)
+            with suppress(RuntimeError):
+                self._cast.thread(thread, own, [seen.key for seen in mains if seen.loop is thread.loop])
+        let_go(threads)
+        for home in self._population.loops.values():
+            self._cast.loop(home.loop)
+        self._cast.signals()
+        self._cast.settle()
+
+    def _undetermined(self, snapshot: Snapshot) -> list[Seen]:
+        """Return the tasks that do not go on by themselves, as far as a snapshot tells."""
+        live = progress(snapshot, cancels=False)
+        return [seen for key, seen in self._population.tasks.items() if key not in live]
+
+    def _snapshot(self, named: frozenset[int], remembered: tuple[EndedTask, ...]) -> Snapshot:
+        """Tell what has been found out until now; the names of things only if one of the tasks `named` waits there."""
+        tasks = {seen.key: self._views.task(seen) for seen in in_slices(self._population.tasks.values())}
+        links = {key: seen.links for key, seen in self._population.tasks.items()}
+        resources = {
+            key: describe(kept, links, named, self._crowds, self._search)
+            for key, kept in in_slices(self._inventory.kept.items())
+        }
+        now_s = time.monotonic()
+        return Snapshot(
+            at_s=now_s,
+            took_s=now_s - self._began_s,
+            tasks=tasks,
+            resources=resources,
+            actors=dict(self._cast.actors),
+            threads=tuple(self._views.thread(thread) for thread in self._threads),
+            loops={key: self._views.loop(*home) for key, home in self._population.loops.items()},
+            ended=(*self._inquiry.ended, *remembered),
+            complete=self._inquiry.is_complete,
+        )
+
+
+def _puts(seen: Seen) -> bool:
+    """Return whether a task waits for room in a queue: of a stage that is slow, it is told who takes from it."""
+    return seen.wait is not None and seen.wait.kind == "put"
