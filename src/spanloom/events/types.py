@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["EventStatus", "EventType", "status_of"]
+__all__ = ["FAILED", "EventStatus", "EventType", "status_of"]
 
 
 class EventType(StrEnum):
@@ -79,6 +79,9 @@ OK: Final = EventStatus.OK
 ERROR: Final = EventStatus.ERROR
 CANCELLED: Final = EventStatus.CANCELLED
 TIMEOUT: Final = EventStatus.TIMEOUT
+
+FAILED: Final = frozenset({ERROR, TIMEOUT, EventStatus.INTERRUPTED})
+"""How an event ends that counts as failed. A status is a ``str``: what was read from a file is found here as well."""
 
 
 def status_of(error: BaseException | None) -> EventStatus:

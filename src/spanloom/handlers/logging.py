@@ -18,7 +18,7 @@ from spanloom.events import keys
 from spanloom.events.event import Event, data_of
 from spanloom.events.handler import Handler
 from spanloom.events.plain import plain_text
-from spanloom.events.types import EventType
+from spanloom.events.types import FAILED, EventType
 from spanloom.handlers._text import format_ns, printable
 from spanloom.redaction import redact_text
 
@@ -31,7 +31,6 @@ COUNTED_JOBS: Final = 10_000
 """Jobs whose lines are counted at a time; that of the longest ago that has logged nothing since makes room."""
 _IDS: Final = ("trace_id", "event_id", "job_index", "attempt")
 _NUMBERED: Final = frozenset({"attempt", "backoff"})
-_FAILED: Final = frozenset({"error", "timeout"})
 
 
 class LoggingHandler(Handler):
@@ -79,7 +78,7 @@ class LoggingHandler(Handler):
         logger = self._logger
         enabled = {level: logger.isEnabledFor(level) for level in (self._level, self._error_level)}
         for event in events:
-            level = self._error_level if event.status in _FAILED else self._level
+            level = self._error_level if event.status in FAILED else self._level
             if enabled[level]:
                 logger.handle(self._record(level, event))
 

@@ -14,7 +14,7 @@ import msgspec
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
 from spanloom.events.plain import MAX_TEXT
-from spanloom.events.types import EventStatus, EventType
+from spanloom.events.types import FAILED, EventStatus, EventType
 from spanloom.store.clean import clean_payload, clean_text
 from spanloom.store.open_lists import OpenLists
 from spanloom.store.own_payload import own_payload
@@ -34,7 +34,6 @@ _SIGN: Final = 1 << 63
 _ALL: Final = 1 << 64
 
 _STATUSES: Final = {status: status.value for status in EventStatus}
-_FAILED: Final = frozenset({"error", "timeout"})
 _JOB: Final = EventType.JOB.value
 _END, _ATTEMPT, _PAYLOAD = 8, 10, 13
 """Where they are in what `_row` returns."""
@@ -257,7 +256,7 @@ class Rows:
 
     def _detail(self, detail: JobDetail) -> Row:
         status = "ok" if detail.status is None else _status(detail.status)
-        if status in _FAILED:
+        if status in FAILED:
             self.failed += 1
         elif status == "cancelled":
             self.cancelled += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spanloom.events.error import ErrorInfo, Frame
-from spanloom.events.types import EventType
+from spanloom.events.types import FAILED, EventType
 from spanloom.viewer._names import OTHER
 from spanloom.viewer._shape import masked, wildcards
 
@@ -77,7 +77,7 @@ class Errors:
         """Count the error that ended `node`, if one did, and tell its parent of it."""
         record = node.record
         error = record.error
-        if error is None or record.status not in {"error", "timeout"}:
+        if error is None or record.status not in FAILED:
             return
         this = error.type, error.message
         parent = node.parent

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spanloom.events.histogram import Histogram
+from spanloom.events.types import FAILED
 from spanloom.store.model import Record
 from spanloom.viewer._names import OTHER
 
@@ -26,7 +27,7 @@ _MAX_DEPTH: Final = 40
 """What is deeper is counted at that depth: recursion may go on for a thousand levels."""
 _SLOWEST: Final = 3
 """Events of one place that are kept one by one because they took longest."""
-_FAILED: Final = 3
+_FAILURES: Final = 3
 """Events of one place that are kept one by one because they failed first."""
 
 
@@ -145,9 +146,9 @@ class Place:
             self.durations.add(span_ns)
             status = record.status
             if status != "ok":
-                if status in {"error", "timeout"}:
+                if status in FAILED:
                     self.failed += 1
-                    if len(self.failures) < _FAILED:
+                    if len(self.failures) < _FAILURES:
                         self.failures.append(Kept.of(node))
                 elif status == "cancelled":
                     self.cancelled += 1

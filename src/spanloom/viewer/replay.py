@@ -21,12 +21,12 @@ from spanloom.events.event import JobDetail, JobEvent, JobFamily, ScopeEvent, co
 from spanloom.events.ids import event_id_at
 from spanloom.events.stored import StoredCounts
 from spanloom.events.trace import Trace
+from spanloom.events.types import FAILED
 from spanloom.store.model import Counts, Record, Run
 
 __all__ = ["Listener", "replay"]
 
 _MASK: Final = (1 << 64) - 1
-_FAILED: Final = frozenset({EventStatus.ERROR, EventStatus.TIMEOUT, EventStatus.INTERRUPTED})
 
 
 class Listener(Protocol):
@@ -204,7 +204,7 @@ def _end_job(job: JobEvent, record: Record, end_ns: int) -> None:
     if detail is not None:
         detail.status = None if record.status == EventStatus.OK else record.status
         detail.error, detail.busy_ns, detail.data = record.error, record.busy_ns, record.payload or None
-    counts.failed += record.status in _FAILED
+    counts.failed += record.status in FAILED
     counts.cancelled += record.status == EventStatus.CANCELLED
     complete_job(job, end_ns)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from spanloom.events import keys
-from spanloom.events.types import EventType
+from spanloom.events.types import FAILED, EventType
 from spanloom.store.model import Record
 
 __all__ = ["BatchNumbers", "CallNumbers", "RunNumbers", "read"]
@@ -146,5 +146,5 @@ def _add_try(batch: BatchNumbers, record: Record, span_ns: int) -> None:
     if record.type == EventType.BACKOFF:
         batch.backoff_ns += span_ns
         batch.retries += 1
-    elif record.status in {"error", "timeout"}:
+    elif record.status in FAILED:
         batch.failed_ns += span_ns

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from spanloom.events import Event, EventStatus
+from spanloom.events import Event
+from spanloom.events.types import FAILED
 from spanloom.handlers.otel._attributes import exception_attributes, payload_attributes, plain_text
 from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._traces import Note
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenSpan", "finish"]
 
-_FAILED: Final = frozenset({EventStatus.ERROR, EventStatus.TIMEOUT, EventStatus.INTERRUPTED})
 _INT64: Final = 1 << 63
 _MAX_TIME_NS: Final = 1 << 64
 
@@ -80,7 +80,7 @@ def finish(
     if omitted:
         span.set_attribute("spanloom.omitted", omitted)
     error = event.error
-    if event.status in _FAILED:
+    if event.status in FAILED:
         span.set_status(StatusCode.ERROR, None if error is None else plain_text(error.message))
         if error is not None:
             span.add_event("exception", exception_attributes(error), event.end_wall_ns)

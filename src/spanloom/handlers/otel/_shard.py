@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from spanloom.events import Event, EventStatus
 from spanloom.events.event import JobEvent
+from spanloom.events.types import FAILED
 
 if TYPE_CHECKING:
     from spanloom.handlers.otel._series import Series
     from spanloom.handlers.otel._traces import TraceNote
 
-__all__ = ["FAILED", "Room", "Shard", "shard_ids"]
-
-FAILED: Final = frozenset({EventStatus.ERROR, EventStatus.TIMEOUT, EventStatus.INTERRUPTED})
-"""How an event ends whose span says ``ERROR``."""
+__all__ = ["Room", "Shard", "shard_ids"]
 
 _PERSON: Final = b"spanloom-shard"
 

@@ -19,8 +19,8 @@ from typing import Final
 
 from spanloom.events import Event, EventType
 from spanloom.events.event import JobEvent
+from spanloom.events.types import FAILED
 from spanloom.handlers.otel._samples import Greatest, Reservoir
-from spanloom.handlers.otel._shard import FAILED
 
 __all__ = ["Tail", "TailPolicy"]
 
