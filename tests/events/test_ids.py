@@ -47,7 +47,7 @@ def test_a_range_never_repeats(base: int, one: int, other: int) -> None:
 @given(INDEXES)
 def test_the_index_that_would_give_zero_gets_an_id_of_its_own(index: int) -> None:
     """Where the arithmetic comes out at zero, the id is another one, and no neighbour has it."""
-    base = -(index + 1) * ids._STRIDE & ids._MASK
+    base = -(index + 1) * ids.STRIDE & ids.MASK
     if base == 0:
         return
     taken = ids.event_id_at(base, index)
@@ -96,3 +96,10 @@ def test_an_id_tells_its_index(base: int, index: int) -> None:
     """Whoever knows the start of a range finds the place of an id in it, that of the one odd id aside."""
     taken = ids.event_id_at(base, index)
     assert ids.index_in(base, taken) == index or taken == base ^ (1 << 63)
+
+
+@given(BASES, INDEXES)
+def test_an_id_and_its_index_tell_the_range(base: int, index: int) -> None:
+    """Whoever knows one id of a range, and its place there, finds where the range starts."""
+    taken = ids.event_id_at(base, index)
+    assert ids.base_of(taken, index) == base or taken == base ^ (1 << 63)

@@ -34,7 +34,7 @@ import msgspec
 from spanloom.events.counts import BatchCounts
 from spanloom.events.error import ErrorInfo, Frame
 from spanloom.events.event import Event
-from spanloom.events.plain import MAX_TEXT, plain_payload, plain_text
+from spanloom.events.plain import MAX_TEXT
 from spanloom.events.stored import StoredCounts, StoredEvent
 from spanloom.events.trace import Trace
 
@@ -104,10 +104,11 @@ def encode(event: Event) -> bytes:
     that it was read with, known or not.
     """
     if not isinstance(event, StoredEvent):
-        from spanloom.redaction import redact_data  # its many patterns are for who writes something down
+        # Its many patterns are for who writes something down.
+        from spanloom.events.clean import clean_payload, clean_text
 
         data = event.data
-        return _encoder.encode(_wire_of(event, _told, redact_data(plain_payload(data)) if data else None))
+        return _encoder.encode(_wire_of(event, clean_text, clean_payload(data) if data else None))
     wire = _wire_of(event, _unchanged, event.data)
     wire.v = event.v
     if event.extra is None:
@@ -158,13 +159,6 @@ def decode_lines(lines: Iterable[bytes | str] | bytes | str) -> Iterator[StoredE
 
 
 # writing ----------------------------------------------------------------------------------------------
-
-
-def _told(text: str, limit: int) -> str:
-    from spanloom.redaction import redact_text
-
-    # Cut first: what is looked at is bounded, and half a secret before a cut is known as one.
-    return plain_text(redact_text(plain_text(text, limit)), limit)
 
 
 def _unchanged(text: str, limit: int) -> str:  # noqa: ARG001 -- what was read is written as it was

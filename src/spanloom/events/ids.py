@@ -11,14 +11,24 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["event_id_at", "index_in", "new_event_id", "new_trace_id", "random_bits", "reseed"]
+__all__ = [
+    "MASK",
+    "STRIDE",
+    "base_of",
+    "event_id_at",
+    "index_in",
+    "new_event_id",
+    "new_trace_id",
+    "random_bits",
+    "reseed",
+]
 
-_MASK: Final = (1 << 64) - 1
-# Odd, so multiplication by it is a bijection on 64 bits: the ids of one range never collide with
-# each other and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4).
-_STRIDE: Final = 0x9E3779B97F4A7C15
+MASK: Final = (1 << 64) - 1
+STRIDE: Final = 0x9E3779B97F4A7C15
+"""From one id of a range to the next. Odd, so multiplication by it is a bijection on 64 bits: the ids of one range
+never collide with each other and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4)."""
 
-_INVERSE: Final = pow(_STRIDE, -1, 1 << 64)
+_INVERSE: Final = pow(STRIDE, -1, 1 << 64)
 
 _random = random.Random()  # noqa: S311 -- ids must be unique, not unpredictable
 random_bits: Callable[[int], int] = _random.getrandbits
@@ -41,7 +51,7 @@ def event_id_at(base: int, index: int) -> int:
     The jobs of a batch share one random base, so that no job pays for an id of its own.
     Never returns 0; the one index that would map to it takes `base` with its top bit flipped.
     """
-    return (base + (index + 1) * _STRIDE) & _MASK or base ^ (1 << 63)
+    return (base + (index + 1) * STRIDE) & MASK or base ^ (1 << 63)
 
 
 def index_in(base: int, event_id: int) -> int:
@@ -49,7 +59,12 @@ def index_in(base: int, event_id: int) -> int:
 
     Every id has an index in every range, of up to 64 bits; whether the range is that long is for the caller to know.
     """
-    return ((event_id - base) * _INVERSE - 1) & _MASK
+    return ((event_id - base) * _INVERSE - 1) & MASK
+
+
+def base_of(event_id: int, index: int) -> int:
+    """Return the base of the range of ids in which `event_id` is that of item `index`."""
+    return (event_id - (index + 1) * STRIDE) & MASK
 
 
 def reseed(seed: int | None = None) -> None:

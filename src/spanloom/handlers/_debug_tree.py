@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from spanloom.events.event import Event, JobEvent, JobFamily
-from spanloom.events.ids import event_id_at
+from spanloom.events.ids import event_id_at, index_in
 from spanloom.events.types import EventType
 from spanloom.handlers._debug_group import Below, Folded, Group, Node, fold
 from spanloom.handlers._debug_tally import Tally
@@ -23,10 +23,6 @@ __all__ = ["TraceTree"]
 
 MAX_WAITING: Final = 10_000
 """Parents that may be open at once in one trace; beyond, what waits under the oldest is let go."""
-
-_MASK: Final = (1 << 64) - 1
-# Event ids of jobs are base + (index + 1) * stride modulo 2**64, and the stride is odd: it has an inverse.
-_UNSTRIDE: Final = pow(event_id_at(0, 0), -1, 1 << 64)
 
 
 class TraceTree:
@@ -128,10 +124,6 @@ class TraceTree:
             }
         else:
             started = family.started
-            ids = {
-                index: event_id
-                for event_id in waiting
-                if (index := ((event_id - base) * _UNSTRIDE & _MASK) - 1) < started
-            }
+            ids = {index: event_id for event_id in waiting if (index := index_in(base, event_id)) < started}
             found = {job.index: ids[job.index] for job in jobs if job.index in ids} if ids else {}
         return {index: waiting.pop(event_id) for index, event_id in found.items()}

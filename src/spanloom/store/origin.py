@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from spanloom.events.clean import clean_arguments, clean_text
 from spanloom.events.clock import monotonic_ns, wall_ns
-from spanloom.store.clean import clean_arguments, clean_text
 from spanloom.store.process import machine, process_start
 
 __all__ = ["Origin"]

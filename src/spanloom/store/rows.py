@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from spanloom.events.clean import clean_payload, clean_text
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
+from spanloom.events.ids import MASK, STRIDE
 from spanloom.events.plain import MAX_TEXT
 from spanloom.events.types import FAILED, EventStatus, EventType
-from spanloom.store.clean import clean_payload, clean_text
 from spanloom.store.open_lists import OpenLists
 from spanloom.store.own_payload import own_payload
 from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME
@@ -27,9 +28,6 @@ MAX_LABEL: Final = 500
 MAX_NUMBERED: Final = 10_000
 """Texts of one kind that are remembered: from then on the oldest may stand in the file more than once."""
 MAX_FAMILIES: Final = 1_000
-_STRIDE: Final = 0x9E3779B97F4A7C15
-"""As in `spanloom.events.ids`, whose function would be a call per job."""
-_MASK: Final = (1 << 64) - 1
 _SIGN: Final = 1 << 63
 _ALL: Final = 1 << 64
 
@@ -158,7 +156,8 @@ class Rows:
             family = event.family
             label, trace, batch_id, base_id = families.get(family) or self._family(family)
             index, start_ns, detail = event.index, event.start_ns, event.detail
-            event_id = (base_id + (index + 1) * _STRIDE) & _MASK or base_id ^ _SIGN
+            # As `event_id_at`, which would be a call per job.
+            event_id = (base_id + (index + 1) * STRIDE) & MASK or base_id ^ _SIGN
             if event_id >= _SIGN:
                 event_id -= _ALL
             if open_jobs:
@@ -195,7 +194,8 @@ class Rows:
             family = event.family
             label, trace, batch_id, base_id = families.get(family) or self._family(family)
             index, start_ns, detail = event.index, event.start_ns, event.detail
-            event_id = (base_id + (index + 1) * _STRIDE) & _MASK or base_id ^ _SIGN
+            # As `event_id_at`, which would be a call per job.
+            event_id = (base_id + (index + 1) * STRIDE) & MASK or base_id ^ _SIGN
             if event_id >= _SIGN:
                 event_id -= _ALL
             if event_id in jobs:
@@ -360,9 +360,13 @@ class Rows:
 
     def _payload(self, type_: str, data: dict[str, object]) -> str:
         if self._payloads:
-            return clean_payload(data)
+            return _json(data)
         own = own_payload(type_, data)
-        return clean_payload(own) if own else NO_TEXT
+        return _json(own) if own else NO_TEXT
+
+
+def _json(payload: dict[str, object]) -> str:
+    return _encode(clean_payload(payload)).decode()
 
 
 def _status(status: str) -> str:

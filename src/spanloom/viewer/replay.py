@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
 from spanloom.events import Event, EventStatus, EventType, StoredEvent
 from spanloom.events.clock import wall_ns
 from spanloom.events.event import JobDetail, JobEvent, JobFamily, ScopeEvent, complete_job, complete_scope
-from spanloom.events.ids import event_id_at
+from spanloom.events.ids import base_of
 from spanloom.events.stored import StoredCounts
 from spanloom.events.trace import Trace
 from spanloom.events.types import FAILED
 from spanloom.store.model import Counts, Record, Run
 
 __all__ = ["Listener", "replay"]
-
-_MASK: Final = (1 << 64) - 1
 
 
 class Listener(Protocol):
@@ -142,7 +140,7 @@ class _Replay:
             batch = self._open.get(batch_id)
             if batch is None or batch.counts is None or record.parent_id != batch_id:
                 return None
-            base_id = (record.event_id - event_id_at(0, index)) & _MASK
+            base_id = base_of(record.event_id, index)
             family = JobFamily(batch_id, trace, record.name, base_id, None, batch.counts)
             self._families[batch_id] = family
         fits = (

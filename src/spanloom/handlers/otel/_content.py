@@ -9,8 +9,9 @@ import os
 from itertools import islice
 from typing import Any, Final
 
+from spanloom.events.clean import clean_text
 from spanloom.events.plain import placeholder, plain_text
-from spanloom.redaction import redact_data, redact_text
+from spanloom.redaction import redact_data
 
 __all__ = ["VARIABLE", "captures_content", "content_text", "messages", "parts_json"]
 
@@ -84,7 +85,7 @@ def parts_json(value: object, limit: int) -> str:
 def content_text(value: object, limit: int) -> tuple[str, bool]:
     """Return `value` as text of at most `limit` characters, and whether that is JSON."""
     if isinstance(value, str):
-        return plain_text(redact_text(plain_text(value, limit)), limit), False
+        return clean_text(value, limit), False
     return parts_json(value, limit), True
 
 

@@ -1,20 +1,16 @@
-"""The one gate through which everything that a user wrote passes on its way into the file.
+"""The one gate through which what a user wrote passes on its way to where it stays: files, lines of JSON, spans.
 
-Names, messages, frames, command lines and payloads: what must not be recorded is taken out here and nowhere else.
+Names, messages, frames, command lines and payloads are cut to a size, made plain, and rid of secrets here.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from spanloom.events.plain import plain_payload, plain_text
 from spanloom.redaction import redact_data, redact_text
 
 __all__ = ["clean_arguments", "clean_payload", "clean_text"]
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def clean_text(text: str, limit: int) -> str:
@@ -31,6 +27,7 @@ def clean_arguments(arguments: list[str], limit: int) -> list[str]:
     ]
 
 
-def clean_payload(payload: dict[str, Any]) -> str:
-    """Return `payload` as it may be recorded: a bounded JSON object without secrets."""
-    return _encode(redact_data(plain_payload(payload))).decode()
+def clean_payload(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return `payload` as it may be recorded: a bounded copy that JSON can hold, without secrets."""
+    clean: dict[str, Any] = redact_data(plain_payload(payload))
+    return clean
