@@ -197,6 +197,14 @@ class Group:
             self._floor_ns = min(map(_duration, slowest))
         return grown
 
+    def ranked(self) -> list[Node]:
+        """Return the kept ones, the slowest first."""
+        return sorted(self.slowest, key=_duration, reverse=True)
+
+    def folded_copy(self) -> dict[tuple[str, str], Folded]:
+        """Return a copy of `folded` to count more in."""
+        return {key: Folded(entry.count, entry.total_ns, entry.failed) for key, entry in self.folded.items()}
+
     def pruned(self, slowest: list[Node], folded: dict[tuple[str, str], Folded]) -> Group:
         """Return a copy that holds `slowest` and `folded` instead of its own."""
         copy = Group(self.type, self.name, self.first_ns)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from spanloom.events.error import ErrorInfo
-from spanloom.handlers._debug_group import Below, Folded, Group, Node, Seen, fold
+from spanloom.handlers._debug_group import Below, Group, Node, Seen, fold
 
 __all__ = ["Slowest"]
 
@@ -34,13 +34,13 @@ class Slowest:
             if len(self._names) >= MAX_NAMES:
                 return
             kept = self._names[name] = []
-        floor_ns = kept[-1].duration_ns if len(kept) == KEPT else -1
+        floor_ns = _floor_ns(kept)
         for node in nodes:
             if node.duration_ns > floor_ns:
                 kept.append(_pruned(node, [MAX_NODES]))
                 kept.sort(key=attrgetter("duration_ns"), reverse=True)
                 del kept[KEPT:]
-                floor_ns = kept[-1].duration_ns if len(kept) == KEPT else -1
+                floor_ns = _floor_ns(kept)
 
     def first(self, name: str | None, more: Iterable[Node] = ()) -> Node | None:
         """Return the slowest of all, or of `name`, among those kept and `more`."""
@@ -81,6 +81,11 @@ class _Copy(msgspec.Struct, frozen=True, eq=False, gc=False):
         )
 
 
+def _floor_ns(kept: list[Node]) -> int:
+    """Return what a node must be slower than to be kept."""
+    return kept[-1].duration_ns if len(kept) == KEPT else -1
+
+
 def _pruned(node: Node, room: list[int]) -> Node:
     """Return a copy of `node` with as many nodes below it as there is `room` for."""
     room[0] -= 1
@@ -95,9 +100,9 @@ def _pruned(node: Node, room: list[int]) -> Node:
 
 
 def _pruned_group(group: Group, room: list[int]) -> Group:
-    folded = {key: Folded(entry.count, entry.total_ns, entry.failed) for key, entry in group.folded.items()}
+    folded = group.folded_copy()
     slowest = []
-    for node in sorted(group.slowest, key=attrgetter("duration_ns"), reverse=True):
+    for node in group.ranked():
         if room[0] > 0:
             slowest.append(_pruned(node, room))
         elif node.below is not None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import Final
 
 from spanloom.events.types import EventType
 from spanloom.handlers._debug_group import Folded, Group, Node, fold
-from spanloom.handlers._text import format_ns, printable
+from spanloom.handlers._text import NUMBERED, called, format_ns, printable
 
 __all__ = ["tree_lines"]
 
 SLOWEST: Final = 3
 """Siblings shown one by one where there are too many to show them all."""
 _INDENT: Final = "  "
-_NUMBERED: Final = frozenset({"attempt", "backoff"})
 
 
 def tree_lines(node: Node, depth: int = 0) -> Iterator[str]:
@@ -42,10 +40,10 @@ def tree_lines(node: Node, depth: int = 0) -> Iterator[str]:
 
 def _group_lines(group: Group, depth: int) -> Iterator[str]:
     yield _INDENT * depth + _group_line(group)
-    slowest = sorted(group.slowest, key=attrgetter("duration_ns"), reverse=True)
+    slowest = group.ranked()
     for node in slowest[:SLOWEST]:
         yield from tree_lines(node, depth + 1)
-    others = {key: Folded(entry.count, entry.total_ns, entry.failed) for key, entry in group.folded.items()}
+    others = group.folded_copy()
     for node in slowest[SLOWEST:]:
         if node.below is not None:
             fold(node.below, others)
@@ -56,10 +54,10 @@ def _group_lines(group: Group, depth: int) -> Iterator[str]:
 def _node_line(node: Node) -> str:
     event = node.event
     is_job, attempt = event.type == EventType.JOB, event.attempt
-    label = _label(event.type, event.name)
+    label = called(event.type, event.name)
     if is_job and event.job_index is not None:
         label += f"[{event.job_index}]"
-    elif event.type in _NUMBERED and attempt is not None:
+    elif event.type in NUMBERED and attempt is not None:
         label += f" #{attempt}"
     # A point event has no duration, and how it ended is no news.
     parts = [label, format_ns(node.duration_ns), event.status or ""] if node.duration_ns else [label]
@@ -80,7 +78,7 @@ def _node_line(node: Node) -> str:
 def _group_line(group: Group) -> str:
     tally = group.tally
     durations = tally.durations
-    parts = [f"{_label(group.type, group.name)} x {group.count:,}", f"total {format_ns(durations.total)}"]
+    parts = [f"{called(group.type, group.name)} x {group.count:,}", f"total {format_ns(durations.total)}"]
     for name, value in zip(("p50", "p95"), durations.quantiles(0.5, 0.95), strict=True):
         parts.append(f"{name} {format_ns(value or 0)}")
     parts.append(f"max {format_ns(durations.maximum or 0)}")
@@ -107,9 +105,4 @@ def _group_line(group: Group) -> str:
 
 def _folded(key: tuple[str, str], entry: Folded) -> str:
     failed = f", {entry.failed:,} failed" if entry.failed else ""
-    return f"{_label(*key)} x {entry.count:,} ({format_ns(entry.total_ns)}{failed})"
-
-
-def _label(type: str, name: str) -> str:
-    """Return type and name, once if they are equal, as they are by default."""
-    return printable(type) if name == type else f"{printable(type)} {printable(name)}"
+    return f"{called(*key)} x {entry.count:,} ({format_ns(entry.total_ns)}{failed})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spanloom.events import BatchCounts, Event
 from spanloom.handlers._text import format_ns, printable
 
-__all__ = ["line_of", "more_of", "name_of", "numbers_of"]
+__all__ = ["line_of", "more_of", "name_of", "numbers_of", "total_of"]
 
 MAX_NAME = 40
 """Characters of a batch's name: half a terminal of the usual width."""
@@ -33,12 +33,17 @@ def numbers_of(counts: BatchCounts) -> str:
     return " ".join(parts)
 
 
+def total_of(event: Event, counts: BatchCounts) -> int | None:
+    """Return how many jobs a batch has; at its end that is known even of a generator's."""
+    return counts.total if counts.total is not None or event.end_ns is None else counts.started
+
+
 def line_of(event: Event) -> str:
     """Return one line on a batch: ``fetch: 2000/2000 ok=1990 failed=10 in 12.3 s``, or ``after`` while it runs."""
     counts = event.counts
     if counts is None:
         return name_of(event)
-    total = counts.total if counts.total is not None or event.end_ns is None else counts.started
+    total = total_of(event, counts)
     done = f"{counts.ended}" if total is None else f"{counts.ended}/{total}"
     when = "after" if event.end_ns is None else "in"
     return f"{name_of(event)}: {done} {numbers_of(counts)} {when} {format_ns(event.age_ns)}"

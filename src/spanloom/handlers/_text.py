@@ -6,7 +6,10 @@ from typing import Final
 
 from spanloom.redaction import redact_text
 
-__all__ = ["format_ns", "printable"]
+__all__ = ["NUMBERED", "called", "format_ns", "printable"]
+
+NUMBERED: Final = frozenset({"attempt", "backoff"})
+"""Types of events that one tells apart by the number of the attempt."""
 
 _AHEAD: Final = 4_000
 """Characters beyond those shown that are looked at: what says that there is a secret may stand behind it."""
@@ -38,6 +41,11 @@ def printable(text: str, limit: int = 200) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def called(type: str, name: str, limit: int = 200) -> str:
+    """Return type and name of an event, each as `printable`, once if they are equal, as they are by default."""
+    return printable(type, limit) if name == type else f"{printable(type, limit)} {printable(name, limit)}"
 
 
 def _cut(text: str, limit: int) -> str:

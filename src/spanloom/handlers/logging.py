@@ -19,7 +19,7 @@ from spanloom.events.event import Event, data_of
 from spanloom.events.handler import Handler
 from spanloom.events.plain import plain_text
 from spanloom.events.types import FAILED, EventType
-from spanloom.handlers._text import format_ns, printable
+from spanloom.handlers._text import NUMBERED, called, format_ns, printable
 from spanloom.redaction import redact_text
 
 __all__ = ["LogEventHandler", "LoggingHandler", "TraceIdFilter", "add_trace_ids"]
@@ -30,7 +30,6 @@ MAX_MESSAGE: Final = 500
 COUNTED_JOBS: Final = 10_000
 """Jobs whose lines are counted at a time; that of the longest ago that has logged nothing since makes room."""
 _IDS: Final = ("trace_id", "event_id", "job_index", "attempt")
-_NUMBERED: Final = frozenset({"attempt", "backoff"})
 
 
 class LoggingHandler(Handler):
@@ -99,11 +98,10 @@ def _date(record: logging.LogRecord, wall_ns: int) -> None:
 
 
 def _message(event: Event) -> str:
-    type, name = printable(event.type), printable(event.name)
-    label = type if name == type else f"{type} {name}"
+    label = called(event.type, event.name)
     if event.job_index is not None:
         label += f"[{event.job_index}]"
-    if event.type in _NUMBERED and event.attempt is not None:
+    if event.type in NUMBERED and event.attempt is not None:
         label += f" #{event.attempt}"
     if event.is_point:
         return label

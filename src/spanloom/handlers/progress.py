@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from spanloom.events import Event, EventType
 from spanloom.handlers._progress_board import Display, Entry, board
 from spanloom.handlers._progress_lines import Lines
-from spanloom.handlers._progress_text import more_of, name_of, numbers_of
+from spanloom.handlers._progress_text import more_of, name_of, numbers_of, total_of
 
 __all__ = ["ProgressHandler"]
 
@@ -238,6 +238,5 @@ def _set(bar: _Bar, event: Event) -> None:
     if counts is None:
         return
     bar.n = counts.ended
-    # Known at the end, even of a generator's jobs.
-    bar.total = counts.total if counts.total is not None or event.end_ns is None else counts.started
+    bar.total = total_of(event, counts)
     bar.set_postfix_str(numbers_of(counts), refresh=False)

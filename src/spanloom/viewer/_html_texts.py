@@ -7,6 +7,7 @@ from typing import Final, TypedDict
 
 from spanloom.events.error import ErrorInfo
 from spanloom.handlers._text import printable
+from spanloom.viewer._layout import place
 
 __all__ = ["ErrorText", "Errors", "Payloads", "Texts"]
 
@@ -75,10 +76,7 @@ class Errors:
         text = ErrorText(
             type=printable(error.type, MAX_TEXT),
             message=printable(error.message, MAX_TEXT),
-            frames=[
-                printable(f"{frame.filename}:{frame.lineno} in {frame.function}", MAX_TEXT)
-                for frame in error.frames[-MAX_FRAMES:]
-            ],
+            frames=[printable(place(frame), MAX_TEXT) for frame in error.frames[-MAX_FRAMES:]],
         )
         self._budget -= len(text["type"]) + len(text["message"]) + sum(map(len, text["frames"]))
         return self._add(error, text)

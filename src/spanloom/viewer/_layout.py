@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from spanloom.handlers._text import format_ns, printable
+from spanloom.events.error import Frame
+from spanloom.handlers._text import called, format_ns
 
-__all__ = ["WIDTH", "Line", "cells", "cut", "fit", "label", "pad", "plain", "sparkline", "table", "times"]
+__all__ = [
+    "SHORT_ID",
+    "WIDTH",
+    "Line",
+    "cells",
+    "cut",
+    "fit",
+    "label",
+    "pad",
+    "place",
+    "plain",
+    "sparkline",
+    "table",
+    "times",
+]
 
 WIDTH: Final = 100
 """Columns of a page where no terminal says how many it has."""
+SHORT_ID: Final = 8
+"""Digits of the id of a run that are enough to tell it from the others, as a rule."""
 _NAME: Final = 80
 """Characters shown of a name."""
 _WORDS: Final = 16
@@ -93,7 +110,12 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 def label(type: str, name: str) -> str:
     """Return type and name, once if they are equal, as they are by default."""
-    return printable(type, _NAME) if name == type else f"{printable(type, _NAME)} {printable(name, _NAME)}"
+    return called(type, name, _NAME)
+
+
+def place(frame: Frame) -> str:
+    """Return where a line of a traceback is: ``fetch.py:12 in fetch``."""
+    return f"{frame.filename}:{frame.lineno} in {frame.function}"
 
 
 def times(ns: float | None, *, zero: str = "") -> str:

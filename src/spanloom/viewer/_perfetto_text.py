@@ -9,6 +9,7 @@ from typing import Final
 
 from spanloom.events import EventStatus, EventType
 from spanloom.store.model import Record, Run
+from spanloom.viewer._layout import place
 
 __all__ = ["MAX_TEXT", "about", "arguments", "label"]
 
@@ -46,7 +47,7 @@ def arguments(record: Record) -> dict[str, object]:
         told["error"] = f"{record.error.type}: {record.error.message}"[:MAX_TEXT]
         if record.error.frames:
             frame = record.error.frames[-1]
-            told["raised at"] = f"{frame.filename}:{frame.lineno} in {frame.function}"[:MAX_TEXT]
+            told["raised at"] = place(frame)[:MAX_TEXT]
     counts = record.counts
     if counts is not None:
         told["jobs"] = {

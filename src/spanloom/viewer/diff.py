@@ -7,7 +7,7 @@ from typing import Final
 
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import RunState
-from spanloom.viewer._layout import WIDTH, Line, fit, label, table, times
+from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, table, times
 from spanloom.viewer._when import when
 from spanloom.viewer.analysis import Analysis
 from spanloom.viewer.comparison import MIN_EFFECT, Change, Comparison, NameChange
@@ -16,7 +16,6 @@ __all__ = ["diff_lines", "verdict"]
 
 _NAMES: Final = 12
 _ERRORS: Final = 10
-_SHORT_ID: Final = 8
 _EXPLAINS: Final = 0.1
 """A name is in the verdict if its share is at least this."""
 _NOTABLE: Final = 0.005
@@ -148,7 +147,7 @@ def _run(side: str, analysis: Analysis) -> Iterator[Line]:
     run = analysis.run
     lost = f", {run.dropped:,} lost" if run.dropped else ""
     yield Line(
-        f"{side}  {run.run_id[:_SHORT_ID]}  {printable(run.name, 40)}  {when(run.started_wall_ns)}  "
+        f"{side}  {run.run_id[:SHORT_ID]}  {printable(run.name, 40)}  {when(run.started_wall_ns)}  "
         f"{format_ns(analysis.duration_ns)}, {analysis.events:,} events{lost}"
     )
     if run.state != RunState.ENDED:

@@ -8,13 +8,12 @@ from typing import Final
 
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Run, RunState, Summary
-from spanloom.viewer._layout import WIDTH, Line, table
+from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, table
 from spanloom.viewer._when import when
 from spanloom.viewer.plain import VERSION, plain_run
 
 __all__ = ["list_lines", "plain_list", "short_ids"]
 
-_SHORT_ID: Final = 8
 _HEADS: Final = ("run", "name", "started", "took", "state", "jobs", "failed", "open", "lost")
 _SPARE: Final = tuple(map(_HEADS.index, ("lost", "open", "started")))
 """Columns that a narrow page does without, the first one first."""
@@ -46,7 +45,7 @@ def list_lines(
 def short_ids(ids: Iterable[str]) -> dict[str, str]:
     """Return the start of each id that tells it from the others, at least eight digits."""
     distinct = sorted(set(ids))
-    lengths = dict.fromkeys(distinct, _SHORT_ID)
+    lengths = dict.fromkeys(distinct, SHORT_ID)
     for first, second in pairwise(distinct):
         same = next(
             (at for at, pair in enumerate(zip(first, second, strict=False)) if len(set(pair)) > 1), 32

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from spanloom.handlers._text import format_ns, printable
+from spanloom.handlers._text import NUMBERED, format_ns, printable
 from spanloom.store.model import Record, Run, RunState
 from spanloom.viewer._command import typed
-from spanloom.viewer._layout import WIDTH, Line, fit, label, sparkline, table, times
+from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, place, sparkline, table, times
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._open import OpenEvent
 from spanloom.viewer._tree_text import tree_lines
@@ -30,7 +30,6 @@ _OPEN: Final = {
     RunState.RUNNING: "Open now",
     RunState.INTERRUPTED: "Interrupted: what was open when the process died",
 }
-_SHORT_ID: Final = 8
 _HEADS: Final = (
     "name",
     "count",
@@ -84,7 +83,7 @@ def show_lines(analysis: Analysis, *, width: int = WIDTH, everything: bool = Fal
 
 def _header(analysis: Analysis) -> Iterator[Line]:
     run = analysis.run
-    yield Line(f"Run {run.run_id[:_SHORT_ID]}  {printable(run.name)}  {state_of(run)}", "head")
+    yield Line(f"Run {run.run_id[:SHORT_ID]}  {printable(run.name)}  {state_of(run)}", "head")
     for name, text, style in _facts(analysis):
         yield Line(f"  {name:<9} {text}", style)
 
@@ -168,7 +167,7 @@ def _open_event(event: OpenEvent) -> str:
 
 def numbered(record: Record) -> str:
     """Return type and name of a record, with which attempt it is."""
-    number = f" #{record.attempt}" if record.type in {"attempt", "backoff"} and record.attempt else ""
+    number = f" #{record.attempt}" if record.type in NUMBERED and record.attempt else ""
     return label(record.type, record.name) + number
 
 
@@ -249,8 +248,7 @@ def _errors(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
             span += f", last after {format_ns(group.last_ns)}"
         yield Line(f"           in {where}{ended}; {span}", "dim")
         if group.frame is not None:
-            place = f"{group.frame.filename}:{group.frame.lineno} in {group.frame.function}"
-            yield Line(f"           raised at {printable(place)}", "dim")
+            yield Line(f"           raised at {printable(place(group.frame))}", "dim")
         if group.example != group.shape:
             yield Line(f"           such as: {printable(group.example, 300)}", "dim")
     if kinds > len(shown):
