@@ -24,6 +24,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceState
 
 from spanloom.handlers.otel._frame import Envelope, frame, length_delimited
+from spanloom.handlers.otel._plain import INT64
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Status
@@ -35,6 +36,7 @@ __all__ = [
     "encode_envelope",
     "encode_flags",
     "encode_span",
+    "flags_of",
     "head",
     "varint",
     "write_span",
@@ -51,7 +53,6 @@ _SCOPE_ATTRIBUTE: Final = 0x1A
 
 _HAS_IS_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
-_INT64: Final = 1 << 63
 _MAX_KEYS: Final = 1024
 """Encoded attribute keys that are remembered: ours are a few dozen, a user's payload may have any number."""
 
@@ -97,7 +98,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _flags(context: SpanContext | None) -> int:
+def flags_of(context: SpanContext | None) -> int:
     """Return the flags of a span under `context`, or of a link to it: whether it is known to be remote."""
     return _HAS_IS_REMOTE | _IS_REMOTE if context is not None and context.is_remote else _HAS_IS_REMOTE
 
@@ -144,7 +145,7 @@ def _any_value(value: object) -> bytes:
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
     if isinstance(value, int):
-        if not -_INT64 <= value < _INT64:
+        if not -INT64 <= value < INT64:
             raise ValueError(f"an integer beyond 64 bits: {value:#x}")
         return b"\x18" + varint(value if value >= 0 else value + (1 << 64))
     if isinstance(value, float):
@@ -311,7 +312,7 @@ def _link(link: Link) -> bytes:
             b"\x12\x08" + context.span_id.to_bytes(8, "big"),
             *_attributes(_LINK_ATTRIBUTE, link.attributes),
             _count(0x28, link.dropped_attributes),
-            _FIXED32.pack(0x35, _flags(context)),
+            _FIXED32.pack(0x35, flags_of(context)),
         )
     )
 

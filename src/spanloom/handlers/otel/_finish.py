@@ -16,6 +16,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 from spanloom.events import Event
 from spanloom.events.types import FAILED
 from spanloom.handlers.otel._attributes import exception_attributes, payload_attributes, plain_text
+from spanloom.handlers.otel._plain import INT64
 from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._traces import Note
 from spanloom.redaction import redact_named
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenSpan", "finish"]
 
-_INT64: Final = 1 << 63
 _MAX_TIME_NS: Final = 1 << 64
 
 
@@ -157,7 +157,7 @@ def _plain(value: object) -> Any:  # Any: an attribute value
     """Return `value` in a form that OTLP can carry, if it is only a text or a number that keeps it from that."""
     if isinstance(value, str):
         return plain_text(value)
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+    if isinstance(value, int) and not -INT64 <= value < INT64:
         return hex(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]

@@ -17,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 from spanloom.events import Event, EventType, model_keys
 from spanloom.handlers.otel._content import content_text, messages, parts_json
 from spanloom.handlers.otel._plain import plain_text
-from spanloom.handlers.otel._profiles import Field, Rules, fields, flag, real, text, texts, whole
+from spanloom.handlers.otel._profiles import Field, Rules, fields, first, flag, real, text, texts, whole
 
 __all__ = ["SEMCONV_GEN_AI", "describe_gen_ai", "entitle_gen_ai", "operation_of"]
 
@@ -115,7 +115,7 @@ def _add_content(attributes: dict[str, AttributeValue], event: Event, rules: Rul
         ("gen_ai.input.messages", (model_keys.MESSAGES, model_keys.PROMPT, model_keys.INPUT), "user"),
         ("gen_ai.output.messages", (model_keys.OUTPUT, model_keys.COMPLETION), "assistant"),
     ):
-        value = next((payload[key] for key in keys if payload.get(key) is not None), None)
+        value = first(payload, keys)
         if value is not None:
             attributes[attribute] = parts_json(messages(value, role), limit)
     system = payload.get(model_keys.SYSTEM)

@@ -22,14 +22,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link
 
+from spanloom.handlers.otel._encode import flags_of
+from spanloom.handlers.otel._plain import INT64
+
 __all__ = ["encode_json_span", "json_envelope"]
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 _encode: Final = msgspec.json.Encoder().encode
 
-_HAS_IS_REMOTE: Final = 0x100
-_IS_REMOTE: Final = 0x200
-_INT64: Final = 1 << 63
 
 _Object = dict[str, Any]  # Any: whatever JSON can hold
 
@@ -46,7 +46,7 @@ def encode_json_span(span: ReadableSpan) -> bytes:
         out["traceState"] = ",".join(f"{key}={value}" for key, value in context.trace_state.items())
     if parent is not None:
         out["parentSpanId"] = f"{parent.span_id:016x}"
-    out["flags"] = _flags(parent)
+    out["flags"] = flags_of(parent)
     out["name"] = span.name
     out["kind"] = span.kind.value + 1
     out["startTimeUnixNano"] = str(span.start_time or 0)
@@ -83,10 +83,6 @@ def json_envelope(resource: Resource, scope: InstrumentationScope | None) -> tup
     return before, b"]}]}]}"
 
 
-def _flags(parent: Any) -> int:  # Any: a span context, or None; asked as the protobuf encoder asks
-    return _HAS_IS_REMOTE | _IS_REMOTE if parent is not None and parent.is_remote else _HAS_IS_REMOTE
-
-
 def _put_list(out: _Object, key: str, items: Sequence[_Object]) -> None:
     if items:
         out[key] = items
@@ -110,7 +106,7 @@ def _link(link: Link) -> _Object:
     # The protobuf encoder leaves the state of a link out, and both ways have to tell the same.
     _put_list(out, "attributes", _attributes(link.attributes))
     _put_count(out, "droppedAttributesCount", link.dropped_attributes)
-    out["flags"] = _flags(context)
+    out["flags"] = flags_of(context)
     return out
 
 
@@ -131,7 +127,7 @@ def _any_value(value: object) -> _Object:
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
-        if not -_INT64 <= value < _INT64:
+        if not -INT64 <= value < INT64:
             raise ValueError(f"an integer beyond 64 bits: {value:#x}")
         return {"intValue": int.__str__(value)}
     if isinstance(value, float):

@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event, EventType, model_keys
 from spanloom.handlers.otel._content import content_text, messages
-from spanloom.handlers.otel._profiles import Field, Rules, fields, real, text, texts, whole
+from spanloom.handlers.otel._profiles import Field, Rules, fields, first, real, text, texts, whole
 
 __all__ = ["SEMCONV_OPENINFERENCE", "describe_openinference"]
 
@@ -107,7 +107,7 @@ def describe_openinference(
 def _add_content(attributes: dict[str, AttributeValue], event: Event, kind: str, rules: Rules) -> None:
     payload, limit = event.payload, rules.max_content
     for side, keys, role in (("input", _INPUTS, "user"), ("output", _OUTPUTS, "assistant")):
-        value = next((payload[key] for key in keys if payload.get(key) is not None), None)
+        value = first(payload, keys)
         if value is None:
             continue
         content, is_json = content_text(value, limit)

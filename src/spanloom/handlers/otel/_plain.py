@@ -7,10 +7,10 @@ from typing import Final
 from spanloom.events import EventType
 from spanloom.redaction import redact_text
 
-__all__ = ["plain_text", "scalar"]
+__all__ = ["INT64", "plain_text", "scalar"]
 
-_INT64: Final = 1 << 63
-# OTLP carries 64-bit integers; the exporter would fail the whole batch of spans on a larger one.
+INT64: Final = 1 << 63
+"""OTLP carries 64-bit integers; the exporter would fail the whole batch of spans on this one, or a larger."""
 
 
 def scalar(value: object, max_length: int) -> str | bool | int | float | None:
@@ -26,7 +26,7 @@ def scalar(value: object, max_length: int) -> str | bool | int | float | None:
         return value
     if isinstance(value, int):
         number = int.__int__(value)
-        return number if -_INT64 <= number < _INT64 else plain_text(hex(number)[:max_length])
+        return number if -INT64 <= number < INT64 else plain_text(hex(number)[:max_length])
     return float.__float__(value) if isinstance(value, float) else None
 
 

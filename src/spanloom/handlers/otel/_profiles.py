@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanKind
@@ -12,7 +12,7 @@ from spanloom.events import Event, model_keys
 from spanloom.handlers.otel._content import content_text
 from spanloom.handlers.otel._plain import scalar
 
-__all__ = ["Field", "Rules", "contents", "fields", "flag", "real", "text", "texts", "whole"]
+__all__ = ["Field", "Rules", "contents", "fields", "first", "flag", "real", "text", "texts", "whole"]
 
 MAX_TEXTS: Final = 16
 """Finish reasons of one answer."""
@@ -61,6 +61,11 @@ def fields(
             attributes[field.attribute] = plain
             used.add(key)
     return attributes, used
+
+
+def first(payload: Mapping[str, object], keys: Iterable[str]) -> object:
+    """Return the value of the first of `keys` that `payload` has one of; else ``None``."""
+    return next((payload[key] for key in keys if payload.get(key) is not None), None)
 
 
 def contents(event: Event, rules: Rules) -> dict[str, AttributeValue]:

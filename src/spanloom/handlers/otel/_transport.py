@@ -8,9 +8,12 @@ in the sender.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["Reply", "Transport", "Verdict"]
+__all__ = ["Reply", "Transport", "Verdict", "one_line"]
+
+MAX_MESSAGE: Final = 200
+"""Characters of an answer that go to the log."""
 
 
 class Verdict(enum.Enum):
@@ -69,3 +72,8 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections that are this transport's own."""
+
+
+def one_line(text: str) -> str:
+    """Return what a collector or the network said as one line that is safe to log."""
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE]).strip()

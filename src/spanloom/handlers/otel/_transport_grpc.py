@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from spanloom.handlers.otel._transport import Reply, Verdict
+from spanloom.handlers.otel._transport import Reply, Verdict, one_line
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -47,7 +47,6 @@ _SETTINGS: Final = operator.attrgetter(
 )
 _OLD_SETTINGS: Final = operator.attrgetter("_client", "_headers", "_timeout")
 MAX_BODY: Final = 64 << 20
-MAX_MESSAGE: Final = 200
 
 
 class _Connection(NamedTuple):
@@ -122,7 +121,7 @@ class GrpcTransport:
             return Reply(Verdict.ACCEPTED)
         rejected = max(0, partial.rejected_spans)
         return Reply(
-            Verdict.ACCEPTED, "rejected by the collector", _plain(partial.error_message), rejected=rejected
+            Verdict.ACCEPTED, "rejected by the collector", one_line(partial.error_message), rejected=rejected
         )
 
     def abort(self) -> None:
@@ -189,7 +188,7 @@ class GrpcTransport:
 
     def _judge(self, error: grpc.RpcError) -> Reply:
         code = error.code()
-        message = _plain(error.details() or "")
+        message = one_line(error.details() or "")
         reason = f"grpc {code.name}"
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             pause_s = _retry_delay(error)
@@ -272,8 +271,3 @@ def _retry_delay(error: grpc.RpcError) -> float | None:
 def _seconds(info: RetryInfo) -> float:
     delay: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
     return max(0.0, delay)
-
-
-def _plain(text: str) -> str:
-    """Return `text` as one line that is safe to log."""
-    return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE]).strip()

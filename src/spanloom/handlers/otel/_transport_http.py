@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from spanloom.handlers.otel._http_session import AbortableAdapter
-from spanloom.handlers.otel._transport import Reply, Verdict
+from spanloom.handlers.otel._transport import Reply, Verdict, one_line
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -35,8 +35,6 @@ RETRYABLE: Final = frozenset({429, 502, 503, 504})
 TOO_LARGE: Final = 413
 MAX_ANSWER: Final = 64 << 10
 """Bytes of an answer that are read: the specification asks for a few hundred, a broken peer may send for ever."""
-MAX_MESSAGE: Final = 200
-"""Characters of it that go to the log."""
 UNLIMITED: Final = 1 << 62
 
 _SETTINGS: Final = operator.attrgetter("_endpoint", "_headers", "_timeout", "_compression")
@@ -87,7 +85,7 @@ class HttpTransport:
                 # A URL or a header that cannot be sent is a ValueError of requests, and hopeless; all else may pass.
                 is_hopeless = isinstance(error, ValueError)
                 reply = Reply(
-                    Verdict.REFUSED if is_hopeless else Verdict.RETRY, "not sent", _plain(str(error))
+                    Verdict.REFUSED if is_hopeless else Verdict.RETRY, "not sent", one_line(str(error))
                 )
                 if result is not None:
                     result.error = error
@@ -212,15 +210,13 @@ def _judge(status: int, headers: Mapping[str, str], answer: bytes) -> Reply:
     if 200 <= status < 300:
         return _accepted(answer)
     reason = f"http {status}"
-    message = _plain(answer.decode("utf-8", "replace"))
+    message = one_line(answer.decode("utf-8", "replace"))
     if status in RETRYABLE:
         return Reply(Verdict.RETRY, reason, message, retry_after_s=_retry_after(headers.get("Retry-After")))
     if status == TOO_LARGE:
         return Reply(Verdict.TOO_LARGE, "too large", message)
     if 300 <= status < 400:
-        message = (
-            f"a redirect to {_plain(headers.get('Location', 'nowhere'))}; set the endpoint to where it leads"
-        )
+        message = f"a redirect to {one_line(headers.get('Location', 'nowhere'))}; set the endpoint to where it leads"
     return Reply(Verdict.REFUSED, reason, message)
 
 
@@ -231,7 +227,7 @@ def _accepted(answer: bytes) -> Reply:
         return Reply(Verdict.ACCEPTED)  # JSON, or a proxy's page: the status says that it was taken
     rejected = max(0, partial.rejected_spans)
     return Reply(
-        Verdict.ACCEPTED, "rejected by the collector", _plain(partial.error_message), rejected=rejected
+        Verdict.ACCEPTED, "rejected by the collector", one_line(partial.error_message), rejected=rejected
     )
 
 
@@ -247,8 +243,3 @@ def _retry_after(value: str | None) -> float | None:
         except (TypeError, ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _plain(text: str) -> str:
-    """Return `text` as one line that is safe to log."""
-    return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE]).strip()
