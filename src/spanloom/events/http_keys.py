@@ -9,10 +9,14 @@ from typing import Final
 
 from spanloom.events.model_keys import SERVER_ADDRESS, SERVER_PORT
 
-__all__ = ["METHOD", "REDIRECTS", "RETRY_AFTER_S", "SERVER_ADDRESS", "SERVER_PORT", "STATUS_CODE"]
+__all__ = ["METHOD", "METHODS", "REDIRECTS", "RETRY_AFTER_S", "SERVER_ADDRESS", "SERVER_PORT", "STATUS_CODE"]
 
 METHOD: Final = "method"
 """``GET`` or another method, of the first request if there were redirects."""
+METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+"""Of RFC 9110, section 9.1, RFC 5789, and the QUERY method: what is neither may be any text."""
 STATUS_CODE: Final = "status_code"
 """Status code of the response, an int; of the last one if there were redirects. Missing if none came."""
 RETRY_AFTER_S: Final = "retry_after_s"

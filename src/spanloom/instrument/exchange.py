@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.retry_after import parse_retry_after
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "open_exchange"]
 
 E = TypeVar("E", bound=BaseException)
-
-_METHODS: Final = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
-"""Of RFC 9110, section 9.1, RFC 5789, and the QUERY method; names of events are few, and a method may be any text."""
 
 
 def open_exchange(method: str, address: str | None, port: int | None) -> Exchange | None:
@@ -59,7 +54,7 @@ class Exchange:
             data[http_keys.SERVER_ADDRESS] = address
         if port is not None:
             data[http_keys.SERVER_PORT] = port
-        name = method if method in _METHODS else "HTTP"
+        name = method if method in http_keys.METHODS else "HTTP"
         self._begun: tuple[ScopeEvent, Route] | None = manager.begin(
             EventType.REQUEST, name, data, self._outer
         )

@@ -14,9 +14,6 @@ from spanloom.handlers.otel._profiles import Field, Rules, fields, text, whole
 
 __all__ = ["describe_request"]
 
-_METHODS: Final = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
 _METHOD: Final = "http.request.method"
 _TABLE: Final = {
     http_keys.METHOD: Field(_METHOD, text),
@@ -30,7 +27,7 @@ def describe_request(event: Event, rules: Rules) -> tuple[dict[str, AttributeVal
     """Return what the conventions say of a request, and the payload keys that are told by that."""
     attributes, used = fields(event.payload, _TABLE, rules)
     method = attributes.get(_METHOD)
-    if method is not None and method not in _METHODS:
+    if method is not None and method not in http_keys.METHODS:
         attributes[f"{_METHOD}_original"] = method
         attributes[_METHOD] = "_OTHER"
     return attributes, frozenset(used)
