@@ -35,9 +35,6 @@ __all__ = ["Window"]
 
 START_SLICE_NS: Final = SLICE_NS // 2
 """How long jobs are started before others may run: their own first steps come on top, in the next turns."""
-RELIEF_S: Final = 0.002
-"""How long a batch starts no job when its handlers fall behind. Once per round of jobs, and only while they do take
-events, so one that hangs or blocks slows no batch down by more than this for each round."""
 LOOK_MASK: Final = 31
 """The clock, and whether handlers fall behind, are looked at when none of these bits is set in the number of jobs."""
 UNTOLD_BACKLOG: Final = 100

@@ -29,7 +29,6 @@ __all__ = [
     "is_timer",
     "label_of",
     "line_of",
-    "place_of",
     "refs",
     "wakes_at",
     "with_task",
@@ -186,11 +185,6 @@ def line_of(code: CodeType, lasti: int) -> int:
         if start <= lasti < end:
             return number or line
     return line
-
-
-def place_of(file: str, line: int) -> str:
-    """Return ``file:line``."""
-    return f"{file}:{line}"
 
 
 def label_of(task: asyncio.Task[Any], function: str) -> str:

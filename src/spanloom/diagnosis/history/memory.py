@@ -203,10 +203,10 @@ class Memory:
         thread = getattr(loop, "_thread_id", None)
         if loop is None or not isinstance(thread, int):
             return True
-        from spanloom.diagnosis.history.probe import open_window  # the same
+        from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # the same
 
         self._finish = open_window(loop, thread)
-        self._finish_at = now + 0.12
+        self._finish_at = now + WINDOW_S
         self._next_window = now + self._rest_s
         return True
 

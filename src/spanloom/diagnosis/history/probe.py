@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["Failure", "Window", "open_window"]
+__all__ = ["WINDOW_S", "Failure", "Window", "open_window"]
 
 WINDOW_S: Final = 0.12
 MAX_EVENTS: Final = 4_000

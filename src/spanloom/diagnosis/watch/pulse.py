@@ -129,7 +129,6 @@ class Pulse:
         self.seen_s: float = now_s
         self.rested_s: float = now_s
         self.restless_looks: int = 0
-        self.turned_s: float = now_s
         self._step: tuple[float | None, int, int] | None = None
         self._step_s: float = now_s
         self._probe: _Probe | None = None
@@ -202,7 +201,6 @@ class Pulse:
     def _end(self, now_s: float) -> None:
         self._step = self._probe = None
         hold, self.hold = self.hold, None
-        self.turned_s = now_s
         if hold is not None:
             hold.ended_s = (hold.seen_s + now_s) / 2
             self.held.append(hold)

@@ -31,8 +31,6 @@ _TOLD_APART: Final = {
 }
 _TOKENS: Final = ((model_keys.INPUT_TOKENS, "input"), (model_keys.OUTPUT_TOKENS, "output"))
 
-_Attributes = dict[str, AttributeValue]
-
 
 class GenAiMetrics:
     """The instruments of the profile.
