@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-import sysconfig
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 __all__ = ["belongs_to_us", "is_own", "is_standard"]
 
-_PATHS: Final = sysconfig.get_paths()
-_STANDARD: Final = tuple({os.path.realpath(_PATHS[key]) + os.sep for key in ("stdlib", "platstdlib")})
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep  # noqa: PTH120 -- hot at import
+
+
+@cache
+def _standard() -> tuple[str, ...]:
+    import sysconfig  # a millisecond or two, which a program that starts need not wait for
+
+    paths = sysconfig.get_paths()
+    return tuple({os.path.realpath(paths[key]) + os.sep for key in ("stdlib", "platstdlib")})
 
 
 @lru_cache(4096)
@@ -22,7 +27,7 @@ def is_standard(filename: str) -> bool:
         return True
     if any(part in filename for part in _INSTALLED):
         return False
-    return filename.startswith(_STANDARD) or os.path.realpath(filename).startswith(_STANDARD)
+    return filename.startswith(_standard()) or os.path.realpath(filename).startswith(_standard())
 
 
 @lru_cache(4096)

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from spanloom.diagnosis.history.live import Ref, code_of, frames_of, is_own, refs, with_task
+from spanloom.diagnosis.history.live import Ref, code_of, frames_of, refs, with_task
+from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
 
 __all__ = ["Census", "Kind", "Member"]

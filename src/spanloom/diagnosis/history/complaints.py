@@ -19,7 +19,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from spanloom.diagnosis.history.live import code_of, frames_of, is_own, line_of
+from spanloom.diagnosis.history.live import code_of, frames_of, line_of
+from spanloom.diagnosis.origin import is_own
 
 __all__ = ["Complaints", "Lost", "describe_error"]
 

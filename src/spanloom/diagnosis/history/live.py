@@ -13,8 +13,6 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
-from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, TypeGuard
 
@@ -25,7 +23,6 @@ __all__ = [
     "code_of",
     "frames_of",
     "inner_of",
-    "is_own",
     "is_timer",
     "label_of",
     "line_of",
@@ -44,7 +41,6 @@ _ALONE: Final = 3
 
 The caller's, ours and its own argument.
 """
-_OURS: Final = str(Path(__file__).resolve().parents[2])
 
 
 def refs() -> list[Ref]:
@@ -155,27 +151,6 @@ def is_timer(value: object) -> TypeGuard[asyncio.TimerHandle]:
     return kind is asyncio.TimerHandle or (
         kind.__name__ == "TimerHandle" and kind.__module__.startswith("uvloop")
     )
-
-
-@lru_cache(maxsize=4_000)
-def is_own(file: str) -> bool:
-    """Tell whether a file is the program's.
-
-    Not spanloom's, the standard library's or an installed package's.
-    """
-    if file.startswith("<"):
-        return file in {"<string>", "<stdin>"}
-    return not file.startswith((_OURS, *_library())) and "site-packages" not in file
-
-
-@cache
-def _library() -> tuple[str, ...]:
-    """Return where the standard library and packages are; not at import, for it takes a millisecond or two."""
-    import sysconfig
-
-    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    paths.append(str(Path(asyncio.__file__).parent.parent))
-    return tuple({str(Path(path).resolve()) for path in paths})
 
 
 def line_of(code: CodeType, lasti: int) -> int:

@@ -19,7 +19,8 @@ from collections import Counter
 from types import CodeType
 from typing import Any, Final
 
-from spanloom.diagnosis.history.live import code_of, is_own
+from spanloom.diagnosis.history.live import code_of
+from spanloom.diagnosis.origin import is_own
 
 __all__ = ["Sites"]
 

@@ -9,7 +9,8 @@ from types import FrameType, FunctionType, MappingProxyType, MethodType
 from typing import Final
 
 from spanloom.diagnosis.history.flow import Outcome, flow_of
-from spanloom.diagnosis.history.live import frame_of, is_own
+from spanloom.diagnosis.history.live import frame_of
+from spanloom.diagnosis.origin import is_own
 
 __all__ = ["EXITS", "cancel_here"]
 

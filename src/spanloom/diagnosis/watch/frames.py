@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
+
+from spanloom.diagnosis import origin
 
 __all__ = [
     "Call",
@@ -72,65 +73,32 @@ def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...
     return tuple(found)
 
 
-# Not at import: `sysconfig` takes a millisecond or two, and nobody asks before a loop is held.
-
-
-@cache
-def _standard() -> tuple[str, ...]:
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    folders = {paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)}  # noqa: PTH120 -- text is compared
-    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
-
-
-@cache
-def _installed() -> tuple[str, ...]:
-    import site
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    folders = {paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()}
-    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
-
-
-_OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep  # noqa: PTH100, PTH120 -- text is compared
-
-
-@lru_cache(maxsize=4_096)
-def _kind(file: str) -> int:
-    """Return 0 for the program's own code, 1 for installed packages, 2 for Python's and for ours."""
-    if file.startswith("<") or not file:
-        return 2
-    if file.startswith(_OURS):
-        return 2
-    if file.startswith(_installed()) or f"{os.sep}site-packages{os.sep}" in file:
-        return 1
-    return 2 if file.startswith(_standard()) else 0
-
-
 def is_own(code: CodeType) -> bool:
     """Tell whether `code` is the program's own, and not of a package, of Python or ours."""
-    return _kind(code.co_filename) == 0
+    return is_own_file(code.co_filename)
 
 
 def is_own_file(file: str) -> bool:
     """Tell the same of a file."""
-    return _kind(file) == 0
+    return _has_file(file) and origin.is_own(file)
 
 
 def is_foreign(code: CodeType) -> bool:
     """Tell whether `code` belongs to Python itself or to us."""
-    return _kind(code.co_filename) == 2
+    file = code.co_filename
+    return not _has_file(file) or origin.is_standard(file) or origin.belongs_to_us(file)
+
+
+def _has_file(file: str) -> bool:
+    """Tell whether a person could look it up: what dataclasses and their like have made runs in nobody's lines."""
+    return bool(file) and not file.startswith("<")
 
 
 def own_place(stack: tuple[Call, ...]) -> Call | None:
     """Return the innermost call in the program's own code; else in a package's; else the innermost there is."""
-    for kind in (0, 1):
-        for call in stack:
-            if _kind(call.code.co_filename) == kind:
-                return call
-    return stack[0] if stack else None
+    own = next((call for call in stack if is_own(call.code)), None)
+    known = own or next((call for call in stack if not is_foreign(call.code)), None)
+    return known or (stack[0] if stack else None)
 
 
 def place_in(chain: Sequence[object]) -> Call | None:

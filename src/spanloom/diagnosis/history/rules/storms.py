@@ -8,10 +8,10 @@ from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.history.live import is_own
 from spanloom.diagnosis.history.probe import Failure, Window
 from spanloom.diagnosis.history.rules.words import finding, listed, near, times
 from spanloom.diagnosis.history.sight import Sight
+from spanloom.diagnosis.origin import is_own
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.history.memory import Memory
