@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.context import EventContext
 from spanloom.instrument.harmless import guarded
-from spanloom.instrument.wrapped import Wrapper
+from spanloom.instrument.wrapped import Args, KwArgs, Wrapper
 
 __all__ = ["After", "Before", "event_of", "recorded"]
 
@@ -37,22 +37,18 @@ def recorded(type: str, name: str, *, before: Before | None = None, after: After
         after: Attaches what is to be known of the result.
     """
 
-    def opened(instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> EventContext:
+    def opened(instance: Any, args: Args, kwargs: KwArgs) -> EventContext:
         payload = None if before is None else guarded(name, before, instance, args, kwargs)
         return event_of(type, name, payload)
 
-    async def call_async(
-        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    async def call_async(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         with opened(instance, args, kwargs) as event:
             result = await wrapped(*args, **kwargs)
             if after is not None:
                 guarded(name, after, event, result)
             return result
 
-    def call(
-        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    def call(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         if inspect.iscoroutinefunction(wrapped):
             return call_async(wrapped, instance, args, kwargs)
         with opened(instance, args, kwargs) as event:

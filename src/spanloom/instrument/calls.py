@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
@@ -14,12 +14,11 @@ from spanloom.callbacks.decorate import async_generator, generator, hide_frame
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.selected import Selector
 from spanloom.instrument.unstarted import Unstarted
-from spanloom.instrument.wrapped import Wrapper
+from spanloom.instrument.wrapped import Args, KwArgs, Wrapper
 
 __all__ = ["wrapper_of"]
 
-Arguments: TypeAlias = tuple[Any, ...]
-Payload: TypeAlias = Callable[[Any, Arguments, Mapping[str, Any]], dict[str, object] | None]
+Payload: TypeAlias = Callable[[Any, Args, KwArgs], dict[str, object] | None]
 
 
 def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Selector | None) -> Wrapper:
@@ -38,7 +37,7 @@ def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Sel
     if selector is not None:
         is_bound = inspect.ismethod(function)  # already: its parameters are without the first one, too
 
-        def select(instance: Any, args: Arguments, kwargs: Mapping[str, Any]) -> dict[str, object] | None:
+        def select(instance: Any, args: Args, kwargs: KwArgs) -> dict[str, object] | None:
             bound = 0 if instance is None or is_bound else 1
             return guarded(name, selector.select, args, kwargs, bound)
 
@@ -53,7 +52,7 @@ def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Sel
 
 
 def _function(type: str, name: str, payload: Payload | None) -> Wrapper:
-    def call(wrapped: Callable[..., Any], instance: Any, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+    def call(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         manager = get_callback_manager()
         current = manager.current
         outer = current.get()
@@ -79,7 +78,7 @@ def _coroutine(function: Callable[..., Any], type: str, name: str, payload: Payl
 
     # A coroutine has its names from the function that it is of.
     @functools.wraps(function)
-    async def run(wrapped: Any, args: Arguments, unstarted: Unstarted | None, data: Any) -> Any:
+    async def run(wrapped: Any, args: Args, unstarted: Unstarted | None, data: Any) -> Any:
         manager = get_callback_manager()
         current = manager.current
         outer = current.get()
@@ -98,7 +97,7 @@ def _coroutine(function: Callable[..., Any], type: str, name: str, payload: Payl
         manager.finish(event, route, None)
         return result
 
-    def call(wrapped: Callable[..., Any], instance: Any, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+    def call(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         unstarted: Unstarted | None = None
         kind = wrapped.__class__
         bound = 0 if kind is FunctionType else 1 if kind is MethodType else sys.maxsize
@@ -132,7 +131,7 @@ def _positional(function: Callable[..., Any]) -> tuple[int, int]:
 def _generator(
     drive: Callable[..., Callable[[], Any]], type: str, name: str, payload: Payload | None
 ) -> Wrapper:
-    def call(wrapped: Callable[..., Any], instance: Any, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+    def call(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         try:
             inner = wrapped(*args, **kwargs)
         except BaseException as error:

@@ -14,6 +14,7 @@ from spanloom.events import model_keys
 from spanloom.events.types import EventType
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.model_call import ModelCall
+from spanloom.instrument.wrapped import Args, KwArgs
 
 if TYPE_CHECKING:
     from spanloom.instrument.patches import Patches
@@ -81,9 +82,7 @@ class _Requests:
         self._streams = streams
         self._raw_answers = raw_answers
 
-    def watch(
-        self, request: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    def watch(self, request: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
         """Make a request with an event around it."""
         call = guarded(self._library, self._begin, client, args, kwargs)
         if call is None:
@@ -97,9 +96,7 @@ class _Requests:
         self._settle(call, answer)
         return answer
 
-    async def watch_async(
-        self, request: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    async def watch_async(self, request: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
         """Do the same for an asynchronous client."""
         call = guarded(self._library, self._begin, client, args, kwargs)
         if call is None:
@@ -113,7 +110,7 @@ class _Requests:
         self._settle(call, answer)
         return answer
 
-    def _begin(self, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelCall | None:
+    def _begin(self, client: Any, args: Args, kwargs: KwArgs) -> ModelCall | None:
         if not get_callback_manager().active:
             return None
         options = kwargs["options"] if "options" in kwargs else args[1]
@@ -172,7 +169,7 @@ def _settings(body: Mapping[str, object]) -> Iterable[tuple[str, object]]:
             yield key, value
 
 
-def _pause(sleep: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _pause(sleep: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
     call = ModelCall.current.get()
     if call is None:
         return sleep(*args, **kwargs)
@@ -187,9 +184,7 @@ def _pause(sleep: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs
     return slept
 
 
-async def _pause_async(
-    sleep: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
+async def _pause_async(sleep: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
     call = ModelCall.current.get()
     if call is None:
         return await sleep(*args, **kwargs)
@@ -221,7 +216,7 @@ def _without_body(client: Any, error: BaseException) -> BaseException | None:
     )
 
 
-def _measure(timeout: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _measure(timeout: Callable[..., Any], _: Any, args: Args, kwargs: KwArgs) -> Any:
     seconds = timeout(*args, **kwargs)
     if (call := ModelCall.current.get()) is not None:
         call.pause_is(seconds)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.wrapped import Args, KwArgs
 
 if TYPE_CHECKING:
     from spanloom.instrument.model_call import ModelCall
@@ -86,14 +87,12 @@ def _close_unless_reading(call: ModelCall) -> None:
         call.close()
 
 
-def read(make: Callable[..., Any], stream: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def read(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs) -> Any:
     """Make the parsing iterator of `stream`, with the call whose answer it is told what it yields."""
     return _Parsed(make(*args, **kwargs), stream.response)
 
 
-def read_async(
-    make: Callable[..., Any], stream: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
+def read_async(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs) -> Any:
     """Do the same for an asynchronous stream."""
     return _AsyncParsed(make(*args, **kwargs), stream.response)
 

@@ -11,9 +11,11 @@ import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
 
-__all__ = ["QuickFunction", "WrappedFunction", "Wrapper"]
+__all__ = ["Args", "KwArgs", "QuickFunction", "WrappedFunction", "Wrapper"]
 
-Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, tuple[Any, ...], Mapping[str, Any]], Any]
+Args: TypeAlias = tuple[Any, ...]
+KwArgs: TypeAlias = Mapping[str, Any]
+Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, Args, KwArgs], Any]
 """Is called in the place of a function: with the function, bound already; what it is bound to, or ``None``; and the
 arguments."""
 

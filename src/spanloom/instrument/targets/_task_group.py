@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
@@ -14,6 +14,7 @@ from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.spawned import spawn_job, takes_context
 from spanloom.instrument.task_batch import TaskBatch
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["patch_task_group"]
 
@@ -51,14 +52,14 @@ def patch_task_group(patches: Patches) -> None:
 # None of these is a coroutine function, although two of the originals are: they add nothing to the stack of a task.
 
 
-def _enter(wrapped: Callable[..., Any], group: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _enter(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
     manager = listening()
     if manager is not None:
         _groups[group] = _Group(manager)
     return wrapped(*args, **kwargs)
 
 
-def _create_task(wrapped: Callable[..., Any], group: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _create_task(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
     known = _groups.get(group)
     coroutine = args[0] if args else None
     if (
@@ -82,7 +83,7 @@ def _create_task(wrapped: Callable[..., Any], group: Any, args: Any, kwargs: Map
             batch.seal()
 
 
-def _leave(wrapped: Callable[..., Any], group: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _leave(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
     known = _groups.get(group)
     if known is not None:
         known.leaving = True

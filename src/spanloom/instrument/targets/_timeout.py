@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from spanloom.callbacks.context import EventContext
@@ -18,6 +18,7 @@ from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.unseen import by_library
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["patch_timeout"]
 
@@ -46,7 +47,7 @@ def patch_timeout(patches: Patches) -> None:
     patches.at_undo(_leave_all)
 
 
-def _enter(wrapped: Callable[..., Any], block: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _enter(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) -> Any:
     if block in _made and listening() is not None:
         when = block.when()
         left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
@@ -58,7 +59,7 @@ def _enter(wrapped: Callable[..., Any], block: Any, args: Any, kwargs: Mapping[s
     return wrapped(*args, **kwargs)
 
 
-async def _leave(wrapped: Callable[..., Any], block: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+async def _leave(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) -> Any:
     event = _entered.pop(block)
     error: BaseException | None = args[1] if len(args) > 1 else None
     try:

@@ -20,13 +20,11 @@ from spanloom.instrument.exchange import Exchange, open_exchange
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
 VERSIONS: Final[Mapping[str, str]] = {"aiohttp": "3.14.5"}
-
-Args = tuple[Any, ...]
-KwArgs = Mapping[str, Any]
 
 _received: Final[SideTable[Exchange]] = SideTable()
 """By the response whose body is to come."""

@@ -19,13 +19,11 @@ from spanloom.instrument.gathered import listening
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.task_batch import TaskBatch
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
 VERSIONS: Final[Mapping[str, str]] = {"aiometer": "1.0.0"}
-
-Args = tuple[Any, ...]
-KwArgs = Mapping[str, Any]
 
 
 class _Run(msgspec.Struct, gc=False):

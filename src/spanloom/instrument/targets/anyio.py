@@ -25,6 +25,7 @@ from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.slot_wait import patch_acquire
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import LIBRARIES
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -33,9 +34,6 @@ VERSIONS: Final[Mapping[str, str]] = {"anyio": "4.16.0"}
 _FUNCTIONS: Final = "anyio._core._concurrency_utils"
 """The module of anyio whose functions run what the program gives them."""
 _SKIPPED: Final = LIBRARIES | {"aiometer"}
-
-Args = tuple[Any, ...]
-KwArgs = Mapping[str, Any]
 
 
 class _Group:

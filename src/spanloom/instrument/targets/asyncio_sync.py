@@ -14,6 +14,7 @@ from typing import Any, Final
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.sync import RESOURCES, calling_place
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -48,7 +49,7 @@ def patch(module: ModuleType, patches: Patches) -> None:  # noqa: ARG001 -- it i
     patches.at_undo(RESOURCES.clear)
 
 
-def _made(wrapped: Callable[..., Any], thing: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _made(wrapped: Callable[..., Any], thing: Any, args: Args, kwargs: KwArgs) -> Any:
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
@@ -86,7 +87,7 @@ def _acquiring(patches: Patches, original: Any) -> Any:
     return acquire
 
 
-def _release(wrapped: Callable[..., Any], thing: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _release(wrapped: Callable[..., Any], thing: Any, args: Args, kwargs: KwArgs) -> Any:
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.tries import UNWANTED, Tries, caller_name, watch
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -31,7 +32,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
     _in_force.patches = patches
 
     def decorator(
-        wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        wrapped: Callable[..., Any], instance: object, args: Args, kwargs: KwArgs
     ) -> Callable[[Any], Any]:
         del instance
         own = dict(kwargs)

@@ -24,6 +24,7 @@ from spanloom.instrument.patches import Patches
 from spanloom.instrument.pooled import mapped, pool_of
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "is_open", "is_shown", "patch", "patch_blocks"]
 
@@ -54,7 +55,7 @@ def is_open(executor: object) -> bool:
     return not any(getattr(executor, name, False) for name in ("_broken", "_shutdown", "_shutdown_thread"))
 
 
-def _submit(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _submit(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
     manager = get_callback_manager()
     call: _InThread | None = None
     try:
@@ -128,7 +129,7 @@ class _InThread:
             self.batch.end(copy_context().run(self._begin, function), error)
 
 
-def _map(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _map(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
     if mapped.call is not None:  # one that is made of another
         return wrapped(*args, **kwargs)
     manager = get_callback_manager()
@@ -143,11 +144,11 @@ def _map(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[
         call.end()
 
 
-def _enter(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _enter(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
     pool_of(executor).enter(get_callback_manager().current.get())
     return wrapped(*args, **kwargs)
 
 
-def _leave(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _leave(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
     pool_of(executor).leave(args[1] if len(args) > 1 else None)
     return wrapped(*args, **kwargs)

@@ -29,6 +29,7 @@ from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.targets.concurrent_futures import is_open, is_shown, patch_blocks
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -124,7 +125,7 @@ class _Submitted:
         self._line.leave(self)
 
 
-def _submit(wrapped: Callable[..., Any], executor: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+def _submit(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
     manager = get_callback_manager()
     call: _Submitted | None = None
     try:

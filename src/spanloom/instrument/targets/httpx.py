@@ -16,13 +16,11 @@ from spanloom.instrument.exchange import Exchange, open_exchange
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch", "patch_clients"]
 
 VERSIONS: Final[Mapping[str, str]] = {"httpx": "0.28.1"}
-
-Args = tuple[Any, ...]
-KwArgs = Mapping[str, Any]
 
 _streamed: Final[SideTable[Exchange]] = SideTable()
 """By the response that is open."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from spanloom.instrument.langchain import LangChainHandler
 from spanloom.instrument.patches import Patches
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -22,9 +23,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
     patches.wrap(module, "_configure", _configure)
 
 
-def _configure(
-    configure: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
+def _configure(configure: Callable[..., Any], _: object, args: Args, kwargs: KwArgs) -> Any:
     """Make the callback manager of a run, with our handler among its own; the runs inside inherit it."""
     manager = configure(*args, **kwargs)
     if not any(isinstance(handler, LangChainHandler) for handler in manager.handlers):

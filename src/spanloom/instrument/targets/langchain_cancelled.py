@@ -9,6 +9,7 @@ from typing import Any, Final
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.langchain import BEGUN, back_to, whereabouts
 from spanloom.instrument.patches import Patches
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -28,7 +29,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
     patches.wrap(getattr(module, owner), method, _call)
 
 
-async def _call(call: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+async def _call(call: Callable[..., Any], _: object, args: Args, kwargs: KwArgs) -> Any:
     before = whereabouts()
     outer, begun = BEGUN.get(), list[Callable[[BaseException], object]]()
     BEGUN.set(begun)

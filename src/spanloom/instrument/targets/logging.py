@@ -13,6 +13,7 @@ from typing import Any, Final
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.handlers.logging import LogEventHandler
 from spanloom.instrument.patches import Patches
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -23,9 +24,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
     """Patch what gives the records of every logger to its handlers."""
     puts = _Puts().emit
 
-    def call_handlers(
-        wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    def call_handlers(wrapped: Callable[..., Any], _: Any, args: Args, kwargs: KwArgs) -> Any:
         record = args[0] if args else kwargs.get("record")
         if isinstance(record, LogRecord):
             puts(record)

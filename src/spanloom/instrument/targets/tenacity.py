@@ -22,13 +22,11 @@ from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.tries import UNWANTED, Tries, caller_name, watch
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "is_of_stamina", "patch", "watch_calls"]
 
 VERSIONS: Final[Mapping[str, str]] = {"tenacity": "9.2.1"}
-
-Args = tuple[Any, ...]
-KwArgs = Mapping[str, Any]
 
 _SKIPPED: Final = ("spanloom", "stamina", "tenacity", "wrapt")
 _EXCEPTIONS_ONLY: Final = frozenset({"retry_if_exception", "_TenacityBackoffCallbackAdapter"})

@@ -13,6 +13,7 @@ from spanloom.instrument.gathered import jobs_of, listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.spawned import spawn_job, takes_context
 from spanloom.instrument.task_batch import TaskBatch
+from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -25,7 +26,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
 
 def _as_completed(
-    wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    wrapped: Callable[..., Any], instance: object, args: Args, kwargs: KwArgs
 ) -> Generator[Any, Any, Any]:
     del instance
     # A generator, as the original: nothing is started before the first result is asked for.
