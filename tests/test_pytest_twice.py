@@ -55,8 +55,8 @@ def test_what_fails_twice_has_failed(pytester: pytest.Pytester) -> None:
 
 
 def test_many_failures_are_not_run_again(pytester: pytest.Pytester) -> None:
-    """Four at once are no accident."""
-    many = "\n".join(f"    def test_{number}():\n        assert 0\n" for number in range(4))
+    """Six at once are no accident."""
+    many = "\n".join(f"    def test_{number}():\n        assert 0\n" for number in range(6))
     done = run(pytester, many)
     assert done.returncode == 1
     assert "once more" not in done.stdout
