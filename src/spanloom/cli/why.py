@@ -68,7 +68,10 @@ def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
     from spanloom.diagnosis.watch.asking import why_process
 
     def say(asked: int) -> None:
-        click.echo(f"process {asked} does not answer: something in it holds the GIL; waiting", err=True)
+        click.echo(
+            f"process {asked} has not answered for a second: it computes, or something in it holds the GIL; waiting",
+            err=True,
+        )
 
     return why_process(pid, timeout_s=timeout_s, on_silence=say)
 

@@ -12,31 +12,43 @@ from spanloom.diagnosis.watch.stacks import Line, Stack, stacks_of
 
 __all__ = ["explain_silence"]
 
+SILENT_S: Final = 1.0
+"""So long nothing of Python must have run."""
+LOOKS: Final = 3
 BETWEEN_S: Final = 0.3
-"""Between the two looks in which a stack must not have moved."""
-_ANSWERING: Final = ("findings", os.path.join("diagnosis", "watch", "watcher.py"))  # noqa: PTH118 -- text is compared
+"""Between two looks, in which a stack must not have moved."""
+_WATCHER: Final = os.path.join("diagnosis", "watch", "watcher.py")  # noqa: PTH118 -- text is compared
 _RESTING: Final = frozenset({"select", "poll", "_run_once", "run_forever"})
 
 
 def explain_silence(pid: int) -> list[Finding]:
-    """Return why process `pid` does not answer; empty if that cannot be told."""
-    seen = stacks_of(pid)
-    time.sleep(BETWEEN_S)
-    again = stacks_of(pid)
-    if seen is None or again is None:
-        return []
-    silent_s, stacks = again
-    before = {stack.calls for stack in seen[1]}
-    if any(_is_answering(call) for stack in stacks for call in stack.calls):
-        return []  # it is not silent, but slow
-    stacks = [stack for stack in stacks if stack.calls in before]
+    """Return why process `pid` does not answer; empty if that cannot be told, or if it is slow rather than silent."""
+    silent_s = 0.0
+    stacks: list[Stack] = []
+    still: set[tuple[Line, ...]] | None = None
+    for number in range(LOOKS):
+        if number:
+            time.sleep(BETWEEN_S)
+        seen = stacks_of(pid)
+        if seen is None:
+            return []
+        silent_s, stacks = seen
+        calls = {stack.calls for stack in stacks}
+        still = calls if still is None else still & calls
+        if silent_s < SILENT_S or any(_is_ours(one) and (_answers(one) or one not in still) for one in calls):
+            return []
+    stacks = [stack for stack in stacks if stack.calls in (still or ())]
     found = [finding for stack in stacks if (finding := _of_loop(stack, silent_s)) is not None]
     return found or [finding for stack in stacks if (finding := _of_thread(stack, silent_s)) is not None][:1]
 
 
-def _is_answering(call: Line) -> bool:
-    function, file = _ANSWERING
-    return call.function == function and call.file.endswith(file)
+def _is_ours(calls: tuple[Line, ...]) -> bool:
+    """Tell whether these are the calls of the watching thread."""
+    return any(call.function == "_run" and call.file.endswith(_WATCHER) for call in calls)
+
+
+def _answers(calls: tuple[Line, ...]) -> bool:
+    return any(call.function == "findings" and call.file.endswith(_WATCHER) for call in calls)
 
 
 def _of_loop(stack: Stack, silent_s: float) -> Finding | None:

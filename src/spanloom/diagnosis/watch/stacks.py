@@ -50,7 +50,7 @@ class Stacks:
         faulthandler.register(SIGNAL, file=self._file, all_threads=True, chain=False)
 
     def beat(self) -> None:
-        """Leave in the file's time when this process was able to run."""
+        """Leave in the file's times when this process was able to run."""
         if self._is_ours():
             with contextlib.suppress(OSError):
                 os.utime(self._number)
@@ -114,7 +114,8 @@ def stacks_of(pid: int) -> tuple[float, list[Stack]] | None:
         info = path.stat()
         if info.st_uid != os.getuid() or not _listens(pid, path):
             return None
-        silent_s = max(0.0, time.time() - info.st_mtime)
+        # Not of its last change, which may be that by an earlier question; nobody has read it but by `_read`.
+        silent_s = max(0.0, time.time() - info.st_atime)
         os.kill(pid, SIGNAL)
         text = _appended(path, info.st_size)
     except OSError:
@@ -124,7 +125,7 @@ def stacks_of(pid: int) -> tuple[float, list[Stack]] | None:
 
 def _listens(pid: int, path: Path) -> bool:
     """Tell whether the process still handles the signal, and whether the file is still the one it writes to."""
-    number = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    number = _read(path, 0).partition("\n")[0]
     if not number.isdecimal() or Path(f"/proc/{pid:d}/fd/{number}").readlink() != path:
         return False
     status = Path(f"/proc/{pid:d}/status").read_text(encoding="utf-8", errors="replace")
@@ -141,9 +142,16 @@ def _appended(path: Path, size: int) -> str:
         if now > size and now == seen:  # it does not grow any more
             break
         seen = now
-    with path.open("rb") as file:
-        file.seek(size)
-        return file.read(MAX_BYTES).decode(errors="replace")
+    return _read(path, size)
+
+
+def _read(path: Path, start: int) -> str:
+    """Return what is in a file from a place on, without a trace of that in its times."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOATIME", 0))
+    try:
+        return os.pread(number, MAX_BYTES, start).decode(errors="replace")
+    finally:
+        os.close(number)
 
 
 _THREAD: Final = r"(?m)^(?:Current thread|Thread) (0x[0-9a-f]+)"
