@@ -32,6 +32,7 @@ from spanloom import (
     use_callback_manager,
 )
 from spanloom.testing import EventCapture, capture_events, virtual_clock
+from tests.virtual import in_virtual_time
 
 variable: ContextVar[int | None] = ContextVar("variable", default=None)
 
@@ -97,6 +98,7 @@ async def test_llama_index_replaces_the_users_exception_by_the_handlers() -> Non
     assert not hasattr(mine, "__notes__")
 
 
+@in_virtual_time
 async def test_llama_index_ends_cancelled_events_like_successes() -> None:
     """A cancelled job and its batch end as cancelled."""
     with capture_events() as captured, pytest.raises(TimeoutError):
@@ -352,6 +354,7 @@ async def test_async_batch_llm_hangs_when_an_observer_raises_cancelled_error(
             assert await run_jobs([value(number) for number in range(20)]) == list(range(20))
 
 
+@in_virtual_time
 async def test_async_batch_llm_emits_no_end_for_a_cancelled_item_and_never_reaches_n_of_n() -> None:
     """Every job that started has an end, and the counts of a finished batch add up to its total."""
 
@@ -377,6 +380,7 @@ async def test_async_batch_llm_emits_no_end_for_a_cancelled_item_and_never_reach
 # tqdm, tenacity, OpenTelemetry ----------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_tqdm_gather_lets_17_of_20_tasks_run_on_after_a_failure() -> None:
     """`gather` ends all of 20 when the third fails, before it raises."""
     ended: list[int] = []
@@ -421,6 +425,7 @@ def test_tenacity_shares_the_state_of_concurrent_calls() -> None:
     assert policy.statistics == {}
 
 
+@in_virtual_time
 async def test_tenacity_swallows_a_cancel() -> None:
     """A cancel is raised at once, even if the policy says to retry on any BaseException."""
     import tenacity

@@ -306,17 +306,21 @@ def test_anyio_scopes_inside_a_job_are_the_jobs_own(loop: str, run: Any, isolati
 @isolations
 def test_an_anyio_scope_around_a_batch_cancels_its_jobs(loop: str, isolation: str) -> None:
     """A cancelled scope of the caller ends all jobs before the block is left."""
+    started: list[int] = []
     ended: list[int] = []
 
-    async def job(index: int) -> None:
+    async def job(index: int, scope: anyio.CancelScope) -> None:
+        started.append(index)
+        if len(started) == 2:
+            scope.cancel()
         try:
             await anyio.sleep(5)
         finally:
             ended.append(index)
 
     async def main() -> None:
-        with anyio.move_on_after(0.01) as scope:
-            await by_run_jobs([lambda index=index: job(index) for index in range(6)], isolation)
+        with anyio.CancelScope() as scope:
+            await by_run_jobs([lambda index=index: job(index, scope) for index in range(6)], isolation)
         assert scope.cancelled_caught
         assert ended == [0, 1]
 
@@ -397,7 +401,7 @@ def test_racers_are_isolated_too(loop: str) -> None:
         variable.set(f"racer {index}")
         tasks.add(asyncio.current_task())
         try:
-            await asyncio.sleep(0.001 if index == 1 else 1)
+            await asyncio.sleep(0.001 if index == 1 else 60)
         except asyncio.CancelledError:
             seen.append(variable.get())
             raise

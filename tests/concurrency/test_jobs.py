@@ -13,6 +13,7 @@ import pytest
 
 from spanloom import CallbackManager, FixedLimiter, RetryPolicy, run_jobs, use_callback_manager
 from spanloom.testing import capture_events, virtual_clock
+from tests.virtual import in_virtual_time
 
 isolations = pytest.mark.parametrize("isolation", ["task", "context"])
 
@@ -150,6 +151,7 @@ async def test_a_failure_interrupts_a_blocked_async_iterator() -> None:
     assert task.cancelling() == 0
 
 
+@in_virtual_time
 async def test_a_cancel_interrupts_a_blocked_async_iterator() -> None:
     """A cancel of the caller reaches the input, and the running jobs end first."""
     ended: list[str] = []
@@ -300,9 +302,12 @@ async def test_a_clean_up_that_has_begun_is_left_to_end(isolation: Any) -> None:
 @isolations
 async def test_an_anyio_scope_leaves_shielded_clean_up_alone(isolation: Any) -> None:
     """A scope of anyio delivers a cancel anew at every turn; what a job shields from that is not hit by it."""
-    cleaned = []
+    begun, cleaned = [], []
 
     async def careful() -> None:
+        begun.append(True)
+        if len(begun) == 2:
+            scope.cancel()
         try:
             await asyncio.sleep(5)
         finally:
@@ -310,7 +315,7 @@ async def test_an_anyio_scope_leaves_shielded_clean_up_alone(isolation: Any) -> 
                 await asyncio.sleep(0.02)
                 cleaned.append(True)
 
-    with anyio.move_on_after(0.01):
+    with anyio.CancelScope() as scope:
         await run_jobs([careful(), careful()], workers=2, isolation=isolation)
     assert cleaned == [True, True]
 

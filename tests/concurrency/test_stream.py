@@ -13,6 +13,7 @@ import pytest
 
 from spanloom import CallbackManager, RateLimiter, RetryPolicy, async_map, stream, use_callback_manager
 from spanloom.testing import capture_events, virtual_clock
+from tests.virtual import in_virtual_time
 
 isolations = pytest.mark.parametrize("isolation", ["task", "context"])
 
@@ -220,6 +221,7 @@ async def test_a_job_cancelled_by_itself_ends_the_stream() -> None:
             await anext(outcomes)
 
 
+@in_virtual_time
 async def test_a_cancelled_consumer_waits_for_its_jobs() -> None:
     """A cancel of the task that iterates ends the jobs before the block is left."""
     ended: list[int] = []

@@ -23,7 +23,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import StatusCode
 
-from spanloom import RetryPolicy, async_map, batch_gather, propagate, stream
+from spanloom import RetryPolicy, async_map, batch_gather, propagate, stream, use_callback_manager
+from spanloom.testing import virtual_clock
 from tests.handlers.otel_setup import Setup, id_of, parent_of, trace_of
 
 LANES = ["task", "context"]
@@ -93,14 +94,15 @@ def test_a_user_span_lies_under_its_job_however_the_job_ends(otel: Setup, isolat
                     await asyncio.sleep(60)
 
     options = {"limit": 5, "isolation": isolation, "on_error": "return"}
-    otel.run(async_map(job, range(40), timeout=0.2, desc="batch", **options))
 
     async def cancelled() -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.05):
                 await async_map(job, [3, 7, 11], desc="batch", **options)
 
-    otel.run(cancelled())
+    with use_callback_manager(otel.manager), virtual_clock() as runner:
+        runner.run(async_map(job, range(40), timeout=0.2, desc="batch", **options))
+        runner.run(cancelled())
     jobs = {id_of(span): span for span in otel.named("job")}
     queries = otel.named("query")
     assert len(jobs) == len(queries) == 43
