@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -245,22 +246,29 @@ async def test_the_failure_of_a_job_is_not_replaced_by_noise_of_the_input() -> N
 async def test_the_queue_time_of_an_async_item_counts_from_its_arrival() -> None:
     """An item that came by itself has waited since it came, not since the batch began."""
     manager = CallbackManager()
+    arrived_ns: list[int] = []
+    began_ns: list[int] = []
 
     async def source() -> AsyncIterator[int]:
         for number in range(2):
             await asyncio.sleep(0.02)
+            arrived_ns.append(time.perf_counter_ns())
             yield number
 
     limiter = FixedLimiter(1)
 
     async def job(number: int) -> None:
-        await asyncio.sleep(0.25)
+        began_ns.append(time.perf_counter_ns())
+        while len(arrived_ns) < 2:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
 
     with use_callback_manager(manager):
         await async_map(job, source(), limit=limiter)
     assert manager.recorder is not None
     first, second = (event.queue_ns or 0 for event in manager.recorder.ended() if event.type == "job")
-    assert first < 100_000_000 < second
+    assert first <= began_ns[0] - arrived_ns[0]
+    assert 99_000_000 < second <= began_ns[1] - arrived_ns[1]
 
 
 @isolations
