@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.looking import as_json, record, spanloom
+
+UNEVEN_S = 0.1
+"""By how much, in all, the calls of one endpoint may be later than those of another: a fortieth of what is looked for."""
+TRIES = 10
 
 
 def share(found: Any, name: str) -> float:
@@ -17,14 +22,32 @@ def share(found: Any, name: str) -> float:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, float]]]:
     """Three runs in one file, and the seconds that the calls of each endpoint took in each."""
-    file = tmp_path_factory.mktemp("runs") / "runs.db"
+    folder = tmp_path_factory.mktemp("runs")
+    file = folder / "runs.db"
     ways = {
         "plain": [],
         "slow": ["--slow", "orders:0.04"],
         "two": ["--slow", "orders:0.03", "--slow", "items:0.01", "--bad"],
     }
-    truth = {way: record(file, *args) for way, args in ways.items()}
+    truth = {way: record_evenly(file, folder / f"{way}.db", *args) for way, args in ways.items()}
     return file, truth
+
+
+def record_evenly(file: Path, before: Path, *args: str) -> dict[str, float]:
+    """Record a run; if the machine stood still in it, which makes calls slow that are not, once more without it."""
+    if file.exists():
+        shutil.copyfile(file, before)
+    for _ in range(TRIES):
+        truth = record(file, *args)
+        late_s = [
+            took_s - truth[f"asked {name}"] for name, took_s in truth.items() if f"asked {name}" in truth
+        ]
+        if max(late_s) - min(late_s) < UNEVEN_S:
+            break
+        file.unlink()
+        if before.exists():
+            shutil.copyfile(before, file)
+    return truth
 
 
 def ids(file: Path) -> dict[str, str]:
