@@ -11,7 +11,7 @@ import pytest
 from tests.cli.looking import as_json, record, spanloom
 
 UNEVEN_S = 0.1
-"""By how much, in all, the calls of one endpoint may be later than those of another: a fortieth of what is looked for."""
+"""How much later the calls of one endpoint may be than those of another, in all: a fortieth of what is looked for."""
 TRIES = 10
 
 

@@ -191,12 +191,16 @@ def test_metrics_reach_a_collector(receiver: Receiver) -> None:
         assert scope.scope.name == "spanloom"
         return {metric.name: metric for metric in scope.metrics}
 
+    looked = asyncio.Event()
+
     async def flaky(number: int) -> None:
         if not receiver.requests and number == 3:
             await asyncio.to_thread(provider.force_flush)
             in_flight.extend(point.as_int for point in exported()["spanloom.jobs.in_flight"].sum.data_points)
+            looked.set()
             raise OSError
-        await asyncio.sleep(0.2)
+        await looked.wait()
+        await asyncio.sleep(0.1)
 
     policy = RetryPolicy(attempts=2, base_delay=0.001)
     otel.run(async_map(flaky, range(4), limit=4, desc="batch", retry=policy))

@@ -575,7 +575,7 @@ def test_a_full_disk_is_survived(tmp_path: Path, collector: HttpCollector) -> No
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert done.stderr.count("kept in memory") == 1
     pipeline = spooled(tmp_path, collector.url)
-    assert pipeline.close(10)
+    assert pipeline.close(60)
     assert sorted(collector.span_ids) == list(range(1, 30_101))
 
 
