@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import spanloom.redaction
 from spanloom.redaction import Redactor, redact_data, redact_named, redact_text
+from spanloom.redaction._late import late
 from spanloom.redaction.redactor import MAX_DEPTH
 from tests.redaction.corpus import CONTAINERS, leaks, samples, shapes, variants
 from tests.redaction.harmless import HARMLESS
@@ -348,3 +354,58 @@ def test_threads_do_not_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert left == []
+
+
+def test_every_pattern_that_is_compiled_late_compiles() -> None:
+    """A pattern that is no regular expression is found here, and not by the first text that is asked about it."""
+    modules = [
+        importlib.import_module(f"spanloom.redaction.{each.name}")
+        for each in pkgutil.iter_modules(spanloom.redaction.__path__)
+    ]
+    kind = type(late(""))
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, kind)]
+    assert len(found) >= 20
+    for pattern in found:
+        assert pattern.search("").__class__ in {re.Match, type(None)}
+
+
+def test_a_late_pattern_does_what_a_compiled_one_does() -> None:
+    """Its methods are those of the pattern, with the same arguments and flags, and there are no others."""
+    pattern, compiled = late(r"(\w+)=\d+", re.ASCII), re.compile(r"(\w+)=\d+", re.ASCII)
+    text = "a=1, b=2, \u00e4=3"
+    assert pattern.sub(r"\1", text, 1) == compiled.sub(r"\1", text, 1)
+    assert [found.span() for found in pattern.finditer(text, 2)] == [
+        found.span() for found in compiled.finditer(text, 2)
+    ]
+    assert pattern.fullmatch(text, 0, 3) is not None
+    assert pattern.match(text, 1) is None
+    with pytest.raises(AttributeError, match="has no 'split'"):
+        late("a").split("b")
+
+
+def test_a_path_is_redacted_without_most_of_the_patterns() -> None:
+    """What a run writes down at its start, a folder and the names of files, does not wait for 5 ms of compiling."""
+    program = (
+        "import re, sys; real = re.compile; made = []\n"
+        "re.compile = lambda *made_of: made.append(made_of) or real(*made_of)\n"
+        "from spanloom.redaction import redact_data\n"
+        "given = ['/usr/bin/python3', '/home/anna/.venv/bin/spanloom', 'run', 'a_pipeline/of_anna_2/fetch.py', '12']\n"
+        "assert redact_data(given) == given\n"
+        "print([word for word in ('passphrase', 'idempotency', 'AGE', 'redacted') if word in str(made)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == "[]\n"  # each is in one of the longest
+
+
+def test_the_first_texts_are_asked_for_every_prefix_all_the_same() -> None:
+    """A token is found in the first text that there is, and in the fortieth, when all prefixes are one expression."""
+    program = (
+        "from spanloom.redaction import redact_text\n"
+        "token = 'gh' + 'p_' + 'Ab1' * 12\n"
+        "first = redact_text(f'a {token}')\n"
+        "paths = [f'/home/anna/project_{number}' for number in range(50)]\n"
+        "print(first, {redact_text(path) == path for path in paths})\n"
+        "print(redact_text(f'a {token}') == first)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines() == ["a ghp_*** {True}", "True"]

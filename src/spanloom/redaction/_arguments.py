@@ -48,14 +48,14 @@ def redact_argument(programs: Sequence[str], before: str, argument: str, names: 
         return MARK
     if argument.startswith("-p") and len(argument) > len("-p") and not _JOINED.isdisjoint(programs):
         return f"-p{MARK}"
-    kind = names.kind(before)
     if is_option(before):
         # The next option, or a password that begins like one?
         is_next = is_option(argument) and not any(map(str.isdigit, argument))
         is_told = "=" in before or is_next or not argument or is_filler(argument)
-        if is_told or kind is Kind.HARMLESS:
+        kind = Kind.HARMLESS if is_told else names.kind(before)
+        if kind is Kind.HARMLESS:
             return None
         from spanloom.redaction._telling import is_secret
 
         return MARK if is_secret(kind, before, argument) else None
-    return MARK if kind is Kind.SECRET and looks_random(argument) else None
+    return MARK if looks_random(argument) and names.kind(before) is Kind.SECRET else None

@@ -12,8 +12,6 @@ __all__ = ["redact_encoded"]
 _RUN: Final = re.compile(r"""[^\s"'<>&=?#`\\…]+""")
 _ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _SAFE: Final = "!$'()*+,/:;@~[]{}|^"
-MAX_LAYERS: Final = 3
-"""Texts encoded within encoded texts."""
 
 
 def redact_encoded(text: str, redact: Callable[[str], str]) -> str:

@@ -5,30 +5,31 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spanloom.redaction._late import late
 from spanloom.redaction._marks import CUT
 
 __all__ = ["is_count", "is_filler", "is_number_of", "is_prose", "is_wordy", "looks_random"]
 
 _LONG: Final = 20
 _SHORT: Final = 8
-_RANDOM: Final = re.compile(
+_RANDOM: Final = late(
     # Letters and digits, or capitals among small letters; at least so long.
     rf"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[^\s]{{{_SHORT},}}|(?=[^\s]*[a-z][A-Z])[^\s]{{{2 * _SHORT},}}|[^\s]{{{_LONG},}}"
     rf"|[^\s]{{2,}}{CUT}"
 )
 # Words with signs between them, numbers among them: oauth2_provider_v2, SyntaxError1, user_42_cart, GPIO17.
-_WORDY: Final = re.compile(
+_WORDY: Final = late(
     r"(?:(?:(?:[A-Z]?[a-z]{2,19}(?:[A-Z][a-z]{2,19}){0,8}|[A-Z]{2,19}|[a-z])[0-9]{0,2}|[0-9]{1,10})(?:[_\-.:,;/]{1,3}|\Z))+",
     re.ASCII,
 )
-_COUNT: Final = re.compile(r"[0-9]{1,3}|[A-Z]{1,5}_?[0-9]{1,3}|yes|no|ok|OK")
+_COUNT: Final = late(r"[0-9]{1,3}|[A-Z]{1,5}_?[0-9]{1,3}|yes|no|ok|OK")
 _LONG_NUMBER: Final = 11
 """Digits: seconds since 1970 have ten."""
-_PLACE: Final = re.compile(
+_PLACE: Final = late(
     r"\.{0,2}/[\w.\-/ ]*|[A-Za-z]:\\.*|https?://[^@]*|\d{4}-\d\d-\d\d.*|\d+(?:\.\d+)*[a-z%]{0,2}"
 )
 # What stands where a value is not told, or is still to be put in.
-_FILLER: Final = re.compile(
+_FILLER: Final = late(
     r"""[*•.…\-_#]*|[xX]{3,}|\$?\{\{?[\s\w.:\-!]*\}?\}|\$\([\w ./\-]*\)|<[\w\s.\-]*>?|%\(?\w*\)?[sdr]
     |\[[\w ]*(?:redacted|secure|hidden|filtered|masked|removed|FILTERED|REDACTED)[\w ]*\]?
     |SecretStr\(['"]?\**['"]?\)?|(?:None|null|nil|NULL|true|false|True|False|undefined|NaN|NoneType|str|string|bytes|bool|int|SecretStr|SecretBytes)""",

@@ -7,9 +7,10 @@ are all ``db password``. What is asked of names that are never followed by a sec
 
 from __future__ import annotations
 
-import re
 from enum import IntEnum
 from typing import Final
+
+from spanloom.redaction._late import late
 
 __all__ = ["Kind", "Names"]
 
@@ -32,8 +33,8 @@ MAX_NAME: Final = 120
 _MAX_KNOWN: Final = 4_096
 """Names whose kind is remembered."""
 
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_BETWEEN: Final = re.compile(r"[^A-Za-z0-9]+")
+_CAMEL: Final = late(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN: Final = late(r"[^A-Za-z0-9]+")
 
 # What such a name ends with, it tells about the secret and is not it.
 _ABOUT: Final = frozenset(
@@ -117,7 +118,7 @@ _ABOUT: Final = frozenset(
         "version",
     ]
 )
-_HARMLESS: Final = re.compile(
+_HARMLESS: Final = late(
     # Ends of pages, words of models, and what locks and synchronises.
     r"(?:^|_)(?:(?:next|prev|previous|page|continuation|sync|cancel|cancellation|stop|start|end|eos|bos|pad|unk|sep|cls"
     r"|mask|special|first|last|new|logit|lock|fencing|resume|sub)_(?:page_)?token"
@@ -126,12 +127,12 @@ _HARMLESS: Final = re.compile(
     r"|missing|duplicate|unknown|invalid|on|key|lock|rate_limit|metric|issue|project)_key"
     r"|(?:key|token|pass)_id|keyid|keypass_?count)$"
 )
-_HEADERS: Final = re.compile(r"(?:^|_)(?:proxy_)?(?:authorization|cookies?)$")
-_WORDS: Final = re.compile(
+_HEADERS: Final = late(r"(?:^|_)(?:proxy_)?(?:authorization|cookies?)$")
+_WORDS: Final = late(
     r"(?:^|_)(?:(?:pass|passw|pwd|psw|pw|secret)[0-9]{0,2}|passcode|pin|otp|totp|cvv|cvc|jwt|creds?|secrets|mnemonic|sas"
     r"|(?:recovery|mfa|otp|verification|backup|sms|two_factor|2fa)_codes?|code_verifier|client_assertion)(?:$|_)"
 )
-_WRITTEN_TOGETHER: Final = re.compile(
+_WRITTEN_TOGETHER: Final = late(
     "password|passwd|passphrase|passwort|kennwort|motdepasse|contrasena|fsazureaccountkey|storepass$|keypass$|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
     "|(?:user|root|admin|db|ftp|smtp|mail|bind|ldap|sql|proxy|login|ssh|redis|mysql|become|sudo)(?:pass|pwd?)[0-9]{0,2}$"
     "|secret$|api_?key|(?:access|private|secret|signing|signature|encryption|master|account|shared|preshared|license|service"
@@ -141,11 +142,11 @@ _WRITTEN_TOGETHER: Final = re.compile(
     "|admin|service|root|vault|push|verification|registration|reset|login|magic|invite|job|install|github|gitlab|slack)"
     "tokens?$"
 )
-_WEAK: Final = re.compile(
+_WEAK: Final = late(
     r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
 )
-_KEY: Final = re.compile(r"_key$")
-_SCREAMING: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT)")
+_KEY: Final = late(r"_key$")
+_SCREAMING: Final = late(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT)")
 _DOUBTFUL: Final = frozenset({"pass", "pin", "otp"})
 
 

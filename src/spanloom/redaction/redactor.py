@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from spanloom.redaction._arguments import is_option, redact_argument
-from spanloom.redaction._encoded import MAX_LAYERS, redact_encoded
+from spanloom.redaction._late import late
 from spanloom.redaction._looks import is_count, is_filler, looks_random
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names
@@ -15,6 +15,8 @@ from spanloom.redaction._trie import any_of
 
 __all__ = ["Redactor"]
 
+MAX_LAYERS: Final = 3
+"""Texts encoded within encoded texts."""
 MAX_PROGRAMS: Final = 8
 """Arguments among which a program's name is looked for: it stands in front, behind an interpreter and its file."""
 MAX_DEPTH: Final = 64
@@ -88,7 +90,7 @@ _LABELS: Final = {
     "Key": _VALUES,
     "ParameterKey": ("ParameterValue",),
 }
-_LONG_RUN: Final = re.compile(r"[A-Za-z0-9_+/=.\-]{14}")
+_LONG_RUN: Final = late(r"[A-Za-z0-9_+/=.\-]{14}")
 
 
 class Redactor:
@@ -111,7 +113,7 @@ class Redactor:
     def __init__(self) -> None:
         self._names = Names()
         self._patterns: tuple[re.Pattern[str], ...] = ()
-        self._telling = re.compile(any_of(_TELLING))
+        self._telling = late(any_of(_TELLING))
 
     def text(self, text: str) -> str:
         """Return `text` without the secrets in it; the same object if there are none."""
@@ -136,6 +138,8 @@ class Redactor:
     def _encoded(self, text: str, layers: int) -> str:
         if not layers or "%" not in text:
             return text
+        from spanloom.redaction._encoded import redact_encoded
+
         return redact_encoded(text, lambda decoded: self._text(decoded, layers - 1))
 
     # Any: data of any shape, a subclass of the built-in types included, which stays what it is.
@@ -163,7 +167,7 @@ class Redactor:
             ValueError: there is no letter or digit in `name`.
         """
         self._names.add(name)
-        self._telling = re.compile(any_of([*_TELLING, *(own.split("_")[0] for own in self._names.own)]))
+        self._telling = late(any_of([*_TELLING, *(own.split("_")[0] for own in self._names.own)]))
 
     def keep_key(self, name: str) -> None:
         """Take what `name` names, in any style but not within a longer name, for harmless from now on.
