@@ -391,7 +391,7 @@ def test_a_path_is_redacted_without_most_of_the_patterns() -> None:
         "from spanloom.redaction import redact_data\n"
         "given = ['/usr/bin/python3', '/home/anna/.venv/bin/spanloom', 'run', 'a_pipeline/of_anna_2/fetch.py', '12']\n"
         "assert redact_data(given) == given\n"
-        "print([word for word in ('passphrase', 'idempotency', 'AGE', 'redacted') if word in str(made)])"
+        "print([word for word in ('passphrase', 'idempotency', 'SECRET', 'redacted') if word in str(made)])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "[]\n"  # each is in one of the longest
