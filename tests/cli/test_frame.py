@@ -77,7 +77,10 @@ def test_the_help_lists_every_command_without_loading_it(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     for name, line in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.MULTILINE)
-    assert done.stdout.splitlines()[-1] == "['spanloom.cli._errors', 'spanloom.cli._main']"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "['spanloom.cli._entry', 'spanloom.cli._errors', 'spanloom.cli._main']"
+    )
 
 
 def test_every_command_that_shows_something_has_json() -> None:

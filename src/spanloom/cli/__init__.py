@@ -3,6 +3,6 @@
 What the commands show is made by `spanloom.viewer`, out of the file that `spanloom.store` reads.
 """
 
-from spanloom.cli._main import main
+from spanloom.cli._entry import main
 
 __all__ = ["main"]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from spanloom._wiring import Recording, record_process, watch_process
+from spanloom.cli._launch import launch, program_of
 from spanloom.cli._options import example
-from spanloom.cli._script import exit_code_of, module, script
-from spanloom.handlers._text import printable
 
 __all__ = ["run"]
 
@@ -107,32 +105,20 @@ def run(
     and it keeps the process id. What it does by libraries that have no events of their own, such as asyncio, is shown
     as well. Options come before it.
     """
-    if module_name is None:
-        if not arguments:
-            raise click.UsageError("a script is missing, or -m and the name of a module")
-        program = script(arguments[0], arguments[1:])
-        name = Path(arguments[0]).name
-    else:
-        program = module(module_name, arguments)
-        name = module_name
-
-    def launch() -> None:
-        if handlers is not None:
-            os.environ["SPANLOOM_HANDLERS"] = handlers
-        recording = record_process(path, name=name, payloads=payloads, deep=deep, libraries=libraries)
-        watch_process(stall_after=stall_after, dump_signal=dump_signal, recording=recording)
-        try:
-            program()
-        except BaseException as error:
-            recording.end(exit_code_of(error))
-            raise
-        else:
-            recording.end(0)
-        finally:
-            if verbose:
-                click.echo(_said(recording), err=True)
-
-    return launch
+    if module_name is None and not arguments:
+        raise click.UsageError("a script is missing, or -m and the name of a module")
+    return partial(
+        launch,
+        *program_of(module_name, arguments),
+        path=path,
+        handlers=handlers,
+        libraries=libraries,
+        payloads=payloads,
+        deep=deep,
+        stall_after=stall_after,
+        dump_signal=dump_signal,
+        verbose=verbose,
+    )
 
 
 def _signal(name: str | None) -> int | None:
@@ -144,11 +130,3 @@ def _signal(name: str | None) -> int | None:
             f"{name!r} is not a signal that can be handled; USR1 and USR2 are free for such things"
         )
     return int(found)
-
-
-def _said(recording: Recording) -> str:
-    where = printable(str(recording.path), 2_000)
-    if not recording.has_begun:
-        return f"not recorded: nothing could be written to {where}"
-    lost = f"; events lost: {recording.lost:,}" if recording.lost else ""
-    return f"recorded as {recording.run_id[:8]} in {where}{lost}"

@@ -1,0 +1,70 @@
+"""What ``spanloom run`` does when it knows what to run: without click, which it does not need for that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from spanloom._wiring import Recording, record_process, watch_process
+from spanloom.cli._script import Program, exit_code_of, module, script
+
+__all__ = ["launch", "program_of"]
+
+
+def program_of(module_name: str | None, arguments: Sequence[str]) -> tuple[Program, str]:
+    """Return the program that ``python`` would run, and what its run is called.
+
+    Args:
+        module_name: That of ``-m``; ``None`` if the first argument is a script.
+        arguments: What comes then.
+
+    Raises:
+        SystemExit: there is no such script; that has been said on standard error.
+    """
+    if module_name is None:
+        return script(arguments[0], arguments[1:]), Path(arguments[0]).name
+    return module(module_name, arguments), module_name
+
+
+def launch(
+    program: Program,
+    name: str,
+    *,
+    path: Path | None = None,
+    handlers: str | None = None,
+    libraries: str | None = None,
+    payloads: bool = False,
+    deep: bool = False,
+    stall_after: float | None = None,
+    dump_signal: int | None = None,
+    verbose: bool = False,
+) -> None:
+    """Run `program` to its end with recording on; the arguments are the options of the command."""
+    if handlers is not None:
+        os.environ["SPANLOOM_HANDLERS"] = handlers
+    recording = record_process(path, name=name, payloads=payloads, deep=deep, libraries=libraries)
+    watch_process(stall_after=stall_after, dump_signal=dump_signal, recording=recording)
+    try:
+        program()
+    except BaseException as error:
+        recording.end(exit_code_of(error))
+        raise
+    else:
+        recording.end(0)
+    finally:
+        if verbose:
+            _say(recording)
+
+
+def _say(recording: Recording) -> None:
+    import click
+
+    from spanloom.handlers._text import printable
+
+    where = printable(str(recording.path), 2_000)
+    lost = f"; events lost: {recording.lost:,}" if recording.lost else ""
+    said = f"recorded as {recording.run_id[:8]} in {where}{lost}"
+    click.echo(
+        said if recording.has_begun else f"not recorded: nothing could be written to {where}", err=True
+    )

@@ -1,0 +1,160 @@
+"""The start of ``spanloom run``: what is loaded for it, and that the short way means what the long one does."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from inspect import signature
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanloom.cli._entry import without_options
+from spanloom.cli._launch import launch
+from spanloom.cli.run import run
+
+TIMEOUT_S = 60
+ABSENT = (
+    # what parses arguments and shows records
+    *("click", "difflib", "gettext", "rich", "spanloom.cli._main", "spanloom.cli.run", "spanloom.viewer"),
+    # what answers who asks, and what it needs
+    *(
+        "concurrent.futures.process",
+        "concurrent.futures.thread",
+        "dataclasses",
+        "fractions",
+        "multiprocessing",
+    ),
+    *("pickle", "statistics", "sysconfig", "spanloom.diagnosis.finding", "spanloom.diagnosis.history.flow"),
+    *("spanloom.diagnosis.history.rules", "spanloom.diagnosis.history.sight", "spanloom.diagnosis.model"),
+    *("spanloom.diagnosis.parts", "spanloom.diagnosis.rules", "spanloom.diagnosis.verdict"),
+    *(
+        "spanloom.diagnosis.watch.dump",
+        "spanloom.diagnosis.watch.threads",
+        "spanloom.diagnosis.watch.verdict",
+    ),
+    # what an empty script has nothing for
+    *("opentelemetry", "tqdm", "spanloom.compat", "spanloom.evaluation", "spanloom.handlers.otel"),
+    *(
+        "spanloom.processing",
+        "spanloom.redaction._encoded",
+        "spanloom.redaction._telling",
+        "spanloom.store.checkpoint",
+    ),
+)
+"""Modules that the start of a program does without, and packages with all that is in them."""
+MODULES = 175
+"""Of ours; when this was written there were 163."""
+
+
+def loaded(folder: Path, program: str, *command: str) -> set[str]:
+    """Return the modules that a program finds loaded, which prints them."""
+    (folder / "program.py").write_text(f"{program}\nimport sys; print(sorted(sys.modules))", encoding="utf-8")
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SPANLOOM_", "COV_", "COVERAGE_"))
+    }
+    done = subprocess.run(
+        [sys.executable, *command, "program.py"],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    return set(ast.literal_eval(done.stdout))
+
+
+def test_a_program_starts_without_what_it_may_never_need(tmp_path: Path) -> None:
+    """Each would take a part of a millisecond or several, of every program, however short."""
+    found = loaded(tmp_path, "", "-m", "spanloom", "run")
+    assert "spanloom.diagnosis.watch.watcher" in found  # it is recorded, and watched
+    assert "spanloom.handlers.record" in found
+    assert (
+        sorted(
+            name for name in found if name.startswith(tuple(f"{each}." for each in ABSENT)) or name in ABSENT
+        )
+        == []
+    )
+
+
+def test_the_number_of_modules_of_a_start_is_bounded(tmp_path: Path) -> None:
+    """A fifth of a millisecond each: who adds some for a feature of few programs loads them when it is used."""
+    found = sorted(
+        name for name in loaded(tmp_path, "", "-m", "spanloom", "run") if name.startswith("spanloom")
+    )
+    assert len(found) <= MODULES, found
+
+
+WORDS = st.sampled_from(
+    [
+        "run",
+        "-m",
+        "-mfetch",
+        "fetch",
+        "fetch.py",
+        "--",
+        "-",
+        "",
+        "--deep",
+        "--record",
+        "-v",
+        "--help",
+        "top",
+        "-x",
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=4))
+def test_the_short_way_means_what_the_long_one_does(args: list[str]) -> None:
+    """What is run without click is what click would have run, with every option at its default."""
+    plain = without_options(["run", *args])
+    if plain is None:
+        return
+    context = run.make_context("run", list(args))
+    given = context.params
+    assert (given.pop("module_name"), given.pop("arguments")) == plain
+    options = signature(launch).parameters.values()
+    assert given == {option.name: option.default for option in options if option.kind is option.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "",
+            "run",
+            "run --help",
+            "run -h",
+            "run --deep a.py",
+            "run -m",
+            "run -m -x",
+            "run -- a.py",
+            "run -ma",
+        ),
+        *("ls", "--version", "top a.py", "-h run a.py"),
+    ],
+)
+def test_everything_else_is_parsed(line: str) -> None:
+    """Options, help, mistakes and the other commands go the long way."""
+    assert without_options(line.split()) is None
+
+
+def test_the_short_way_is_taken_for_most_runs() -> None:
+    """A script and a module, with whatever arguments of theirs."""
+    assert without_options(["run", "a.py", "--deep", "-m", "b"]) == (None, ("a.py", "--deep", "-m", "b"))
+    assert without_options(("run", "-m", "a.b", "--", "c")) == ("a.b", ("--", "c"))
+
+
+def test_options_do_the_same_as_ever(tmp_path: Path) -> None:
+    """With an option click is loaded, and the program has the same arguments and the same record."""
+    found = loaded(tmp_path, "", "-m", "spanloom", "run", "--record", "other.db")
+    assert "click" in found
+    assert (tmp_path / "other.db").exists()
