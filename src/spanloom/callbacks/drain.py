@@ -91,7 +91,8 @@ class Drain:
         self._parked = True
         self._stirred = False
         self._closed = False
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler that emits events may interrupt whoever holds it.
+        self._lock = threading.RLock()
         self._delivery = threading.Lock()
         self._wake = threading.Event()
         self._flushed = threading.Condition(self._lock)
@@ -103,9 +104,14 @@ class Drain:
 
     @property
     def pending(self) -> int:
-        """Events that wait here or are in the handler's hands."""
-        with self._lock:  # or an event would be seen in neither place on its way from one to the other
-            waiting, in_hand = self.outbox.copy(), self._in_hand
+        """Events that wait here or are in the handler's hands; some that go from one to the other may count twice.
+
+        Without a lock: who asks may hold one that a finalizer waits for which the garbage collector runs in `_take`.
+        """
+        waiting, in_hand = (
+            self.outbox.copy(),
+            self._in_hand,
+        )  # in this order: what has left the one is in the other
         return self._count_events(waiting) + in_hand
 
     def relief_s(self) -> float:
@@ -267,11 +273,11 @@ class Drain:
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
         outbox = self.outbox
-        with self._lock:
-            count = min(CHUNK, len(outbox))  # nobody else takes, so what len() counts is there
-            chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of what a loop takes
-            self._in_hand = self._count_events(chunk)
-            self._taken_ns = monotonic_ns()
+        count = min(CHUNK, len(outbox))  # nobody else takes, so what len() counts is there
+        self._taken_ns = monotonic_ns()
+        self._in_hand = count  # before they leave, or `pending` would see them in neither place
+        chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of what a loop takes
+        self._in_hand = self._count_events(chunk)
         return chunk
 
     def _count_events(self, items: Collection[Event | TraceStarted | TraceEnded]) -> int:

@@ -34,7 +34,7 @@ class Everywhere:
     def __init__(self) -> None:
         self.guards: tuple[Guard, ...] = ()
         self.deep: bool = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tables: weakref.WeakSet[Table] = weakref.WeakSet()
 
     def join(self, table: Table) -> None:
@@ -70,7 +70,7 @@ class Everywhere:
 
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for guard in self.guards:
             guard.after_fork()
 

@@ -78,7 +78,7 @@ class Guard:
         self.errors: int = 0
         self._raise = raise_errors
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._produced = 0
         self._delivered = 0
         self._open: OpenEvents | None = None
@@ -336,7 +336,7 @@ class Guard:
 
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._produced = self._delivered = 0
         if self.drain is not None:
             self.drain.reset()

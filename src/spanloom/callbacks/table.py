@@ -62,7 +62,7 @@ class HandlerTable:
         self._raise_errors = raise_errors
         self._everywhere: tuple[Guard, ...] = ()
         self._put(())
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _put(self, own: tuple[Guard, ...]) -> None:
         self.own: tuple[Guard, ...] = own
@@ -152,7 +152,7 @@ class HandlerTable:
 
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for guard in self.own:
             guard.after_fork()
 
