@@ -15,6 +15,7 @@ from spanloom.callbacks.manager import CallbackManager
 from spanloom.events import ids
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
+from spanloom.testing.nested import nested
 
 __all__ = ["EventCapture", "capture_events", "capture_everywhere"]
 
@@ -61,17 +62,7 @@ class EventCapture(Handler):
         """
         known = {id(event): event for event in (*self.started, *self.events)}
         events = sorted(known.values(), key=lambda event: event.start_ns)
-        ids = {event.event_id for event in events}
-        children: dict[int | None, list[Event]] = {}
-        for event in events:
-            children.setdefault(event.parent_id if event.parent_id in ids else None, []).append(event)
-        lines: list[str] = []
-        pending = [(0, event) for event in reversed(children.get(None, []))]
-        while pending:
-            depth, event = pending.pop()
-            lines.append("  " * depth + _line(event))
-            pending.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
-        return "\n".join(lines)
+        return "\n".join("  " * depth + _line(event) for depth, event in nested(events))
 
     def assert_tree(self, expected: str) -> None:
         """Make sure that `tree` is what a test expects.

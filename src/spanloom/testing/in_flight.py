@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from spanloom.callbacks.manager import living_managers
 from spanloom.events.event import Event
+from spanloom.testing.nested import nested
 
 __all__ = ["findings_report", "in_flight_report"]
 
@@ -50,17 +52,8 @@ def findings_report() -> str:
 
 
 def _lines(events: list[Event]) -> Iterable[str]:
-    children: dict[int | None, list[Event]] = {}
-    known = {event.event_id for event in events}
-    for event in events:
-        children.setdefault(event.parent_id if event.parent_id in known else None, []).append(event)
-    pending = [(0, event) for event in reversed(children.get(None, []))]
-    shown = 0
-    while pending and shown < SHOWN:
-        depth, event = pending.pop()
+    for depth, event in islice(nested(events), SHOWN):
         number = f" #{event.job_index}" if event.type == "job" else ""
         yield f"{'  ' * depth}{event.type} {event.name}{number}, open for {event.age_ns / 1e9:.2f} s"
-        shown += 1
-        pending.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
-    if len(events) > shown:
-        yield f"and {len(events) - shown} more"
+    if len(events) > SHOWN:
+        yield f"and {len(events) - SHOWN} more"
