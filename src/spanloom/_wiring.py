@@ -35,6 +35,7 @@ __all__ = [
     "instrument_as_asked",
     "load_handler",
     "record_process",
+    "wanted_handlers",
     "watch_process",
 ]
 
@@ -63,10 +64,15 @@ def build_default_manager() -> CallbackManager:
     stop a program.
     """
     manager = CallbackManager(recorder=_recorder(), deep=_flag("SPANLOOM_DEEP"))
-    for name in dict.fromkeys(part.strip() for part in os.environ.get("SPANLOOM_HANDLERS", "").split(",")):
-        if name:
-            _add(manager, name)
+    for name in wanted_handlers():
+        _add(manager, name)
     return manager
+
+
+def wanted_handlers() -> list[str]:
+    """Return the names in ``SPANLOOM_HANDLERS``, each once."""
+    names = (name.strip() for name in os.environ.get("SPANLOOM_HANDLERS", "").split(","))
+    return [name for name in dict.fromkeys(names) if name]
 
 
 @cache

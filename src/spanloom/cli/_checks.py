@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, entry_points, requires, ver
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from spanloom._wiring import handler_names, load_handler
+from spanloom._wiring import handler_names, load_handler, wanted_handlers
 from spanloom.cli._output import count_of
 from spanloom.exceptions import StoreError, StoreNotFoundError
 from spanloom.redaction import redact_data
 
-__all__ = ["Check", "Verdict", "environment", "installation", "record", "wanted_handlers"]
+__all__ = ["Check", "Verdict", "environment", "installation", "record"]
 
 MIB: Final = 1 << 20
 LOW_DISK: Final = 100 * MIB
@@ -96,12 +96,6 @@ def _version(package: str, more: str = "") -> tuple[Verdict, str]:
                 f"a source tree that is not installed, {more}: handlers of others are not found",
             )
         return Verdict.PROBLEM, f"not installed, but needed; pip install {package}"
-
-
-def wanted_handlers() -> list[str]:
-    """Return the names in ``SPANLOOM_HANDLERS``."""
-    parts = (part.strip() for part in os.environ.get("SPANLOOM_HANDLERS", "").split(","))
-    return [part for part in parts if part]
 
 
 def _handlers() -> Iterator[Check]:

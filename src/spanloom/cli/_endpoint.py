@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from spanloom.cli._checks import Check, Verdict, wanted_handlers
+from spanloom._wiring import wanted_handlers
+from spanloom.cli._checks import Check, Verdict
 from spanloom.redaction import redact_text
 
 __all__ = ["endpoint", "protocol_of", "target_of"]
