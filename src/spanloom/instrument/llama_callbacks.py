@@ -19,7 +19,7 @@ from spanloom.events.types import EventType
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.llama_spans import BRIDGING, Span, bridging, enclosing_span
 
-__all__ = ["on_end", "on_start", "on_trace_end", "on_trace_start"]
+__all__ = ["UNSEEN", "on_end", "on_start", "on_trace_end", "on_trace_start"]
 
 # Any: payloads and further arguments are the library's, and its users'.
 
@@ -36,7 +36,7 @@ _TOLD_ALREADY: Final[Mapping[str, Callable[[Span], bool]]] = {
 _TYPES: Final[Mapping[str, str]] = {"function_call": EventType.TOOL}
 _LEAVES: Final = frozenset({"chunking", "llm", "embedding"})
 """What LlamaIndex puts nothing under: it may begin several of them before it ends the first."""
-_UNSEEN: Final = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+UNSEEN: Final = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """What passes the library's ``except Exception``, so that it tells an end as if all had gone well."""
 
 
@@ -55,7 +55,7 @@ class _Callback:
         """End its event, by `error` or by what passes through it."""
         if error is None:
             passing = sys.exception()
-            if passing is not self.handling and isinstance(passing, _UNSEEN):
+            if passing is not self.handling and isinstance(passing, UNSEEN):
                 error = passing
         self.handling = None
         self.context.end(error)

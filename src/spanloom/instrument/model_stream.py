@@ -97,12 +97,16 @@ def read_async(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs
     return _AsyncParsed(make(*args, **kwargs), stream.response)
 
 
-class _Parsed(Proxy):
-    """The chunks of a stream; its call is known only when `request` has returned, after this was made."""
+class _Chunks(Proxy):
+    """Those of a stream; its call is known only when `request` has returned, after this was made."""
 
     def __init__(self, chunks: Any, response: Any) -> None:
         super().__init__(chunks)
         self._self_response = response
+
+
+class _Parsed(_Chunks):
+    """What yields them."""
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -125,12 +129,8 @@ class _Parsed(Proxy):
         return chunk
 
 
-class _AsyncParsed(Proxy):
+class _AsyncParsed(_Chunks):
     """The same, asynchronous."""
-
-    def __init__(self, chunks: Any, response: Any) -> None:
-        super().__init__(chunks)
-        self._self_response = response
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self

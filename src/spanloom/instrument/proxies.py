@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Generator
 from types import BuiltinFunctionType, FunctionType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,19 +31,27 @@ def limited_value(value: Any, limiter: LimiterBlock) -> Any:
     return value if isinstance(value, _PLAIN) else _Client(value, limiter)
 
 
-class _Client(Proxy):
-    """An object whose attributes are limited."""
+class _Limited(Proxy):
+    """Something that a limiter is to be asked for."""
 
     def __init__(self, wrapped: object, limiter: LimiterBlock) -> None:
         super().__init__(wrapped)
         self._self_limiter = limiter
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.__wrapped__, name)
-        return value if name.startswith("_") else limited_value(value, self._self_limiter)
+
+class _Function(_Limited):
+    """A function whose result is limited if it is asynchronous."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _result(self.__wrapped__(*args, **kwargs), self._self_limiter)
+
+
+class _Client(_Function):
+    """An object whose attributes are limited, and what comes of a call of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__wrapped__, name)
+        return value if name.startswith("_") else limited_value(value, self._self_limiter)
 
     async def __aenter__(self) -> Any:
         entered = await self.__wrapped__.__aenter__()
@@ -51,17 +59,6 @@ class _Client(Proxy):
 
     async def __aexit__(self, *raised: Any) -> Any:
         return await self.__wrapped__.__aexit__(*raised)
-
-
-class _Function(Proxy):
-    """A function whose result is limited if it is asynchronous."""
-
-    def __init__(self, wrapped: Callable[..., Any], limiter: LimiterBlock) -> None:
-        super().__init__(wrapped)
-        self._self_limiter = limiter
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _result(self.__wrapped__(*args, **kwargs), self._self_limiter)
 
 
 def _result(value: Any, limiter: LimiterBlock) -> Any:
@@ -98,12 +95,8 @@ async def _iterate(values: AsyncIterable[T], limiter: LimiterBlock) -> AsyncIter
                 await close()
 
 
-class _Iterated(Proxy):
+class _Iterated(_Limited):
     """What can be iterated over: each iteration holds a slot until it is exhausted or closed."""
-
-    def __init__(self, wrapped: Any, limiter: LimiterBlock) -> None:
-        super().__init__(wrapped)
-        self._self_limiter = limiter
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return _iterate(self.__wrapped__, self._self_limiter)

@@ -46,13 +46,8 @@ class _Slots(Slots):
         self._hand_on()
 
 
-class _AdaptiveSlots(AdaptiveLimiter):
-    """The same, of a limiter."""
-
-    def free(self) -> None:
-        """Have nobody hold any; who waits gets them."""
-        self._in_use = 0
-        self._hand_on()
+class _AdaptiveSlots(_Slots, AdaptiveLimiter):
+    """The same, of a limiter that finds out how many it can have."""
 
 
 class fixed:  # noqa: N801 -- its name

@@ -6,7 +6,7 @@ import asyncio
 
 from spanloom.concurrency.engine import Engine
 from spanloom.concurrency.runner import Run
-from spanloom.concurrency.sink import ListSink
+from spanloom.concurrency.sink import ListSink, Sink
 from spanloom.concurrency.stream import StreamSink
 from spanloom.events.event import JobEvent
 from spanloom.exceptions import HandlerError
@@ -55,32 +55,32 @@ class Failures:
         return errors
 
 
-class GroupSink(ListSink):
+class _Together(Sink):
+    """Collects failures, whatever else it does with what ends."""
+
+    failures: Failures
+
+    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
+        return self.failures.add(error)
+
+    def late(self, error: Exception) -> None:
+        self.failures.errors.append(error)
+
+
+class GroupSink(_Together, ListSink):
     """Results in input order, or all failures."""
 
     def __init__(self) -> None:
         super().__init__("raise")
         self.failures = Failures()
 
-    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
-        return self.failures.add(error)
 
-    def late(self, error: Exception) -> None:
-        self.failures.errors.append(error)
-
-
-class GroupStreamSink(StreamSink):
+class GroupStreamSink(_Together, StreamSink):
     """Outcomes as jobs end, until one fails."""
 
     def __init__(self) -> None:
         super().__init__("raise")
         self.failures = Failures()
-
-    def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
-        return self.failures.add(error)
-
-    def late(self, error: Exception) -> None:
-        self.failures.errors.append(error)
 
 
 async def run_together(run: Run, sink: GroupSink) -> list[object]:

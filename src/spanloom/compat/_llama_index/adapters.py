@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from spanloom.compat._llama_index.schema import BASE_TRACE_EVENT, CBEventType, E
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
 from spanloom.events.types import EventType
+from spanloom.instrument.llama_callbacks import UNSEEN
 
 __all__ = ["LlamaIndexHandler", "SpanloomHandler"]
 
@@ -23,8 +23,6 @@ _THEIR_WORDS: Final[Mapping[str, str]] = {
     EventType.JOB: CBEventType.ASYNC_JOB.value,
     EventType.TOOL: CBEventType.FUNCTION_CALL.value,
 }
-_UNSEEN: Final = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""What passes the real manager's ``except Exception``, so that it ends the event as if all had gone well."""
 
 # Any: payloads and further arguments are the components' and their users'.
 
@@ -145,7 +143,7 @@ class SpanloomHandler(BaseCallbackHandler):
         """End it."""
         before = self._handling.pop(event_id, None)
         now = sys.exception()
-        if now is not before and isinstance(now, _UNSEEN) and EventPayload.EXCEPTION not in (payload or {}):
+        if now is not before and isinstance(now, UNSEEN) and EventPayload.EXCEPTION not in (payload or {}):
             payload = {**(payload or {}), EventPayload.EXCEPTION: now}
         self._carried.on_event_end(event_type, payload, event_id)
 
