@@ -124,12 +124,18 @@ def _name_of(function: Any) -> str:
     return name if isinstance(name, str) else type(function).__qualname__
 
 
-def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
-    """Append to `parts` what tells functions of one name apart that are not meant to be one."""
+def _within_partials(function: Any, parts: list[str], bound: bool) -> Any:
+    """Return the function that partials are of, and append to `parts` what is bound by them, if that is wanted."""
     while isinstance(function, functools.partial):
         if bound:
             parts.append(_partial(function))
         function = function.func
+    return function
+
+
+def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
+    """Append to `parts` what tells functions of one name apart that are not meant to be one."""
+    function = _within_partials(function, parts, bound)
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
@@ -148,10 +154,7 @@ def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
 
 def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
     """Append to `parts` what makes `function` what it is."""
-    while isinstance(function, functools.partial):
-        if bound:
-            parts.append(_partial(function))
-        function = function.func
+    function = _within_partials(function, parts, bound)
     if type(function) is CoroutineType:
         _add_code(function.cr_code, parts)
         return
