@@ -11,7 +11,7 @@ from pathlib import Path
 from spanloom import CallbackManager
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import Record, Run, StoreReader
-from spanloom.store.writer import connect
+from spanloom.store.connection import connect
 
 
 def record(path: Path, *names: str, **options: object) -> str:

@@ -29,8 +29,8 @@ from spanloom.events import Event
 from spanloom.exceptions import RunNotFoundError, StoreError, StoreNotFoundError
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import StoreReader, locate
+from spanloom.store.connection import connect
 from spanloom.store.process import machine, process_start
-from spanloom.store.writer import connect
 from tests.store.files import make_runs, read, record
 
 

@@ -14,9 +14,9 @@ import pytest
 from spanloom import CallbackManager, Checkpoint, async_map, use_callback_manager
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import Retention, StoreReader, retention
+from spanloom.store.connection import connect
 from spanloom.store.process import machine, process_start
 from spanloom.store.retention import sweep
-from spanloom.store.writer import connect
 from tests.store.files import make_runs, read, record
 
 HOUR = 3_600.0

@@ -12,7 +12,7 @@ import pytest
 
 from spanloom.exceptions import StoreCorruptError, StoreVersionError
 from spanloom.store import StoreReader, schema
-from spanloom.store.writer import connect
+from spanloom.store.connection import connect
 from tests.store.files import change, read, record
 
 
@@ -90,7 +90,7 @@ def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_many_processes_make_one_file_at_once(tmp_path: Path) -> None:
     """Whoever comes first makes the tables, and the others wait for that."""
     program = (
-        "import sys; from pathlib import Path; from spanloom.store.writer import connect\n"
+        "import sys; from pathlib import Path; from spanloom.store.connection import connect\n"
         "sys.stdin.readline(); connect(Path(sys.argv[1]), 20.0).close()"
     )
     path = tmp_path / "runs.db"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from spanloom.exceptions import CheckpointError, StoreError
+from spanloom.store.connection import BUSY, code_of, connect, identity_of
 from spanloom.store.schema import transaction
-from spanloom.store.writer import connect
 
 __all__ = ["CheckpointFile", "Row"]
 
@@ -27,7 +27,6 @@ FORK_WAIT_S: Final = 1.0
 ASKED_AT_ONCE: Final = 500
 """Keys in one query; SQLite before 3.32 takes no more than 999 parameters."""
 
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 REPLACED: Final = "it was removed or replaced while the batch ran"
 
 Row = tuple[tuple[str, str], bytes, str | None, str | bytes]
@@ -131,7 +130,7 @@ class CheckpointFile:
                     return act(self._connection or self._open())
             except sqlite3.OperationalError as error:
                 now, until = time.monotonic(), self._until
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
+                if code_of(error) not in BUSY:
                     raise
                 if now - began >= BUSY_S or (until is not None and now >= until):
                     error.args = (f"{error}: another process has been writing to it for {now - began:.1f} s",)
@@ -139,13 +138,13 @@ class CheckpointFile:
             time.sleep(BREAK_S)
 
     def _open(self) -> sqlite3.Connection:
-        if self._identity is not None and self._stat() != self._identity:
+        if self._identity is not None and identity_of(self._path) != self._identity:
             raise FileNotFoundError(REPLACED)
         connection = connect(self._path, BUSY_SLICE_S)
         try:
             if self._fsync:
                 connection.execute("PRAGMA synchronous = FULL")
-            self._identity = self._stat()
+            self._identity = identity_of(self._path)
         except BaseException:
             connection.close()
             raise
@@ -187,7 +186,7 @@ class CheckpointFile:
                 "ON CONFLICT DO NOTHING",
                 keyed,
             )
-        if self._stat() != self._identity:
+        if identity_of(self._path) != self._identity:
             raise FileNotFoundError(REPLACED)
 
     def _id_of(self, connection: sqlite3.Connection, function: tuple[str, str]) -> int | None:
@@ -217,13 +216,6 @@ class CheckpointFile:
             (*function, self._codec, time.time_ns()),
         )
         return int(made.lastrowid or 0)
-
-    def _stat(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)  # noqa: PTH116 -- with every group of results; Path.stat costs three times that
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _failure(self, what: str, error: Exception) -> CheckpointError:
         return CheckpointError(f"the checkpoint {self._path} cannot be {what}: {error}")

@@ -17,24 +17,22 @@ Rules.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.exceptions import StoreCorruptError, StoreError, StoreVersionError
+from spanloom.store.connection import BUSY, code_of, connect, identity_of
 from spanloom.store.origin import Origin
 from spanloom.store.retention import Retention, sweep, used
 from spanloom.store.rows import Rows
-from spanloom.store.schema import check, migrate, transaction
+from spanloom.store.schema import transaction
 from spanloom.store.statements import IN_ORDER, SEE_RUN, START_RUN, STATEMENTS
 from spanloom.store.thinning import LOOKED_AT, Thinning
 
-__all__ = ["RunWriter", "connect"]
+__all__ = ["RunWriter"]
 
 MAX_WAITING: Final = 20_000
 """Ended events kept while the file cannot be written: some 6 MB."""
@@ -43,8 +41,6 @@ MAX_BUSY: Final = 100_000
 RETRY_NS: Final = 1_000_000_000
 MAX_RETRY_NS: Final = 30_000_000_000
 TIDY_WAIT_S: Final = 0.05
-CACHE_KIB: Final = 2_000
-"""Of pages, in SQLite's own memory; more does not make appending faster."""
 
 PAUSE: Final = 16
 MIN_PAUSE_BYTES: Final = 64_000
@@ -57,18 +53,8 @@ THINNED: Final = (
 
 _PERMANENT: Final = (StoreVersionError, StoreCorruptError)
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 _logger = logging.getLogger("spanloom.store")
-_making = threading.Lock()
-
-
-def _after_fork_in_child() -> None:
-    global _making  # noqa: PLW0603 -- whoever held it is not there any more
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _RunGoneError(Exception):
@@ -198,7 +184,7 @@ class RunWriter:
                 if held > keep.max_bytes:
                     self._check_at_bytes = held + max(keep.max_bytes // PAUSE, MIN_PAUSE_BYTES)
         except sqlite3.Error as error:
-            if _code(error) not in _BUSY:
+            if code_of(error) not in BUSY:
                 self.untidy = (
                     False  # it is no more than tidying up: what is wrong will show when something is written
                 )
@@ -276,13 +262,13 @@ class RunWriter:
     # the file -------------------------------------------------------------------------------------------
 
     def _open(self, wait_s: float) -> None:
-        if self._identity is not None and _identity(self.path) != self._identity:
+        if self._identity is not None and identity_of(self.path) != self._identity:
             self._gone("was removed or replaced")
         if self._connection is None:
             self._connection = connect(self.path, wait_s)
             self._wait_ms = int(wait_s * 1_000)
             if self._identity is None:
-                self._identity = _identity(self.path)
+                self._identity = identity_of(self.path)
         self._wait(wait_s)
 
     def _wait(self, wait_s: float) -> None:
@@ -300,8 +286,8 @@ class RunWriter:
         self._begin_file()
 
     def _failed_with(self, error: Exception) -> None:
-        code = _code(error)
-        self.busy = code in _BUSY
+        code = code_of(error)
+        self.busy = code in BUSY
         if self.busy:
             return
         self.close()
@@ -325,63 +311,3 @@ class RunWriter:
             _logger.warning(
                 "%s. What is lost is counted in the handler's statistics and not logged again", text
             )
-
-
-def connect(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file for writing, made if it is not there, with all its tables.
-
-    Args:
-        path: The file.
-        wait_s: How long another process's write is waited for.
-
-    Raises:
-        StoreError: it cannot be a record: another program's, or of a newer version.
-        OSError, sqlite3.Error: it cannot be opened or written.
-    """
-    _make(path)
-    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        version = check(connection)  # before anything is changed: it may be another program's
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB:d}")
-        if not version:  # works in an empty file only, and waits in any other for whoever writes
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make(path: Path) -> None:
-    """Make an empty file if there is none."""
-    # Two threads at once: to close the file after the other one has opened it would drop the locks of that one.
-    with _making:
-        if not path.exists():
-            _make_directory(path.parent)
-            # Names, command lines and messages are the user's own business. SQLite gives its other files the same mode.
-            with suppress(FileExistsError):  # another process was faster
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _make_directory(path: Path) -> None:
-    if not path.exists():
-        path.mkdir(parents=True, exist_ok=True)
-        if path.name == ".spanloom":
-            # Nobody wants it under version control, and so nobody has to say so.
-            (path / ".gitignore").write_text("*\n", encoding="ascii")
-
-
-def _code(error: Exception) -> int:
-    """Return SQLite's code, without what it adds to tell special cases apart; 0 for an error of another kind."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
