@@ -23,7 +23,7 @@ from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
 from spanloom.callbacks.open_events import OpenEvents
 from spanloom.callbacks.signals import is_from_signal
 from spanloom.callbacks.stats import HandlerStats
-from spanloom.events.clock import monotonic_ns
+from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
 from spanloom.events.types import EventType
@@ -304,10 +304,10 @@ class Guard:
         Returns:
             False if time ran out, or if the handler's ``flush`` says so by returning False.
         """
-        deadline_ns = monotonic_ns() + int(timeout * 1e9)
+        until_ns = deadline_ns(timeout)
         if self.drain is not None and not self.drain.flush(timeout, asked or self.ask()):
             return False
-        return self._invoke("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) is not False
+        return self._invoke("flush", left_s(until_ns)) is not False
 
     @property
     def needs_close(self) -> bool:
@@ -321,13 +321,13 @@ class Guard:
         """
         self._closed = True
         self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
-        deadline_ns = monotonic_ns() + int(timeout * 1e9)
+        until_ns = deadline_ns(timeout)
         done = False
         try:
             # A handler that says it could not flush in time still has its files and threads to let go of; one whose
             # thread has not come back may not be called by another.
             if self.drain is None or self.drain.flush(timeout, asked or self.ask()):
-                done = self._invoke("flush", max(0.0, (deadline_ns - monotonic_ns()) / 1e9)) is not False
+                done = self._invoke("flush", left_s(until_ns)) is not False
                 self.call("close")
         finally:
             if self.drain is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.route import Route
-from spanloom.events.clock import monotonic_ns
+from spanloom.events.clock import deadline_ns, left_s
 from spanloom.exceptions import HandlerError
 
 __all__ = [
@@ -167,13 +167,12 @@ def hand_over_to(handler: object, timeout: float) -> bool:
     Returns:
         False if that was not enough, or if a hook of the handler is what calls.
     """
-    deadline_ns = monotonic_ns() + int(timeout * 1e9)
+    until_ns = deadline_ns(timeout)
     done = True
     for table in unclosed_tables():
         for guard in table:
             if guard.handler is handler and guard.drain is not None:
-                left_s = max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
-                done &= guard not in delivering.guards and guard.drain.flush(left_s, guard.ask())
+                done &= guard not in delivering.guards and guard.drain.flush(left_s(until_ns), guard.ask())
     return done
 
 
@@ -188,14 +187,14 @@ def close_all(guards: Iterable[Guard], timeout: float) -> bool:
 
 
 def _all(guards: Iterable[Guard], finish: Callable[[Guard, float, int], bool], timeout: float) -> bool:
-    deadline_ns = monotonic_ns() + int(timeout * 1e9)
+    until_ns = deadline_ns(timeout)
     # First all are asked: they work at the same time, and one that hangs takes no time from the others.
     asked = [(guard, guard.ask()) for guard in guards]
     done = True
     failure: HandlerError | None = None
     for guard, ticket in asked:
         try:
-            done &= finish(guard, max(0.0, (deadline_ns - monotonic_ns()) / 1e9), ticket)
+            done &= finish(guard, left_s(until_ns), ticket)
         except HandlerError as error:  # raise_handler_errors: after all of them have had their turn
             failure = failure or error
     if failure is not None:
@@ -245,8 +244,8 @@ def _close_at_exit() -> None:
 def _exit_seconds_left() -> float:
     global _exit_deadline_ns  # noqa: PLW0603 -- the process ends once
     if _exit_deadline_ns is None:
-        _exit_deadline_ns = monotonic_ns() + int(EXIT_TIMEOUT_S * 1e9)
-    return max(0.0, (_exit_deadline_ns - monotonic_ns()) / 1e9)
+        _exit_deadline_ns = deadline_ns(EXIT_TIMEOUT_S)
+    return left_s(_exit_deadline_ns)
 
 
 class _Exiting:

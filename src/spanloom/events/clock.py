@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["monotonic_ns", "wall_ns"]
+__all__ = ["deadline_ns", "left_s", "monotonic_ns", "wall_ns"]
 
 monotonic_ns: Callable[[], int] = time.perf_counter_ns
 
@@ -36,3 +36,13 @@ _ANCHOR_NS: Final = _anchor_ns()
 def wall_ns(at_ns: int) -> int:
     """Return the nanoseconds since the Unix epoch that belong to a `monotonic_ns` reading."""
     return _ANCHOR_NS + at_ns
+
+
+def deadline_ns(timeout_s: float) -> int:
+    """Return the `monotonic_ns` reading of `timeout_s` seconds from now."""
+    return monotonic_ns() + int(timeout_s * 1e9)
+
+
+def left_s(until_ns: int) -> float:
+    """Return the seconds until a `monotonic_ns` reading; 0 if it has passed."""
+    return max(0, until_ns - monotonic_ns()) / 1e9

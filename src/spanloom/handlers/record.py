@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from spanloom.events.clock import monotonic_ns
+from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler, OpenEvents
 from spanloom.store.locate import default_path
@@ -172,13 +172,12 @@ class RecordHandler(Handler):
 
     def flush(self, timeout: float) -> bool:
         """Write what has come within `timeout` s, and what is open now; return False if that could not be done."""
-        self._flush_until_ns = until_ns = monotonic_ns() + int(max(0.0, timeout) * 1e9)
+        self._flush_until_ns = until_ns = deadline_ns(max(0.0, timeout))
         self._flushed = False
         # A bit at a time: the event loop may want the lock, and so may a fork.
-        while self._lock.acquire(timeout=max(0, until_ns - monotonic_ns()) / 1e9):
+        while self._lock.acquire(timeout=left_s(until_ns)):
             try:
-                left_s = max(0, until_ns - monotonic_ns()) / 1e9
-                self._flushed = self._tick(min(left_s, self._patience_s()), must=True)
+                self._flushed = self._tick(min(left_s(until_ns), self._patience_s()), must=True)
                 if self._flushed or not self._writer.busy or monotonic_ns() >= until_ns:
                     return self._flushed
             finally:
@@ -190,10 +189,10 @@ class RecordHandler(Handler):
         """Write the end of the run, in what time is left of the flush before it."""
         until_ns = self._flush_until_ns
         if self._flushed:
-            until_ns = max(until_ns, monotonic_ns() + int(END_WAIT_S * 1e9))
+            until_ns = max(until_ns, deadline_ns(END_WAIT_S))
         with self._lock:
             writer = self._writer
-            if not self._tick(max(0, until_ns - monotonic_ns()) / 1e9, must=True, ended=True):
+            if not self._tick(left_s(until_ns), must=True, ended=True):
                 writer.abandon()
             elif self._used:
                 writer.untidy = self._keep is not None
