@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.watch.proc import stat_of
+
 __all__ = [
     "Blocked",
     "blocked_in",
@@ -53,12 +55,8 @@ def children_of(pid: int) -> list[int]:
         return []
     for name in names:
         if name.isdecimal():
-            try:
-                text = Path(f"/proc/{name}/stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            fields = text.rpartition(")")[2].split()
-            if fields[0] not in "ZX":
+            fields = stat_of(int(name))
+            if fields is not None and fields[0] not in "ZX":
                 parents.setdefault(int(fields[1]), []).append(int(name))
     found: list[int] = []
     todo = [pid]

@@ -8,10 +8,10 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from spanloom.diagnosis.watch.folder import pids, socket_path
+from spanloom.diagnosis.watch.proc import stat_of
 from spanloom.exceptions import NotWatchedError
 
 __all__ = ["SilentError", "ancestors", "ask", "is_running", "is_stopped", "watched_pid"]
@@ -121,11 +121,8 @@ def is_running(pid: int) -> bool:
 
 def is_stopped(pid: int) -> bool:
     """Tell whether process `pid` is stopped, by a signal or by who traces it; False where the kernel does not say."""
-    try:
-        text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] in {"T", "t"}
+    fields = stat_of(pid)
+    return fields is not None and fields[0] in {"T", "t"}
 
 
 def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
@@ -166,10 +163,9 @@ def ancestors(pid: int) -> list[int]:
     """Return the process that has started `pid`, the one that has started that, and so on."""
     found: list[int] = []
     while pid > 1 and len(found) < 100:
-        try:
-            text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        fields = stat_of(pid)
+        if fields is None:
             break
-        pid = int(text.rpartition(")")[2].split()[1])
+        pid = int(fields[1])
         found.append(pid)
     return found

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from spanloom.diagnosis.watch.client import is_running
 from spanloom.diagnosis.watch.folder import folder, made_folder
+from spanloom.diagnosis.watch.proc import stat_of
 
 __all__ = ["Note", "leave_note", "note_of"]
 
@@ -114,10 +115,7 @@ def _started(pid: int) -> int | None:
 
     ``None`` if there is no such process. Field 22 of ``/proc/PID/stat``, see ``proc(5)``.
     """
-    try:
-        text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-        return 0 if is_running(pid) else None
-    return int(text.rpartition(")")[2].split()[19])
+    fields = stat_of(pid)
+    if fields is not None:
+        return int(fields[19])
+    return 0 if is_running(pid) and stat_of(os.getpid()) is None else None
