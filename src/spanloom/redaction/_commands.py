@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from spanloom.redaction._looks import is_filler, is_prose, looks_random
-from spanloom.redaction._marks import MARK
+from spanloom.redaction._marks import MARK, marked
 from spanloom.redaction._names import Names
 from spanloom.redaction._pairs import is_secret
 from spanloom.redaction._quotes import QUOTE
@@ -176,5 +176,4 @@ def _field(found: re.Match[str], names: Names) -> str:
         return found[0]
     if found.re is _FIELD and found["content"] and not looks_random(value):
         return found[0]  # what a model's tool of such a name said
-    start, stop = (place - found.start() for place in found.span("value"))
-    return found[0][:start] + MARK + found[0][stop:]
+    return marked(found, "value")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from spanloom.redaction._arguments import is_option, redact_argument
 from spanloom.redaction._late import late
 from spanloom.redaction._looks import is_count, is_filler, looks_random
-from spanloom.redaction._marks import MARK
+from spanloom.redaction._marks import MARK, marked
 from spanloom.redaction._names import Kind, Names
 from spanloom.redaction._tokens import redact_tokens, redact_torn
 from spanloom.redaction._trie import any_of
@@ -291,5 +291,4 @@ class Redactor:
 def _marked(found: re.Match[str]) -> str:
     if "secret" not in found.re.groupindex or found.start("secret") < 0:
         return MARK
-    start, stop = (place - found.start() for place in found.span("secret"))
-    return found[0][:start] + MARK + found[0][stop:]
+    return marked(found, "secret")
