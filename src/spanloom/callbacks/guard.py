@@ -13,13 +13,13 @@ every event would pay for, so what surrounds the call stands there several times
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
+from spanloom.callbacks.hooks import HOOKS, INLINE, ON_EVENT, hook_of, types_of
 from spanloom.callbacks.open_events import OpenEvents
 from spanloom.callbacks.signals import is_from_signal
 from spanloom.callbacks.stats import HandlerStats
@@ -38,17 +38,6 @@ SLOW_S: Final = 5.0
 """Seconds an inline hook may hold its caller: far above any honest hook, far below a hang. Not less: on a machine with
 six times the work that it has processors for, a hook of some microseconds was seen to wait 1.8 s for the interpreter
 and a processor, and nothing tells that from a hook that blocks."""
-
-_ON_EVENT: Final = (
-    "on_event_start",
-    "on_event_end",
-    "on_event_pause",
-    "on_event_resume",
-    "on_event",
-    "job_hooks",
-)
-_INLINE: Final = (*_ON_EVENT, "start_trace", "end_trace")
-HOOKS: Final = (*_INLINE, "on_events", "attached", "on_tick", "flush", "close")
 
 JobHook = Callable[[Event], object]
 
@@ -72,8 +61,8 @@ class Guard:
     def __init__(self, handler: object, *, raise_errors: bool) -> None:
         self.handler = handler
         self.name: str = type(handler).__name__
-        self.wants: frozenset[str] | None = _types_of(handler, "wants")
-        self.wants_inline: frozenset[str] | None = _types_of(handler, "wants_inline")
+        self.wants: frozenset[str] | None = types_of(handler, "wants")
+        self.wants_inline: frozenset[str] | None = types_of(handler, "wants_inline")
         self.quarantined: bool = False
         self.errors: int = 0
         self._raise = raise_errors
@@ -82,7 +71,7 @@ class Guard:
         self._produced = 0
         self._delivered = 0
         self._open: OpenEvents | None = None
-        hooks = {name: _hook(handler, name) for name in HOOKS}
+        hooks = {name: hook_of(handler, name) for name in HOOKS}
         if not any(hooks.values()):
             raise TypeError(
                 f"a handler must define at least one of {', '.join(HOOKS)}; {self.name} defines none of them"
@@ -96,7 +85,7 @@ class Guard:
             hooks["on_events"] = self.drain.call_on_events
         self.watches: bool = self.drain is not None and hooks["on_tick"] is not None
         """Whether its thread has to know that something is open."""
-        self._inline: tuple[str, ...] = _INLINE if self.drain is None else _ON_EVENT
+        self._inline: tuple[str, ...] = INLINE if self.drain is None else ON_EVENT
 
     # what is called, by whom ----------------------------------------------------------------------
 
@@ -402,26 +391,3 @@ class Guard:
         delivered = self._delivered
         produced = max(produced, delivered)
         return produced, min(pending, produced - delivered), delivered
-
-
-def _hook(handler: object, name: str) -> Callable[..., object] | None:
-    hook: Callable[..., object] | None = getattr(handler, name, None)
-    if hook is None:
-        return None
-    if not callable(hook):
-        raise TypeError(f"{type(handler).__name__}.{name} must be a method, not {type(hook).__name__}")
-    if name != "on_events" and inspect.iscoroutinefunction(hook):
-        raise TypeError(
-            f"{type(handler).__name__}.{name} is async, but only on_events may be: it runs on the handler's own "
-            f"thread. Move the awaiting part to 'async def on_events(self, events)'."
-        )
-    return hook
-
-
-def _types_of(handler: object, attribute: str) -> frozenset[str] | None:
-    types = getattr(handler, attribute, None)
-    if isinstance(types, str):
-        raise TypeError(
-            f"{type(handler).__name__}.{attribute} must be a set of event types, not the string {types!r}"
-        )
-    return None if types is None else frozenset(types)

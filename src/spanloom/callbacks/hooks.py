@@ -1,0 +1,56 @@
+"""The hooks of a handler: what they are called, and which of them it has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["HOOKS", "INLINE", "ON_EVENT", "hook_of", "types_of"]
+
+ON_EVENT: Final = (
+    "on_event_start",
+    "on_event_end",
+    "on_event_pause",
+    "on_event_resume",
+    "on_event",
+    "job_hooks",
+)
+"""Called where the work is, with an event."""
+INLINE: Final = (*ON_EVENT, "start_trace", "end_trace")
+"""Called where the work is, unless the handler takes lists."""
+HOOKS: Final = (*INLINE, "on_events", "attached", "on_tick", "flush", "close")
+"""All that a handler may have; at least one of them it must have."""
+
+
+def hook_of(handler: object, name: str) -> Callable[..., object] | None:
+    """Return a hook of a handler; ``None`` if it has none of that name.
+
+    Raises:
+        TypeError: it cannot be called, or is async where it must not be.
+    """
+    hook: Callable[..., object] | None = getattr(handler, name, None)
+    if hook is None:
+        return None
+    if not callable(hook):
+        raise TypeError(f"{type(handler).__name__}.{name} must be a method, not {type(hook).__name__}")
+    if name != "on_events" and inspect.iscoroutinefunction(hook):
+        raise TypeError(
+            f"{type(handler).__name__}.{name} is async, but only on_events may be: it runs on the handler's own "
+            f"thread. Move the awaiting part to 'async def on_events(self, events)'."
+        )
+    return hook
+
+
+def types_of(handler: object, attribute: str) -> frozenset[str] | None:
+    """Return the types of events that a handler names in `attribute`; ``None`` if it does not say.
+
+    Raises:
+        TypeError: it gives a string.
+    """
+    types = getattr(handler, attribute, None)
+    if isinstance(types, str):
+        raise TypeError(
+            f"{type(handler).__name__}.{attribute} must be a set of event types, not the string {types!r}"
+        )
+    return None if types is None else frozenset(types)
