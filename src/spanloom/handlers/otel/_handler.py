@@ -38,6 +38,7 @@ from spanloom.handlers.otel._counts import ExportCounts, total
 from spanloom.handlers.otel._genai import describe_gen_ai, entitle_gen_ai
 from spanloom.handlers.otel._live import detach
 from spanloom.handlers.otel._openinference import describe_openinference
+from spanloom.handlers.otel._options import MAX_CONTENT, MAX_SPANS_PER_TRACE, MAX_TEXT
 from spanloom.handlers.otel._outlets import Outlets
 from spanloom.handlers.otel._pipeline import transport_for
 from spanloom.handlers.otel._profiles import Rules
@@ -56,18 +57,12 @@ from spanloom.handlers.otel._spool_options import SpoolOptions
 from spanloom.handlers.otel._starts import SpanStarts
 from spanloom.handlers.otel._tail import TailPolicy
 
-__all__ = ["MAX_CONTENT", "MAX_SPANS_PER_TRACE", "MAX_TEXT", "OpenTelemetryHandler", "version"]
+__all__ = ["OpenTelemetryHandler", "version"]
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 
-MAX_SPANS_PER_TRACE: Final = 500
-"""Jaeger's page gets slow from a few hundred spans on, and gives up at some ten thousand (jaeger-ui #645)."""
 HAND_OVER_S: Final = 0.5
 """Seconds without any list of events after which none is coming: five times the interval in which they come."""
-MAX_TEXT: Final = 256
-"""Characters kept of a payload text, unless told otherwise: identifiers and URLs, not documents."""
-MAX_CONTENT: Final = 16_384
-"""Characters kept of one prompt or answer, unless told otherwise: some 4,000 tokens."""
 
 _PROFILES: Final = {
     "plain": None,

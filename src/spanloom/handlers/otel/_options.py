@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from spanloom.handlers.otel._tail import TailPolicy
 
-__all__ = ["HandlerOptions"]
+__all__ = ["MAX_CONTENT", "MAX_SPANS_PER_TRACE", "MAX_TEXT", "HandlerOptions"]
+
+MAX_SPANS_PER_TRACE: Final = 500
+"""Jaeger's page gets slow from a few hundred spans on, and gives up at some ten thousand (jaeger-ui #645)."""
+MAX_TEXT: Final = 256
+"""Characters kept of a payload text, unless told otherwise: identifiers and URLs, not documents."""
+MAX_CONTENT: Final = 16_384
+"""Characters kept of one prompt or answer, unless told otherwise: some 4,000 tokens."""
 
 
 class HandlerOptions(TypedDict, total=False):

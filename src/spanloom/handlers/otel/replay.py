@@ -21,9 +21,10 @@ from spanloom.exceptions import ExportError
 from spanloom.handlers.otel._build import SpanBuilder
 from spanloom.handlers.otel._content import captures_content
 from spanloom.handlers.otel._counts import ExportCounts, Ledger, total
-from spanloom.handlers.otel._handler import MAX_CONTENT, MAX_SPANS_PER_TRACE, MAX_TEXT, version
+from spanloom.handlers.otel._handler import version
 from spanloom.handlers.otel._json import encode_json_span, json_envelope
 from spanloom.handlers.otel._memory import MemoryStore
+from spanloom.handlers.otel._options import MAX_CONTENT, MAX_SPANS_PER_TRACE, MAX_TEXT
 from spanloom.handlers.otel._outlets import Outlets
 from spanloom.handlers.otel._pipeline import Pipeline, transport_for
 from spanloom.handlers.otel._profiles import Rules
