@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.diagnosis.codes import CODES
 from spanloom.events import keys
-from spanloom.events.types import EventType
+from spanloom.events.types import EventStatus, EventType
 
 if TYPE_CHECKING:
     from spanloom.store.model import Run
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
+_GIVEN_UP: Final = frozenset({EventStatus.CANCELLED.value, EventStatus.TIMEOUT.value})
+_BY_SIGNAL: Final = 128
+"""An exit code above is that of a signal, as shells have it; below 0 it is, as `subprocess` has it."""
 _TEXTS: Final = ("code", "message", "severity", "level")
 
 
 def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
     """Return the findings on a recorded run, as `Finding.to_json` has them.
 
-    Those that its own process wrote down last: a batch that stood still then and went on has none. Of a run that is
-    over, what made it slow comes after them.
+    Those that its own process wrote down last: a batch that stood still then and went on has none, nor has a program
+    that has come through. A batch that was cancelled, or a program that a signal has ended, Ctrl-C for one, was given
+    up, and that is no way through. Of a run that is over, what made it slow comes after them.
 
     Args:
         store: The record.
@@ -37,8 +41,15 @@ def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
             refused += checked
         else:
             last[record.parent_id, record.name] = checked
-    if run.state == "ended":
-        last = {}  # it has come through
+    if last and run.state == "ended":
+        given_up: set[int | None] = {
+            record.event_id
+            for record in store.records(run, types=[EventType.BATCH])
+            if record.status in _GIVEN_UP
+        }
+        if run.exit_code is not None and not 0 <= run.exit_code <= _BY_SIGNAL:
+            given_up.add(None)  # the program, which is nobody's child
+        last = {key: found for key, found in last.items() if key[0] in given_up}
     seen: set[tuple[object, object]] = set()
     findings: list[dict[str, Any]] = []
     for group in (refused, *reversed(last.values())):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,8 @@ def run(path: Path, folder: Path, *options: str, **variables: str) -> Iterator[s
         try:
             yield process
         finally:
-            os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):  # it has ended, with all its children
+                os.killpg(process.pid, 9)
             process.wait()
 
 

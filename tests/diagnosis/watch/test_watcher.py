@@ -44,6 +44,18 @@ def until(condition: Callable[[], object], within_s: float = 20.0) -> bool:
     return True
 
 
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """Return what the record says of the last run."""
+    done = subprocess.run(
+        [*SPANLOOM, "why", "last", "--json", "--file", str(folder / "program.db")],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
 IDLE = """
     import asyncio
     async def main():
@@ -234,20 +246,9 @@ def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
         asyncio.run(main())
         """,
     )
-    record = tmp_path / "program.db"
-
-    def why(ref: str) -> list[dict[str, Any]]:
-        done = subprocess.run(
-            [*SPANLOOM, "why", ref, "--json", "--file", str(record)],
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        return json.loads(done.stdout) if done.returncode == 0 else []
-
     with run(path, tmp_path):
         time.sleep(8)
-    found = why("last")
+    found = recorded(tmp_path)
     assert [one["code"] for one in found] == ["SELF_RELOCK"]
     assert "taker" in found[0]["message"]
 
@@ -278,6 +279,41 @@ def test_a_batch_that_stands_still_is_logged_with_the_reason(tmp_path: Path) -> 
     with run(path, tmp_path, "--stall-after", "1"):
         assert until(lambda: "stall orders True SELF_RELOCK" in output(path))
         assert "batch orders has stood still for" in output(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "cancel"])
+def test_a_batch_that_was_given_up_has_its_reason_in_the_record(end: str, tmp_path: Path) -> None:
+    """Ctrl-C is what people do first when nothing moves, and then they ask why; one that went on has none."""
+    path = written(
+        tmp_path,
+        """
+        import asyncio, os
+        from spanloom import run_jobs
+        async def late(event):
+            await event.wait()
+        async def job(lock):
+            async with lock:
+                async with lock:
+                    pass
+        async def main():
+            event = asyncio.Event()
+            asyncio.get_running_loop().call_later(2.5, event.set)
+            await run_jobs([late(event)], desc="went on")
+            batch = asyncio.create_task(run_jobs([job(asyncio.Lock())], desc="orders"))
+            await asyncio.wait([batch], timeout=4 if os.environ["END"] == "cancel" else None)
+            batch.cancel()
+            await asyncio.wait([batch])
+        asyncio.run(main())
+        """,
+    )
+    with run(path, tmp_path, "--stall-after", "1", END=end) as process:
+        assert until(lambda: "batch orders has stood still for" in output(path))
+        time.sleep(1)  # the record is written ten times a second
+        if end != "cancel":
+            process.send_signal(getattr(signal, end))
+        process.wait(30)
+    assert [one["code"] for one in recorded(tmp_path)] == ["SELF_RELOCK"]
 
 
 @pytest.mark.slow

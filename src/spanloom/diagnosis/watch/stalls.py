@@ -138,7 +138,8 @@ class Reporter:
             if counts is None:
                 continue
             known.add(event.event_id)
-            done = counts.started, counts.ended, counts.retried, counts.failed
+            # Not those that were cancelled: who gives up a batch that stands still has not made it go on.
+            done = counts.started, counts.ended - counts.cancelled, counts.retried, counts.failed
             batch = self._batches.get(event.event_id)
             if batch is None:
                 self._batches[event.event_id] = _Batch(done, now_s, stall_after_s)
