@@ -56,7 +56,8 @@ PAUSE_S: Final = 0.004
 ANEW: Final = 0.7
 """Share of the looks at it in which it had been run since the look before; the rest are looks in the same turn."""
 PROGRESS: Final = 0.5
-"""Share of the looks with a change from which on something gets done; another task may change a little of it."""
+"""Share of the looks with a change from which on something gets done; another task may change a little of it. Of the
+looks that could show one: the first at a place has nothing to compare with, and on a busy machine there are few."""
 TURNS: Final = 12
 LONG_TURN_S: Final = 0.001
 """Time of the processor in a turn from which on something is computed there, and not only asked for again."""
@@ -70,6 +71,7 @@ class _Watched:
     def __init__(self) -> None:
         self.looks = 0
         self.again = 0
+        self.compared = 0
         self.changes = 0
         self.counts = 0
         self.counted: Counter[str] = Counter()
@@ -239,6 +241,7 @@ def _take(seen: _Watched, handle: asyncio.Handle, chain: list[object]) -> None:
     before = seen.prints.get(shape)
     seen.prints[shape] = now
     if before is not None:
+        seen.compared += 1
         seen.changes += before[0] != now[0]
         counted = [name for name, value in now[1].items() if before[1].get(name, value) != value]
         seen.counts += bool(counted)
@@ -250,15 +253,15 @@ def _spins(task: asyncio.Task[Any], seen: _Watched) -> bool:
         return False
     if _gets_on(seen):
         return False
-    if seen.counts > PROGRESS * seen.looks:
-        names = {name for name, count in seen.counted.items() if count > PROGRESS * seen.looks / 2}
+    if seen.counts > PROGRESS * seen.compared:
+        names = {name for name, count in seen.counted.items() if count > PROGRESS * seen.compared / 2}
         return not any(is_bound(place, names) for place in seen.places)
     return True
 
 
 def _gets_on(seen: _Watched) -> bool:
     """Tell whether what a task knows changes most of the time."""
-    return seen.changes > PROGRESS * seen.looks
+    return seen.changes > PROGRESS * seen.compared
 
 
 def _finding(found: list[tuple[asyncio.Task[Any], _Watched]], since_s: float) -> Finding:
