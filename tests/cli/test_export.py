@@ -214,6 +214,37 @@ def test_a_pipe_is_written_to(
     assert [told["bytes"] for told in said] == [len(got[0])] * 2
 
 
+@pytest.mark.skipif(
+    not Path("/dev/stdout").exists(), reason="a name of standard output that not all systems have"
+)
+def test_standard_output_may_be_named_as_a_file(recorded: Recorded) -> None:
+    """``-o /dev/stdout | head`` is written into the pipe, which is a file without a name."""
+    command = "from spanloom.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "export", str(recorded.path), "--format", "csv", "-o", "/dev/stdout"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert "no such folder" not in done.stderr
+    assert done.returncode == 0
+    assert len(list(csv.DictReader(io.StringIO(done.stdout, newline="")))) == len(recorded.records)
+
+
+def test_a_record_that_is_gone_is_not_taken_for_a_folder(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not found while the file is written is named itself, not the folder that the file is written to."""
+
+    def failing(self: StoreReader, *_arguments: Any, **_options: Any) -> Iterator[Record]:
+        raise FileNotFoundError(2, "No such file or directory", str(recorded.path))
+        yield
+
+    monkeypatch.setattr(StoreReader, "records", failing)
+    assert export(recorded.path, "--format", "json", "-o", tmp_path / "run.json") == 1
+    assert f"No such file or directory: {recorded.path}" in capsys.readouterr().err
+
+
 def test_a_device_is_written_to(recorded: Recorded) -> None:
     """/dev/null stays a device."""
     assert export(recorded.path, "--format", "json", "-o", "/dev/null") == 0

@@ -57,18 +57,23 @@ def writing_to(path: str) -> Iterator[Tally]:
         yield Tally(stream.buffer)
         stream.buffer.flush()
         return
-    target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
-    if target.exists() and not target.is_file():
-        with target.open("wb") as file:
+    given = Path(path)
+    if (
+        given.exists() and not given.is_file()
+    ):  # not where it leads: /dev/stdout may lead to a pipe, which has no name
+        with given.open("wb") as file:
             yield Tally(file)
         return
+    target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is replaced
     # Beside it, because it has to be on the same file system; open() gives it the usual permissions.
     partial = target.with_name(f".{secrets.token_hex(4)}.part")
     try:
-        with partial.open("xb") as file:
-            yield Tally(file)
-        partial.replace(target)
+        file = partial.open("xb")
     except FileNotFoundError as error:  # it is the folder that is not there, and the name is not the user's
         raise FileNotFoundError(error.errno, "there is no such folder", str(target.parent)) from None
+    try:
+        with file:
+            yield Tally(file)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
