@@ -194,6 +194,17 @@ def test_hostile_words_do_not_steer_the_terminal(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_hostile_names_do_not_steer_the_terminal_as_json(tmp_path: Path) -> None:
+    """JSON is shown on terminals, too: what JSON itself leaves as it is, C1 control characters for one, is escaped."""
+    code = "from spanloom import get_callback_manager as m\nm().emit(name='a\\x9b31m\\u202e')"
+    (tmp_path / "hostile.py").write_text(code)
+    assert spanloom(tmp_path, "run", "hostile.py").returncode == 0
+    for command in ("show", "top"):
+        shown = spanloom(tmp_path, command, "--json").stdout
+        assert shown.rstrip("\n").isprintable()
+    assert "a\\u009b31m\\u202e" in spanloom(tmp_path, "show", "--json").stdout
+
+
 def test_a_file_that_may_not_be_written(folder: Path) -> None:
     """What the system says, and of which file, in one line."""
     done = spanloom(folder, "export", "last", "--format", "json", "-o", "no/such/folder/out.json")

@@ -179,6 +179,19 @@ def test_csv_does_not_steer_a_terminal(char: str) -> None:
     assert json.loads(row["payload"]) == {text: text}
 
 
+@pytest.mark.parametrize("char", ["\x00", "\r", "\x1b", "\x7f", "\x9b", "\u061c", "\u202e", "\u2066"])
+def test_json_does_not_steer_a_terminal(char: str) -> None:
+    """Control characters and marks of direction are escaped as JSON has it, which for a program are the same."""
+    text = f"a{char}bé"
+    record = Record(1, None, 1, text, text, 0, 1, text, error=ErrorInfo(text, text), payload={text: text})
+    pieces: list[bytes] = []
+    write_json(run_of(), [record], pieces.append)
+    assert char not in b"".join(pieces).decode()
+    assert "bé" in b"".join(pieces).decode()
+    (found,) = document_of([record])["records"]
+    assert (found["name"], found["error"]["message"], found["payload"]) == (text, text, {text: text})
+
+
 @pytest.mark.parametrize("write", [write_json, write_csv])
 def test_it_is_written_while_it_is_read(write: Any) -> None:
     """Of a long run, a bounded part is held at any moment."""

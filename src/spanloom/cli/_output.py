@@ -54,9 +54,14 @@ def print_text(lines: Iterable[str]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print `value`, structs included, as one JSON document: indented for a person, else on one line."""
+    """Print `value`, structs included, as one JSON document: indented for a person, else on one line.
+
+    Nothing in it steers a terminal.
+    """
+    from spanloom.viewer._json import encode_json
+
     stream = standard_output()
-    text = msgspec.json.encode(value)
+    text = encode_json(value)
     if is_terminal():
         text = msgspec.json.format(text)
     click.echo(text.decode(), stream)

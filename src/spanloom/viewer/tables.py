@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
 from spanloom.store.model import Record, Run
+from spanloom.viewer._json import encode_json
 
 __all__ = ["CSV_COLUMNS", "JSON_VERSION", "write_csv", "write_json"]
 
@@ -49,7 +48,6 @@ _STEERING: Final = re.compile(
 )
 """What moves the cursor of a terminal or turns the direction of text around; a tab and a line break do neither."""
 _BLOCK: Final = 64 << 10
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> int:
@@ -60,7 +58,8 @@ def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], obj
         {"format": "spanloom.run", "version": 1, "run": {...}, "records": [{...}, ...]}
 
     ``run`` has the fields of `Run`; each record those of `Record` that are not ``None``, its ids as hexadecimal digits
-    (16, of a trace 32), its times as nanoseconds since ``started_wall_ns``.
+    (16, of a trace 32), its times as nanoseconds since ``started_wall_ns``. Characters that would steer a terminal are
+    escaped.
 
     Args:
         run: Whose records they are.
@@ -71,10 +70,10 @@ def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], obj
         How many events were written.
     """
     head = b'{"format":"spanloom.run","version":' + str(JSON_VERSION).encode()
-    pieces = [head + b',"run":' + _encode(run) + b',"records":[\n']
+    pieces = [head + b',"run":' + encode_json(run) + b',"records":[\n']
     size = count = 0
     for record in records:
-        encoded = _encode(_fields(record))
+        encoded = encode_json(_fields(record))
         pieces.append(b",\n" + encoded if count else encoded)
         count += 1
         size += len(encoded)
@@ -160,7 +159,7 @@ def _row(run: Run, record: Record) -> Iterator[object]:
     yield "true" if record.is_point else "false"
     yield None if error is None else _safe(error.type)
     yield None if error is None else _safe(error.message)
-    yield _STEERING.sub(_json_escaped, _encode(record.payload).decode()) if record.payload else None
+    yield encode_json(record.payload).decode() if record.payload else None
 
 
 def _safe(text: str) -> str:
@@ -171,10 +170,6 @@ def _safe(text: str) -> str:
 
 def _escaped(char: re.Match[str]) -> str:
     return char[0].encode("unicode_escape").decode("ascii")
-
-
-def _json_escaped(char: re.Match[str]) -> str:
-    return f"\\u{ord(char[0]):04x}"
 
 
 def _hex(event_id: int | None) -> str | None:

@@ -1,0 +1,26 @@
+"""JSON that a terminal shows and does not obey, whatever somebody has put into a record."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+__all__ = ["encode_json"]
+
+_encode: Final = msgspec.json.Encoder().encode
+_STEERING: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor of a terminal or turns the direction of text around, and may stand in JSON as it is."""
+
+
+def encode_json(value: object) -> bytes:
+    """Return `value` as JSON, for a program the same as ever; characters that would steer a terminal are escaped."""
+    encoded = _encode(value)
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _STEERING.sub(_escaped, encoded.decode()).encode()
+
+
+def _escaped(char: re.Match[str]) -> str:
+    return f"\\u{ord(char[0]):04x}"
