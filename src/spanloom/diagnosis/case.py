@@ -10,16 +10,15 @@ from spanloom.diagnosis.codes import CODES
 from spanloom.diagnosis.finding import Finding, Level
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.graph import Edges, components, waits_of
-from spanloom.diagnosis.model import EndedTask, Holder, Resource, Snapshot, TaskView
+from spanloom.diagnosis.model import HELD, EndedTask, Holder, Resource, Snapshot, TaskView
 from spanloom.diagnosis.waits import GIVERS
 
-__all__ = ["Case", "called", "names", "place"]
+__all__ = ["Case", "called", "names", "place", "quoted", "where"]
 
 _NAMED = 5
 """Tasks that a sentence names before it counts the others."""
 _CALLED = 3
 """Functions that a sentence names of one await chain."""
-_HELD = frozenset({"lock", "semaphore", "limiter"})
 _TAKERS = frozenset({"acquire"})
 
 
@@ -66,7 +65,7 @@ class Case:
         found: dict[int, list[TaskView]] = {}
         for key in self.dead:
             task = self.snapshot.tasks[key]
-            for target in () if task.wait is None else task.wait.targets:
+            for target in task.targets:
                 found.setdefault(target, []).append(task)
         return found
 
@@ -79,7 +78,7 @@ class Case:
 
         Of one that ended well no variables are left, so it is told by the names in its code.
         """
-        givers = (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in _HELD else frozenset())
+        givers = (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in HELD else frozenset())
         called = _last_name(resource.name)
         found = [
             one
@@ -176,6 +175,16 @@ def place(location: str | None) -> str:
         return "?"
     file, _, line = location.rpartition(":")
     return f"{PurePath(file).name}:{line}"
+
+
+def where(task: TaskView) -> str:
+    """Return where a task is, as `place` says it."""
+    return place(None if task.at is None else task.at.location)
+
+
+def quoted(resource: Resource) -> str:
+    """Return a blank and the name of a resource, in quotes; empty if it has none but its type's."""
+    return "" if resource.name == resource.type else f" `{resource.name}`"
 
 
 def called(task: TaskView) -> str:

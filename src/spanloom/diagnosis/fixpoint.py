@@ -14,14 +14,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from spanloom.diagnosis.model import Resource, Snapshot, TaskView, Wait
+from spanloom.diagnosis.model import HELD, Resource, Snapshot, TaskView, Wait
 from spanloom.diagnosis.pace import in_slices, step
 
 __all__ = ["progress"]
 
 _BY_ITSELF = frozenset({"sleep", "io"})
-_HELD = frozenset({"lock", "semaphore", "limiter"})
-"""What a task that runs at the moment of the look may hold, without that it could be seen."""
 _CANCELLED_WITH = frozenset({"task", "group", "completed"})
 
 _Node = Hashable
@@ -143,12 +141,12 @@ class _Fixpoint:
         givers = resource.actors.get(kind, frozenset())
         holders = [holder.task for holder in resource.holders]
         sure = [holder.task for holder in resource.holders if holder.sure]
-        if kind in _HELD and self._unseen and not sure:
+        if kind in HELD and self._unseen and not sure:
             self._node(line, (), 0)
         elif kind == "lock":
             ways: list[_Node] = [*sure] if sure else [self._any_of(givers), *holders]
             self._node(line, ways, 0 if resource.used == 0 else 1)
-        elif kind in _HELD:
+        elif kind in HELD:
             self._node(line, [self._any_of(givers), *holders], 0 if resource.free else 1)
         elif kind == "barrier" and resource.size is not None:
             starters = resource.actors.get(

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.slots import Slots
 from spanloom.diagnosis.ahead import Bytecode
-from spanloom.diagnosis.blocks import with_lines
+from spanloom.diagnosis.blocks import EXITS, with_lines
 from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
 from spanloom.diagnosis.chain import Link, frame_of, is_suspendable
 from spanloom.diagnosis.fields import attributes, field
@@ -29,7 +29,6 @@ from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["Held", "Holding", "lock_of"]
 
-_EXITS: Final = frozenset({"__aexit__", "__exit__"})
 _DEPTH: Final = 4
 """How many managers inside of one another are opened."""
 
@@ -122,10 +121,10 @@ class Holding:
             if function is not None:  # 3.14 has the function and its object on the stack one after the other
                 exits.append(referent)
                 function = None
-            elif type(referent) is MethodType and referent.__func__.__name__ in _EXITS:
+            elif type(referent) is MethodType and referent.__func__.__name__ in EXITS:
                 exits.append(referent.__self__)
             elif (
-                type(referent) is FunctionType and referent.__name__ in _EXITS and sys.version_info >= (3, 14)
+                type(referent) is FunctionType and referent.__name__ in EXITS and sys.version_info >= (3, 14)
             ):
                 function = referent
             elif is_suspendable(referent) and (inner is None or referent is not inner.owner):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 __all__ = [
+    "HELD",
     "Actor",
     "BatchView",
     "EndedTask",
@@ -19,6 +20,8 @@ __all__ = [
     "Wait",
 ]
 
+HELD: Final = frozenset({"lock", "semaphore", "limiter"})
+"""Kinds of resources that tasks hold; one that runs at the moment of the look may, without that it could be seen."""
 TaskState = Literal["running", "ready", "waiting"]
 ActorKind = Literal[
     "timer", "callback", "io", "thread", "pool", "signal", "loop", "task", "caller", "outside"
@@ -122,6 +125,21 @@ class TaskView:
         if self.depth >= 0:
             return self.chain[self.depth]
         return self.chain[0] if self.chain else None
+
+    @property
+    def kind(self) -> str:
+        """What kind of thing it waits for, see `Wait`; empty unless it waits."""
+        return "" if self.wait is None else self.wait.kind
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Keys of the tasks and futures that it waits for."""
+        return () if self.wait is None else self.wait.targets
+
+    @property
+    def deliberate(self) -> bool:
+        """Whether the program says by its form that it is to wait for ever."""
+        return self.wait is not None and self.wait.deliberate
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from spanloom.diagnosis.case import Case, names, place
+from spanloom.diagnosis.case import Case, names, quoted, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.model import Resource, Snapshot, TaskView
@@ -54,7 +54,7 @@ def unknown_process(snapshot: Snapshot, earlier: Snapshot, stalled_s: float) -> 
     case = Case(snapshot, earlier)
     if any(actor.kind not in _UNSEEN for actor in snapshot.actors.values()) or _seen_to_go_on(snapshot):
         return None
-    tasks = [task for key, task in snapshot.tasks.items() if key in case.live and not _is_on_purpose(task)]
+    tasks = [task for key, task in snapshot.tasks.items() if key in case.live and not task.deliberate]
     if not tasks or case.since(snapshot.tasks.values()) is None:
         return None
     return _finding(case, tasks, f"no task has moved for {stalled_s:.0f} s", stalled_s)
@@ -66,17 +66,13 @@ def _seen_to_go_on(snapshot: Snapshot) -> frozenset[int]:
     return progress(dataclasses.replace(snapshot, actors=seen))
 
 
-def _is_on_purpose(task: TaskView) -> bool:
-    return task.wait is not None and task.wait.deliberate
-
-
 def _finding(case: Case, tasks: list[TaskView], what: str, stalled_s: float) -> Finding:
     """Tell who waits for what: first those who wait for a thing, then those who wait for them."""
     groups: dict[tuple[str, str, str | None], list[TaskView]] = {}
     for task in [*tasks, *_behind(case, tasks)]:
         resource = case.resource(task)
         name = None if resource is None else resource.name
-        groups.setdefault((_at(task), "" if task.wait is None else task.wait.kind, name), []).append(task)
+        groups.setdefault((where(task), task.kind, name), []).append(task)
     leading = sorted(groups.values(), key=lambda group: case.resource(group[0]) is None)
     told = [_who(case, group) for group in leading[:_TOLD]]
     if len(leading) > _TOLD:
@@ -97,7 +93,7 @@ def _behind(case: Case, tasks: list[TaskView]) -> list[TaskView]:
     todo = list(tasks)
     while todo:
         task = todo.pop()
-        for target in () if task.wait is None else task.wait.targets:
+        for target in task.targets:
             inner = case.snapshot.tasks.get(target)
             if inner is not None and target not in known:
                 known.add(target)
@@ -106,33 +102,25 @@ def _behind(case: Case, tasks: list[TaskView]) -> list[TaskView]:
     return found
 
 
-def _at(task: TaskView) -> str:
-    return "?" if task.at is None else place(task.at.location)
-
-
 def _who(case: Case, group: list[TaskView]) -> str:
     """Return who of a group waits where for what, and who holds that."""
     task = group[0]
-    waits = f"{names(group)} {'waits' if len(group) == 1 else 'wait'} at {_at(task)}"
+    waits = f"{names(group)} {'waits' if len(group) == 1 else 'wait'} at {where(task)}"
     resource = case.resource(task)
     if resource is not None:
         return f"{waits} for {_what(case, task, resource)}"
-    targets = [case.snapshot.tasks[key] for key in _targets(task) if key in case.snapshot.tasks]
+    targets = [case.snapshot.tasks[key] for key in task.targets if key in case.snapshot.tasks]
     if targets:
         return f"{waits} for the end of {names(targets)}"
     return waits
 
 
-def _targets(task: TaskView) -> tuple[int, ...]:
-    return () if task.wait is None else task.wait.targets
-
-
 def _what(case: Case, task: TaskView, resource: Resource) -> str:
-    named = "" if resource.name == resource.type else f" `{resource.name}`"
+    named = quoted(resource)
     kind = "a future" if resource.kind == "future" else f"{resource.kind}"
     if resource.holders:
         return f"{kind}{named}, held by {', '.join(case.holder(one) for one in resource.holders[:3])}"
-    givers = resource.actors.get("" if task.wait is None else task.wait.kind, frozenset())
+    givers = resource.actors.get(task.kind, frozenset())
     if any(key in case.snapshot.actors and case.snapshot.actors[key].kind == "outside" for key in givers):
         return f"{kind}{named}, which code that cannot be seen has"
     return f"{kind}{named}"

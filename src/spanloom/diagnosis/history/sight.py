@@ -19,10 +19,11 @@ from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
+from spanloom.diagnosis.blocks import EXITS
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.live import Ref, frames_of, is_timer, label_of, line_of, with_task
-from spanloom.diagnosis.history.swallow import EXITS, cancel_here
+from spanloom.diagnosis.history.swallow import cancel_here
 from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices

@@ -6,15 +6,13 @@ import contextlib
 import gc
 from asyncio import CancelledError
 from types import FrameType, FunctionType, MappingProxyType, MethodType
-from typing import Final
 
+from spanloom.diagnosis.blocks import EXITS
 from spanloom.diagnosis.history.flow import Outcome, flow_of
 from spanloom.diagnosis.history.live import frame_of
 from spanloom.diagnosis.origin import is_own
 
-__all__ = ["EXITS", "cancel_here"]
-
-EXITS: Final = frozenset({"__aexit__", "__exit__"})
+__all__ = ["cancel_here"]
 
 
 def cancel_here(frames: list[tuple[object, FrameType, int]]) -> tuple[bool, bool, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spanloom.diagnosis.case import Case, called, names, place
+from spanloom.diagnosis.case import Case, called, names, place, quoted, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import EndedTask, Resource, TaskView
 
@@ -32,7 +32,7 @@ def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
     inside = {task.key for task in members}
     if not any(key not in inside and _moves(case, key) for key in case.live):
         return False
-    return all(task.main or _is_deliberate(task) for task in members)
+    return all(task.main or task.deliberate for task in members)
 
 
 def _moves(case: Case, key: int) -> bool:
@@ -43,22 +43,14 @@ def _moves(case: Case, key: int) -> bool:
     return case.snapshot.loops[task.loop].thread is not None
 
 
-def _is_deliberate(task: TaskView) -> bool:
-    return task.wait is not None and task.wait.deliberate
-
-
 def _harmful(case: Case, members: list[TaskView]) -> bool:
     """Return whether somebody needs a task that waits at an empty queue: else it is a worker without work."""
     return any(task.main or case.awaited.get(task.key) for task in members) or not case.live
 
 
-def _at(task: TaskView) -> str:
-    return "?" if task.at is None else place(task.at.location)
-
-
 def _wait(members: list[TaskView]) -> str:
     """Return who waits where."""
-    return f"{names(members)} {'waits' if len(members) == 1 else 'wait'} at {_at(members[0])}"
+    return f"{names(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
 
 
 def _fate(failed: list[EndedTask], what: str) -> str:
@@ -139,7 +131,7 @@ def _barrier(_: Case, members: list[TaskView], resource: Resource, failed: list[
 
 
 def _future(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
-    named = "" if resource.name == resource.type else f" `{resource.name}`"
+    named = quoted(resource)
     return "ORPHAN_FUTURE", (
         f"{_wait(members)} for a future{named} that nothing can resolve any more: "
         f"{_fate(failed, 'knows it')}. Set a result or an exception on every path, or wait with a timeout."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from spanloom.diagnosis.case import Case, called, names, place
+from spanloom.diagnosis.case import Case, called, names, place, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.graph import Edges, Givers, Line, Node, components
 from spanloom.diagnosis.model import Resource, TaskView
@@ -183,7 +183,7 @@ def _relock(case: Case, task: TaskView) -> Finding:
     resource = case.resource(task)
     name = "" if resource is None else resource.name
     since = None if resource is None else _held_for(resource, task)
-    at = "?" if task.at is None else place(task.at.location)
+    at = where(task)
     function = "?" if task.at is None else task.at.function
     message = (
         f"`{task.label}` waits at {at} in {function} for lock `{name}`, which it holds itself since {place(since)}: "

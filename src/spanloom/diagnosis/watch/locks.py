@@ -15,6 +15,7 @@ from itertools import pairwise
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.blocks import EXITS
 from spanloom.diagnosis.fields import attributes, is_a
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.blocked import described, evidence_of, jobs_of, tasks_of
@@ -102,7 +103,7 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
         if type(value) is BuiltinMethodType and value.__name__ == "__exit__":
             if is_a(value.__self__, LOCKS):
                 yield value.__self__, True
-        elif type(value) is MethodType and value.__func__.__name__ in {"__exit__", "__aexit__"}:
+        elif type(value) is MethodType and value.__func__.__name__ in EXITS:
             yield from _inside(value.__self__, depth - 1, seen)
         elif is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
             yield from _inside(value, depth - 1, seen)
