@@ -1,43 +1,17 @@
-"""Where jobs come from, and what they are called."""
+"""Where jobs come from."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from spanloom.concurrency.source import Source, name_of
+from spanloom.concurrency.source import Source
 
 
 async def job() -> None:
     """Do nothing."""
-
-
-class Fetcher:
-    async def fetch(self) -> None:
-        """Do nothing."""
-
-    async def __call__(self) -> None:
-        """Do nothing."""
-
-
-def test_a_job_is_called_what_its_author_calls_it() -> None:
-    """The qualified name, without where a local function was defined; partials are looked through."""
-
-    async def local() -> None:
-        """Do nothing."""
-
-    coroutine = job()
-    coroutine.close()
-    assert name_of(job) == "job"
-    assert name_of(coroutine) == "job"
-    assert name_of(local) == "local"
-    assert name_of(Fetcher().fetch) == "Fetcher.fetch"
-    assert name_of(Fetcher()) == "Fetcher"
-    assert name_of(functools.partial(functools.partial(job), 1)) == "job"
-    assert name_of(3) is None
 
 
 @pytest.mark.parametrize(

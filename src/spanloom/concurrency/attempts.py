@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.concurrency.deadline import effective_deadline
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events import keys
 from spanloom.events.event import detail_of
 from spanloom.events.types import EventType

@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
-from spanloom.concurrency.source import name_of
 from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
 
 __all__ = ["check_jobs", "compose", "start"]

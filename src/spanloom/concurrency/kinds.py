@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events.event import JobFamily
 
 __all__ = ["Kinds"]

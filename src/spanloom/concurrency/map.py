@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeVar, cast, overload
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.runner import Isolation, Run, list_sink
 from spanloom.concurrency.sink import OnError
-from spanloom.concurrency.source import Source, name_of
+from spanloom.concurrency.source import Source
 
 __all__ = ["async_map", "check_function"]
 

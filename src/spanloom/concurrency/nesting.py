@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.task import JobTask
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -257,7 +258,7 @@ def _wanted_for(task: Task) -> str:
 def _function(task: Task) -> str:
     for frame in _frames(task):
         if not _is_ours(frame):
-            return frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            return bare_name(frame.f_code.co_qualname)
     return task.get_name()
 
 

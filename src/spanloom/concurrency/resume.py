@@ -26,9 +26,10 @@ from spanloom.concurrency.checkpoint import ResultLog
 from spanloom.concurrency.ctrl_c import watch
 from spanloom.concurrency.interrupt import Interrupt
 from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.names import name_family
 from spanloom.concurrency.outcome import Outcome
 from spanloom.concurrency.sink import MISSING, ListSink, OnError
-from spanloom.concurrency.source import Source, discard, name_family
+from spanloom.concurrency.source import Source, discard
 from spanloom.concurrency.task import Job
 from spanloom.concurrency.window import START_SLICE_NS, Window
 from spanloom.events.clock import monotonic_ns

@@ -12,9 +12,9 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from spanloom.concurrency.attempts import make_attempts
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.concurrency.slots import check_count
-from spanloom.concurrency.source import name_of
 
 __all__ = ["RetryPolicy", "retry"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from itertools import chain, islice
@@ -12,9 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from spanloom.events.event import JobFamily
-
-__all__ = ["Source", "name_family", "name_of"]
+__all__ = ["Source", "discard"]
 
 _QUIET: Final = frozenset({list, tuple, range, set, frozenset, dict, str, bytes})
 """Iterating over these runs no code of the user's."""
@@ -113,26 +110,3 @@ def discard(item: object, adopt: Callable[[asyncio.Future[Any]], None]) -> None:
             item.close()
     elif asyncio.isfuture(item) and not item.done():
         adopt(item)
-
-
-def name_family(family: JobFamily, item: object) -> None:
-    """Name a family after its first job, if there was nothing to take a name from before the batch began."""
-    if not family.name:
-        family.name = name_of(item) or "job"
-
-
-def name_of(job: object) -> str | None:
-    """Return what the author calls `job`: the qualified name of its function, without ``<locals>``."""
-    if type(job) is CoroutineType:
-        return job.__qualname__.rpartition("<locals>.")[2]
-    while isinstance(job, functools.partial):
-        job = job.func
-    try:
-        name = getattr(job, "__qualname__", None)
-    except Exception:  # noqa: BLE001 -- a `__getattr__` of the program's own, which knows no such name
-        name = None
-    if not isinstance(name, str):
-        if not callable(job):
-            return None
-        name = type(job).__qualname__
-    return name.rpartition("<locals>.")[2]

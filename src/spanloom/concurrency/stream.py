@@ -11,10 +11,11 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 from spanloom.concurrency.call import check_jobs, compose
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.map import check_function
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.outcome import Outcome
 from spanloom.concurrency.runner import Isolation, Run
 from spanloom.concurrency.sink import OnError, Sink, check_on_error
-from spanloom.concurrency.source import Source, name_of
+from spanloom.concurrency.source import Source
 from spanloom.events.event import JobEvent
 from spanloom.events.types import OK
 

@@ -25,8 +25,9 @@ from spanloom.concurrency.engine import SLICE_NS, Engine
 from spanloom.concurrency.interrupt import Interrupt
 from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.names import name_family
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source, discard, name_family
+from spanloom.concurrency.source import Source, discard
 from spanloom.concurrency.task import Job, JobTask, never_started, retrieve
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job, detail_of

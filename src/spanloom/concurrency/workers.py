@@ -25,8 +25,9 @@ from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
 from spanloom.concurrency.isolation import differ, in_context, is_quiet
 from spanloom.concurrency.kinds import Kinds
+from spanloom.concurrency.names import name_family
 from spanloom.concurrency.sink import MISSING, Sink
-from spanloom.concurrency.source import Source, name_family
+from spanloom.concurrency.source import Source
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, JobFamily, complete_job
 

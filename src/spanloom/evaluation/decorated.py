@@ -11,9 +11,9 @@ from spanloom.concurrency.adaptive import AdaptiveLimiter
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.resume import ResumedSink
 from spanloom.concurrency.runner import Run
-from spanloom.concurrency.source import name_of
 from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
 from spanloom.evaluation.retries import policy_of
 from spanloom.evaluation.rows import Columns, Row, RowCheckpoint

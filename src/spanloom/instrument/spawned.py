@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.route import Route
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, ScopeEvent
 from spanloom.events.types import EventType

@@ -21,7 +21,7 @@ from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.kinds import Kinds
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events import keys
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily, complete_job, restart_job

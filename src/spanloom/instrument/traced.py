@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events.types import EventType
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.selected import Selector

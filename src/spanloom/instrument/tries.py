@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import bare_name, name_of
 from spanloom.events import keys
 from spanloom.events.event import Event, ScopeEvent, detail_of
 from spanloom.events.types import EventType
@@ -151,7 +151,7 @@ def caller_name(function: Callable[..., Any] | None, skipped: tuple[str, ...]) -
     frame = sys._getframe(1)  # noqa: SLF001 -- documented, and inspect.currentframe is the same
     while frame.f_back is not None and _is_in(frame.f_globals.get("__name__", ""), skipped):
         frame = frame.f_back
-    name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+    name = bare_name(frame.f_code.co_qualname)
     return "retry" if name in _NAMELESS else name
 
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio import current_time
 
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.concurrency.sync import run_in_thread
 
 __all__ = ["current_time", "is_coro_func", "run_async", "run_sync", "sleep"]

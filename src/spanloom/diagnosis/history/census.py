@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.history.live import Ref, code_of, frames_of, refs, with_task
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
@@ -52,7 +53,7 @@ class Kind(msgspec.Struct, eq=False):
     @property
     def function(self) -> str:
         """Qualified name of the function, without the ``<locals>`` it was made in."""
-        return self.code.co_qualname.rpartition("<locals>.")[2]
+        return bare_name(self.code.co_qualname)
 
     @property
     def location(self) -> str:

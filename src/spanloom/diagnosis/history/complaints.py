@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.history.live import code_of, frames_of, line_of
 from spanloom.diagnosis.origin import is_own
 
@@ -132,19 +133,17 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
         function = getattr(coroutine, "__qualname__", "") if code is None else code.co_qualname
     if error is not None:
         kind, message, location, inside = describe_error(error)
-        return Lost(name, _short(function or inside), code, kind, message, location, inside, time.monotonic())
+        return Lost(
+            name, bare_name(function or inside), code, kind, message, location, inside, time.monotonic()
+        )
     if not isinstance(task, asyncio.Task) or task.done():
         return None
     location, inside = None, function
     for _, frame in frames_of(task.get_coro()):
         if location is None or is_own(frame.f_code.co_filename):
             location = f"{frame.f_code.co_filename}:{line_of(frame.f_code, frame.f_lasti)}"
-            inside = _short(frame.f_code.co_qualname)
-    return Lost(name, _short(function), code, None, None, location, inside, time.monotonic())
-
-
-def _short(qualname: str) -> str:
-    return qualname.rpartition("<locals>.")[2]
+            inside = bare_name(frame.f_code.co_qualname)
+    return Lost(name, bare_name(function), code, None, None, location, inside, time.monotonic())
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None, str | None, str]:
@@ -165,7 +164,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None, str | None, s
     kind = type(error).__name__
     if where is None:
         return kind, message, None, ""
-    return kind, message, f"{where[0].co_filename}:{where[1]}", _short(where[0].co_qualname)
+    return kind, message, f"{where[0].co_filename}:{where[1]}", bare_name(where[0].co_qualname)
 
 
 def _reaches_somebody(loop: asyncio.AbstractEventLoop) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 
 from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.blocks import EXITS
@@ -56,7 +57,7 @@ class Step(msgspec.Struct, frozen=True):
     @property
     def function(self) -> str:
         """Qualified name, without the ``<locals>`` it was made in."""
-        return self.code.co_qualname.rpartition("<locals>.")[2]
+        return bare_name(self.code.co_qualname)
 
     @property
     def location(self) -> str:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import CodeType, FrameType, MemberDescriptorType
 from typing import Final
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import is_a
 from spanloom.diagnosis.variables import variables_of
 
@@ -103,7 +104,7 @@ def _evaluate(tree: ast.AST, names: dict[str, object], frame: FrameType) -> obje
 def named(text: str, code: CodeType) -> str:
     """Return `text` as it is called from outside: ``Cache._lock`` of ``self._lock`` in a method of ``Cache``."""
     first, _, rest = text.partition(".")
-    owner = code.co_qualname.rpartition("<locals>.")[2].rpartition(".")[0]
+    owner = bare_name(code.co_qualname).rpartition(".")[0]
     is_self = bool(code.co_argcount) and first == code.co_varnames[0] and first in {"self", "cls"}
     return f"{owner}.{rest}" if is_self and rest and owner else text
 

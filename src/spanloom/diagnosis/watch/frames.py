@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis import origin
 
 __all__ = [
@@ -50,7 +51,7 @@ class Call(NamedTuple):
     @property
     def name(self) -> str:
         """The function's qualified name, without the functions that it is defined in."""
-        return self.code.co_qualname.rpartition("<locals>.")[2]
+        return bare_name(self.code.co_qualname)
 
 
 def body(part: object) -> tuple[CodeType | None, FrameType | None]:

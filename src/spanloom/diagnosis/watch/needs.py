@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import CellType, FunctionType
 from typing import Any, Final
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.watch.frames import body
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows, knows_task
@@ -306,4 +307,4 @@ def _captured(callback: object, future: Future[Any]) -> Iterator[tuple[asyncio.A
 
 def _coroutine_name(coroutine: object) -> str:
     name = getattr(coroutine, "__qualname__", None)
-    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(coroutine).__name__
+    return bare_name(name) if isinstance(name, str) else type(coroutine).__name__

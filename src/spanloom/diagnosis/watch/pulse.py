@@ -10,6 +10,7 @@ from collections import Counter, deque
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
 from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
@@ -252,4 +253,4 @@ def function_of(task: asyncio.Task[Any]) -> str | None:
     """Return the name of the function that a task runs."""
     coroutine = task.get_coro()
     name = getattr(coroutine, "__qualname__", None) if coroutine is not None else None
-    return name.rpartition("<locals>.")[2] if isinstance(name, str) else None
+    return bare_name(name) if isinstance(name, str) else None

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of, thread_name
 from spanloom.diagnosis.watch.loops import LoopNow, see_loops
@@ -236,7 +237,7 @@ def function_name(function: object) -> str | None:
         else:
             break
     if type(function) is FunctionType:
-        return function.__qualname__.rpartition("<locals>.")[2]
+        return bare_name(function.__qualname__)
     if type(function).__module__.startswith("spanloom.instrument."):  # stands for a function of the program
         return getattr(function, "name", None)
     name = getattr(type(function), "__name__", "")

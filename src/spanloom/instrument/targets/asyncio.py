@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events import keys
 from spanloom.events.types import EventType
 from spanloom.instrument.called import event_of

@@ -19,7 +19,7 @@ from typing import Any, Final
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.callbacks.manager import CallbackManager
-from spanloom.concurrency.source import name_of
+from spanloom.concurrency.names import name_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent
 from spanloom.instrument.in_child import InChild

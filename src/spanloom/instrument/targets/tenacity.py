@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.concurrency.names import bare_name
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
@@ -244,7 +245,7 @@ def _name_of(retrying: Any, state: Any) -> str:
     name = getattr(_caller_of(retrying), "_name", None) or getattr(retrying, "_name", None)
     if not isinstance(name, str) or name.startswith("<"):
         return caller_name(state.fn, _SKIPPED)
-    return _without_module(name.rpartition("<locals>.")[2])
+    return _without_module(bare_name(name))
 
 
 def _without_module(name: str) -> str:

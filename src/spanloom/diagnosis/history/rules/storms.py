@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import TYPE_CHECKING, Final
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history.probe import Failure, Window
 from spanloom.diagnosis.history.rules.words import finding, listed, near, times
@@ -106,7 +107,7 @@ def _is_call(failure: Failure) -> bool:
 def _finding(storm: _Storm, who: list[Sight], since_s: float) -> Finding:
     failure = storm.failure
     own = [code for code in (*failure.raised, failure.caught) if is_own(code.co_filename)]
-    functions = list(dict.fromkeys(_name(code) for code in own))
+    functions = list(dict.fromkeys(bare_name(code.co_qualname) for code in own))
     first = functions[0]
     passed = dict(zip(reversed(failure.raised), reversed(failure.lines), strict=True))
     place = f"{own[0].co_filename}:{passed.get(own[0], failure.caught_line)}"
@@ -129,10 +130,6 @@ def _finding(storm: _Storm, who: list[Sight], since_s: float) -> Finding:
         since_s=since_s,
         evidence=[
             f"{storm.failed} failures and {storm.returned} returns heard; through "
-            + " < ".join(_name(code) for code in failure.raised)
+            + " < ".join(bare_name(code.co_qualname) for code in failure.raised)
         ],
     )
-
-
-def _name(code: CodeType) -> str:
-    return code.co_qualname.rpartition("<locals>.")[2]
