@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import islice
-from operator import attrgetter
 from types import CoroutineType
 from typing import Any, ClassVar, Final, cast
 
@@ -28,7 +27,7 @@ from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_family
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, discard
-from spanloom.concurrency.task import Job, JobTask, never_started, retrieve
+from spanloom.concurrency.task import Job, JobTask, never_started, records_of, retrieve, start_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job, detail_of
 
@@ -40,8 +39,6 @@ LOOK_MASK: Final = 31
 """The clock, and whether handlers fall behind, are looked at when none of these bits is set in the number of jobs."""
 UNTOLD_BACKLOG: Final = 100
 """Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
-
-_record_of: Final = attrgetter("job.record")
 
 
 class Window(Engine):
@@ -108,8 +105,8 @@ class Window(Engine):
 
     def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         alive = self._alive
-        tasks = newest(alive, _start_of, since_ns, until_ns) if since_ns else alive.copy().values()
-        records = _records_of(tasks)
+        tasks = newest(alive, start_of, since_ns, until_ns) if since_ns else alive.copy().values()
+        records = records_of(tasks)
         records += [job.record for job in self._foreign.copy().values()]
         return [
             record
@@ -399,18 +396,3 @@ class Window(Engine):
         self.stop(error if harm is None else harm)
         discard(job.item, self._adopt)
         self._leave(job.index)
-
-
-def _records_of(tasks: Collection[asyncio.Task[Any] | None]) -> list[JobEvent | None]:
-    """Return the event of each job that has one yet, and some ``None``."""
-    if set(map(type, tasks)) == {JobTask}:
-        try:
-            return list(map(_record_of, tasks))  # in a third of the time
-        except AttributeError:
-            pass  # a task that its job has not been written to yet
-    return [task.job.record for task in tasks if type(task) is JobTask and hasattr(task, "job")]
-
-
-def _start_of(task: asyncio.Task[Any] | None) -> int | None:
-    record = task.job.record if type(task) is JobTask and hasattr(task, "job") else None
-    return None if record is None else record.start_ns
