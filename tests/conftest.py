@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.environments import without_ours
 
 # An example that took 200 ms, or was long in the making, says only that the machine had other things to do.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,9 +32,7 @@ def run_python() -> Callable[[str], str]:
     """Return a function that runs a program in a Python of its own, which has to succeed, and returns its output."""
 
     def run(program: str) -> str:
-        clean = {
-            key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))
-        }
+        clean = without_ours()
         done = subprocess.run(
             # From 3.12 on, Python warns of any fork of a process with threads. That it works is what is tested.
             [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", textwrap.dedent(program)],

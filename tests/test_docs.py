@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spanloom.events import EventStatus, EventType, keys, model_keys
+from tests.environments import without_ours
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -44,7 +44,7 @@ def sources(folder: str, pattern: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     """Every Python block runs as its reader would run it, and prints what the page says."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     done = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "tests" / "docs_page.py"), str(page)],
         cwd=tmp_path,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from spanloom import _wiring
 from spanloom.callbacks import registry
 from spanloom.handlers.debug import DebugHandler
 from spanloom.handlers.progress import ProgressHandler
+from tests.environments import run_program
 
 PROGRAM = """
 import asyncio
@@ -33,17 +32,7 @@ print(manager.recorder and manager.recorder.capacity, manager.deep)
 
 
 def run(program: str = PROGRAM, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        env=clean | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    return run_program(program, **variables)
 
 
 def test_without_variables_there_is_a_recorder_and_no_handler() -> None:

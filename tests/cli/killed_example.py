@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.environments import without_ours
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fetch_and_count.py"
 DOCUMENTS = 400
@@ -21,8 +22,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
-    return clean | {"PYTHONIOENCODING": "utf-8"}
+    return without_ours() | {"PYTHONIOENCODING": "utf-8"}
 
 
 def spanloom(folder: Path, *arguments: str) -> str:

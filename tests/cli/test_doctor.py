@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from tests.environments import without_ours
+
 TIMEOUT_S = 60
 
 
 def doctor(folder: Path, *arguments: str, code: int = 0, **variables: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     done = subprocess.run(
         [sys.executable, "-m", "spanloom", "doctor", *arguments],
         cwd=folder,

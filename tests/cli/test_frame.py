@@ -15,14 +15,14 @@ from click.testing import CliRunner
 
 from spanloom.cli._errors import ExitCode
 from spanloom.cli._main import COMMANDS, commands
+from tests.environments import without_ours
 
 TIMEOUT_S = 60
 RUNS = 30
 
 
 def environment(**variables: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
-    return clean | {"PYTHONIOENCODING": "utf-8"} | variables
+    return without_ours() | {"PYTHONIOENCODING": "utf-8"} | variables
 
 
 def spanloom(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

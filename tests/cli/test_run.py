@@ -6,7 +6,6 @@ that can be seen from outside is compared.
 
 from __future__ import annotations
 
-import os
 import py_compile
 import re
 import signal
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.environments import without_ours
 
 TIMEOUT_S = 60
 RUN = ["-m", "spanloom", "run"]
@@ -43,7 +44,7 @@ def write(folder: Path, **files: str) -> None:
 def start(
     cwd: Path, *arguments: str, python: tuple[str, ...] = (), **variables: str
 ) -> subprocess.Popen[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     return subprocess.Popen(
         [sys.executable, *python, *arguments],
         cwd=cwd,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from spanloom.store.model import Record, Run
 from spanloom.store.reader import StoreReader
+from tests.environments import without_ours
 
 TIMEOUT_S = 60
 JOBS = """
@@ -31,7 +31,7 @@ def run(
     folder: Path, program: str, *options: str, arguments: tuple[str, ...] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
     (folder / "program.py").write_text(textwrap.dedent(JOBS) + textwrap.dedent(program), encoding="utf-8")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     return subprocess.run(
         [sys.executable, "-m", "spanloom", "run", *options, "program.py", *arguments],
         cwd=folder,

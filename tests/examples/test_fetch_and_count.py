@@ -19,6 +19,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from tests.environments import without_ours
+
 if sys.platform != "win32":
     import termios
 
@@ -35,7 +37,7 @@ TOTALS = re.compile(
 
 def start(*arguments: object, stderr: int = subprocess.PIPE, **variables: str) -> subprocess.Popen[str]:
     """Start the example as a user would, with nothing in the environment that changes what it does."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     return subprocess.Popen(
         [sys.executable, str(EXAMPLE), *map(str, arguments)],
         env=clean | {"PYTHONIOENCODING": "utf-8"} | variables,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from spanloom.store import StoreReader
+from tests.environments import without_ours
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plain_pipeline.py"
 
 
 def run(tmp_path: Path, *before: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     done = subprocess.run(
         [sys.executable, "-W", "error", *before, str(EXAMPLE)],
         env=clean | {"SPANLOOM_RECORD": str(tmp_path / "runs.db")},

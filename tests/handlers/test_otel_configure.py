@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from spanloom.handlers.debug import DebugHandler
 from spanloom.handlers.otel import OpenTelemetryHandler, configure
 from spanloom.handlers.otel._options import HandlerOptions
 from spanloom.handlers.otel._place import Place
+from tests.environments import run_program
 from tests.handlers.collector import Collector, http_collector
 from tests.waited import waited
 
@@ -45,20 +45,6 @@ async def job(number: int) -> None:
 
 def run_jobs() -> None:
     asyncio.run(async_map(job, range(3), desc="batch"))
-
-
-def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        env=clean | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_PROXY": "127.0.0.1"} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 # set up, and undone --------------------------------------------------------------------------------------
@@ -166,7 +152,7 @@ with configure(spool={str(tmp_path)!r}) as configuration:
     get_callback_manager().emit(name="next")
     assert configuration.flush(5)
 """
-    run(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert sorted(span.name for span in collector.spans) == ["batch", "job", "job", "job", "next"]
 
 
@@ -205,7 +191,7 @@ async def job(number):
     await asyncio.sleep(0)
 asyncio.run(async_map(job, range(3)))
 """
-        run(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, SPANLOOM_HANDLERS="otel,debug")
+        run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, SPANLOOM_HANDLERS="otel,debug")
     assert len(collector.spans) == 8
 
 
@@ -222,7 +208,7 @@ manager = get_callback_manager()
 assert manager.recorder.capacity == 7
 assert manager.handlers == [configuration.handler]
 """
-    run(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
 
 
 def test_a_place_that_was_left_before_there_is_a_manager_stays_empty(collector: Collector) -> None:
@@ -233,7 +219,7 @@ assert configure().shutdown() is True
 from spanloom import get_callback_manager
 assert get_callback_manager().handlers == []
 """
-    run(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
 
 
 def test_places_are_given_back_in_any_order() -> None:
@@ -281,7 +267,7 @@ def test_a_program_that_just_ends_has_exported_everything(collector: Collector) 
         ["from opentelemetry import trace", "trace.get_tracer('mine').start_span('mine').end()"]
     )
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRICS_EXPORTER": "otlp"}
-    assert run(script, **variables).stderr == ""
+    assert run_program(script, **variables).stderr == ""
     assert len(collector.spans) == 402
     assert "mine" in {span.name for span in collector.spans}
     (jobs,) = [
@@ -296,7 +282,9 @@ def test_a_program_ends_in_time_with_a_hung_collector(collector: Collector) -> N
     """The end of the process waits for its deadline, not for the SDK's."""
     collector.hang = True
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRICS_EXPORTER": "otlp"}
-    done = run(f"{SCRIPT.format(set_global=False)}\nimport time\nprint(time.monotonic())", **variables)
+    done = run_program(
+        f"{SCRIPT.format(set_global=False)}\nimport time\nprint(time.monotonic())", **variables
+    )
     assert time.monotonic() - float(done.stdout) < 8
 
 
@@ -332,7 +320,7 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 assert configuration.shutdown(5)
 """
-    run(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, PYTHONWARNINGS="ignore")
+    run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, PYTHONWARNINGS="ignore")
     names = [span.name for span in collector.spans]
     assert sorted(name for name in names if name != "job") == ["child", "parent"]
     assert len(names) == 8
@@ -358,7 +346,7 @@ with configure():
     pass
 """
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRICS_EXPORTER": "otlp"}
-    said = run(program, **variables).stdout
+    said = run_program(program, **variables).stdout
     assert "there is a global TracerProvider already" in said
     assert "leave set_global out" in said
 
@@ -379,7 +367,7 @@ def test_nothing_to_export_needs_no_handler(monkeypatch: pytest.MonkeyPatch) -> 
 def test_spans_are_written_to_the_console(capfd: pytest.CaptureFixture[str]) -> None:
     """``OTEL_TRACES_EXPORTER=console`` is for trying it out."""
     program = SCRIPT.format(set_global=False).replace("400", "3")
-    assert run(program, OTEL_TRACES_EXPORTER="console").stdout.count('"name": "job"') == 3
+    assert run_program(program, OTEL_TRACES_EXPORTER="console").stdout.count('"name": "job"') == 3
 
 
 def test_a_handler_by_name_heeds_the_exporter_by_name() -> None:
@@ -391,7 +379,7 @@ async def job(number):
     await asyncio.sleep(0)
 asyncio.run(async_map(job, range(3), desc="batch"))
 """
-    done = run(program, OTEL_TRACES_EXPORTER="console", SPANLOOM_HANDLERS="otel")
+    done = run_program(program, OTEL_TRACES_EXPORTER="console", SPANLOOM_HANDLERS="otel")
     assert done.stdout.count('"name": "job"') == 3
 
 

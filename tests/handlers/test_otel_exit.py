@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from spanloom.handlers.otel import OpenTelemetryHandler
+from tests.environments import without_ours
 from tests.handlers.otel_peers import Answer, HttpCollector, closed_port, listener, silent
 from tests.waited import waited
 
@@ -49,7 +50,7 @@ def collector() -> Iterator[HttpCollector]:
 
 @contextlib.contextmanager
 def app(program: str, url: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", APP + textwrap.dedent(program), *map(str, arguments)],
         env=clean

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +16,7 @@ from spanloom.callbacks import CallbackManager, use_callback_manager
 from spanloom.concurrency.map import async_map
 from spanloom.exceptions import MissingDependencyError
 from spanloom.handlers.otel import OpenTelemetryHandler
+from tests.environments import run_program
 from tests.handlers.otlp import Receiver
 from tests.waited import waited
 
@@ -35,20 +34,6 @@ def receiver() -> Iterator[Receiver]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in OTLP:
         monkeypatch.delenv(variable, raising=False)
-
-
-def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        env=clean | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_PROXY": "127.0.0.1"} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 PROGRAM = """
@@ -85,7 +70,7 @@ def test_a_run_reaches_the_endpoint_in_the_environment(
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "SPANLOOM_HANDLERS": "otel",
     }
-    done = run(PROGRAM, **variables)
+    done = run_program(PROGRAM, **variables)
     assert done.stderr == ""
     assert {path for path, _ in receiver.requests} == {posted}
     spans = receiver.spans()
@@ -113,7 +98,7 @@ def test_a_run_reaches_the_endpoint_in_the_environment(
 
 def test_a_sampler_in_the_environment_is_obeyed(receiver: Receiver) -> None:
     """`OTEL_TRACES_SAMPLER` decides, as for any program that uses the SDK."""
-    run(
+    run_program(
         PROGRAM,
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
         OTEL_TRACES_SAMPLER="always_off",
@@ -125,7 +110,7 @@ def test_a_sampler_in_the_environment_is_obeyed(receiver: Receiver) -> None:
 @pytest.mark.parametrize("variable", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
 def test_the_environment_can_switch_it_off(receiver: Receiver, variable: dict[str, str]) -> None:
     """What switches the SDK off switches us off, and the program runs on."""
-    run(PROGRAM, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, SPANLOOM_HANDLERS="otel", **variable)
+    run_program(PROGRAM, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, SPANLOOM_HANDLERS="otel", **variable)
     assert receiver.requests == []
 
 
@@ -152,7 +137,7 @@ with provider.get_tracer("mine").start_as_current_span("after the close"):
     pass
 print([span.name for span in exporter.get_finished_spans()])
 """
-    done = run(program, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    done = run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
     assert done.stdout == "['step', 'after the close']\n"
     assert receiver.requests == []
 
@@ -287,7 +272,7 @@ def test_a_program_ends_in_time_with_a_hung_collector() -> None:
     receiver = Receiver(hang_s=60)
     try:
         program = f"{PROGRAM}\nimport time\nprint(time.monotonic())"
-        done = run(program, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, SPANLOOM_HANDLERS="otel")
+        done = run_program(program, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, SPANLOOM_HANDLERS="otel")
         assert time.monotonic() - float(done.stdout) < 8
     finally:
         receiver.close()

@@ -25,6 +25,7 @@ from opentelemetry.trace import StatusCode
 
 from spanloom import RetryPolicy, async_map, batch_gather, propagate, stream, use_callback_manager
 from spanloom.testing import virtual_clock
+from tests.environments import without_ours
 from tests.handlers.otel_setup import Setup, id_of, parent_of, trace_of
 
 LANES = ["task", "context"]
@@ -504,7 +505,7 @@ def run_stray(folder: Path, **variables: str) -> tuple[str, list[str]]:
     points = project["entry-points"]["opentelemetry_context"]
     lines = ["[opentelemetry_context]", *(f"{name} = {target}" for name, target in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", STRAY],
         env=clean | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])} | variables,

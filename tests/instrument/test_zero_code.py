@@ -14,6 +14,7 @@ import pytest
 
 import spanloom
 from spanloom.handlers.otel.instrumentor import SpanloomInstrumentor
+from tests.environments import without_ours
 
 PROGRAM = """
 import asyncio, json, sys
@@ -44,7 +45,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "program.py"
     path.write_text(textwrap.dedent(program))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     return subprocess.run(
         [python, *before, str(path)],
         env=clean | {"SPANLOOM_RECORD": str(tmp_path / "runs.db")} | variables,

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 
 import pytest
 
+from tests.environments import without_ours
 from tests.jaeger.facts import SpanFacts, from_otlp
 from tools.backends import Collector, Jaeger
 from tools.backends.server import ROOT
@@ -55,9 +56,7 @@ class Program:
     ):
         self.folder = folder
         self.started_ns = time.time_ns()
-        clean = {
-            key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))
-        }
+        clean = without_ours()
         self.process = subprocess.Popen(
             [
                 sys.executable,

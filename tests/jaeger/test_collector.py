@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments import without_ours
 from tests.jaeger.conftest import Program, poll
 from tools.backends import Collector, Jaeger
 from tools.backends.server import ROOT, fetch
@@ -99,7 +100,7 @@ def test_tail_sampling_keeps_what_failed(number: int, kept: set[str], jaeger: Ja
     if "decision_wait" not in on_top:
         on_top = on_top.replace("    policies:", "    decision_wait: 1s\n    policies:")
     service = f"tail sampling {number}"
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     with Collector(tmp_path, jaeger=jaeger.otlp_grpc, on_top=on_top) as collector:
         subprocess.run(
             [sys.executable, "-W", "error", "-c", TRACES],

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from spanloom.callbacks import CallbackManager, use_callback_manager
 from spanloom.handlers.otel import OpenTelemetryHandler
 from spanloom.handlers.record import RecordHandler
+from tests.environments import without_ours
 from tests.jaeger.conftest import poll, stored, wait_for
 from tests.jaeger.facts import SpanFacts
 from tests.viewer.workload import JOBS, everything
@@ -66,7 +67,7 @@ def yesterday(jaeger: Jaeger, tmp_path_factory: pytest.TempPathFactory) -> Yeste
 
 def export(record: Path, *arguments: str | Path, **environment: str) -> dict[str, Any]:
     """Run the command as a user does, and return what it says."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPANLOOM_", "OTEL_"))}
+    clean = without_ours()
     done = subprocess.run(
         [*COMMAND, record, "--format", "otlp", "--json", *arguments],
         env=clean
