@@ -54,6 +54,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         "UPDATE event SET payload = x'00ff'",
         "UPDATE event SET payload = '[1, 2]'",
         "UPDATE event SET payload = '{'",
+        f"UPDATE event SET payload = '{{\"a\": {'[' * 100_000}{']' * 100_000}}}'",
         "UPDATE event SET job_index = 'first'",
         "UPDATE event SET error = 99",
         "UPDATE event SET label = 99",

@@ -275,6 +275,20 @@ def test_a_reader_sees_what_is_written_after_it_was_opened(tmp_path: Path) -> No
         assert len(store.runs()) == 3
 
 
+def test_a_link_to_a_record_is_as_good_as_the_record(tmp_path: Path) -> None:
+    """By a link in another folder a reader sees what is still in the log beside the file."""
+    record(path := tmp_path / "runs.db", "a")
+    (tmp_path / "elsewhere").mkdir()
+    (link := tmp_path / "elsewhere" / "link.db").symlink_to(path)
+    manager = CallbackManager([handler := RecordHandler(path)])
+    manager.emit(name="b")
+    assert manager.flush()
+    with StoreReader(link) as store:
+        assert store.find("last").run_id == handler.run_id
+        assert [found.name for found in store.records(store.find("last"))] == ["b"]
+    manager.close()
+
+
 def test_a_reader_that_takes_its_time_gets_all_of_it(tmp_path: Path) -> None:
     """Neither the end of the writer in the middle of reading, nor other runs that come, make it miss or repeat any."""
     (run_id,) = make_runs(path := tmp_path / "runs.db", [1], jobs=10_000)

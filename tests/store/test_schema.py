@@ -35,6 +35,14 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_where_a_link_leads_only_its_owner_may_read(tmp_path: Path) -> None:
+    """A link that leads nowhere yet makes the file that it leads to no less private."""
+    (link := tmp_path / "link.db").symlink_to(tmp_path / "data" / "runs.db")
+    record(link, "a")
+    assert (tmp_path / "data" / "runs.db").stat().st_mode & 0o777 == 0o600
+    assert link.is_symlink()
+
+
 def test_the_views_show_names_and_hexadecimal_ids(tmp_path: Path) -> None:
     """People who read with other tools find names, dates and W3C ids, no numbers of rows."""
     run_id = record(path := tmp_path / "runs.db", "a")

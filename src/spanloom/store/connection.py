@@ -40,7 +40,8 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
         StoreError: it cannot be a record: another program's, or of a newer version.
         OSError, sqlite3.Error: it cannot be opened or written.
     """
-    _make(path)
+    # Of a link that leads nowhere, what it leads to: SQLite would make that, readable by all.
+    _make(Path(os.path.realpath(path)))
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")

@@ -63,7 +63,8 @@ class Opened:
     def __init__(self, path: Path) -> None:
         self.version: int = 0
         self._path = path
-        self._wal = path.with_name(path.name + "-wal")
+        # Not beside a link that leads to the file: SQLite looks for it beside that.
+        self._wal = Path(f"{os.path.realpath(path)}-wal")
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._connection: sqlite3.Connection | None = None
         self._state: State | None = None

@@ -281,7 +281,7 @@ class StoreReader:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (msgspec.MsgspecError, _WrongTypeError, ValueError) as error:
+        except (msgspec.MsgspecError, _WrongTypeError, ValueError, RecursionError) as error:
             raise StoreCorruptError(f"{self.path} is damaged: {error}") from error
 
 
