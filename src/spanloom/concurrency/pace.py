@@ -28,9 +28,9 @@ class Pace:
     __slots__ = ("_relief_s", "last", "over", "until_ns")
 
     def __init__(self) -> None:
-        self.last = -1
-        self.over = False
-        self.until_ns = monotonic_ns() + SLICE_NS
+        self.last: int = -1
+        self.over: bool = False
+        self.until_ns: int = monotonic_ns() + SLICE_NS
         self._relief_s = 0.0
 
     def relieve(self, relief_s: float) -> None:
