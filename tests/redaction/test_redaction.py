@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -98,6 +99,7 @@ HOSTILE = (
     "token ", "input_value='", "argument --a: ", "'login', ", "AUTH PLAIN ",
     "HTTPBasicAuth('a', ", "name\n  x [type=x, ", "ENV a ", "type: a, value: ", "'mysql', ", "pin: 1", "\\', '",
     "a_key x", "basic a ", "=", "AAAA\n", "password_", "p" * 50 + "=",
+    "Bearer Cookie: ", "Authorization: argument ", "=>Cookies: ",
 )  # fmt: skip
 
 
@@ -274,6 +276,18 @@ def test_the_arguments_of_a_command_are_looked_into(arguments: list[str], told: 
 def test_other_arguments_stay(arguments: list[str]) -> None:
     """Ports, numbers of users, paths and options are no passwords."""
     assert redact_data(arguments) == arguments
+
+
+def test_sequences_of_other_classes_become_plain_ones() -> None:
+    """A named tuple, which cannot be made like a tuple, is looked into all the same."""
+
+    class Login(NamedTuple):
+        user: str
+        password: str
+
+    assert redact_data(Login("bob", "x")) == ("bob", "x")
+    assert redact_data([Login("bob", "password=hunter2")]) == [("bob", "password=***")]
+    assert redact_data({"password": Login("bob", "hunter2")}) == {"password": ("***", "***")}
 
 
 def test_deep_data_is_taken_out_where_it_is_not_looked_into() -> None:

@@ -78,6 +78,7 @@ def redact_pairs(text: str, names: Names) -> str:
     """Return `text` without the values that belong to names of secrets."""
     out: list[str] = []
     done = at = 0
+    lines = _Lines(text)
     while (found := _PAIR.search(text, at)) is not None:
         at = found.end()
         kind = _kind(text, found, names)
@@ -89,7 +90,7 @@ def redact_pairs(text: str, names: Names) -> str:
             else:
                 at = found.end("name")
             continue
-        span = _value(text, found, kind)
+        span = _value(text, found, kind, lines)
         if span is None:
             continue
         start, stop = span
@@ -118,17 +119,33 @@ def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
     if (
         kind is Kind.HARMLESS
         and name.lower() in _PARAMETERS
-        and text[: found.start("name")][-1:] in ("?", "&")
+        and text.startswith(("?", "&"), max(0, found.start("name") - 1), found.start("name"))
     ):
         return Kind.WEAK
     if found["listed"] is None or name.startswith("-"):
         return kind
     # A pair, and not two of several names.
-    before_quote = text[: found.start("name")][-42:].rstrip("\\\"'`bBuUrR&qot;")[-1:]
+    start = found.start("name")
+    before_quote = text[max(0, start - 42) : start].rstrip("\\\"'`bBuUrR&qot;")[-1:]
     return kind if before_quote == "(" or (before_quote == "[" and kind is Kind.HEADER) else Kind.HARMLESS
 
 
-def _value(text: str, found: re.Match[str], kind: Kind) -> tuple[int, int] | None:
+class _Lines:
+    """Where the lines of a text end, escaped line breaks included; a long one with many names is gone through once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._start = self._end = 0
+
+    def end(self, start: int) -> int:
+        """Return where the line that `start` is in ends."""
+        if not self._start <= start < self._end:
+            line = _LINE.match(self._text, start)
+            self._start, self._end = start, start if line is None else line.end()
+        return self._end
+
+
+def _value(text: str, found: re.Match[str], kind: Kind, lines: _Lines) -> tuple[int, int] | None:
     """Return where the secret of a found name is; ``None`` if that is none."""
     at = found.end()
     opened = _OPEN.match(text, at)
@@ -152,7 +169,7 @@ def _value(text: str, found: re.Match[str], kind: Kind) -> tuple[int, int] | Non
     if block is not None and kind not in (Kind.WEAK, Kind.DOUBTFUL):
         return _indented(text, block)
     if kind is Kind.HEADER:
-        return _header(text, found["name"], at, quote_before(text, found.start("name")))
+        return _header(text, found["name"], at, quote_before(text, found.start("name")), lines.end(at))
     separator = found["separator"] or ""
     bare = _BARE.match(text, at)
     if bare is None:
@@ -206,15 +223,13 @@ def is_secret(kind: Kind, name: str, value: str) -> bool:
     return kind is not Kind.HARMLESS and not (kind is Kind.DOUBTFUL and is_count(name, value))
 
 
-def _header(text: str, name: str, start: int, quote: str | None) -> tuple[int, int] | None:
-    line = _LINE.match(text, start)
-    if line is None:
+def _header(text: str, name: str, start: int, quote: str | None, stop: int) -> tuple[int, int] | None:
+    if stop == start:
         return None
-    stop = line.end()
     if quote is not None:
         stop = min(stop, closing(text, start, quote))
-    value = text[start:stop]
-    if is_prose(value.partition(" ")[0]) and not value.lower().startswith("token "):
+    value = text[start : min(stop, start + MAX_WEAK)]
+    if is_prose(value.partition(" ")[0]) and value[:6].lower() != "token ":
         return None
     if name.endswith("s") and "=" not in value and not looks_random(value.partition(" ")[0].strip("…")):
         return None  # cookies: 3 items
@@ -223,7 +238,7 @@ def _header(text: str, name: str, start: int, quote: str | None) -> tuple[int, i
         start = scheme.start("token")
         if scheme["scheme"].lower() not in _LONG_SCHEMES:
             stop = scheme.end("token")
-    if text.startswith(MARK, start) or is_filler(text[start:stop]):
+    if text.startswith(MARK, start) or (stop - start <= MAX_WEAK and is_filler(text[start:stop])):
         return None
     return start, stop
 

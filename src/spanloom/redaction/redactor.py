@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from spanloom.redaction._arguments import is_option, redact_argument
@@ -203,7 +204,7 @@ class Redactor:
         if isinstance(value, dict):
             return self._mapping(value, depth - 1) if depth else MARK
         if isinstance(value, (list, tuple)):
-            return type(value)(self._sequence(value, depth - 1)) if depth else MARK
+            return _plain(value)(self._sequence(value, depth - 1)) if depth else MARK
         return value
 
     def _mapping(self, mapping: dict[Any, Any], depth: int) -> dict[Any, Any]:
@@ -262,7 +263,7 @@ class Redactor:
                 for key, below in value.items()
             }
         if isinstance(value, (list, tuple)) and depth:
-            return type(value)(self._hidden(below, depth - 1) for below in value)
+            return _plain(value)(self._hidden(below, depth - 1) for below in value)
         return MARK
 
     def _sequence(self, sequence: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
@@ -286,6 +287,11 @@ class Redactor:
     def _is_pair(self, name: str, sequence: list[Any] | tuple[Any, ...]) -> bool:
         kind = self._names.kind(name)
         return kind is Kind.HEADER or (isinstance(sequence, tuple) and kind is Kind.SECRET)
+
+
+def _plain(sequence: list[Any] | tuple[Any, ...]) -> Callable[[Iterable[Any]], list[Any] | tuple[Any, ...]]:
+    """Return the class of a copy: one that is derived, a named tuple for one, is made in a way of its own."""
+    return list if isinstance(sequence, list) else tuple
 
 
 def _marked(found: re.Match[str]) -> str:
