@@ -80,6 +80,8 @@ def begin(item: Any) -> None:
         item.obj = _leading(item, function, group)
     else:
         became = group.became[item.nodeid]
+        if isinstance(became, pytest.FixtureLookupError):  # of the one that led, whose source it would show
+            became = pytest.FixtureLookupError(became.argname, item.funcargs["request"], became.msg)
         item.funcargs.update(dict.fromkeys(_arguments(item)))
 
         @functools.wraps(function)

@@ -207,6 +207,25 @@ def skipping(): pytest.skip("no key")
     result.stdout.fnmatch_lines(["SKIPPED*no key", "FAILED test_it.py::eval_lost - LookupError: no server"])
 
 
+def test_a_fixture_that_is_not_there_is_missed_where_it_is_wanted(
+    check: Callable[..., pytest.RunResult],
+) -> None:
+    """The failure shows the evaluation that wants it, not the neighbour that has made the fixtures of all."""
+    source = """
+from spanloom.evaluation import foreach
+
+@foreach('number', [1])
+async def eval_sound(number): return number
+
+@foreach('number', [1])
+async def eval_lost(number, nowhere): return number
+"""
+    result = check(source, "--concurrent")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*async def eval_lost(number, nowhere)*", "E *fixture 'nowhere' not found"])
+    result.stdout.no_fnmatch_line("*eval_sound(number)*")
+
+
 def test_a_process_of_xdist_runs_nothing_that_another_one_may_run(
     check: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
