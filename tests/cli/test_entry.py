@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from inspect import signature
@@ -158,3 +159,33 @@ def test_options_do_the_same_as_ever(tmp_path: Path) -> None:
     found = loaded(tmp_path, "", "-m", "spanloom", "run", "--record", "other.db")
     assert "click" in found
     assert (tmp_path / "other.db").exists()
+
+
+def test_a_script_that_cannot_be_looked_for_is_one_line(tmp_path: Path) -> None:
+    """What goes wrong on the short way is said by the long one: here, that the current folder is gone."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir ../gone && exec "$0" -m spanloom run program.py', sys.executable],
+        cwd=gone,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: No such file or directory\n")
+
+
+def test_ctrl_c_while_the_script_is_read(tmp_path: Path) -> None:
+    """A script may be a pipe that nothing comes out of: the command ends without a word, as shells have it."""
+    pipe = tmp_path / "program.py"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "spanloom", "run", "program.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        try:
+            with pipe.open("wb"):  # which waits until it is opened for reading
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (130, b"")
