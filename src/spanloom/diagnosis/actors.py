@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # the checker has no stub for it
 import asyncio
 import concurrent.futures
 import contextvars
@@ -15,11 +16,20 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import thread as pool_threads
 from gc import get_referents
-from types import FrameType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 from spanloom.diagnosis.ahead import Ahead, Bytecode
-from spanloom.diagnosis.fields import field, future_done, is_future, is_pool_call, is_task
+from spanloom.diagnosis.fields import (
+    closure_of,
+    field,
+    future_done,
+    is_a,
+    is_future,
+    is_pool_call,
+    is_task,
+    module_of,
+)
 from spanloom.diagnosis.model import Actor, ActorKind
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.pace import in_slices
@@ -133,20 +143,20 @@ class Cast:
             inner = inner.func
         if kind == "timer" and self._simple_timer(inner, args):
             return
-        function = getattr(inner, "__func__", inner)
-        owner = getattr(inner, "__self__", None)
-        if isinstance(owner, asyncio.AbstractEventLoop) and kind == "io" and not args:
+        function = inner.__func__ if type(inner) is MethodType else inner
+        owner = field(inner, "__self__")
+        if is_a(owner, asyncio.AbstractEventLoop) and kind == "io" and not args:
             return  # the self-pipe
         if is_task(owner):  # a step of a task, which is ready then
             return
-        module = getattr(function, "__module__", None)
-        if isinstance(module, str) and module.startswith(_OURS):
+        if _module_of(function).startswith(_OURS):
             return
-        code = getattr(function, "__code__", None)
-        self._grouped.setdefault((kind, id(code or type(owner))), []).append((inner, args, context))
+        code = field(function, "__code__")
+        key = code if type(code) is CodeType else type(owner)
+        self._grouped.setdefault((kind, id(key)), []).append((inner, args, context))
 
     def _simple_timer(self, callback: Any, args: tuple[Any, ...]) -> bool:
-        if callback in _SLEEPERS if not is_future(callback) else False:
+        if any(callback is one for one in _SLEEPERS):
             self.woken.update(id(arg) for arg in args if is_future(arg))
             return True
         if type(callback) is MethodType and callback.__func__ is timeouts.Timeout._on_timeout:  # type: ignore[attr-defined] # noqa: SLF001 -- what a timeout schedules
@@ -158,8 +168,9 @@ class Cast:
     def settle(self) -> None:
         """Make one actor of all handles that call the same function."""
         for (kind, _), calls in self._grouped.items():
-            function = calls[0][0]
-            what = getattr(function, "__qualname__", type(function).__name__)
+            first = calls[0][0]
+            function = first.__func__ if type(first) is MethodType else first
+            what = field(function, "__qualname__", type(function).__name__)
 
             def play(reach: Reach, calls: Any = calls, kind: str = kind) -> None:
                 if kind == "io":
@@ -190,19 +201,19 @@ class Cast:
         """Add the handlers of signals that the program has set."""
         for number in range(1, signal.NSIG):
             try:
-                handler = signal.getsignal(number)
+                # That of the module `signal` compares what the program has set with its own constants.
+                handler = _signal.getsignal(number)
             except ValueError:
                 continue
-            if not callable(handler) or handler is signal.default_int_handler or isinstance(handler, int):
+            if not callable(handler) or handler is signal.default_int_handler or is_a(handler, int):
                 continue
             inner: Any = handler
             while type(inner) is functools.partial:
                 inner = inner.func
-            function = getattr(inner, "__func__", inner)
+            function = inner.__func__ if type(inner) is MethodType else inner
             if function is runners.Runner._on_sigint:  # type: ignore[attr-defined] # noqa: SLF001 -- what asyncio.run() sets
                 continue
-            module = getattr(function, "__module__", None)
-            if isinstance(module, str) and module.startswith((*_OURS, "spanloom.concurrency")):
+            if _module_of(function).startswith((*_OURS, "spanloom.concurrency")):
                 continue
 
             def play(reach: Reach, handler: Any = handler) -> None:
@@ -331,6 +342,12 @@ def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
     return [value for name, value in variables.items() if name in ahead.names]
 
 
+def _module_of(function: object) -> str:
+    """Return the module of what is called: of a function its own, else that of its class."""
+    found = field(function, "__module__")
+    return found if type(found) is str else module_of(type(function))
+
+
 def _is_our_frame(frame: FrameType) -> bool:
     module = frame.f_globals.get("__name__")
     return isinstance(module, str) and module.startswith(_OURS)
@@ -346,11 +363,7 @@ def _is_ours(frames: list[FrameType]) -> bool:
 def _task_behind(future: Any) -> Any:
     """Return the task whose end resolves a `concurrent.futures.Future`, as `run_coroutine_threadsafe` has it."""
     for callback in list(field(future, "_done_callbacks", ())):
-        for cell in getattr(callback, "__closure__", None) or ():
-            try:
-                content = cell.cell_contents
-            except ValueError:
-                continue
+        for content in closure_of(callback).values():
             if is_task(content):
                 return content
     return None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from gc import get_referents
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, GetSetDescriptorType
 from typing import Any, Final, NamedTuple
 
-from spanloom.diagnosis.fields import is_future
+from spanloom.diagnosis.fields import field, is_future, module_of
 
-__all__ = ["SUSPENDABLE", "Link", "chain_of", "frame_of", "is_suspendable"]
+__all__ = ["SUSPENDABLE", "Link", "chain_of", "code_of", "is_suspendable", "link_of", "links_of"]
 
 SUSPENDABLE: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _LONGEST: Final = 1_000
 """Links after which the walk ends: recursion of coroutines is bounded like that of functions."""
 
+_ITERATORS: Final = frozenset(
+    {"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"}
+)
 _READERS: Final[dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any]]]] = {
     CoroutineType: (lambda o: o.cr_code, lambda o: o.cr_frame, lambda o: o.cr_await),
     GeneratorType: (lambda o: o.gi_code, lambda o: o.gi_frame, lambda o: o.gi_yieldfrom),
@@ -23,7 +26,10 @@ _READERS: Final[dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any], Cal
 
 
 class Link(NamedTuple):
-    """One suspended frame. Its `owner` is the coroutine or generator, which refers to all that the frame does."""
+    """One suspended frame. Its `owner` is the coroutine or generator, which refers to all that the frame does.
+
+    Of a frame that runs the owner is the frame itself.
+    """
 
     owner: Any
     code: CodeType
@@ -35,8 +41,20 @@ def is_suspendable(value: object) -> bool:
     return type(value) in _READERS
 
 
-def frame_of(value: Any) -> Link | None:
-    """Return the link of a coroutine or generator that has not ended; ``None`` for anything else."""
+def code_of(value: object) -> CodeType | None:
+    """Return the code of a coroutine or generator, ended or not, or of a frame; ``None`` for anything else."""
+    if type(value) is FrameType:
+        return value.f_code
+    readers = _READERS.get(type(value))
+    # The other way is that of a coroutine that was compiled by Cython.
+    found: object = field(value, "cr_code") if readers is None else readers[0](value)
+    return found if type(found) is CodeType else None
+
+
+def link_of(value: object) -> Link | None:
+    """Return the link of a coroutine or generator that has not ended, or of a frame; ``None`` for anything else."""
+    if type(value) is FrameType:
+        return Link(value, value.f_code, value)
     readers = _READERS.get(type(value))
     if readers is None:
         return None
@@ -55,10 +73,10 @@ def chain_of(outermost: object) -> tuple[list[Link], object]:
     links: list[Link] = []
     current: Any = outermost
     for _ in range(_LONGEST):
-        if current is None or is_future(current):
-            break
         readers = _READERS.get(type(current))
         if readers is None:
+            if current is None or is_future(current):
+                break
             inner = _look_through(current)
             if inner is None:
                 break
@@ -73,14 +91,17 @@ def chain_of(outermost: object) -> tuple[list[Link], object]:
     return links, current
 
 
+def links_of(task: object) -> list[Link]:
+    """Return the frames that a task is suspended in, the outermost first; of one that runs, only that one."""
+    return chain_of(field(task, "_coro"))[0]
+
+
 def _look_through(iterator: Any) -> Any:
     """Return what an iterator without a frame of its own (`FutureIter`, `anext()`, `coroutine_wrapper`) stands for."""
-    inner = getattr(type(iterator), "cr_await", None)  # a coroutine that was compiled by Cython
-    if inner is not None and hasattr(inner, "__get__"):
-        try:
+    for kind in type(iterator).__mro__:
+        inner = kind.__dict__.get("cr_await")
+        if type(inner) is GetSetDescriptorType:  # of a coroutine that was compiled by Cython
             return inner.__get__(iterator)
-        except Exception:  # noqa: BLE001 -- compiled code of somebody else
-            return None
     found = None
     for referent in get_referents(iterator):
         if is_future(referent):
@@ -91,9 +112,5 @@ def _look_through(iterator: Any) -> Any:
 
 
 def _is_iterator(value: object) -> bool:
-    return type(value).__module__ == "builtins" and type(value).__name__ in {
-        "async_generator_asend",
-        "async_generator_athrow",
-        "anext_awaitable",
-        "coroutine_wrapper",
-    }
+    kind = type(value)
+    return kind.__name__ in _ITERATORS and module_of(kind) == "builtins"

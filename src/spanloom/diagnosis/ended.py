@@ -9,6 +9,7 @@ from typing import Any
 
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
+from spanloom.diagnosis.chain import code_of
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.model import EndedTask
 from spanloom.diagnosis.origin import is_own
@@ -36,7 +37,7 @@ class Ended:
             if len(self.found) >= _MOST:
                 return
             error = field(task, "_exception")
-            code = getattr(field(task, "_coro"), "cr_code", None)
+            code = code_of(field(task, "_coro"))
             if error is None and code is None:
                 continue
             self.found.append(self._describe(task, error, code, wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import futures, tasks
 from collections.abc import Mapping
-from types import GetSetDescriptorType, MemberDescriptorType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final, TypeGuard, TypeVar
 
 from spanloom.concurrency.task import JobTask
@@ -14,8 +14,11 @@ __all__ = [
     "FUTURES",
     "TASKS",
     "attributes",
+    "callbacks_of",
+    "closure_of",
     "field",
     "future_done",
+    "gathered",
     "is_a",
     "is_future",
     "is_pool_call",
@@ -113,3 +116,30 @@ def field(value: object, name: str, default: Any = None) -> Any:
 def future_done(value: object) -> bool:
     """Return whether a future of asyncio has ended, without asking a subclass."""
     return bool(field(value, "_state", "PENDING") != "PENDING")
+
+
+def gathered(future: object) -> list[Any] | None:
+    """Return the futures that one of ``gather`` stands for; ``None`` if it is none of those."""
+    # By the exact type, whose attribute is asyncio's: up to Python 3.11 nothing else shows the dictionary of one in C.
+    if type(future) is not tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
+        return None
+    found: list[Any] = future._children  # type: ignore[attr-defined] # noqa: SLF001 -- as above
+    return found
+
+
+def callbacks_of(future: object) -> list[Any]:
+    """Return what is called when a future of asyncio has ended."""
+    found = field(future, "_callbacks")
+    return [entry[0] for entry in found if type(entry) is tuple] if type(found) is list else []
+
+
+def closure_of(function: object) -> dict[str, object]:
+    """Return the variables that a function has from those around it, by name; of what is no function there are none."""
+    found: dict[str, object] = {}
+    if type(function) is FunctionType:
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+            try:
+                found[name] = cell.cell_contents
+            except ValueError:  # not bound yet, or any more
+                continue
+    return found

@@ -22,8 +22,8 @@ from spanloom.concurrency.slots import Slots
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.blocks import EXITS, with_lines
 from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
-from spanloom.diagnosis.chain import Link, frame_of, is_suspendable
-from spanloom.diagnosis.fields import attributes, field
+from spanloom.diagnosis.chain import Link, is_suspendable, link_of
+from spanloom.diagnosis.fields import attributes, closure_of, field
 from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.variables import variables_of
 
@@ -96,7 +96,7 @@ class Holding:
         for other in others:
             if id(other) not in seen:
                 seen.add(id(other))
-                suspended = frame_of(other)
+                suspended = link_of(other)
                 if suspended is not None and suspended.frame.f_lasti >= 0 and not _is_awaited(other):
                     yield from self._of_frame(suspended, None, seen)
         yield from self._by_hand(link, [id(manager) for manager in exits])
@@ -165,7 +165,7 @@ class Holding:
             return
         generator = field(manager, "gen")
         if is_suspendable(generator):
-            suspended = frame_of(generator)
+            suspended = link_of(generator)
             if suspended is not None:
                 for held in self._of_frame(suspended, None, seen):
                     yield held.resource
@@ -176,11 +176,7 @@ class Holding:
         if type(callback) is MethodType:
             yield from self._within(callback.__self__, depth - 1, seen)
             return
-        for cell in getattr(callback, "__closure__", None) or ():
-            try:
-                content = cell.cell_contents
-            except ValueError:
-                continue
+        for content in closure_of(callback).values():
             if type(content) is MethodType and content.__func__.__name__ in {
                 "release",
                 "__aexit__",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-from spanloom.diagnosis.fields import field, future_done
+from spanloom.diagnosis.fields import callbacks_of, field, future_done
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.running import Running, current_tasks, every_task, loop_of
@@ -89,9 +89,9 @@ class Population:
 
 def _runs_until(task: Any) -> bool:
     """Return whether `run_until_complete` waits for the task."""
-    for callback, _ in field(task, "_callbacks") or ():
+    for callback in callbacks_of(task):
         is_function = type(callback) is FunctionType or type(callback).__name__ in _COMPILED
-        name = callback.__qualname__ if is_function else type(callback).__name__
+        name: str = field(callback, "__qualname__") if is_function else type(callback).__name__
         if "run_until_complete" in name:
             return True
     return False

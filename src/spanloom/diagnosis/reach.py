@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.ahead import MANAGERS, Ahead, Bytecode
 from spanloom.diagnosis.budget import Budget
-from spanloom.diagnosis.chain import SUSPENDABLE, frame_of
+from spanloom.diagnosis.chain import SUSPENDABLE, link_of
 from spanloom.diagnosis.fields import (
     FUTURES,
     attributes,
@@ -214,7 +214,7 @@ class Reach:
         elif kind is MethodType:
             self._method(value)
         elif kind is BuiltinFunctionType or kind.__name__ == "method-wrapper":
-            owner = getattr(value, "__self__", None)
+            owner = field(value, "__self__")
             if owner is not None and type(owner) is not ModuleType:
                 self.gives.add((id(owner), value.__name__))
                 todo.append(owner)
@@ -276,7 +276,7 @@ class Reach:
         self.code(function.__code__, function.__globals__)
 
     def _promised(self, function: Any, values: Iterable[object]) -> None:
-        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        code = _code_behind(function.__func__ if type(function) is MethodType else function)
         if code is None or is_standard(code.co_filename):
             self.promise(values)
 
@@ -302,9 +302,9 @@ class Reach:
 
     def _method(self, method: MethodType) -> None:
         self._todo.append(method.__self__)
-        name = getattr(method.__func__, "__name__", "")
+        name = field(method.__func__, "__name__", "")
         self.gives.add((id(method.__self__), name))
-        code = getattr(method.__func__, "__code__", None)
+        code = _code_behind(method.__func__)
         if code is not None and not is_standard(code.co_filename):
             self._todo.append(method.__func__)
 
@@ -367,7 +367,7 @@ class Reach:
     def _suspended(self, value: Any) -> None:
         if id(value) in self._owned:  # of a task, which runs it and is asked by itself
             return
-        link = frame_of(value)
+        link = link_of(value)
         if link is None:
             return
         ahead = self._bytecode.ahead(link.code, link.frame.f_lasti)
@@ -399,3 +399,9 @@ def _told_of_end(reference: Any) -> tuple[object, ...]:
 _CONSTRUCTORS: Final = frozenset(
     {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"}
 )
+
+
+def _code_behind(function: object) -> CodeType | None:
+    """Return the code of a function, one that was compiled by Cython included."""
+    found = field(function, "__code__")
+    return found if type(found) is CodeType else None

@@ -12,7 +12,7 @@ from typing import Final
 
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.calls import methods_of, subjects
-from spanloom.diagnosis.chain import Link, frame_of, is_suspendable
+from spanloom.diagnosis.chain import Link, is_suspendable, link_of
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.variables import variables_of
 
@@ -37,7 +37,7 @@ def _of_frame(bytecode: Bytecode, link: Link, depth: int) -> Iterator[object]:
         return
     for referent in get_referents(link.owner):
         if is_suspendable(referent):
-            inner = frame_of(referent)
+            inner = link_of(referent)
             if inner is not None and is_own(inner.code.co_filename):
                 yield from _of_frame(bytecode, inner, depth - 1)
             continue

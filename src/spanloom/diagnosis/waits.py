@@ -13,7 +13,7 @@ from asyncio import locks as asyncio_locks
 from asyncio import queues, tasks
 from collections.abc import Callable, Iterable, Sequence
 from gc import get_referents
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Final, Literal, NamedTuple
 
 from spanloom.concurrency.engine import Engine
@@ -21,7 +21,15 @@ from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.window import Window
 from spanloom.diagnosis.chain import Link
-from spanloom.diagnosis.fields import field, future_done, is_future, is_task
+from spanloom.diagnosis.fields import (
+    callbacks_of,
+    closure_of,
+    field,
+    future_done,
+    gathered,
+    is_future,
+    is_task,
+)
 from spanloom.diagnosis.landmarks import WAIT_FOR
 from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.variables import variables_of
@@ -171,19 +179,21 @@ class Table:
                 return RawWait("io", depth=at)
         if is_task(leaf):
             return RawWait("task", None, (leaf,))
-        if type(leaf) is tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
-            return RawWait("group", None, tuple(leaf._children))  # type: ignore[attr-defined] # noqa: SLF001 -- see above
+        children = gathered(leaf)
+        if children is not None:
+            return RawWait("group", None, tuple(children))
         shielded = _shielded(leaf)
         return RawWait("future", leaf) if shielded is None else RawWait("future", None, (shielded,))
 
 
 def _shielded(future: object) -> object:
     """Return what `asyncio.shield` has given `future` for; ``None`` if it has not."""
-    for callback, _ in field(future, "_callbacks") or ():
-        if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
-            for cell in callback.__closure__:
-                if is_future(cell.cell_contents):
-                    return cell.cell_contents
+    for callback in callbacks_of(future):
+        is_function = type(callback) is FunctionType
+        if is_function and callback.__qualname__ == "shield.<locals>._outer_done_callback":
+            for content in closure_of(callback).values():
+                if is_future(content):
+                    return content
     return None
 
 

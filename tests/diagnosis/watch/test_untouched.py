@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import signal
 import threading
 import weakref
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from spanloom.diagnosis import look
+from spanloom.diagnosis.chain import code_of, link_of, links_of
+from spanloom.diagnosis.history.census import _own_code
+from spanloom.diagnosis.history.company import Company, is_awaited
+from spanloom.diagnosis.history.memory import _stands
+from spanloom.diagnosis.history.sight import see
+from spanloom.diagnosis.watch.blocked import wakes_for
+from spanloom.diagnosis.watch.children import pid_of
 from spanloom.diagnosis.watch.locks import _holders
+from spanloom.diagnosis.watch.needs import Needs, _coroutine_name
+from spanloom.diagnosis.watch.pipes import _served_by
 from spanloom.diagnosis.watch.progress import fingerprint
+from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
-from spanloom.diagnosis.watch.threads import see_threads
+from spanloom.diagnosis.watch.spin import _chain, _woken_by
+from spanloom.diagnosis.watch.threads import function_name, see_threads
+from spanloom.diagnosis.watch.waiters import behind, has_deadline
 
 ASKED: list[str] = []
 
@@ -62,6 +77,35 @@ class TouchyDict(dict[int, int]):
         return iter(())
 
 
+class TouchyCall(Touchy):
+    """Can be called, as what hangs on a future or a timer can be, and has a method that waits."""
+
+    def __call__(self, *_: object) -> None:
+        ASKED.append("__call__")
+
+    async def wait(self, event: asyncio.Event) -> None:
+        await event.wait()
+
+
+class TouchyCoroutine(Touchy, Coroutine[Any, Any, None]):
+    """A coroutine of the program's own making around one of Python's."""
+
+    def __init__(self, inner: Coroutine[Any, Any, None]) -> None:
+        self.inner = inner
+
+    def send(self, value: Any) -> Any:
+        return self.inner.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        return self.inner.throw(*args)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self.inner.__await__()
+
+
 @pytest.fixture
 def asked() -> Iterator[list[str]]:
     ASKED.clear()
@@ -91,6 +135,96 @@ def test_no_object_of_the_program_is_asked_for_anything(asked: list[str]) -> Non
         found = asked.copy()
         event.set()
         await task
+        assert found == []
+
+    asyncio.run(main())
+    gc.collect()
+
+
+def test_what_is_called_when_something_happens_is_asked_for_nothing(asked: list[str]) -> None:
+    """Callbacks of futures, tasks, timers, signals and exit stacks are told apart by their types alone."""
+
+    async def wait(future: asyncio.Future[None], stack: ExitStack) -> None:
+        with stack:
+            await future
+
+    async def main() -> None:
+        loop, call = asyncio.get_running_loop(), TouchyCall()
+        future, shared, stack = loop.create_future(), Future[None](), ExitStack()
+        stack.callback(call)
+        stack.push(call)
+        task = asyncio.create_task(wait(future, stack))
+        method = asyncio.create_task(call.wait(asyncio.Event()))
+        await asyncio.sleep(0)
+        for one in (future, task, shared):
+            one.add_done_callback(call)
+        handles = [loop.call_soon(call), loop.call_later(3_600, call)]
+        signal.signal(signal.SIGUSR2, call)
+        needs = Needs(see_threads(0))
+        asked.clear()
+        look()
+        assert not wakes_for(future, task)
+        assert list(_woken_by(future)) == [task]
+        assert needs.of_async(future) is needs.of_future(shared) is None
+        assert not needs.awaits(task, shared)
+        assert list(_holders(task)) == []
+        assert behind([method], [task, method]) == {method}
+        assert not has_deadline(task)
+        assert _served_by(method.get_coro()) is pid_of(call) is None
+        assert function_name(functools.partial(call)) == "TouchyCall"
+        assert not is_awaited(method)
+        assert not Company().is_joined(task)
+        found = asked.copy()
+        for handle in handles:
+            handle.cancel()
+        method.cancel()
+        future.cancel()
+        shared.cancel()
+        await asyncio.wait([task, method])
+        assert found == []
+
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    gc.collect()
+
+
+def test_a_coroutine_of_the_programs_own_class_is_asked_for_nothing(asked: list[str]) -> None:
+    """Whether the task that runs it waits or has failed, and whoever looks, its code and frame are not asked for."""
+
+    async def wait(event: asyncio.Event) -> None:
+        await event.wait()
+
+    async def fail() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        event = asyncio.Event()
+        coroutine = TouchyCoroutine(wait(event))
+        waiting = asyncio.Task(coroutine)
+        failed = asyncio.Task(TouchyCoroutine(fail()))
+        await asyncio.wait([failed])
+        never = asyncio.create_task(asyncio.Event().wait())  # so that looks go into those that have ended
+        await asyncio.sleep(0)
+        asked.clear()
+        assert code_of(coroutine) is link_of(coroutine) is function_of(waiting) is None
+        assert _chain(waiting, threading.get_ident()) == await_chain(waiting)
+        assert [link.owner for link in links_of(waiting)] == await_chain(waiting)
+        assert _coroutine_name(coroutine) == "TouchyCoroutine"
+        assert _own_code(waiting) in {
+            None,
+            wait.__code__,
+        }  # whether what it is around can be seen depends on the version
+        assert _stands(waiting) == _stands(waiting)
+        assert [sight.key for sight in see([weakref.ref(waiting)])] == [id(waiting)]
+        look()
+        found = asked.copy()
+        event.set()
+        never.cancel()
+        assert isinstance(failed.exception(), ValueError)
+        await waiting
         assert found == []
 
     asyncio.run(main())

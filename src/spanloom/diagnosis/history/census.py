@@ -14,7 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.history.live import Ref, code_of, frames_of, refs, with_task
+from spanloom.diagnosis.chain import code_of, links_of
+from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.history.live import Ref, refs, with_task
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
 
@@ -174,13 +176,11 @@ class Census:
 
 def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
     """Return the code of the outermost function of the program's own, if it can be told yet."""
-    coroutine = task.get_coro()
-    code = code_of(coroutine)
+    code = code_of(field(task, "_coro"))
     if code is not None and is_own(code.co_filename):
         return code
-    depth = 0
-    for _, frame in frames_of(coroutine):
-        depth += 1
-        if is_own(frame.f_code.co_filename):
-            return frame.f_code
-    return code if depth > 1 else None  # one that has not begun will tell later
+    links = links_of(task)
+    own = next((link.code for link in links if is_own(link.code.co_filename)), None)
+    if own is not None:
+        return own
+    return code if len(links) > 1 else None  # one that has not begun will tell later

@@ -10,8 +10,8 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from spanloom.concurrency.task import JobTask
-from spanloom.diagnosis.fields import field, future_done, is_task
-from spanloom.diagnosis.history.live import code_of
+from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.fields import callbacks_of, field, future_done, is_task
 from spanloom.diagnosis.pace import in_slices
 
 __all__ = ["Company", "Crowd", "crowd_of", "is_awaited", "job_of"]
@@ -22,10 +22,10 @@ Crowd = tuple[int, int, frozenset[int]]
 
 def is_awaited(task: asyncio.Task[Any]) -> bool:
     """Tell whether the end of a task is told to anybody but a plain callback of the program's."""
-    for callback in _callbacks(task):
+    for callback in callbacks_of(task):
         if "Wakeup" in type(callback).__name__:
             return True
-        function = getattr(callback, "__func__", None) if type(callback) is MethodType else callback
+        function = callback.__func__ if type(callback) is MethodType else callback
         if type(function) is FunctionType and function.__module__.startswith("asyncio."):
             return True
     return False
@@ -69,24 +69,24 @@ class Company:
         It awaits it, by itself or in a ``gather`` that is awaited, or is at the end of a TaskGroup in which there are
         only tasks like it: others may go on making more of them.
         """
-        for callback in _callbacks(task):
-            if "Wakeup" in type(callback).__name__ or getattr(callback, "__name__", "") == "__wakeup":
+        for callback in callbacks_of(task):
+            if "Wakeup" in type(callback).__name__ or _name_of(callback) == "__wakeup":
                 return True
             if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
                 group = callback.__self__
-                if getattr(group, "_exiting", False):
+                if field(group, "_exiting"):
                     codes = self._codes(group)
                     return codes[_code(task)] == codes.total()
             elif (cells := _gathering(callback)) is not None and "outer" in cells:
                 outer = gc.get_referents(cells["outer"])
-                return bool(outer and getattr(outer[0], "_callbacks", None))
+                return bool(outer and callbacks_of(outer[0]))
         return False
 
     def siblings_of(self, task: asyncio.Task[Any]) -> tuple[int, int] | None:
         """Return how many tasks like one, awaited with it, have ended, and how many there are; see `Sight.siblings`."""
-        for callback in _callbacks(task):
+        for callback in callbacks_of(task):
             if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
-                if not getattr(callback.__self__, "_exiting", False):
+                if not field(callback.__self__, "_exiting"):
                     return None
                 return self._codes(callback.__self__)[_code(task)], 0
             if type(callback) is not FunctionType:
@@ -103,7 +103,7 @@ class Company:
         """Return how many tasks of a group that have not ended run each function."""
         found = self._groups.get(id(group))
         if found is None:
-            tasks = in_slices(tuple(getattr(group, "_tasks", ())))
+            tasks = in_slices(tuple(field(group, "_tasks", ())))
             found = self._groups[id(group)] = Counter(map(_code, tasks))
         return found
 
@@ -119,16 +119,17 @@ def _code(task: object) -> CodeType | None:
     return code_of(field(task, "_coro"))
 
 
+def _name_of(callback: object) -> str:
+    """Return the name of a function or a bound method; empty for anything else."""
+    found = field(callback.__func__ if type(callback) is MethodType else callback, "__name__")
+    return found if type(found) is str else ""
+
+
 def _gathering(callback: object) -> dict[str, CellType] | None:
     """Return the variables of a ``gather``, if it is that which is told of the end."""
     if type(callback) is FunctionType and callback.__qualname__ == "gather.<locals>._done_callback":
         return dict(zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False))
     return None
-
-
-def _callbacks(task: asyncio.Task[Any]) -> list[object]:
-    """Return what is called at the end of a task."""
-    return [entry[0] for entry in getattr(task, "_callbacks", None) or () if type(entry) is tuple]
 
 
 def crowd_of(suspended: object) -> Crowd | None:

@@ -20,7 +20,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.history.live import code_of, frames_of, line_of
+from spanloom.diagnosis.chain import code_of, links_of
+from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.history.live import line_of
 from spanloom.diagnosis.origin import is_own
 
 __all__ = ["Complaints", "Lost", "describe_error"]
@@ -128,9 +130,9 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
         return None
     name, function, code = "", "", None
     if isinstance(future, asyncio.Task):
-        coroutine = future.get_coro()
+        coroutine = field(future, "_coro")
         name, code = future.get_name(), code_of(coroutine)
-        function = getattr(coroutine, "__qualname__", "") if code is None else code.co_qualname
+        function = field(coroutine, "__qualname__", "") if code is None else code.co_qualname
     if error is not None:
         kind, message, location, inside = describe_error(error)
         return Lost(
@@ -139,10 +141,10 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
     if not isinstance(task, asyncio.Task) or task.done():
         return None
     location, inside = None, function
-    for _, frame in frames_of(task.get_coro()):
-        if location is None or is_own(frame.f_code.co_filename):
-            location = f"{frame.f_code.co_filename}:{line_of(frame.f_code, frame.f_lasti)}"
-            inside = bare_name(frame.f_code.co_qualname)
+    for _, at, frame in links_of(task):
+        if location is None or is_own(at.co_filename):
+            location = f"{at.co_filename}:{line_of(at, frame.f_lasti)}"
+            inside = bare_name(at.co_qualname)
     return Lost(name, bare_name(function), code, None, None, location, inside, time.monotonic())
 
 

@@ -12,17 +12,15 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any, Final, TypeGuard
 
+from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.landmarks import SLEEP
 
 __all__ = [
     "Ref",
-    "code_of",
-    "frames_of",
-    "inner_of",
     "is_timer",
     "label_of",
     "line_of",
@@ -33,9 +31,6 @@ __all__ = [
 
 Ref = weakref.ref[asyncio.Task[Any]]
 
-MAX_DEPTH: Final = 200
-"""Frames of an await chain that are followed."""
-_SUSPENDED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 _ALONE: Final = 3
 """References that `sys.getrefcount` sees when nobody else has one.
 
@@ -84,62 +79,14 @@ def _drop(_: object) -> None:
     """Let go of what the loop's thread is to finalise."""
 
 
-def inner_of(awaitable: object) -> object:
-    """Return what a suspended coroutine, generator or async generator awaits; ``None`` if it does not."""
-    kind = type(awaitable)
-    if kind is CoroutineType:
-        return getattr(awaitable, "cr_await", None)
-    if kind is GeneratorType:
-        return getattr(awaitable, "gi_yieldfrom", None)
-    if kind is AsyncGeneratorType:
-        return getattr(awaitable, "ag_await", None)
-    name = kind.__name__
-    if name in {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable"}:
-        for referent in gc.get_referents(awaitable):
-            if type(referent) in _SUSPENDED or type(referent).__name__ == "async_generator_asend":
-                return referent
-    return None
+def wakes_at(links: Sequence[Link]) -> float | None:
+    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep.
 
-
-def frame_of(awaitable: object) -> FrameType | None:
-    """Return the frame of a suspended coroutine, generator or async generator."""
-    for attribute in ("cr_frame", "gi_frame", "ag_frame"):
-        frame = getattr(awaitable, attribute, None)
-        if isinstance(frame, FrameType):
-            return frame
-    return None
-
-
-def frames_of(coroutine: object) -> Iterator[tuple[object, FrameType]]:
-    """Yield the await chain of a task from the outside in: what is suspended, and its frame."""
-    awaitable: object = coroutine
-    for _ in range(MAX_DEPTH):
-        if awaitable is None:
-            return
-        if type(awaitable) in _SUSPENDED:
-            frame = frame_of(awaitable)
-            if frame is None:
-                return
-            yield awaitable, frame
-        awaitable = inner_of(awaitable)
-
-
-def code_of(coroutine: object) -> CodeType | None:
-    """Return the code of a coroutine; ``None`` for one that is not Python's own."""
-    for attribute in ("cr_code", "gi_code", "ag_code"):
-        code = getattr(coroutine, attribute, None)
-        if isinstance(code, CodeType):
-            return code
-    return None
-
-
-def wakes_at(task: asyncio.Task[Any]) -> float | None:
-    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep."""
-    last: object = None
-    for suspended, _ in frames_of(task.get_coro()):
-        last = suspended
-    if code_of(last) is SLEEP:
-        for referent in gc.get_referents(last):
+    Args:
+        links: The frames that it is suspended in, the outermost first.
+    """
+    if links and links[-1].code is SLEEP:
+        for referent in gc.get_referents(links[-1].owner):
             if is_timer(referent):
                 return float(referent.when())
     return None

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from spanloom.diagnosis.chain import links_of
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
-from spanloom.diagnosis.history.live import Ref, frames_of, wakes_at, with_task
+from spanloom.diagnosis.history.live import Ref, wakes_at, with_task
 from spanloom.diagnosis.history.sites import Sites
 from spanloom.diagnosis.settings import looking
 
@@ -243,8 +245,9 @@ def _stands(task: asyncio.Task[Any]) -> Hashable:
 
     Addresses are used again.
     """
-    chain = [(id(suspended), frame.f_lasti) for suspended, frame in frames_of(task.get_coro())]
-    return id(getattr(task, "_fut_waiter", None)), tuple(chain), wakes_at(task)
+    links = links_of(task)
+    chain = [(id(link.owner), link.frame.f_lasti) for link in links]
+    return id(field(task, "_fut_waiter")), tuple(chain), wakes_at(links)
 
 
 def _watch(ref: Ref, watched: list[_Restless], task: asyncio.Task[Any]) -> None:
@@ -267,8 +270,8 @@ def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop 
     def look(task: asyncio.Task[Any]) -> None:
         if task.done():
             return
-        for _, frame in frames_of(task.get_coro()):
-            code, lasti = frame.f_code, frame.f_lasti
+        for _, code, frame in links_of(task):
+            lasti = frame.f_lasti
             ours = belongs_to_us(code.co_filename) and not code.co_filename.endswith("attempts.py")
             if not is_standard(code.co_filename) and not ours and lasti >= 0 and flow_of(code).retries(lasti):
                 found.append(task.get_loop())

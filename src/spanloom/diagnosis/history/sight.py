@@ -21,9 +21,11 @@ from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.blocks import EXITS
+from spanloom.diagnosis.chain import Link, links_of
+from spanloom.diagnosis.fields import field, is_task
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
-from spanloom.diagnosis.history.live import Ref, frames_of, is_timer, label_of, line_of, with_task
+from spanloom.diagnosis.history.live import Ref, is_timer, label_of, line_of, with_task
 from spanloom.diagnosis.history.swallow import cancel_here
 from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP
 from spanloom.diagnosis.origin import is_own
@@ -208,17 +210,18 @@ class _Chain:
         self.sleep: object = None
         self.cleans_up = self.pauses = self.retries = False
         self._frames: list[tuple[object, FrameType, int]] = []
-        self._waits_for_many = isinstance(getattr(task, "_fut_waiter", None), asyncio.Task)
-        for suspended, frame in frames_of(task.get_coro()):
-            self._add(suspended, frame)
+        self._waits_for_many = is_task(field(task, "_fut_waiter"))
+        for link in links_of(task):
+            self._add(link)
         if self._waits_for_many:
             for suspended, _, _ in self._frames:
                 self.crowd = self.crowd or crowd_of(suspended)
         self.cancel = cancel_here(self._frames) if task.cancelling() else (False, False, -1)
         self._frames.clear()
 
-    def _add(self, suspended: object, frame: FrameType) -> None:
-        code, lasti = frame.f_code, frame.f_lasti
+    def _add(self, link: Link) -> None:
+        suspended, code, frame = link
+        lasti = frame.f_lasti
         step = Step(code, lasti, line_of(code, max(lasti, 0)), is_own(code.co_filename))
         self.steps.append(step)
         if lasti < 0:
@@ -248,7 +251,7 @@ class _Chain:
             if kind is MethodType and referent.__func__.__name__ in EXITS:
                 self.holds.add(id(referent.__self__))
                 if issubclass(type(referent.__self__), asyncio.Semaphore):
-                    self.free[id(referent.__self__)] = getattr(referent.__self__, "_value", 0)
+                    self.free[id(referent.__self__)] = field(referent.__self__, "_value", 0)
             elif issubclass(kind, CancelledError):
                 self.cleans_up = True
             elif issubclass(kind, Exception):
@@ -260,7 +263,7 @@ def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]
         return
     chain = _Chain(task)
     function = next((step.function for step in chain.steps if step.is_own), "")
-    awaited = getattr(task, "_fut_waiter", None)
+    awaited = field(task, "_fut_waiter")
     goes_on, takes_note, lives_on = chain.cancel
     found.append(
         Sight(
@@ -269,14 +272,14 @@ def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]
             name=label_of(task, function or (chain.steps[0].function if chain.steps else "")),
             chain=tuple(chain.steps),
             pause=_pause(chain, task.get_loop()),
-            awaits_task=id(awaited) if isinstance(awaited, asyncio.Task) else None,
+            awaits_task=id(awaited) if is_task(awaited) else None,
             is_awaited=is_awaited(task),
             is_joined=company.is_joined(task),
             siblings=company.siblings_of(task),
             crowd=chain.crowd,
             job=job_of(task),
             cancelling=task.cancelling(),
-            must_cancel=bool(getattr(task, "_must_cancel", False)),
+            must_cancel=bool(field(task, "_must_cancel", False)),
             cleans_up=chain.cleans_up,
             goes_on=goes_on,
             takes_note=takes_note,

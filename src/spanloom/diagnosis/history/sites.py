@@ -19,7 +19,8 @@ from collections import Counter
 from types import CodeType
 from typing import Any, Final
 
-from spanloom.diagnosis.history.live import code_of
+from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.origin import is_own
 
 __all__ = ["Sites"]
@@ -92,7 +93,7 @@ class Sites:
             self.stop()
             return
         try:
-            code = code_of(task.get_coro())
+            code = code_of(field(task, "_coro"))
             if code is None:
                 return
             made = self.made.get(code)

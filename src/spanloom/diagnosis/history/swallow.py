@@ -8,8 +8,9 @@ from asyncio import CancelledError
 from types import FrameType, FunctionType, MappingProxyType, MethodType
 
 from spanloom.diagnosis.blocks import EXITS
+from spanloom.diagnosis.chain import link_of
+from spanloom.diagnosis.fields import field, is_a, module_of
 from spanloom.diagnosis.history.flow import Outcome, flow_of
-from spanloom.diagnosis.history.live import frame_of
 from spanloom.diagnosis.origin import is_own
 
 __all__ = ["cancel_here"]
@@ -62,19 +63,19 @@ def _in_block_that_swallows(suspended: object) -> bool:
 
 def _swallows(leave: MethodType) -> bool:
     owner = leave.__self__
-    if isinstance(owner, contextlib.suppress):
-        kinds = getattr(owner, "_exceptions", ())
+    if is_a(owner, contextlib.suppress):
+        kinds = field(owner, "_exceptions", ())
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         return any(isinstance(kind, type) and issubclass(CancelledError, kind) for kind in kinds)
-    if isinstance(owner, (contextlib.ExitStack, contextlib.AsyncExitStack)):
+    if is_a(owner, (contextlib.ExitStack, contextlib.AsyncExitStack)):
         return True
-    generator = getattr(owner, "gen", None) if type(owner).__module__ == "contextlib" else None
+    generator = field(owner, "gen") if module_of(type(owner)) == "contextlib" else None
     if generator is not None:  # made by `contextmanager` or `asynccontextmanager`
-        frame = frame_of(generator)
-        if frame is None or frame.f_lasti < 0:
+        link = link_of(generator)
+        if link is None or link.frame.f_lasti < 0:
             return False
-        outcome = flow_of(frame.f_code).thrown(
-            frame.f_lasti, MappingProxyType(frame.f_globals), blocks_may_catch=False
+        outcome = flow_of(link.code).thrown(
+            link.frame.f_lasti, MappingProxyType(link.frame.f_globals), blocks_may_catch=False
         )
         return bool(outcome & ~Outcome.LEAVES)
     function = leave.__func__

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from spanloom.diagnosis.fields import callbacks_of, closure_of, field, future_done, gathered, is_a, is_task
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
 from spanloom.diagnosis.watch.loops import HANDLE_RUN
@@ -174,7 +175,7 @@ def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
             found.append(task.get_name())
             if len(found) >= 100:
                 break
-    if not found and isinstance(loop, BaseEventLoop):
+    if not found and is_a(loop, BaseEventLoop):
         found += _plumbing(loop)
     return found
 
@@ -197,15 +198,15 @@ def _waits_only_for(task: asyncio.Task[Any], own: asyncio.Task[Any]) -> bool:
         if waiter is own or id(waiter) in seen:
             continue
         seen.add(id(waiter))
-        if isinstance(waiter, asyncio.Task):
-            next_ = getattr(waiter, "_fut_waiter", None)
+        if is_task(waiter):
+            next_ = field(waiter, "_fut_waiter")
             if next_ is None:
                 return False  # it could run at once
             todo.append(next_)
             continue
-        children = getattr(waiter, "_children", None)
-        if children and isinstance(children, list):
-            todo += [child for child in children if not child.done()]
+        children = gathered(waiter)
+        if children:
+            todo += [child for child in children if not future_done(child)]
             continue
         if not wakes_for(waiter, own):
             return False
@@ -214,26 +215,22 @@ def _waits_only_for(task: asyncio.Task[Any], own: asyncio.Task[Any]) -> bool:
 
 def wakes_for(waiter: object, own: asyncio.Task[Any]) -> bool:
     """Tell whether a bare future is one that the end of `own` resolves, as ``wait``, a task group or ``shield`` has."""
-    for callback, _ in getattr(own, "_callbacks", None) or ():
-        for cell in getattr(callback, "__closure__", None) or ():
-            try:
-                if cell.cell_contents is waiter:
-                    return True
-            except ValueError:
-                continue
-        group = getattr(callback, "__self__", None)
-        if group is not None and getattr(group, "_on_completed_fut", None) is waiter:
-            return len(getattr(group, "_tasks", ())) <= 1
+    for callback in callbacks_of(own):
+        if any(value is waiter for value in closure_of(callback).values()):
+            return True
+        group = field(callback, "__self__")
+        if group is not None and field(group, "_on_completed_fut") is waiter:
+            return len(field(group, "_tasks", ())) <= 1
     return False
 
 
 def _plumbing(loop: BaseEventLoop) -> list[str]:
-    ready = getattr(loop, "_ready", ())
+    ready = field(loop, "_ready", ())
     found = ["callbacks that are ready"] if len(ready) > 0 else []
-    timers = getattr(loop, "_scheduled", ())
-    if any(not timer.cancelled() for timer in list(timers)):
+    timers = field(loop, "_scheduled", ())
+    if any(not field(timer, "_cancelled") for timer in list(timers)):
         found.append("timers")
-    if len(getattr(getattr(loop, "_selector", None), "get_map", dict)() or ()) > 1:  # one is the loop's own
+    if len(field(field(loop, "_selector"), "_fd_to_key", ())) > 1:  # one is the loop's own
         found.append("sockets")
     return found
 

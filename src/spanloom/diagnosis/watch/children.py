@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.watch.proc import stat_of
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ends_here",
     "has_thread_that_may_act",
     "own_call",
+    "pid_of",
     "pipe_of",
     "program_of",
 ]
@@ -150,14 +152,19 @@ def ends_here(pipe: str) -> dict[int, bool]:
     return found
 
 
+def pid_of(child: object) -> object:
+    """Return the process of a ``Popen``, or of a ``Process`` of multiprocessing, where it is a property."""
+    return field(child, "pid", field(field(child, "_popen"), "pid"))
+
+
 def program_of(pid: int) -> str:
     """Return what a process is called: a child of ``multiprocessing`` by its own name and that of its function."""
     process: Any = sys.modules.get("multiprocessing.process")
     for child in list(getattr(process, "_children", ())):
-        if child.pid == pid:
-            target = getattr(child, "_target", None)
-            name = getattr(target, "__qualname__", "") if isinstance(target, FunctionType) else ""
-            return f"{child.name}: {name.rpartition('<locals>.')[2]}()" if name else str(child.name)
+        if pid_of(child) == pid:
+            target, own = field(child, "_target"), field(child, "_name")
+            name = target.__qualname__ if type(target) is FunctionType else ""
+            return f"{own}: {name.rpartition('<locals>.')[2]}()" if name else str(own)
     try:
         parts = Path(f"/proc/{pid:d}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis import origin
+from spanloom.diagnosis.chain import link_of
+from spanloom.diagnosis.fields import field
 
 __all__ = [
     "Call",
-    "body",
     "is_foreign",
     "is_own",
     "is_own_file",
@@ -52,17 +53,6 @@ class Call(NamedTuple):
     def name(self) -> str:
         """The function's qualified name, without the functions that it is defined in."""
         return bare_name(self.code.co_qualname)
-
-
-def body(part: object) -> tuple[CodeType | None, FrameType | None]:
-    """Return the code and the frame of a coroutine, a generator or a frame; what it has none of is ``None``."""
-    if isinstance(part, FrameType):
-        return part.f_code, part
-    for prefix in ("cr", "gi", "ag"):
-        code = getattr(part, f"{prefix}_code", None)
-        if code is not None:
-            return code, getattr(part, f"{prefix}_frame", None)
-    return None, None
 
 
 def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...]:
@@ -105,9 +95,9 @@ def own_place(stack: tuple[Call, ...]) -> Call | None:
 def place_in(chain: Sequence[object]) -> Call | None:
     """Return where a task is in the program's own code, as far inside as possible; `chain` begins at the outermost."""
     for part in reversed(chain):
-        code, frame = body(part)
-        if code is not None and frame is not None and is_own(code):
-            return Call(code, frame.f_lineno or 0, frame.f_lasti)
+        link = link_of(part)
+        if link is not None and is_own(link.code):
+            return Call(link.code, link.frame.f_lineno or 0, link.frame.f_lasti)
     return None
 
 
@@ -136,11 +126,12 @@ def thread_name(ident: int) -> str:
     """Return what a thread is called; nothing is made by asking, as ``current_thread`` would."""
     threading = sys.modules.get("threading")
     known = getattr(threading, "_active", {}).get(ident)
-    return str(known.name) if known is not None else f"thread {ident}"
+    return str(field(known, "_name")) if known is not None else f"thread {ident}"
 
 
 def native_id(ident: int) -> int | None:
     """Return what the system calls a thread; ``None`` of one that `threading` does not know."""
     threading = sys.modules.get("threading")
     known = getattr(threading, "_active", {}).get(ident)
-    return getattr(known, "native_id", None)
+    found: int | None = field(known, "_native_id")
+    return found

@@ -12,15 +12,16 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.blocks import EXITS
-from spanloom.diagnosis.fields import attributes, is_a
+from spanloom.diagnosis.chain import Link, link_of
+from spanloom.diagnosis.fields import attributes, field, future_done, is_a
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.blocked import described, evidence_of, jobs_of, tasks_of
 from spanloom.diagnosis.watch.expressions import acquired
-from spanloom.diagnosis.watch.frames import is_own, location, short, where
+from spanloom.diagnosis.watch.frames import location, place_in, where
 from spanloom.diagnosis.watch.pulse import Hold, function_of
 from spanloom.diagnosis.watch.reach import await_chain
 from spanloom.diagnosis.watch.threads import ThreadNow, Threads
@@ -79,7 +80,7 @@ def _wanted(thread: ThreadNow) -> tuple[str, object] | None:
 
 
 def _holders(task: asyncio.Task[Any]) -> Iterator[_Holder]:
-    if task.done() or getattr(task, "_fut_waiter", None) is None:
+    if future_done(task) or field(task, "_fut_waiter") is None:
         return
     chain = await_chain(task)
     for part in chain:
@@ -122,16 +123,16 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
 def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
     """Yield the locks that a context manager which has been entered holds."""
     if is_a(manager, contextlib._GeneratorContextManagerBase):  # noqa: SLF001 -- public is only the decorator
-        generator = getattr(manager, "gen", None)
+        generator = field(manager, "gen")
         if generator is not None:
             yield from _entered(generator, depth, seen)
             yield from ((lock, False) for lock in _by_hand(generator))
     elif is_a(manager, _STACKS):
-        for _, callback in list(getattr(manager, "_exit_callbacks", ())):
+        for _, callback in list(field(manager, "_exit_callbacks", ())):
             yield from _at_exit(callback, depth, seen)
     elif is_a(manager, _SHARED):
         yield manager, True
-        yield from ((part, True) for part in vars(manager).values() if is_a(part, LOCKS))
+        yield from ((part, True) for part in list(attributes(manager).values()) if is_a(part, LOCKS))
     else:
         for value in list(attributes(manager).values()):
             if is_a(value, LOCKS) and _is_taken(value):
@@ -142,8 +143,8 @@ def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[objec
 
 def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
     """Yield the locks of which a callback of an exit stack is the way out."""
-    plain = getattr(callback, "__wrapped__", None)  # `stack.callback(lock.release)`
-    owner = getattr(callback if plain is None else plain, "__self__", None)
+    plain = field(callback, "__wrapped__")  # `stack.callback(lock.release)`
+    owner = field(callback if plain is None else plain, "__self__")
     if is_a(owner, LOCKS):
         yield owner, True
     elif owner is not None and plain is None:
@@ -152,19 +153,16 @@ def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[obj
 
 def _by_hand(part: object) -> Iterator[object]:
     """Yield the locks that are taken and that a suspended frame has most likely acquired, and will release."""
-    code: CodeType | None = None
-    frame: FrameType | None = None
-    for kind in ("cr", "gi", "ag"):
-        code = code or getattr(part, f"{kind}_code", None)
-        frame = frame or getattr(part, f"{kind}_frame", None)
-    if code is not None and frame is not None and _holds_by_hand(code, frame.f_lasti):
-        yield from (lock for lock in _locks_of(part, frame) if _is_taken(lock))
+    link = link_of(part)
+    if link is not None and _holds_by_hand(link.code, link.frame.f_lasti):
+        yield from (lock for lock in _locks_of(link) if _is_taken(lock))
 
 
-def _locks_of(part: object, frame: FrameType) -> Iterator[object]:
+def _locks_of(link: Link) -> Iterator[object]:
     """Yield the locks that a frame knows: by its variables, their attributes, and globals that it names."""
-    values = gc.get_referents(part)
-    values += [frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals]
+    values = gc.get_referents(link.owner)
+    space = link.frame.f_globals
+    values += [space[name] for name in link.code.co_names if name in space]
     for value in values:
         if is_a(value, LOCKS):
             yield value
@@ -189,8 +187,9 @@ def _holds_by_hand(code: CodeType, instruction: int) -> bool:
 
 
 def _is_taken(lock: object) -> bool:
-    locked = getattr(lock, "locked", None)  # an RLock tells only from 3.14 on
-    return bool(locked()) if locked is not None else "count=0" not in repr(lock)
+    kind: Any = next(kind for kind in LOCKS if is_a(lock, kind))
+    locked = getattr(kind, "locked", None)  # an RLock tells only from 3.14 on
+    return bool(locked(lock)) if locked is not None else "count=0" not in kind.__repr__(lock)
 
 
 def _finding(
@@ -200,12 +199,9 @@ def _finding(
     name, function = task.get_name(), function_of(task)
     who = name if function in {None, name} else f"{name} ({function})"
     at = "?"
-    for part in reversed(await_chain(task)):
-        frame: FrameType | None = getattr(part, "cr_frame", None) or getattr(part, "gi_frame", None)
-        if frame is not None and is_own(frame.f_code):
-            function = frame.f_code.co_qualname.rpartition("<locals>.")[2]
-            at = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}, in {function}(),"
-            break
+    suspended = place_in(await_chain(task))
+    if suspended is not None:
+        at = f"{where(suspended)}, in {suspended.name}(),"
     place = thread.place
     waits = f"in {place.name}() at {where(place)}" if place is not None else "in a call"
     message = (

@@ -21,6 +21,9 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.chain import link_of
+from spanloom.diagnosis.fields import field
+
 __all__ = ["HANDLE_RUN", "RUN_ONCE", "LoopNow", "current_task", "see_loops"]
 
 RUN_ONCE: Final[CodeType] = BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- it is what is looked for
@@ -120,7 +123,7 @@ def _others(
             if frame is None:
                 break
             if frame.f_code is _RUNNER:
-                loop = getattr(frame.f_locals.get("self"), "_loop", None)
+                loop = field(frame.f_locals.get("self"), "_loop")
                 if loop is not None and not isinstance(loop, BaseEventLoop):
                     yield loop, thread, frame
                 break
@@ -128,7 +131,8 @@ def _others(
     for loop, task in _running_tasks():
         if isinstance(loop, BaseEventLoop):
             continue
-        own = getattr(task.get_coro(), "cr_frame", None)
+        link = link_of(field(task, "_coro"))
+        own = None if link is None else link.frame
         for thread, top in frames.items():
             frame = top
             for _ in range(MAX_WALK):

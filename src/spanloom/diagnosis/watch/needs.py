@@ -7,16 +7,26 @@ Whatever is not known counts as that.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from types import CellType, FunctionType
 from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.watch.frames import body
+from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.fields import (
+    callbacks_of,
+    closure_of,
+    field,
+    future_done,
+    gathered,
+    is_a,
+    is_future,
+    is_task,
+)
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows, knows_task
 from spanloom.diagnosis.watch.threads import PoolNow, SyncWait, ThreadNow, Threads, item_name
@@ -29,7 +39,7 @@ _GIVING: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Need:
     """Something that has to happen first, and that cannot by itself.
 
@@ -64,7 +74,7 @@ def _both(needs: Iterable[Need]) -> Need:
     )
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Needs:
     """Follows waits through threads, pools, futures and tasks.
 
@@ -77,7 +87,7 @@ class Needs:
     seen: Threads
     stopped: int | None = None
     timed: bool = False
-    _path: set[int] = field(default_factory=set)
+    _path: set[int] = dataclasses.field(default_factory=set)
     _steps: int = 0
 
     def of_thread(self, thread: ThreadNow) -> Need | None:
@@ -123,11 +133,11 @@ class Needs:
         """Return what a future of ``concurrent.futures`` needs."""
         if future.done():
             return None
-        for other in _linked(getattr(future, "_done_callbacks", ())):
-            if isinstance(other, asyncio.Future):
+        for other in _linked(list(field(future, "_done_callbacks", ()))):
+            if is_future(other):
                 return self.of_async(other)
         for thread in self.seen.threads.values():
-            if thread.item is not None and getattr(thread.item, "future", None) is future:
+            if thread.item is not None and field(thread.item, "future") is future:
                 need = self.of_thread(thread)
                 name = item_name(thread.item) or "its call"
                 return None if need is None else need.after(f"{name}() in thread {thread.name}")
@@ -164,7 +174,7 @@ class Needs:
                 return None if need is None else need.after(f"coroutine {name}")
         return None
 
-    def of_async(self, future: asyncio.Future[Any]) -> Need | None:
+    def of_async(self, future: Any) -> Need | None:
         """Return what a task, or a future of asyncio, needs."""
         if future.done():
             return None
@@ -186,29 +196,26 @@ class Needs:
         return None if need is None else need.after(words) if name else need
 
     def _awaited(self, future: asyncio.Future[Any]) -> Need | None:
-        if isinstance(future, asyncio.Task):
-            waiter = getattr(future, "_fut_waiter", None)
+        if is_task(future):
+            waiter = field(future, "_fut_waiter")
             return None if waiter is None else self.of_async(waiter)
-        children = getattr(future, "_children", None)  # gather's
-        if isinstance(children, list):
+        children = gathered(future)
+        if children is not None:
             for child in children:
-                if not child.done():
+                if not future_done(child):
                     need = self.of_async(child)
                     if need is not None:
                         return need
             return None
-        for other in _linked(callback for callback, _ in getattr(future, "_callbacks", None) or ()):
-            if isinstance(other, Future):
+        for other in _linked(callbacks_of(future)):
+            if is_a(other, Future):
                 return self.of_future(other)
         return None
 
     @staticmethod
     def awaits(task: asyncio.Task[Any], future: Future[Any]) -> bool:
         """Tell whether `task` is suspended until `future`, of a pool, is done."""
-        waiter = getattr(task, "_fut_waiter", None)
-        return any(
-            other is future for other in _linked(one for one, _ in getattr(waiter, "_callbacks", None) or ())
-        )
+        return any(other is future for other in _linked(callbacks_of(field(task, "_fut_waiter"))))
 
     def _of_shared(self, what: object) -> Need | None:
         """Of an event, a queue or the like: what needs everybody who knows it and could do something with it."""
@@ -261,29 +268,25 @@ def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[
 
 def _gives(task: asyncio.Task[Any]) -> bool:
     """Tell whether the code of a task names what gives somebody else something to go on with."""
-    codes = [body(part)[0] for part in await_chain(task)]
+    codes = [code_of(part) for part in await_chain(task)]
     return any(code is not None and not _GIVING.isdisjoint(code.co_names) for code in codes)
 
 
 def _linked(callbacks: Iterable[object]) -> Iterator[object]:
     """Yield what asyncio's ``_chain_future`` has tied to a future: the source of its result."""
-    for callback in list(callbacks):
+    for callback in callbacks:
         if type(callback) is FunctionType and callback.__module__ == "asyncio.futures":
-            names = callback.__code__.co_freevars
-            for name, cell in zip(names, callback.__closure__ or (), strict=False):
-                if name == "source":
-                    try:
-                        yield cell.cell_contents
-                    except ValueError:
-                        continue
+            around = closure_of(callback)
+            if "source" in around:
+                yield around["source"]
 
 
 def _handed_over(future: Future[Any], seen: Threads) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:
     """Yield the loop and the coroutine of a ``run_coroutine_threadsafe`` that its loop has not begun with."""
     for thread in seen.threads.values():
-        if thread.loop is not None and isinstance(thread.loop.loop, BaseEventLoop):
-            for handle in list(getattr(thread.loop.loop, "_ready", ())):
-                yield from _captured(getattr(handle, "_callback", None), future)
+        if thread.loop is not None and is_a(thread.loop.loop, BaseEventLoop):
+            for handle in list(field(thread.loop.loop, "_ready", ())):
+                yield from _captured(field(handle, "_callback"), future)
     for cell in gc.get_referrers(future):
         if type(cell) is CellType:
             for function in gc.get_referrers(cell):
@@ -294,17 +297,12 @@ def _handed_over(future: Future[Any], seen: Threads) -> Iterator[tuple[asyncio.A
 def _captured(callback: object, future: Future[Any]) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:
     if type(callback) is not FunctionType or callback.__module__ != "asyncio.tasks":
         return
-    found: dict[str, object] = {}
-    for name, cell in zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:
-            continue
+    found = closure_of(callback)
     loop = found.get("loop")
-    if found.get("future") is future and isinstance(loop, asyncio.AbstractEventLoop):
+    if found.get("future") is future and is_a(loop, asyncio.AbstractEventLoop):
         yield loop, found.get("coro")
 
 
 def _coroutine_name(coroutine: object) -> str:
-    name = getattr(coroutine, "__qualname__", None)
-    return bare_name(name) if isinstance(name, str) else type(coroutine).__name__
+    name = field(coroutine, "__qualname__")
+    return bare_name(name) if type(name) is str else type(coroutine).__name__

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from spanloom.diagnosis.chain import code_of, link_of
+from spanloom.diagnosis.fields import field, is_a
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import tasks_of
@@ -24,6 +26,7 @@ from spanloom.diagnosis.watch.children import (
     ends_here,
     has_thread_that_may_act,
     own_call,
+    pid_of,
     pipe_of,
     program_of,
 )
@@ -38,6 +41,7 @@ __all__ = ["at_pipes"]
 
 BETWEEN_S: Final = 0.1
 _PROCESS: Final = asyncio.subprocess.Process
+_STREAMS: Final = (asyncio.StreamReader, asyncio.StreamWriter)
 _READS: Final = {
     function.__code__
     for function in (
@@ -161,24 +165,20 @@ def _is_served(stuck: _Stuck, seen: Threads, tasks: list[asyncio.Task[Any]]) -> 
         now = thread.loop
         is_held = now is not None and not now.polls and thread.wait is not None
         if now is not None and not is_held and not _is_blocked(thread):
-            selector = getattr(now.loop, "_selector", None)
-            table = selector.get_map() if selector is not None else {}
+            table = field(field(now.loop, "_selector"), "_fd_to_key", {})
             for number in stuck.here:
-                key = table.get(number) if table is not None else None
+                key = table.get(number)
                 if key is not None and (key.events & (1 if stuck.call == "write" else 2)):
                     return True
         wait = thread.wait
-        if wait is not None and wait.verb == "communicate" and getattr(wait.what, "pid", None) == stuck.pid:
+        if wait is not None and wait.verb == "communicate" and pid_of(wait.what) == stuck.pid:
             return True
         call = _call_of(thread)
         if call is not None and call.number in stuck.here and call.call != stuck.call:
             return True
     family = {stuck.pid, *_parents(stuck.pid)}
     for task in tasks:
-        if any(
-            getattr(part, "cr_code", None) is _COMMUNICATE and _pid_of(part) in family
-            for part in await_chain(task)
-        ):
+        if any(code_of(part) is _COMMUNICATE and _served_by(part) in family for part in await_chain(task)):
             return True
     return False
 
@@ -205,10 +205,10 @@ def _tasks_for(family: set[int], tasks: list[asyncio.Task[Any]]) -> Iterator[_Wa
     for task in tasks:
         chain = await_chain(task)
         for part in chain:
-            code = getattr(part, "cr_code", None)
-            if code not in {_WAIT, _DRAIN} and code not in _READS:
+            code = code_of(part)
+            if code is None or (code not in {_WAIT, _DRAIN} and code not in _READS):
                 continue
-            if _pid_of(part) in family:
+            if _served_by(part) in family:
                 owner = _self(part)
                 name = "wait()" if code is _WAIT else "drain()" if code is _DRAIN else f"{code.co_name}()"
                 yield _Waiter(task, None, name, place_in(chain), owner)
@@ -217,28 +217,27 @@ def _tasks_for(family: set[int], tasks: list[asyncio.Task[Any]]) -> Iterator[_Wa
 
 def _self(coroutine: object) -> Any:  # Any: of whatever type has the method
     """Return whose method a coroutine is."""
-    frame = getattr(coroutine, "cr_frame", None)
-    return None if frame is None else variables_of(frame, coroutine).get("self")
+    link = link_of(coroutine)
+    return None if link is None else variables_of(link.frame, link.owner).get("self")
 
 
-def _pid_of(part: object) -> int | None:
+def _served_by(part: object) -> Any:  # Any: a number, where it is known
     """Return the process that a suspended method of a process, or of one of its streams, has to do with."""
     owner = _self(part)
-    transport = getattr(owner, "_transport", None)
-    if isinstance(owner, asyncio.StreamReader):
-        process = getattr(getattr(transport, "_protocol", None), "proc", None)
-        return getattr(process, "_pid", None)
-    if isinstance(owner, asyncio.StreamWriter):
-        process = getattr(getattr(transport, "_protocol", None), "proc", None)
-        return getattr(process, "_pid", None)
-    return getattr(transport, "_pid", None)
+    transport = _process_of(owner) if is_a(owner, _STREAMS) else field(owner, "_transport")
+    return field(transport, "_pid")
+
+
+def _process_of(stream: object) -> Any:  # Any: the transport that asyncio has of a process
+    """Return whose stream it is."""
+    return field(field(field(stream, "_transport"), "_protocol"), "proc")
 
 
 def _threads_for(family: set[int], seen: Threads) -> Iterator[_Waiter]:
     for thread in seen.threads.values():
         wait = thread.wait
         is_child = wait is not None and wait.kind == "child" and not wait.timed
-        if wait is not None and is_child and getattr(wait.what, "pid", None) in family:
+        if wait is not None and is_child and pid_of(wait.what) in family:
             yield _Waiter(None, thread, f"{wait.verb}()", thread.place, wait.what)
             continue
         call = _call_of(thread)
@@ -265,17 +264,17 @@ def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
     found: list[object] = []
     for waiter in waiters:
         owner = waiter.known
-        if isinstance(owner, _PROCESS):
-            found += [owner, owner.stdin if stuck.call == "read" else owner.stdout, owner.stderr]
-        elif isinstance(owner, asyncio.StreamReader | asyncio.StreamWriter):
-            process = getattr(getattr(getattr(owner, "_transport", None), "_protocol", None), "proc", None)
-            protocol = getattr(process, "_protocol", None)
-            ends = (
-                [getattr(protocol, "stdin", None)]
-                if stuck.call == "read"
-                else [getattr(protocol, "stdout", None), getattr(protocol, "stderr", None)]
-            )
-            found += [process, protocol, *ends]
+        if is_a(owner, _PROCESS):
+            found += [
+                owner,
+                field(owner, "stdin" if stuck.call == "read" else "stdout"),
+                field(owner, "stderr"),
+            ]
+        elif is_a(owner, _STREAMS):
+            process = _process_of(owner)
+            protocol = field(process, "_protocol")
+            ends = ("stdin",) if stuck.call == "read" else ("stdout", "stderr")
+            found += [process, protocol, *(field(protocol, end) for end in ends)]
         elif owner is not None:
             found.append(owner)
     return [one for one in found if one is not None]

@@ -23,9 +23,10 @@ from types import (
 )
 from typing import Any, Final
 
+from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import attributes, is_a
 from spanloom.diagnosis.variables import variables_of
-from spanloom.diagnosis.watch.frames import Call, body, is_own
+from spanloom.diagnosis.watch.frames import Call, is_own
 
 __all__ = ["fingerprint", "is_bound"]
 
@@ -78,10 +79,10 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
     things: dict[str, object] = {}
     numbers: dict[str, float] = {}
     for level, part in enumerate([*chain, *_iterated(chain)]):
-        code, frame = body(part)
-        if code is None or frame is None or not is_own(code):
+        link = link_of(part)
+        if link is None or not is_own(link.code):
             continue
-        names = variables_of(frame, part)
+        names = variables_of(link.frame, link.owner)
         for name, value in names.items():
             _note(f"{level}.{name}", name, value, things, numbers)
         # What stands between: the iterator of a `for`, of which it is known that it moves on.

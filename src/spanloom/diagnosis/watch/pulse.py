@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.names import bare_name
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
 from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
@@ -251,6 +252,5 @@ def _used(thread: int) -> Used:
 
 def function_of(task: asyncio.Task[Any]) -> str | None:
     """Return the name of the function that a task runs."""
-    coroutine = task.get_coro()
-    name = getattr(coroutine, "__qualname__", None) if coroutine is not None else None
-    return bare_name(name) if isinstance(name, str) else None
+    name = field(field(task, "_coro"), "__qualname__")
+    return bare_name(name) if type(name) is str else None

@@ -8,17 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from types import (
-    AsyncGeneratorType,
-    CoroutineType,
-    FunctionType,
-    GeneratorType,
-    ModuleType,
-)
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
+from spanloom.diagnosis.chain import link_of, links_of
 from spanloom.diagnosis.fields import is_a, is_future, is_task
-from spanloom.diagnosis.watch.frames import body
 
 __all__ = ["await_chain", "knows", "knows_task"]
 
@@ -59,10 +53,10 @@ def _parts(value: object) -> list[object]:
 def knows_task(task: asyncio.Task[Any], what: object) -> bool:
     """Tell whether a task knows `what`: by a variable, or by something that a variable holds."""
     for coroutine in await_chain(task):
-        code, frame = body(coroutine)
-        if code is not None and frame is not None:
-            space = frame.f_globals
-            if any(space.get(name) is what for name in code.co_names):
+        link = link_of(coroutine)
+        if link is not None:
+            space = link.frame.f_globals
+            if any(space.get(name) is what for name in link.code.co_names):
                 return True
         if any(knows(part, what, DEPTH - 1) for part in gc.get_referents(coroutine)):
             return True
@@ -71,23 +65,5 @@ def knows_task(task: asyncio.Task[Any], what: object) -> bool:
 
 def await_chain(task: asyncio.Task[Any]) -> list[object]:
     """Return the coroutines and generators that a task is suspended in, the outermost first."""
-    found: list[object] = []
-    current: object = task.get_coro()
-    while current is not None and len(found) < 500:
-        found.append(current)
-        if isinstance(current, CoroutineType):
-            current = current.cr_await
-        elif isinstance(current, GeneratorType):
-            current = current.gi_yieldfrom
-        elif isinstance(current, AsyncGeneratorType):
-            current = current.ag_await
-        else:
-            # What stands between: the wrapper of `__await__`, or an async generator's `asend`.
-            inner = [
-                part
-                for part in gc.get_referents(current)
-                if type(part) in (CoroutineType, GeneratorType, AsyncGeneratorType)
-            ]
-            found.pop()
-            current = inner[0] if len(inner) == 1 else None
-    return found
+    # Not the frames: one that is held keeps its variables for longer than its coroutine does.
+    return [link.owner for link in links_of(task)]

@@ -24,12 +24,13 @@ import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import Any, Final
 
-from spanloom.diagnosis.fields import is_a
+from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.fields import callbacks_of, field, is_a, is_future, is_task
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.watch.frames import Call, body, location, place_in, where
+from spanloom.diagnosis.watch.frames import Call, location, place_in, where
 from spanloom.diagnosis.watch.loops import RUN_ONCE
 from spanloom.diagnosis.watch.progress import fingerprint, is_bound
 from spanloom.diagnosis.watch.pulse import Pulse, function_of
@@ -173,17 +174,17 @@ def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
 def _at_work(loop: BaseEventLoop, thread: int) -> dict[asyncio.Task[Any], asyncio.Handle]:
     """Return the tasks that run or are ready, and the handles by which the loop runs them."""
     found: dict[asyncio.Task[Any], asyncio.Handle] = {}
-    for handle in [*_running(thread), *list(getattr(loop, "_ready", ()))[:MOST_READY]]:
-        callback = getattr(handle, "_callback", None)
-        owner = getattr(callback, "__self__", None)
-        if is_a(owner, asyncio.Task):
+    for handle in [*_running(thread), *list(field(loop, "_ready", ()))[:MOST_READY]]:
+        callback = field(handle, "_callback")
+        owner = field(callback, "__self__")
+        if is_task(owner):
             found.setdefault(owner, handle)
         elif (
             type(callback) is FunctionType
         ):  # what `asyncio.wait` has hung on a future wakes its task a turn later
             for cell in callback.__closure__ or ():
                 for future in gc.get_referents(cell):
-                    if is_a(future, asyncio.Future):
+                    if is_future(future):
                         found |= {task: handle for task in _woken_by(future) if task not in found}
     return found
 
@@ -199,9 +200,9 @@ def _running(thread: int) -> list[asyncio.Handle]:
 
 
 def _woken_by(future: asyncio.Future[Any]) -> Iterator[asyncio.Task[Any]]:
-    for callback, _ in getattr(future, "_callbacks", None) or ():
-        owner = getattr(callback, "__self__", None)
-        if is_a(owner, asyncio.Task):
+    for callback in callbacks_of(future):
+        owner = field(callback, "__self__")
+        if is_task(owner):
             yield owner
 
 
@@ -210,10 +211,10 @@ def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
 
     A coroutine that runs does not say which one it awaits. Empty if it has been suspended just now.
     """
-    coroutine = task.get_coro()
-    if not getattr(coroutine, "cr_running", False):
+    coroutine = field(task, "_coro")
+    if type(coroutine) is not CoroutineType or not coroutine.cr_running:
         return await_chain(task)
-    outermost = getattr(coroutine, "cr_frame", None)
+    outermost = coroutine.cr_frame
     frame = sys._current_frames().get(thread)  # noqa: SLF001 -- there is no other way
     found: list[object] = []
     while frame is not None:
@@ -237,7 +238,7 @@ def _take(seen: _Watched, handle: asyncio.Handle, chain: list[object]) -> None:
         seen.places[place] += 1
     now = fingerprint(chain)
     # One that is running shows other things of itself than one that is suspended; like is compared with like.
-    shape = tuple((type(part), id(body(part)[0])) for part in chain)
+    shape = tuple((type(part), id(code_of(part))) for part in chain)
     before = seen.prints.get(shape)
     seen.prints[shape] = now
     if before is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import concurrent.futures.thread
+import dataclasses
 import functools
 import gc
 import multiprocessing.process
@@ -18,11 +19,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import _base
-from dataclasses import dataclass, field
-from types import CodeType, FrameType, FunctionType, MethodType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
+from spanloom.diagnosis.fields import field, module_of
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of, thread_name
 from spanloom.diagnosis.watch.loops import LoopNow, see_loops
@@ -30,7 +31,7 @@ from spanloom.diagnosis.watch.loops import LoopNow, see_loops
 __all__ = ["PoolNow", "SyncWait", "ThreadNow", "Threads", "function_name", "see_threads"]
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class SyncWait:
     """What a thread waits for.
 
@@ -48,7 +49,7 @@ class SyncWait:
     verb: str
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class ThreadNow:
     """One thread at one moment.
 
@@ -79,7 +80,7 @@ class ThreadNow:
         return own_place(self.stack)
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class PoolNow:
     """One pool of threads.
 
@@ -93,17 +94,17 @@ class PoolNow:
 
     key: int
     size: int
-    threads: list[int] = field(default_factory=list)
-    queued: list[Any] = field(default_factory=list)  # Any: as above
+    threads: list[int] = dataclasses.field(default_factory=list)
+    queued: list[Any] = dataclasses.field(default_factory=list)  # Any: as above
     name: str = ""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Threads:
     """All threads but those of spanloom, and their pools."""
 
-    threads: dict[int, ThreadNow] = field(default_factory=dict)
-    pools: dict[int, PoolNow] = field(default_factory=dict)
+    threads: dict[int, ThreadNow] = dataclasses.field(default_factory=dict)
+    pools: dict[int, PoolNow] = dataclasses.field(default_factory=dict)
 
     def of_loop(self, loop: object) -> ThreadNow | None:
         """Return the thread that runs `loop`."""
@@ -202,8 +203,8 @@ def _pool(thread: ThreadNow, frame: FrameType, seen: Threads, *, is_idle: bool) 
     if pool is None:
         reference = names.get("executor_reference")
         executor = reference() if callable(reference) else None
-        pool = PoolNow(id(work), getattr(executor, "_max_workers", 0))
-        pool.name = getattr(executor, "_thread_name_prefix", "")
+        pool = PoolNow(id(work), field(executor, "_max_workers", 0))
+        pool.name = field(executor, "_thread_name_prefix", "")
         pool.queued = [item for item in _queued(work) if not item.future.done()]
         seen.pools[pool.key] = pool
     pool.threads.append(thread.ident)
@@ -230,7 +231,7 @@ def function_name(function: object) -> str | None:
     for _ in range(10):
         if type(function) is functools.partial:
             inner = function.func
-            is_context = getattr(inner, "__qualname__", "") == "Context.run"
+            is_context = type(inner) is BuiltinMethodType and inner.__qualname__ == "Context.run"
             function = function.args[0] if is_context and function.args else inner
         elif type(function) is MethodType:
             function = function.__func__
@@ -238,13 +239,13 @@ def function_name(function: object) -> str | None:
             break
     if type(function) is FunctionType:
         return bare_name(function.__qualname__)
-    if type(function).__module__.startswith("spanloom.instrument."):  # stands for a function of the program
-        return getattr(function, "name", None)
-    name = getattr(type(function), "__name__", "")
-    return getattr(function, "__name__", name) if name == "builtin_function_or_method" else name or None
+    if module_of(type(function)).startswith("spanloom.instrument."):  # stands for a function of the program
+        name = field(function, "name")
+        return name if type(name) is str else None
+    return function.__name__ if type(function) is BuiltinMethodType else type(function).__name__ or None
 
 
 def item_name(item: Any) -> str | None:
     """Return the name of the function of a piece of work."""
-    task = getattr(item, "task", None)  # 3.14
-    return function_name(task[0] if isinstance(task, tuple) else getattr(item, "fn", None))
+    task = field(item, "task")  # 3.14
+    return function_name(task[0] if type(task) is tuple else field(item, "fn"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio.timeouts
 import gc
+from asyncio.timeouts import Timeout
 from collections.abc import Iterable
 from types import MethodType
 from typing import Any, Final
 
-from spanloom.diagnosis.fields import is_a
+from spanloom.diagnosis.chain import link_of
+from spanloom.diagnosis.fields import field, gathered, is_a
 from spanloom.diagnosis.landmarks import WAIT, WAIT_FOR
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import wakes_for
@@ -34,13 +35,13 @@ def behind(first: Iterable[asyncio.Task[Any]], tasks: list[asyncio.Task[Any]]) -
 
 
 def _waits_for(task: asyncio.Task[Any], others: set[asyncio.Task[Any]]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
+    waiter = field(task, "_fut_waiter")
     if waiter is None:
         return False
     if waiter in others:
         return True
-    children = getattr(waiter, "_children", None)
-    if isinstance(children, list):
+    children = gathered(waiter)
+    if children is not None:
         return any(child in others for child in children)
     return any(wakes_for(waiter, other) for other in others)
 
@@ -48,13 +49,13 @@ def _waits_for(task: asyncio.Task[Any], others: set[asyncio.Task[Any]]) -> bool:
 def has_deadline(task: asyncio.Task[Any]) -> bool:
     """Tell whether a task is in a ``timeout`` block, ``wait_for`` or ``wait`` that ends by itself."""
     for part in await_chain(task):
-        frame = getattr(part, "cr_frame", None)
-        if frame is None:
+        link = link_of(part)
+        if link is None:
             continue
-        if frame.f_code in _TIMED and variables_of(frame, part).get("timeout") is not None:
+        if link.code in _TIMED and variables_of(link.frame, link.owner).get("timeout") is not None:
             return True
         for value in gc.get_referents(part):
             owner = value.__self__ if type(value) is MethodType else value
-            if is_a(owner, asyncio.timeouts.Timeout) and owner.when() is not None and not owner.expired():
+            if is_a(owner, Timeout) and Timeout.when(owner) is not None and not Timeout.expired(owner):
                 return True
     return False
