@@ -120,7 +120,7 @@ def future_done(value: object) -> bool:
 
 def gathered(future: object) -> list[Any] | None:
     """Return the futures that one of ``gather`` stands for; ``None`` if it is none of those."""
-    # By the exact type, whose attribute is asyncio's: up to Python 3.11 nothing else shows the dictionary of one in C.
+    # By the exact type, whose attribute is asyncio's: a future in C shows its dictionary in no descriptor.
     if type(future) is not tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
         return None
     found: list[Any] = future._children  # type: ignore[attr-defined] # noqa: SLF001 -- as above
