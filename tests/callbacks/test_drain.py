@@ -31,7 +31,7 @@ def drain_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("spanloom-")]
 
 
-def wait_until(condition, timeout: float = 10.0) -> None:
+def wait_until(condition, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it never came true"

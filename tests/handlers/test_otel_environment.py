@@ -30,6 +30,7 @@ from tests.handlers.collector import (
     make_certificate,
     server_context,
 )
+from tests.waited import waited
 
 MODULES = (
     opentelemetry.environment_variables,
@@ -332,10 +333,10 @@ def test_a_request_is_given_up_in_time(
     """A collector that does not answer is hung up on after so many seconds."""
     collector.hang = True
     export(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **TIMEOUTS[variable]}, patience_s=0.6)
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while not collector.given_up_after_s and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert 0.05 < collector.given_up_after_s[0] < 2
+    assert 0.05 < collector.given_up_after_s[0] < 8  # which is less than the 10 s of the default
 
 
 PERIODS = {
@@ -358,9 +359,9 @@ def test_a_period_passes_between_exports(
         monkeypatch.setenv(name, value)
     with configure():
         asyncio.run(async_map(job, range(3), limit=2, desc="batch"))
-        deadline = time.monotonic() + 3
-        while not collector.requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        with waited() as seconds:
+            while not collector.requests and seconds() < 3:
+                time.sleep(0.01)
         assert collector.requests
 
 

@@ -369,7 +369,7 @@ def test_close_is_over_in_time_whatever_the_peer_does(
         assert not pipeline.close(0.6)
         lost = [record.getMessage() for record in caplog.records if "were lost" in record.getMessage()]
         assert lost == ["1000 of 1000 spans were lost (unsent at exit: 1000)"]
-        deadline = time.monotonic() + (4 if peer == "never accepts" else 1)  # a connect cannot be broken off
+        deadline = time.monotonic() + 30  # a connect cannot be broken off
         while senders() - before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -533,7 +533,7 @@ def test_the_pace_is_that_of_the_environment(
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64")
     pipeline = pipeline_to(collector.url)
     put(pipeline, 1, 2)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not collector.span_ids:
         assert time.monotonic() < deadline
         time.sleep(0.01)

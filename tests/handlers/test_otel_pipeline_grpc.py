@@ -229,7 +229,7 @@ def test_close_is_over_in_time_whatever_the_peer_does(
             assert not pipeline.close(0.6)
         assert seconds() < 1.6
         assert pipeline.stats() == ExportCounts(1000, 0, 1000, 0, {"unsent at exit": 1000})
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 30
         while senders() - before:
             assert time.monotonic() < deadline
             time.sleep(0.01)

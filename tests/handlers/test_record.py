@@ -36,7 +36,7 @@ def names(path: Path, ref: str = "last") -> list[str]:
     return [found.name for found in read(path, ref)[1]]
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it never came true"

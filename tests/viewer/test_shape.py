@@ -86,9 +86,9 @@ def test_the_time_is_linear_in_the_message(piece: str) -> None:
 
 
 def _timed(message: str) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     masked(message)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
