@@ -702,6 +702,7 @@ async def test_events_inside_of_jobs_count_as_well(isolation: Any, monkeypatch: 
 def test_a_batch_does_not_wait_for_a_handler_that_hangs(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for a moment: it loses what there is no room for, and that is counted."""
     monkeypatch.setattr(drain, "CAPACITY", CAPACITY)
+    monkeypatch.setattr(drain, "MOVING_NS", 200_000_000)
     manager = CallbackManager([handler := Gate()])
     manager.emit()
     assert handler.entered.wait(10)
@@ -729,6 +730,7 @@ def test_a_batch_does_not_wait_for_a_handler_that_hangs(how: str, monkeypatch: p
 def test_a_pause_is_longer_the_less_room_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing at the half to 64 ms when all is full; nothing again when the list in hand is there too long."""
     monkeypatch.setattr(drain, "CAPACITY", 1_000)
+    monkeypatch.setattr(drain, "MOVING_NS", 200_000_000)
     manager = CallbackManager([handler := Gate()])
     manager.emit()
     assert handler.entered.wait(10)
