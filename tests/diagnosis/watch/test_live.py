@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spanloom.diagnosis.watch.client import watched_pid
 from tests.diagnosis.watch.running import run
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def test_top_shows_who_waits_and_then_what_holds_the_loop(tmp_path: Path) -> Non
     server = f"spanloom-test-{tmp_path.name}"
     with run(path, tmp_path) as process:
         top = f"{sys.executable} -m spanloom top {process.pid} --file {tmp_path / 'store.db'} || sleep 100"
-        time.sleep(3)
+        watched_pid(process.pid, wait_s=20.0)
         subprocess.run(["tmux", "-L", server, "new-session", "-d", "-x", "120", "-y", "30", top], check=True)
         try:
             assert shows(server, " 1/1: held by first; 2 wait: "), screen(server)

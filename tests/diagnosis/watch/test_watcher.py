@@ -19,7 +19,8 @@ import pytest
 
 from spanloom.diagnosis.watch.client import ask, watched_pid
 from spanloom.diagnosis.watch.folder import folder, socket_path
-from spanloom.exceptions import NotWatchedError
+from spanloom.exceptions import NotWatchedError, StoreError
+from spanloom.store import StoreReader
 from tests.diagnosis.watch.running import findings_of, run
 
 SPANLOOM = [sys.executable, "-m", "spanloom"]
@@ -54,6 +55,15 @@ def recorded(folder: Path) -> list[dict[str, Any]]:
     )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def is_written(file: Path) -> bool:
+    """Tell whether a snapshot of what is wrong is in the record."""
+    try:
+        with StoreReader(file) as store:
+            return any(found.type == "stall" for found in store.records(store.find("last")))
+    except StoreError:  # it is not there yet
+        return False
 
 
 IDLE = """
@@ -247,7 +257,7 @@ def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
         """,
     )
     with run(path, tmp_path):
-        time.sleep(8)
+        assert until(lambda: is_written(tmp_path / "program.db"))
     found = recorded(tmp_path)
     assert [one["code"] for one in found] == ["SELF_RELOCK"]
     assert "taker" in found[0]["message"]
@@ -301,7 +311,8 @@ def test_a_batch_that_was_given_up_has_its_reason_in_the_record(end: str, tmp_pa
             asyncio.get_running_loop().call_later(2.5, event.set)
             await run_jobs([late(event)], desc="went on")
             batch = asyncio.create_task(run_jobs([job(asyncio.Lock())], desc="orders"))
-            await asyncio.wait([batch], timeout=4 if os.environ["END"] == "cancel" else None)
+            while not os.path.exists("go"):
+                await asyncio.wait([batch], timeout=0.05 if os.environ["END"] == "cancel" else None)
             batch.cancel()
             await asyncio.wait([batch])
         asyncio.run(main())
@@ -310,7 +321,9 @@ def test_a_batch_that_was_given_up_has_its_reason_in_the_record(end: str, tmp_pa
     with run(path, tmp_path, "--stall-after", "1", END=end) as process:
         assert until(lambda: "batch orders has stood still for" in output(path))
         time.sleep(1)  # the record is written ten times a second
-        if end != "cancel":
+        if end == "cancel":
+            (tmp_path / "go").touch()
+        else:
             process.send_signal(getattr(signal, end))
         process.wait(30)
     assert [one["code"] for one in recorded(tmp_path)] == ["SELF_RELOCK"]
@@ -364,7 +377,7 @@ def test_a_signal_has_the_verdict_written_to_standard_error(tmp_path: Path) -> N
     )
     with run(path, tmp_path, "--dump-signal", "USR1") as process:
         assert until(lambda: "blocked" in output(path))
-        time.sleep(1.5)
+        assert findings_of(process.pid)
         process.send_signal(signal.SIGUSR1)
         assert until(lambda: "most recent call first" in output(path))
         assert "LOOP_BLOCKED (PROVEN): callback block() keeps the event loop's thread" in output(path)
