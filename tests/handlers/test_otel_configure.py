@@ -78,7 +78,7 @@ def test_shutdown_leaves_the_default_manager_as_it_was(collector: Collector) -> 
     run_jobs()
     assert len(collector.spans) == 4
     assert configuration.shutdown() is True  # a second time
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while set(threading.enumerate()) - threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert {thread.name for thread in set(threading.enumerate()) - threads} == set()
@@ -126,7 +126,7 @@ def test_an_option_that_is_not_allowed_leaves_nothing_behind(collector: Collecto
     threads = set(threading.enumerate())
     with pytest.raises(ValueError, match="max_text"):
         configure(max_text=0)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while set(threading.enumerate()) - threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert {thread.name for thread in set(threading.enumerate()) - threads} == set()

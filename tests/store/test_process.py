@@ -38,7 +38,7 @@ def test_a_process_that_was_killed_is_not_alive_even_before_its_parent_has_asked
     start = process_start(process.pid)
     assert is_alive(process.pid, machine(), start) is True
     process.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while is_alive(process.pid, machine(), start):
         assert time.monotonic() < deadline
         time.sleep(0.005)

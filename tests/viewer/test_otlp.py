@@ -339,7 +339,7 @@ def test_a_collector_that_is_silent_is_given_up() -> None:
         with pytest.raises(ExportError, match=r"took 0 of 10 spans: no answer in 0.5 s"):
             send_otlp(run_of(), STEPS, endpoint=f"http://127.0.0.1:{port}", timeout_s=0.5)
         assert 0.5 <= time.monotonic() - began < 5
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= threads
