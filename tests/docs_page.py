@@ -4,7 +4,8 @@ A page is a program of its own, in a process of its own, as its reader would run
 
 * every ``python`` block runs, in order, in one namespace; blocks are plain scripts, so a coroutine is run
   with ``asyncio.run``;
-* every new ``test_*`` function of a block is called after the block, an ``async`` one with ``asyncio.run``;
+* every new ``test_*`` function of a block is called after the block, an ``async`` one with ``asyncio.run``, with the
+  fixture ``spanloom`` of the pytest plugin if it takes that;
 * a ``console`` block after the line ``<!-- run -->`` is typed into a bash: each line that begins with ``$ ``, and what
   follows it is what it prints; ``spanloom`` and ``python`` are those of this Python;
 * a ``text`` block after the line ``<!-- output -->`` is what the block before it prints to standard output
@@ -34,6 +35,8 @@ from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
+from spanloom.testing import capture_everywhere
+
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 CONSOLE = re.compile(r"^<!-- run -->\n+```console\n(?P<typed>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<expected>(?:(?!\$ ).*\n)*)", re.MULTILINE)
@@ -57,9 +60,12 @@ def run_block(example: Example) -> None:
         PythonEvaluator()(example)
         for name in sorted(set(namespace) - before):
             if name.startswith("test_"):
-                result = namespace[name]()
-                if inspect.iscoroutine(result):
-                    asyncio.run(result)
+                with contextlib.ExitStack() as stack:
+                    takes = inspect.signature(namespace[name]).parameters
+                    given = [stack.enter_context(capture_everywhere())] if "spanloom" in takes else []
+                    result = namespace[name](*given)
+                    if inspect.iscoroutine(result):
+                        asyncio.run(result)
 
 
 def find_outputs(document: Document) -> Iterable[Region]:
