@@ -372,6 +372,39 @@ def test_a_file_in_a_directory_of_somebody_elses_is_read(open_to_all: Path, inde
     assert sorted((child.name, child.read_bytes()) for child in folder.iterdir()) == before
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+def test_a_log_that_goes_while_it_is_copied_is_not_missed(open_to_all: Path) -> None:
+    """Its writer may end, which puts the log into the file, while who may write nothing copies both."""
+    leave_behind(path := open_to_all / "runs.db")
+    path.with_name("runs.db-shm").unlink()
+    for child in open_to_all.iterdir():
+        child.chmod(0o644)
+    program = """
+import os, shutil, sys
+from spanloom.store import StoreReader
+os.setgid(65534); os.setuid(65534)
+def copyfile(*names):
+    shutil.copyfile = original
+    print("copies", flush=True)
+    sys.stdin.readline()
+    return original(*names)
+original, shutil.copyfile = shutil.copyfile, copyfile
+with StoreReader(sys.argv[1]) as store:
+    print(len(list(store.records(store.find("last")))))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "copies\n"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT count(*) FROM run").fetchone()
+        assert not path.with_name("runs.db-wal").exists()
+        assert process.communicate("\n", timeout=60)[0] == "100\n"
+
+
 def test_a_reader_can_be_closed_twice_and_not_be_used_after(tmp_path: Path) -> None:
     """Who reads from a reader that was closed is told so."""
     record(path := tmp_path / "runs.db", "a")

@@ -154,16 +154,27 @@ class Opened:
             connection.close()
             if error.sqlite_errorcode & 0xFF not in _NOT_READ:
                 raise
-            self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
-            there = Path(copy.name) / "runs.db"
-            with (
-                closing(_open(self._path, "mode=ro&immutable=1")) as pages,
-                closing(sqlite3.connect(there)) as copied,
-            ):
-                pages.backup(copied)
-            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
-            return _open(there, "mode=rw")
+            return self._connect_to_copy()
         return connection
+
+    def _connect_to_copy(self) -> sqlite3.Connection:
+        if self._copy is not None:
+            self._copy.cleanup()
+        self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
+        there = Path(copy.name) / "runs.db"
+        before = _stamp(self._path)
+        with (
+            closing(_open(self._path, "mode=ro&immutable=1")) as pages,
+            closing(sqlite3.connect(there)) as copied,
+        ):
+            pages.backup(copied)
+        try:
+            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
+        except FileNotFoundError:
+            return self._connect()  # who wrote has put it into the file, and has gone
+        if _stamp(self._path) != before:
+            return self._connect()  # some of the log, which may have begun anew, has gone into it meanwhile
+        return _open(there, "mode=rw")
 
     def _look(self, connection: sqlite3.Connection) -> int:
         path = self._path
