@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
-import warnings
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -17,6 +14,7 @@ import pytest
 import spanloom
 from spanloom import CallbackManager, FixedLimiter, RateLimiter, RetryPolicy, use_callback_manager
 from spanloom.testing import VirtualClockLoop
+from tests.concurrency.stepped import Listener, Turns
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -26,31 +24,8 @@ class SteppedLoop(VirtualClockLoop):
 
     def __init__(self, turn: int | None, call: Callable[[], object]) -> None:
         super().__init__()
-        self.turns = 0
-        select = self._clock.select
-
-        def counting_select(timeout: float | None = None) -> Any:
-            self.turns += 1
-            if self.turns == turn:
-                self.call_soon(call)
-                return []
-            return select(timeout)
-
-        self._clock.select = counting_select  # type: ignore[method-assign]  # counts the turns
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.started: Counter[int] = Counter()
-        self.ended: Counter[int] = Counter()
-
-    def on_event_start(self, event: Any) -> None:
-        self.started[event.event_id] += 1
-
-    def on_event_end(self, event: Any) -> None:
-        assert event.end_ns is not None
-        assert event.status is not None
-        self.ended[event.event_id] += 1
+        self.turns = Turns(self, self._clock.select, turn, call)
+        self._clock.select = self.turns.select  # type: ignore[method-assign]  # counts the turns
 
 
 class Scenario:
@@ -170,7 +145,7 @@ class Sweep:
             self.ended, self.tasks_left = loop.run_until_complete(self._watch())
         finally:
             loop.close()
-        self.turns = loop.turns
+        self.turns = loop.turns.count
         assert asyncio.Handle._run is run_of_handles  # type: ignore[attr-defined]  # private
         self._check()
 
@@ -211,16 +186,6 @@ class Sweep:
         stats = self.manager.stats()
         assert stats.produced == stats.delivered
         assert (stats.open, stats.dropped, stats.pending) == (0, 0, 0)
-
-
-@pytest.fixture
-def no_warnings() -> Iterator[None]:
-    """Fail on a coroutine that was never awaited, which Python tells when it is collected."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == []
 
 
 KINDS = ["task", "context", *(["eager"] if sys.version_info >= (3, 12) else [])]

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from spanloom import CallbackManager, use_callback_manager
-from spanloom.concurrency import window, workers
+from spanloom.concurrency import pace, window
 from spanloom.testing import VirtualClockLoop
 from tests.concurrency import reference
 from tests.concurrency.programs import Program, Run, Spanloom, lockstep_programs, timed_programs
+from tests.concurrency.stepped import Listener
 
 # 4 x 3,750 timed programs, of which more than 10,000 differ, and 2,000 lockstep ones, each on every setting; on another
 # Python than the oldest, a quarter of the timed ones. The variable can only add to that.
@@ -41,20 +42,6 @@ RAISED: list[Callable[[], BaseException]] = [
     lambda: TimeoutError("handler"),
     lambda: BaseExceptionGroup("handler", [ValueError()]),
 ]
-
-
-class Listener:
-    """Sees everything, inline."""
-
-    def __init__(self) -> None:
-        self.started: Counter[int] = Counter()
-        self.ended: Counter[int] = Counter()
-
-    def on_event_start(self, event: Any) -> None:
-        self.started[event.event_id] += 1
-
-    def on_event_end(self, event: Any) -> None:
-        self.ended[event.event_id] += 1
 
 
 class Reader:
@@ -90,7 +77,7 @@ def steady() -> Iterator[None]:
     """Take out what depends on the machine: the runners' pauses after 5 ms of real time, and the log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(window, "SLICE_NS", 1 << 62)
-        patch.setattr(workers, "SLICE_NS", 1 << 62)
+        patch.setattr(pace, "SLICE_NS", 1 << 62)
         patch.setattr(logging.getLogger("spanloom.callbacks"), "disabled", True)
         yield
 

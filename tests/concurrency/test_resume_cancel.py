@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spanloom import CallbackManager, Checkpoint, FixedLimiter, async_map, run_jobs, use_callback_manager
+from tests.concurrency.stepped import Listener, Turns
 
 KINDS = ["task", *(["eager"] if sys.version_info >= (3, 12) else [])]
 
@@ -24,31 +23,20 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, turn: int | None, call: Callable[[], object]) -> None:
         super().__init__()
-        self.turns = 0
         selector: Any = self._selector  # type: ignore[attr-defined]  # private
-        select = selector.select
-
-        def counting_select(timeout: float | None = None) -> Any:
-            self.turns += 1
-            if self.turns == turn:
-                self.call_soon(call)
-                return []
-            return select(timeout)
-
-        selector.select = counting_select
+        self.turns = Turns(self, selector.select, turn, call)
+        selector.select = self.turns.select
 
 
-class Listener:
+class Acknowledged(Listener):
+    """Notes which jobs were said to have ended well, too."""
+
     def __init__(self) -> None:
-        self.started: Counter[int] = Counter()
-        self.ended: Counter[int] = Counter()
+        super().__init__()
         self.acknowledged: set[tuple[str, int]] = set()
 
-    def on_event_start(self, event: Any) -> None:
-        self.started[event.event_id] += 1
-
     def on_event_end(self, event: Any) -> None:
-        self.ended[event.event_id] += 1
+        super().on_event_end(event)
         if event.type == "job" and event.status == "ok":
             self.acknowledged.add((event.name.rpartition(".")[2], event.job_index))
 
@@ -96,7 +84,7 @@ class Sweep:
     """One run of the scenario with at most one cancel, and all that must hold after it."""
 
     def __init__(self, scenario: Scenario, kind: str, turn: int | None = None) -> None:
-        self.listener = Listener()
+        self.listener = Acknowledged()
         self.hit = False
         complaints: list[Any] = []
         manager = CallbackManager([self.listener])
@@ -110,7 +98,7 @@ class Sweep:
             left = loop.run_until_complete(self._watch())
         finally:
             loop.close()
-        self.turns = loop.turns
+        self.turns = loop.turns.count
         assert (left, complaints, scenario.alive, manager.in_flight()) == (0, [], 0, [])
         assert self.listener.started == self.listener.ended
         assert set(self.listener.ended.values()) <= {1}
@@ -134,16 +122,6 @@ def stored(file: Path) -> int:
         return int(count)
     finally:
         connection.close()
-
-
-@pytest.fixture
-def no_warnings() -> Iterator[None]:
-    """Fail on a coroutine that was never awaited, which Python tells when it is collected."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == []
 
 
 @pytest.mark.slow

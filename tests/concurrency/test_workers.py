@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from spanloom import CallbackManager, Event, async_map, current_event, run_jobs, stream, use_callback_manager
-from spanloom.concurrency import engine, workers
+from spanloom.concurrency import engine, pace, workers
 from spanloom.concurrency.isolation import is_quiet
 
 bucket: ContextVar[Any] = ContextVar("bucket")
@@ -264,7 +264,8 @@ async def test_jobs_that_never_suspend_let_the_loop_turn(
             turns.append(now_ns)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(workers, "monotonic_ns", lambda: now_ns)
+    for module in (workers, pace):
+        monkeypatch.setattr(module, "monotonic_ns", lambda: now_ns)
     watcher = asyncio.create_task(watch())
     with use_callback_manager(CallbackManager(recorder=recorder)):
         await async_map(job, range(1000), limit=20, isolation="context")
