@@ -6,6 +6,7 @@ import pytest
 
 import spanloom
 from spanloom import CallbackManager, Event, use_callback_manager
+from tests.instrument.model_server import ModelServer, model_server
 
 
 @pytest.fixture
@@ -24,6 +25,19 @@ def patched(manager: CallbackManager) -> CallbackManager:
     """The same, with asyncio patched."""
     spanloom.instrument("asyncio")
     return manager
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A server of models on this machine."""
+    with model_server() as server:
+        yield server
+
+
+def ended(manager: CallbackManager, type: str) -> list[Event]:
+    """Return the events of a type that have ended."""
+    assert manager.recorder is not None
+    return [event for event in manager.recorder.ended() if event.type == type]
 
 
 def tree(manager: CallbackManager) -> list[str]:

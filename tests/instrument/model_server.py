@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from spanloom.events.event import Event
+from spanloom.testing import EventCapture
+
 PIECES: Final = ("The ", "answer ", "is ", "42.")
 USAGE: Final = {
     "prompt_tokens": 7,
@@ -259,3 +262,9 @@ _ANSWERS: Final = {
     "/messages": _messages,
     "/messages/count_tokens": _count,
 }
+
+
+def call_of(captured: EventCapture) -> Event:
+    """Return the one call of a model that was captured."""
+    (call,) = [event for event in captured.started if event.parent_id is None]
+    return call

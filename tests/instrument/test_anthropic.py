@@ -10,9 +10,8 @@ import anthropic
 import pytest
 
 import spanloom
-from spanloom.events.event import Event
-from spanloom.testing import EventCapture, capture_events
-from tests.instrument.model_server import PIECES, ModelServer, model_server
+from spanloom.testing import capture_events
+from tests.instrument.model_server import PIECES, ModelServer, call_of
 
 ASK: Any = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "a secret"}]}
 TOKENS = {
@@ -31,12 +30,6 @@ def patched() -> Iterator[None]:
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: ModelServer) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=server.url, api_key="sk-secret") as client:
         yield client
@@ -45,11 +38,6 @@ def client(server: ModelServer) -> Iterator[anthropic.Anthropic]:
 @pytest.fixture
 def async_client(server: ModelServer) -> anthropic.AsyncAnthropic:
     return anthropic.AsyncAnthropic(base_url=server.url, api_key="sk-secret")
-
-
-def call_of(captured: EventCapture) -> Event:
-    (call,) = [event for event in captured.started if event.parent_id is None]
-    return call
 
 
 def test_a_call_is_an_event_with_what_the_answer_says_of_itself(

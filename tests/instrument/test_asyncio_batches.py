@@ -16,7 +16,7 @@ import pytest
 import spanloom
 from spanloom import CallbackManager, Event, run_jobs, use_callback_manager
 from spanloom.handlers.progress import ProgressHandler
-from tests.instrument.conftest import tree
+from tests.instrument.conftest import ended, tree
 from tests.virtual import in_virtual_time
 
 
@@ -28,11 +28,6 @@ async def work(delay: float = 0.001) -> float:
 async def broken() -> None:
     await asyncio.sleep(0)
     raise ValueError("broken")
-
-
-def ended(manager: CallbackManager, type: str) -> list[Event]:
-    assert manager.recorder is not None
-    return [event for event in manager.recorder.ended() if event.type == type]
 
 
 async def test_a_gather_with_a_semaphore_is_a_batch(patched: CallbackManager) -> None:

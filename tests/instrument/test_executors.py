@@ -26,8 +26,8 @@ from typing import Any
 import pytest
 
 import spanloom
-from spanloom import CallbackManager, Event, current_event
-from tests.instrument.conftest import tree
+from spanloom import CallbackManager, current_event
+from tests.instrument.conftest import ended, tree
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="of the thread")
 
@@ -79,11 +79,6 @@ def ids(_: object = None) -> tuple[int, int, int, str]:
     event = current_event()
     assert event is not None
     return event.trace_id, event.event_id, os.getpid(), event.name
-
-
-def ended(manager: CallbackManager, type: str) -> list[Event]:
-    assert manager.recorder is not None
-    return [event for event in manager.recorder.ended() if event.type == type]
 
 
 def test_what_a_pool_runs_in_its_block_is_a_batch(threads: CallbackManager) -> None:

@@ -18,13 +18,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_current_span
 
 import spanloom
-from spanloom.events.event import Event
 from spanloom.handlers.otel import OpenTelemetryHandler
 from spanloom.handlers.record import RecordHandler
 from spanloom.instrument import harmless, model_clients
 from spanloom.store.reader import StoreReader
-from spanloom.testing import EventCapture, capture_events
-from tests.instrument.model_server import PIECES, ModelServer, model_server
+from spanloom.testing import capture_events
+from tests.instrument.model_server import PIECES, ModelServer, call_of
 
 ASK: Any = {"model": "gpt", "messages": [{"role": "user", "content": "a secret"}]}
 TOKENS = {
@@ -44,12 +43,6 @@ def patched() -> Iterator[None]:
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with model_server() as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: ModelServer) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-secret") as client:
         yield client
@@ -58,11 +51,6 @@ def client(server: ModelServer) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def async_client(server: ModelServer) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-secret")
-
-
-def call_of(captured: EventCapture) -> Event:
-    (call,) = [event for event in captured.started if event.parent_id is None]
-    return call
 
 
 def test_a_call_is_an_event_with_what_the_answer_says_of_itself(

@@ -14,14 +14,7 @@ import pytest
 from spanloom import async_map, current_event, uninstrument
 from spanloom.testing import EventCapture
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import web
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """The address of a web server."""
-    with web() as address:
-        yield address
+from tests.instrument.targets.web import address, payloads
 
 
 @pytest.fixture
@@ -36,14 +29,6 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """A session."""
     async with aiohttp.ClientSession() as session:
         yield session
-
-
-def payloads(captured: EventCapture) -> list[dict[str, object]]:
-    return [dict(event.payload) for event in captured.events]
-
-
-def address(site: str) -> dict[str, object]:
-    return {"server_address": "127.0.0.1", "server_port": int(site.rpartition(":")[2])}
 
 
 async def test_a_request_is_an_event_with_host_and_status(

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from spanloom.testing import EventCapture
+
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 ANSWERS = {
     "/page": PAGE,
@@ -63,3 +65,13 @@ async def _stop(server: asyncio.Server) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0)  # not by gather, which would be a batch where asyncio is patched
+
+
+def payloads(captured: EventCapture) -> list[dict[str, object]]:
+    """Return what the events say, as plain dictionaries."""
+    return [dict(event.payload) for event in captured.events]
+
+
+def address(site: str) -> dict[str, object]:
+    """Return what an event says of the server."""
+    return {"server_address": "127.0.0.1", "server_port": int(site.rpartition(":")[2])}
