@@ -30,8 +30,8 @@ from spanloom.viewer.otlp import send_otlp, write_otlp
 from tests.handlers.otel_peers import Answer, HttpCollector, listener, silent
 from tests.handlers.otlp import Receiver
 from tests.handlers.test_otel_json import read_request
-from tests.jaeger.pipeline import one_round
 from tests.viewer.recording import STARTED_NS, Recorder, by_start, run_of
+from tests.viewer.workload import rounds
 
 Live = Callable[[Coroutine[Any, Any, Any]], tuple[Run, list[Record], dict[int, bytes]]]
 
@@ -111,11 +111,6 @@ def differences(live: dict[int, bytes], again: dict[int, bytes]) -> list[tuple[s
         for key in sorted(live.keys() | again.keys())
         if live.get(key) != again.get(key)
     ]
-
-
-async def rounds() -> None:
-    for number in range(3):
-        await one_round(number)
 
 
 async def large() -> None:

@@ -13,9 +13,9 @@ from spanloom.events.error import ErrorInfo, Frame
 from spanloom.store.model import Counts, Record, Run
 from spanloom.viewer._perfetto_jobs import MAX_WAITS
 from spanloom.viewer.perfetto import MAX_GROUPS, write_perfetto
-from tests.jaeger.pipeline import one_round
 from tests.viewer.chrome_trace import Trace
 from tests.viewer.recording import STARTED_NS, by_start, recorded, run_of
+from tests.viewer.workload import rounds
 
 MS = 1_000_000
 
@@ -75,11 +75,6 @@ def scope(event_id: int, parent_id: int | None, start_ns: int, end_ns: int | Non
         "status": "ok",
     }
     return Record(**(fields | changes))
-
-
-async def rounds() -> None:
-    for number in range(3):
-        await one_round(number)
 
 
 def test_a_whole_pipeline_is_in_order() -> None:

@@ -12,6 +12,12 @@ __all__ = ["JOBS", "everything"]
 JOBS = 1_500
 
 
+async def rounds(count: int = 3) -> None:
+    """Run all that a pipeline can do, so many times."""
+    for number in range(count):
+        await one_round(number)
+
+
 async def everything() -> None:
     """Run all that a pipeline can do, twice, and a batch that does not fit into one trace."""
 
@@ -21,7 +27,6 @@ async def everything() -> None:
             raise ValueError(f"number {number}")
         return number
 
-    for number in range(2):
-        await one_round(number)
+    await rounds(2)
     with get_callback_manager().as_trace("large"):
         await async_map(one, range(JOBS), limit=16, on_error="return", desc="large")
