@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.diagnosis.history.judge import judge
+from tests.diagnosis.pages import blocks
 
-FINDINGS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "findings"
 OWN = (
     "CANCEL_SWALLOWED",
     "LOST_EXCEPTION",
@@ -21,11 +20,6 @@ OWN = (
     "TASK_COLLECTED",
     "TASK_LEAK",
 )
-
-
-def blocks(code: str) -> list[str]:
-    text = (FINDINGS / f"{code}.md").read_text(encoding="utf-8")
-    return re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow

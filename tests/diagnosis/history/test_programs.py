@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.diagnosis.harness import header
 from tests.diagnosis.history.judge import judge
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
@@ -19,18 +20,14 @@ SLACK = 2
 @cache
 def found() -> dict[Path, list[dict[str, Any]]]:
     """Return what is found in all of them; run side by side, for each takes some seconds."""
-    return judge({path: said(path)["expect"] for path in PROGRAMS})
-
-
-def said(path: Path) -> dict[str, str]:
-    return dict(re.findall(r"^# (expect|names|line): (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return judge({path: header(path)["expect"] for path in PROGRAMS})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_has_what_its_header_says(path: Path) -> None:
     """The first finding has the expected code, its sentence the names, its place the line; a healthy one has none."""
-    expected, findings = said(path), found()[path]
+    expected, findings = header(path), found()[path]
     if expected["expect"] == "OK":
         assert findings == []
         return

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.diagnosis.pages import blocks
 from tests.diagnosis.watch.running import findings_of, run
 
-FINDINGS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "findings"
 OWN = (
     "BUSY_SPIN",
     "LOOP_BLOCKED",
@@ -20,11 +19,6 @@ OWN = (
     "THREAD_LOCK_ACROSS_AWAIT",
     "THREAD_POOL_EXHAUSTED",
 )
-
-
-def blocks(code: str) -> list[str]:
-    text = (FINDINGS / f"{code}.md").read_text(encoding="utf-8")
-    return re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
