@@ -29,7 +29,7 @@ MODULES = ["spanloom"] + [
 
 # A package offers what it imports. Its plain modules are named as API only where users import from them.
 PACKAGES = [name for name in MODULES if hasattr(importlib.import_module(name), "__path__")]
-LOADED_LATE = {"spanloom": ["Checkpoint", "why"]}
+LOADED_LATE = {"spanloom": ["Checkpoint", "why"], "spanloom.diagnosis": ["Finding", "diagnose"]}
 """What a package loads when it is asked for, and not before."""
 API_MODULES = [
     *(name for name in MODULES if name.startswith("spanloom.handlers.") and name not in PACKAGES),

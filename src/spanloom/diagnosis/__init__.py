@@ -1,11 +1,11 @@
 """Why a program is stuck or slow: what is seen of it, what follows from that, and how it is said."""
 
-from typing import TYPE_CHECKING
+import typing
 
 from spanloom.diagnosis.look import look
 from spanloom.diagnosis.why import why
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding as Finding
     from spanloom.diagnosis.verdict import diagnose as diagnose
 
