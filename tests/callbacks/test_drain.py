@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,8 +16,10 @@ import pytest
 from spanloom import FixedLimiter, async_map, run_jobs, use_callback_manager
 from spanloom.callbacks import CallbackManager, drain
 from spanloom.events import Event, EventType, Handler
+from spanloom.handlers.record import RecordHandler
 from spanloom.testing import virtual_clock
 from tests.callbacks.recorders import Ends, Gate, Inline, Lists, adds_up, recorded, stats_of
+from tests.store.files import read
 
 needs_thread_clock = pytest.mark.skipif(
     not hasattr(time, "pthread_getcpuclockid"), reason="no clock of another thread's CPU time"
@@ -226,6 +230,19 @@ def test_a_flush_waits_for_what_ended_before_it() -> None:
         assert manager.flush(5) is True
         assert len(handler.events) == number
     assert calls == [f"flush after {number}" for number in range(1, 50)]
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e12])
+def test_a_flush_may_take_as_long_as_it_takes(timeout: float, tmp_path: Path) -> None:
+    """No time is too long to wait; a close that is given one closes, and loses nothing."""
+    manager = CallbackManager([handler := Lists(), RecordHandler(tmp_path / "runs.db")])
+    emit(manager, 10)
+    assert manager.flush(timeout)
+    assert handler.names == [*map(str, range(10))]
+    emit(manager, 20, 10)
+    assert manager.close(timeout)
+    assert handler.names == [*map(str, range(30))]
+    assert read(tmp_path / "runs.db")[0].state == "ended"
 
 
 def test_a_flush_ends_although_events_keep_coming() -> None:

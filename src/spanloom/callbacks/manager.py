@@ -160,8 +160,8 @@ class CallbackManager(Emitter):
     def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Hand over everything that ended before this call.
 
-        Blocks its thread for at most `timeout` seconds; on an event loop use ``aclose``, or
-        ``await asyncio.to_thread(manager.flush)``.
+        Blocks its thread for at most `timeout` seconds, ``math.inf`` for as long as it takes; on an event loop use
+        ``aclose``, or ``await asyncio.to_thread(manager.flush)``.
 
         Returns:
             True if every handler got everything in time.

@@ -17,6 +17,8 @@ __all__ = ["deadline_ns", "left_s", "monotonic_ns", "wall_ns"]
 
 monotonic_ns: Callable[[], int] = time.perf_counter_ns
 
+LONGEST_S: Final = 100_000_000.0
+"""Seconds that stand for any longer time, infinity too: three years, well below what a lock can be waited for."""
 _READINGS: Final = 16
 """Pairs of readings to choose from: the first few are slow, and one that is interrupted is wrong by any amount."""
 
@@ -39,8 +41,8 @@ def wall_ns(at_ns: int) -> int:
 
 
 def deadline_ns(timeout_s: float) -> int:
-    """Return the `monotonic_ns` reading of `timeout_s` seconds from now."""
-    return monotonic_ns() + int(timeout_s * 1e9)
+    """Return the `monotonic_ns` reading of `timeout_s` seconds from now; ``math.inf`` is years."""
+    return monotonic_ns() + int(min(timeout_s, LONGEST_S) * 1e9)
 
 
 def left_s(until_ns: int) -> float:
