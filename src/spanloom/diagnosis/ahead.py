@@ -8,6 +8,7 @@ and of its variables those that the reached instructions load.
 from __future__ import annotations
 
 import dis
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Final
@@ -25,6 +26,14 @@ _DYNAMIC: Final = frozenset(
 MANAGERS: Final = frozenset({"__aenter__", "__aexit__", "__enter__", "__exit__"})
 """What `with` and ``async with`` call without naming it; code that has such a statement is taken to use these names."""
 _ENTERING: Final = frozenset({"enter_async_context", "enter_context", "push_async_exit", "push"})
+_PATH: Final = frozenset(
+    {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_NAME"}
+    | {"LOAD_ATTR", "CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP"}
+)
+"""What makes the path to an object: ``self.owner``."""
+_NO_HANDLERS: Final = frozenset({"END_ASYNC_FOR", "CLEANUP_THROW"})
+_HANDLED: Final = frozenset({"POP_EXCEPT", "RERAISE", "RAISE_VARARGS"})
+_CALL: Final = frozenset({"PRECALL", "CALL"})
 _STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
 _WITH: Final = frozenset(
     dis.opmap[name] for name in ("BEFORE_ASYNC_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap
@@ -62,16 +71,23 @@ def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
         if here:
             strings = [const for const in one.co_consts if type(const) is str]
             names.update(strings)
-            dynamic = dynamic or here != {"getattr"} or not strings or _formats(one)
+            dynamic = dynamic or here != {"getattr"} or _looks_up(list(dis.get_instructions(one)))
         codes.extend(const for const in one.co_consts if type(const) is CodeType)
     return frozenset(names), dynamic
 
 
-def _formats(code: CodeType) -> bool:
-    """Return whether `code` puts strings together, of which names may be made."""
-    return any(
-        instruction.opname in ("BUILD_STRING", "FORMAT_SIMPLE") for instruction in dis.get_instructions(code)
-    )
+def _looks_up(instructions: Sequence[dis.Instruction]) -> bool:
+    """Return whether a ``getattr`` has a name that is not written there: ``getattr(self, f"do_{word}")``."""
+    for at, instruction in enumerate(instructions):
+        if instruction.argval == "getattr" and instruction.opcode in dis.hasname:
+            arguments = iter(instructions[at + 1 :])
+            name = next((one for one in arguments if one.opname not in _PATH), None)
+            if name is None or name.opcode not in dis.hasconst or type(name.argval) is not str:
+                return True
+            end = next((one for one in arguments if one.opname not in {*_PATH, "LOAD_CONST"}), None)
+            if end is None or end.opname not in _CALL:
+                return True
+    return False
 
 
 class Bytecode:
@@ -140,6 +156,33 @@ class Bytecode:
         variables &= _live(instructions, index_of, handlers, lasti) | {*code.co_cellvars, *code.co_freevars}
         return Ahead(names, quiet, variables, dynamic)
 
+    def leaving(self, code: CodeType, lasti: int) -> Ahead | None:
+        """Return what a frame of `code` runs if an exception is thrown into it at the offset `lasti`, if anything.
+
+        That is what it does on leaving each ``try`` that it is inside of, its ``finally`` and ``except``; not what it
+        comes to after it has caught something.
+        """
+        instructions = self.instructions(code)
+        index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
+        handlers = self.handlers(code)
+        reached: set[int] = set()
+        passed: set[int] = set()
+        offset = lasti
+        while True:
+            target = next(
+                (to for start, end, to in handlers if start <= offset < end and to not in passed), None
+            )
+            if target is None:
+                break
+            passed.add(target)
+            offset = target
+            if instructions[index_of[target]].opname not in _NO_HANDLERS:
+                reached |= _handled(instructions, index_of, target)
+        if not reached:
+            return None
+        names, variables, dynamic = self._used(instructions, reached)
+        return Ahead(names, names, variables, dynamic)
+
     def _used(
         self, instructions: list[dis.Instruction], reached: set[int]
     ) -> tuple[frozenset[str], frozenset[str], bool]:
@@ -168,7 +211,11 @@ class Bytecode:
         here = _DYNAMIC & names
         if here:
             names |= strings
-            dynamic = dynamic or here != {"getattr"} or not strings
+            dynamic = (
+                dynamic
+                or here != {"getattr"}
+                or _looks_up([instructions[index] for index in sorted(reached)])
+            )
         return frozenset(names), frozenset(variables), dynamic
 
 
@@ -219,6 +266,23 @@ def _reached(
             reached.add(index)
             todo.extend(successors(index))
     return reached
+
+
+def _handled(instructions: list[dis.Instruction], index_of: dict[int, int], target: int) -> set[int]:
+    """Return the indexes of the instructions of the handler at `target`, up to where that is left."""
+    jumps = {*dis.hasjrel, *dis.hasjabs}
+    found: set[int] = set()
+    todo = [index_of[target]]
+    while todo:
+        index = todo.pop()
+        if index in found or instructions[index].opname in _HANDLED:
+            continue
+        found.add(index)
+        if instructions[index].opcode in jumps:
+            todo.append(index_of[instructions[index].argval])
+        if instructions[index].opname not in _ENDS and index + 1 < len(instructions):
+            todo.append(index + 1)
+    return found
 
 
 def _live(

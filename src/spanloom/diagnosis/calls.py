@@ -82,9 +82,9 @@ def methods_of(value: object, name: str) -> FunctionType | None:
     for cls in type(value).__mro__:
         found = cls.__dict__.get(name)
         if found is not None:
-            if type(found) is FunctionType and is_own(found.__code__.co_filename):
-                return found
-            return None
+            while type(found) is FunctionType and not is_own(found.__code__.co_filename):
+                found = vars(found).get("__wrapped__")  # what `asynccontextmanager` has made of it
+            return found if type(found) is FunctionType else None
     return None
 
 

@@ -13,7 +13,7 @@ from spanloom.diagnosis.graph import Edges, components, waits_of
 from spanloom.diagnosis.model import HELD, EndedTask, Holder, Resource, Snapshot, TaskView
 from spanloom.diagnosis.waits import GIVERS
 
-__all__ = ["Case", "called", "names", "place", "quoted", "where"]
+__all__ = ["Case", "called", "in_functions", "names", "place", "quoted", "where"]
 
 _NAMED = 5
 """Tasks that a sentence names before it counts the others."""
@@ -68,6 +68,29 @@ class Case:
             for target in task.targets:
                 found.setdefault(target, []).append(task)
         return found
+
+    @cached_property
+    def _waiting_for(self) -> dict[int, list[TaskView]]:
+        """For each task those who wait for its end."""
+        found: dict[int, list[TaskView]] = {}
+        for task in self.snapshot.tasks.values():
+            for target in () if task.wait is None else task.wait.targets:
+                found.setdefault(target, []).append(task)
+        return found
+
+    def in_own_code(self, tasks: Iterable[TaskView]) -> list[TaskView]:
+        """Return tasks; for one without code of the program, as in ``gather(event.wait())``, who awaits it."""
+        found: dict[int, TaskView] = {}
+        for task in tasks:
+            todo, passed = [task], {task.key}
+            while todo:
+                one = todo.pop()
+                awaiting = [] if one.depth >= 0 else self._waiting_for.get(one.key, [])
+                if not awaiting:
+                    found[one.key] = one
+                todo += [other for other in awaiting if other.key not in passed]
+                passed.update(other.key for other in awaiting)
+        return list(found.values())
 
     def resource(self, task: TaskView) -> Resource | None:
         """Return what a task waits for."""
@@ -194,6 +217,17 @@ def called(task: TaskView) -> str:
     """
     own = dict.fromkeys(frame.function for frame in reversed(task.chain) if frame.own)
     return " in ".join(f"`{name}`" for name in list(own)[:_CALLED])
+
+
+def in_functions(tasks: Iterable[TaskView]) -> str:
+    """Return in brackets in which functions tasks wait; empty where what they are called says that already."""
+    told: dict[str, None] = {}
+    for task in tasks:
+        where = called(task)
+        if where and not f".{task.label}`".endswith(f".{where[1:]}"):
+            told[where] = None
+    more = f" and {len(told) - _CALLED} more" if len(told) > _CALLED else ""
+    return f" (in {', '.join(list(told)[:_CALLED])}{more})" if told else ""
 
 
 def names(tasks: Iterable[TaskView]) -> str:

@@ -7,9 +7,19 @@ from gc import get_referents
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType, GetSetDescriptorType
 from typing import Any, Final, NamedTuple
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, is_future, module_of
 
-__all__ = ["SUSPENDABLE", "Link", "chain_of", "code_of", "is_suspendable", "link_of", "links_of"]
+__all__ = [
+    "SUSPENDABLE",
+    "Link",
+    "called_by_author",
+    "chain_of",
+    "code_of",
+    "is_suspendable",
+    "link_of",
+    "links_of",
+]
 
 SUSPENDABLE: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _LONGEST: Final = 1_000
@@ -34,6 +44,20 @@ class Link(NamedTuple):
     owner: Any
     code: CodeType
     frame: FrameType
+
+    @property
+    def function(self) -> str:
+        """Qualified name of the function, as its author calls it; see `called_by_author`."""
+        return called_by_author(self.owner)
+
+
+def called_by_author(owner: Any) -> str:
+    """Return the qualified name of a coroutine or generator, without the function that its own is defined in.
+
+    That is the name that `functools.wraps` gives a wrapper; its code object has the wrapper's own.
+    """
+    name: str = owner.__qualname__
+    return bare_name(name)
 
 
 def is_suspendable(value: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
-from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.chain import called_by_author, code_of
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.model import EndedTask
 from spanloom.diagnosis.origin import is_own
@@ -69,7 +69,7 @@ class Ended:
         )
         return EndedTask(
             asyncio.Task.get_name(task),
-            "" if code is None else code.co_qualname,
+            "" if code is None else called_by_author(field(task, "_coro")),
             None if error is None else type(error).__name__,
             _message(error),
             location,

@@ -101,6 +101,18 @@ class Holding:
                     yield from self._of_frame(suspended, None, seen)
         yield from self._by_hand(link, [id(manager) for manager in exits])
 
+    def entered(self, link: Link, inner: Link | None) -> list[Any]:
+        """Return the managers of the ``with`` blocks that a frame is inside of, the outermost first.
+
+        Args:
+            link: The frame.
+            inner: The next one in its await chain, if there is one.
+        """
+        exits, _ = self._on_stack(link, inner)
+        if exits and self._entering(link, inner):
+            exits.pop()
+        return exits
+
     def _lines(self, link: Link, count: int) -> list[int]:
         """Return where the `count` managers were entered that a frame will leave; the present line if unclear."""
         if count:

@@ -21,6 +21,7 @@ from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.model import EndedTask
 from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.outside import held_outside
+from spanloom.diagnosis.owed import POOLED, Owing
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.population import Population
 from spanloom.diagnosis.reach import Reach
@@ -39,6 +40,8 @@ _ALONE: Final = 100
 """Tasks up to which each is asked by itself; more of the same function at the same place are asked together."""
 _ASKED: Final = 300
 """Tasks of which the calls are looked for that take something out of a queue."""
+_POOLS: Final = 300
+"""Things waited for of which it is asked whether they are a pool."""
 _AGAIN: Final = 5
 _SHORT_S: Final = 0.0005
 """How often, and how far apart, a frame is read again that runs at the moment when it is read."""
@@ -83,6 +86,7 @@ class Inquiry:
         ended = Ended(self._bytecode, self._budget, owned)
         ended.read(self._population.ended, tuple(wanted.values()))
         self.ended = ended.found
+        self._find_owed(wanted, undetermined)
         self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
@@ -166,6 +170,25 @@ class Inquiry:
                 kept = queues.get(id(value))
                 if kept is not None:
                     kept.takers.add(key)
+
+    def _find_owed(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
+        """Find of what is perhaps a pool the tasks that have something of it, if all stand still that wait for it."""
+        still = {seen.key for seen in undetermined}
+        pools = {
+            key: kept
+            for key, kept in list(wanted.items())[:_POOLS]
+            if not POOLED.isdisjoint(kept.kinds())
+            and any(
+                still.issuperset(self._crowds.members(kept.actors[kind]))
+                for kind in POOLED.intersection(kept.kinds())
+                if kept.actors[kind]
+            )
+        }
+        owned = self._owned() if pools else frozenset()
+        owing = Owing(self._bytecode, self._population.holding, self._budget, owned)
+        for seen in undetermined[:_ASKED] if pools else ():
+            for kept, held in owing.of(seen, pools):
+                kept.owed.append((seen.key, held))
 
     def _outer(self) -> dict[int, list[int]]:
         """Return by identity what the end of which tasks resolves, as with `shield`: then it is that task's matter."""

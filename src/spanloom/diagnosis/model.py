@@ -182,6 +182,8 @@ class Resource:
         takers: Keys of the tasks whose code takes items out of it, for a queue at which somebody waits for room:
             of `actors`, those of which the very calls are found.
         known_to: Keys of the actors and tasks that can reach it at all.
+        owed: Who gives what is waited for on leaving the blocks that it is in, as it has taken something of a pool
+            that is made of this; asked only of what seems to be dead.
         location: ``file:line`` where it is made, if exactly one statement of the program makes one of that
             name.
     """
@@ -199,6 +201,7 @@ class Resource:
     actors: dict[str, frozenset[int]] = field(default_factory=dict)
     takers: frozenset[int] = frozenset()
     known_to: frozenset[int] = frozenset()
+    owed: tuple[Holder, ...] = ()
     location: str | None = None
 
 

@@ -20,9 +20,23 @@ def _standard() -> tuple[str, ...]:
     return tuple({os.path.realpath(paths[key]) + os.sep for key in ("stdlib", "platstdlib")})
 
 
+_LIKE_ASYNCIO: Final = tuple(
+    os.sep + os.path.join("anyio", *parts)  # noqa: PTH118 -- the end of a path
+    for parts in (
+        ("_backends", "_asyncio.py"),
+        ("_core", "_synchronization.py"),
+        ("_core", "_tasks.py"),
+        ("streams", "memory.py"),
+    )
+)
+"""Of anyio what is built like asyncio's own: locks, streams, groups, and what these call when a task of theirs ends."""
+
+
 @lru_cache(4096)
 def is_standard(filename: str) -> bool:
-    """Return whether `filename` (of a code object) belongs to the standard library."""
+    """Return whether `filename` (of a code object) is of the standard library, or of anyio's counterpart of asyncio."""
+    if filename.endswith(_LIKE_ASYNCIO):
+        return True
     if filename.startswith("<frozen "):
         return True
     if any(part in filename for part in _INSTALLED):

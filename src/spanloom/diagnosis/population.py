@@ -33,6 +33,7 @@ class Population:
         holding: Tells what their frames hold.
 
     Attributes:
+        holding: As it was given.
         loops: By identity.
         tasks: Those that have not ended, by identity.
         ended: Those that have, and still exist.
@@ -42,7 +43,7 @@ class Population:
         self.loops: dict[int, _Loop] = {}
         self.tasks: dict[int, Seen] = {}
         self.ended: list[Any] = []
-        self._holding = holding
+        self.holding = holding
 
     def find(self, threads: Iterable[Running]) -> None:
         """See all that there are."""
@@ -65,7 +66,7 @@ class Population:
             if seen.main and home.main is None:
                 self.loops[id(loop)] = home._replace(main=task)
             seen.look(
-                self._holding,
+                self.holding,
                 running=current.get(id(loop)) is task,
                 moving=home.thread is not None or loop.is_running(),
             )
@@ -83,7 +84,7 @@ class Population:
                 seen = self.tasks[id(task)] = Seen(task, loop_of(task))
                 found.append(seen)
         for seen in in_slices(found):
-            seen.look_again(self._holding)
+            seen.look_again(self.holding)
         return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
+from gc import get_referents
 from typing import Any
 
 from spanloom.concurrency.slots import Slots
@@ -24,7 +25,7 @@ class Kept:
     Who can give it, and who knows it, is told by the numbers of `spanloom.diagnosis.crowds.Crowds`.
     """
 
-    __slots__ = ("actors", "held", "known_to", "name", "takers", "value", "waiting")
+    __slots__ = ("actors", "held", "known_to", "name", "owed", "takers", "value", "waiting")
 
     def __init__(self, value: Any) -> None:
         self.value: Any = value
@@ -32,6 +33,7 @@ class Kept:
         self.held: list[tuple[int, Held]] = []
         self.actors: defaultdict[str, list[int]] = defaultdict(list)
         self.takers: set[int] = set()
+        self.owed: list[tuple[int, Held]] = []
         self.known_to: list[int] = []
         self.name: str | None = None
 
@@ -64,11 +66,7 @@ def describe(
     if kept.name is None and any(key in dead for key, _ in kept.waiting):
         kept.name = _name(kept, links, search) or _given_name(value) or type(value).__name__
     condition_waiters = {key for key, how in kept.waiting if how == "condition"}
-    holders = tuple(
-        Holder(key, f"{held.link.code.co_filename}:{held.line}", held.link.code.co_qualname, held.sure)
-        for key, held in kept.held
-        if key not in condition_waiters
-    )
+    holders = tuple(_holder(key, held) for key, held in kept.held if key not in condition_waiters)
     return Resource(
         key=id(value),
         kind=kind,
@@ -82,16 +80,32 @@ def describe(
         unfinished=unfinished,
         actors={kind: crowds.members(numbers) for kind, numbers in kept.actors.items()},
         takers=frozenset(kept.takers),
+        owed=tuple(_holder(key, held) for key, held in kept.owed),
         known_to=crowds.members(kept.known_to),
     )
 
 
+def _holder(key: int, held: Held) -> Holder:
+    return Holder(key, f"{held.link.code.co_filename}:{held.line}", held.link.function, held.sure)
+
+
 def _name(kept: Kept, links: Mapping[int, Sequence[Link]], search: Search) -> str | None:
     for key in [key for key, _ in kept.waiting][:3] + [key for key, _ in kept.held][:3]:
-        found = name_in(links[key], kept.value, search)
+        found = name_in(links[key], _known_as(kept.value, links[key]), search)
         if found is not None:
             return found
     return None
+
+
+def _known_as(value: Any, links: Sequence[Link]) -> Any:
+    """Return what the program has of `value`: of a stream of anyio, the end that is used, and not what both share."""
+    if type(value).__name__ != "_MemoryObjectStreamState":
+        return value
+    for link in links:
+        for referent in get_referents(link.owner):
+            if field(referent, "_state") is value:
+                return referent
+    return value
 
 
 def _given_name(value: Any) -> str | None:
@@ -111,9 +125,7 @@ def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) 
         if id(owner) in links and id(owner) not in known:
             link = links[id(owner)][0] if links[id(owner)] else None
             location = "" if link is None else f"{link.code.co_filename}:{link.frame.f_lineno}"
-            found.append(
-                Holder(id(owner), location, "" if link is None else link.code.co_qualname, sure=True)
-            )
+            found.append(Holder(id(owner), location, "" if link is None else link.function, sure=True))
     return tuple(found)
 
 

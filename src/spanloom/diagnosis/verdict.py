@@ -9,6 +9,7 @@ from spanloom.diagnosis.codes import in_order
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import Snapshot, TaskView
 from spanloom.diagnosis.rules.givers import lonely
+from spanloom.diagnosis.rules.pools import nested_pool
 from spanloom.diagnosis.rules.rings import rings
 from spanloom.diagnosis.rules.slow import bottlenecks
 
@@ -34,6 +35,7 @@ def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Findin
 
 def _findings(case: Case) -> Iterator[Finding]:
     told: set[tuple[int, str]] = set()
+    nested: set[int] = set()
     lines: dict[tuple[int, str], list[TaskView]] = {}
     for members in case.causes:
         ring = list(rings(case, members))
@@ -41,6 +43,13 @@ def _findings(case: Case) -> Iterator[Finding]:
             yield from ring
             continue
         if not case.snapshot.complete or any(task.key in case.live for task in members):
+            continue
+        if nested.issuperset(task.key for task in members):
+            continue
+        pool = nested_pool(case, members)
+        if pool is not None:
+            nested.update(pool.members)
+            yield pool.finding
             continue
         for task, key, kind in _waits(case, members):
             lines.setdefault((key, kind), []).append(task)

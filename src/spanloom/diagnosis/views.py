@@ -51,7 +51,7 @@ class Views:
         self._cast = cast
         self._crowds = crowds
         self._made: dict[tuple[int, int], bool] = {}
-        self._chains: dict[tuple[tuple[int, int], ...], _Chain] = {}
+        self._chains: dict[tuple[tuple[int, int, str], ...], _Chain] = {}
 
     def task(self, seen: Seen) -> TaskView:
         """Return what is told of a task: as it was told before, unless there is more of it now."""
@@ -62,7 +62,7 @@ class Views:
 
     def thread(self, running: Running) -> ThreadView:
         """Return what is told of a thread."""
-        frames = tuple(_frame(frame) for frame in reversed(running.frames))
+        frames = tuple(_frame(frame, frame.f_code.co_qualname) for frame in reversed(running.frames))
         loop = None if running.loop is None else id(running.loop)
         return ThreadView(running.ident, running.name, frames, loop, idle=False)
 
@@ -111,10 +111,10 @@ class Views:
         )
 
     def _chain(self, links: Sequence[Link]) -> _Chain:
-        key = tuple((id(link.code), link.frame.f_lasti) for link in links)
+        key = tuple((id(link.code), link.frame.f_lasti, link.owner.__qualname__) for link in links)
         found = self._chains.get(key)
         if found is None:
-            frames = tuple(_frame(link.frame) for link in links)
+            frames = tuple(_frame(link.frame, link.function) for link in links)
             depth = max((at for at, frame in enumerate(frames) if frame.own), default=-1)
             outer = next((frame.function for frame in frames if frame.own), None)
             found = _Chain(frames, depth, outer or (frames[0].function if frames else ""))
@@ -145,9 +145,9 @@ class Views:
         return not _MAKERS.isdisjoint(made)
 
 
-def _frame(frame: FrameType) -> FrameView:
+def _frame(frame: FrameType, function: str) -> FrameView:
     code = frame.f_code
-    return FrameView(code.co_qualname, code.co_filename, frame.f_lineno or 0, is_own(code.co_filename))
+    return FrameView(function, code.co_filename, frame.f_lineno or 0, is_own(code.co_filename))
 
 
 def _starting(links: Sequence[Link]) -> str | None:

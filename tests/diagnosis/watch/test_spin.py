@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from spanloom.diagnosis.watch import spin
+from spanloom.diagnosis.watch.atwork import at_work
 
 PLACES = 3
 
@@ -45,13 +46,13 @@ async def spins(work: Callable[[list[int]], Awaitable[None]], looks: int) -> boo
     loop = asyncio.get_running_loop()
     assert isinstance(loop, asyncio.BaseEventLoop)
     task = asyncio.ensure_future(work([]))
-    seen = spin._Watched()
+    seen = spin._Watched(task)
     for _ in range(looks):
         await asyncio.sleep(0)
-        handle = spin._at_work(loop, threading.get_ident())[task]
-        spin._take(seen, handle, spin._chain(task, threading.get_ident()))
+        _, handle = at_work(loop, threading.get_ident())[id(task), 0]
+        spin._take(seen, handle, task, threading.get_ident())
         del handle
-    found = spin._spins(task, seen)
+    found = spin._spins(seen)
     task.cancel()
     return found
 

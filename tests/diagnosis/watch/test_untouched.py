@@ -21,6 +21,7 @@ from spanloom.diagnosis.history.census import _own_code
 from spanloom.diagnosis.history.company import Company, is_awaited
 from spanloom.diagnosis.history.memory import _stands
 from spanloom.diagnosis.history.sight import see
+from spanloom.diagnosis.watch.atwork import _woken_by
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.children import pid_of
 from spanloom.diagnosis.watch.locks import _holders
@@ -29,7 +30,7 @@ from spanloom.diagnosis.watch.pipes import _served_by
 from spanloom.diagnosis.watch.progress import fingerprint
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
-from spanloom.diagnosis.watch.spin import _chain, _woken_by
+from spanloom.diagnosis.watch.spin import _chain
 from spanloom.diagnosis.watch.threads import function_name, see_threads
 from spanloom.diagnosis.watch.waiters import behind, has_deadline
 

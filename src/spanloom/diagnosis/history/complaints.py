@@ -132,7 +132,7 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
     if isinstance(future, asyncio.Task):
         coroutine = field(future, "_coro")
         name, code = future.get_name(), code_of(coroutine)
-        function = field(coroutine, "__qualname__", "") if code is None else code.co_qualname
+        function = field(coroutine, "__qualname__", "")
     if error is not None:
         kind, message, location, inside = describe_error(error)
         return Lost(

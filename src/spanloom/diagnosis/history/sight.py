@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from asyncio import CancelledError
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import PurePath
 from types import CodeType, FrameType, MethodType
 from typing import Any, Final
 
@@ -17,18 +19,17 @@ import msgspec
 
 from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
-from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.blocks import EXITS
-from spanloom.diagnosis.chain import Link, links_of
+from spanloom.diagnosis.chain import Link, called_by_author, links_of
 from spanloom.diagnosis.fields import field, is_task
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.live import Ref, is_timer, label_of, line_of, with_task
 from spanloom.diagnosis.history.swallow import cancel_here
 from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP
-from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.pace import in_slices
 
 __all__ = ["Pause", "Sight", "Step", "place_of_batch", "see"]
@@ -36,9 +37,13 @@ __all__ = ["Pause", "Sight", "Step", "place_of_batch", "see"]
 MAX_SEEN: Final = 3_000
 """Tasks that are looked at one by one: 0.1 s."""
 _ACQUIRE: Final = frozenset({LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, Slots.acquire.__code__})
+_TAKING: Final = frozenset(
+    method.__code__ for method in (asyncio.Queue.get, asyncio.Condition.wait, asyncio.Condition.wait_for)
+)
 _ENGINE: Final = Engine.run.__code__.co_filename
 _WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- of ``asyncio.wait``
 _BACK_OFF: Final = back_off.__code__
+_RETRIES: Final = re.compile(r"retr(y|ies)|backoff|back_off", re.IGNORECASE)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -49,17 +54,14 @@ class Step(msgspec.Struct, frozen=True):
         lasti: Where.
         line: The line of that.
         is_own: Whether it is the program's.
+        function: Qualified name, as its author calls it.
     """
 
     code: CodeType
     lasti: int
     line: int
     is_own: bool
-
-    @property
-    def function(self) -> str:
-        """Qualified name, without the ``<locals>`` it was made in."""
-        return bare_name(self.code.co_qualname)
+    function: str
 
     @property
     def location(self) -> str:
@@ -109,6 +111,7 @@ class Sight(msgspec.Struct, frozen=True):
         holds: Identities of the objects whose ``async with`` or ``with`` blocks it is inside of.
         free: How many more the semaphores in `holds` would let in, by identity.
         wants: Identity of the lock, semaphore or limiter that it waits for, and what the program calls that.
+        takes: Identity of the queue or condition that it waits at to take something, and what the program calls that.
         engine: Identity of the engine of spanloom that runs it as a job.
     """
 
@@ -132,6 +135,7 @@ class Sight(msgspec.Struct, frozen=True):
     holds: frozenset[int]
     free: tuple[tuple[int, int], ...]
     wants: tuple[int, str] | None
+    takes: tuple[int, str] | None
     engine: int | None
 
     @property
@@ -165,6 +169,15 @@ class Sight(msgspec.Struct, frozen=True):
         """Whether one of its own frames can come again to where it is, if nothing fails."""
         return any(
             step.is_own and step.lasti >= 0 and flow_of(step.code).turns(step.lasti) for step in self.chain
+        )
+
+    @property
+    def takes_by_and_by(self) -> bool:
+        """Whether it will come again to where it takes something: a loop just around a condition is about that only."""
+        own = [step for step in self.chain if step.is_own and step.lasti >= 0]
+        return any(
+            flow_of(step.code).turns(step.lasti) or flow_of(step.code).retries(step.lasti)
+            for step in (own[:-1] or own)
         )
 
     @property
@@ -206,6 +219,7 @@ class _Chain:
         self.holds: set[int] = set()
         self.free: dict[int, int] = {}
         self.wants: tuple[int, str] | None = None
+        self.takes: tuple[int, str] | None = None
         self.crowd: Crowd | None = None
         self.sleep: object = None
         self.cleans_up = self.pauses = self.retries = False
@@ -222,7 +236,8 @@ class _Chain:
     def _add(self, link: Link) -> None:
         suspended, code, frame = link
         lasti = frame.f_lasti
-        step = Step(code, lasti, line_of(code, max(lasti, 0)), is_own(code.co_filename))
+        line = line_of(code, max(lasti, 0))
+        step = Step(code, lasti, line, is_own(code.co_filename), called_by_author(suspended))
         self.steps.append(step)
         if lasti < 0:
             return
@@ -233,11 +248,15 @@ class _Chain:
         self._waits_for_many = self._waits_for_many or code is _WAIT
         if code in _ACQUIRE:
             self.wants = _wanted(suspended, self.steps)
+        elif code in _TAKING and self.takes is None:
+            self.takes = _wanted(suspended, self.steps)
         self._look_into(suspended)
         if step.is_own:
             flow = flow_of(code)
             self.retries = self.retries or flow.retries(lasti)
             self.pauses = self.pauses or flow.pauses_between_tries(lasti)
+        elif _retries_for_others(code):
+            self.pauses = True
         elif code is _BACK_OFF:
             self.pauses = True
             reason = frame.f_locals.get("reason")  # the frame is ours: nobody minds that it is asked
@@ -256,6 +275,18 @@ class _Chain:
                 self.cleans_up = True
             elif issubclass(kind, Exception):
                 self.errors.append(kind.__name__)
+
+
+@lru_cache(maxsize=1_000)
+def _retries_for_others(code: CodeType) -> bool:
+    """Tell whether code is that of an installed package whose business are retries, by what it is called.
+
+    Such a one keeps its loop, and the error that it has caught, in objects of its own: ``AsyncRetrying.__anext__``.
+    """
+    if is_standard(code.co_filename) or belongs_to_us(code.co_filename):
+        return False
+    names = f"{PurePath(code.co_filename).parent.name}.{PurePath(code.co_filename).stem}.{code.co_qualname}"
+    return _RETRIES.search(names) is not None
 
 
 def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]) -> None:
@@ -287,6 +318,7 @@ def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]
             holds=frozenset(chain.holds),
             free=tuple(chain.free.items()),
             wants=chain.wants,
+            takes=chain.takes,
             engine=id(task.job.window) if type(task) is JobTask and hasattr(task, "job") else None,
         )
     )
@@ -297,8 +329,9 @@ def _pause(chain: _Chain, loop: asyncio.AbstractEventLoop) -> Pause | None:
         return None
     delay = left = None
     for referent in gc.get_referents(chain.sleep):
-        if type(referent) in {int, float} and delay is None:
-            delay = float(referent)
+        kind = type(referent)
+        if delay is None and issubclass(kind, (float, int)):  # not the subclass's own way to a number
+            delay = float.__float__(referent) if issubclass(kind, float) else int.__float__(referent)
         elif is_timer(referent):
             left = referent.when() - loop.time()
     if delay is None:
@@ -311,7 +344,7 @@ def _pause(chain: _Chain, loop: asyncio.AbstractEventLoop) -> Pause | None:
 def _wanted(acquiring: object, chain: list[Step]) -> tuple[int, str] | None:
     for referent in gc.get_referents(acquiring):
         kind = type(referent)
-        if issubclass(kind, (asyncio.Semaphore, asyncio.Lock, Slots)):
+        if issubclass(kind, (asyncio.Semaphore, asyncio.Lock, asyncio.Queue, asyncio.Condition, Slots)):
             name = referent.name if issubclass(kind, Slots) and type(referent.name) is str else ""
             for step in reversed(chain):
                 if step.is_own:

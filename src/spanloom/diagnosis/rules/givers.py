@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spanloom.diagnosis.case import Case, called, names, place, quoted, where
+from spanloom.diagnosis.case import Case, in_functions, names, place, quoted, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import EndedTask, Resource, TaskView
 
@@ -20,9 +20,11 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
         return
     telling = _RULES.get(kind)
     if telling is not None:
-        code, sentence = telling(case, members, resource, failed)
-        location = None
-        yield case.finding(code, sentence, members, resource, location=location)
+        shown = case.in_own_code(members)
+        code, sentence = telling(case, shown, resource, failed)
+        at = shown[0].at
+        location = at.location if at is not None and at.own else None
+        yield case.finding(code, sentence, members, resource, location=location, others=shown)
 
 
 def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
@@ -50,7 +52,7 @@ def _harmful(case: Case, members: list[TaskView]) -> bool:
 
 def _wait(members: list[TaskView]) -> str:
     """Return who waits where."""
-    return f"{names(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
+    return f"{names(members)}{in_functions(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
 
 
 def _fate(failed: list[EndedTask], what: str) -> str:
@@ -146,10 +148,9 @@ def _lock(_: Case, members: list[TaskView], resource: Resource, failed: list[End
 
 
 def _permits(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
-    functions = dict.fromkeys(called(task) for task in members if task.at is not None)
     of = "" if resource.size is None else f" of {resource.size}"
     return "PERMIT_LEAK", (
-        f"{_wait(members)} (in {', '.join(functions)}) for a permit of {resource.kind} `{resource.name}`: "
+        f"{_wait(members)} for a permit of {resource.kind} `{resource.name}`: "
         f"none{of} is free, no task holds one, and {_fate(failed, 'gives one back')}. "
         "Take permits with `async with`, or release them in a `finally`."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from spanloom.diagnosis.case import Case, called, names, place, where
+from spanloom.diagnosis.case import Case, called, in_functions, names, place, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.graph import Edges, Givers, Line, Node, components
 from spanloom.diagnosis.model import Resource, TaskView
@@ -154,7 +154,7 @@ def _told_apart(ring: list[TaskView]) -> list[str]:
 
 def _step(case: Case, task: TaskView, title: str, following: TaskView, next_title: str) -> str:
     resource = case.resource(task)
-    at = "" if task.at is None else f" at {place(task.at.location)}"
+    at = in_functions([task]) + ("" if task.at is None else f" at {place(task.at.location)}")
     if resource is None:
         return f"{title} waits{at} for the end of {next_title}"
     since = _held_for(resource, following)
@@ -204,11 +204,11 @@ def _nested(case: Case, members: list[TaskView], slots: list[TaskView]) -> Findi
     wanted = dict.fromkeys(task.starting or called(task) for task in inner if task.at is not None)
     size = resource.size if resource.size is not None else len(resource.holders)
     first = inner[0].at
-    inside = ", ".join(name if "`" in name else f"`{name}`" for name in wanted)
+    calls = ", ".join(name if "`" in name else f"`{name}`" for name in wanted)
     at = "?" if first is None else place(first.location)
     message = (
         f"All {size} slots of {resource.kind} `{resource.name}` are held by {names(holders)} (in {', '.join(outside)}, "
-        f"{', '.join(took)}), which wait for {inside} ({names(inner)}), waiting at {at} for a slot of the same one. "
+        f"{', '.join(took)}), which wait for {calls} ({names(inner)}), waiting at {at} for a slot of the same one. "
         "Give the inner calls a limiter of their own, or let go of the slot before waiting for them."
     )
     return case.finding(

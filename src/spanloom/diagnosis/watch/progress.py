@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import dis
 import gc
 import itertools
 import linecache
@@ -26,15 +27,17 @@ from typing import Any, Final
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import attributes, is_a
 from spanloom.diagnosis.variables import variables_of
+from spanloom.diagnosis.watch.atwork import BareCall
 from spanloom.diagnosis.watch.frames import Call, is_own
 
-__all__ = ["fingerprint", "is_bound"]
+__all__ = ["fingerprint", "fingerprint_of_call", "is_bound", "is_bound_in_function", "place_of_call"]
 
 MAX_OBJECTS: Final = 150
 DEPTH: Final = 3
 FEW: Final = 20
 """Elements of a container that are looked at."""
 LETTERS: Final = 200
+_ASKS: Final = frozenset({"call_soon", "call_later", "call_at", "call_soon_threadsafe"})
 _SIZED: Final = (list, dict, set, deque, bytearray, tuple, frozenset)
 _ITERATORS: Final[tuple[type, ...]] = (
     type(iter(range(0))),
@@ -93,6 +96,32 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
         if iterates:
             things[f"{level}.for"] = tuple(numbers.items())
     return things, numbers
+
+
+def fingerprint_of_call(call: BareCall) -> tuple[dict[str, object], dict[str, float]]:
+    """Return the same of a call: of what it is a method of, its arguments, its closure, the globals that it names."""
+    things: dict[str, object] = {}
+    numbers: dict[str, float] = {}
+    _note("self", "self", call.owner, things, numbers)
+    _note("call", "call", call.function, things, numbers)
+    for number, value in enumerate(call.arguments):
+        _note(f"{number}", f"{number}", value, things, numbers)
+    function: FunctionType = call[0]
+    namespace: dict[str, object] = function.__globals__
+    for name in call.code.co_names:
+        value = namespace.get(name)
+        if type(value) is not FunctionType:
+            _note(f"global {name}", name, value, things, numbers)
+    return things, numbers
+
+
+def place_of_call(call: BareCall) -> Call:
+    """Return the place in a function where it asks the loop for a call; its first line if it does not."""
+    line = call.code.co_firstlineno
+    for instruction in dis.get_instructions(call.code):
+        if instruction.argval in _ASKS and instruction.positions is not None:
+            line = instruction.positions.lineno or line
+    return Call(call.code, line, 0)
 
 
 def _iterated(chain: list[object]) -> list[object]:
@@ -157,15 +186,50 @@ def is_bound(place: Call, names: set[str]) -> bool:
     return bool(known & names) or (has_call and any(name not in place.code.co_varnames for name in names))
 
 
+def is_bound_in_function(place: Call, names: set[str]) -> bool:
+    """Tell the same of a function that the loop calls anew each time: what it decides may depend on one of `names`."""
+    conditions = _decisions(place.code)
+    return conditions is None or bool(conditions & names)
+
+
+@lru_cache(maxsize=256)
+def _decisions(code: CodeType) -> frozenset[str] | None:
+    """Return the names in all conditions of a function; ``None`` if its source is not to be had."""
+    tree = _tree(code)
+    if tree is None:
+        return None
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.While | ast.IfExp) and _is_within(node, code):
+            found |= _names_in(node.test)[0]
+    return frozenset(found)
+
+
+def _is_within(node: ast.If | ast.While | ast.IfExp, code: CodeType) -> bool:
+    last = max((line for _, _, line in code.co_lines() if line is not None), default=code.co_firstlineno)
+    return code.co_firstlineno <= node.lineno <= last
+
+
+def _tree(code: CodeType) -> ast.Module | None:
+    lines = linecache.getlines(code.co_filename)
+    try:
+        return ast.parse("".join(lines)) if lines else None
+    except SyntaxError:
+        return None
+
+
+def _names_in(test: ast.AST) -> tuple[set[str], bool]:
+    """Return the names in an expression, and whether it calls something."""
+    names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(test) if isinstance(node, ast.Attribute)}
+    return names, any(isinstance(node, ast.Call) for node in ast.walk(test))
+
+
 @lru_cache(maxsize=256)
 def _conditions(code: CodeType, line: int) -> tuple[frozenset[str], bool] | None:
     """Return the names in the conditions of the innermost ``while`` around `line`, and whether those call something."""
-    lines = linecache.getlines(code.co_filename)
-    if not lines:
-        return None
-    try:
-        tree = ast.parse("".join(lines))
-    except SyntaxError:
+    tree = _tree(code)
+    if tree is None:
         return None
     loops = [
         node
@@ -185,11 +249,7 @@ def _conditions(code: CodeType, line: int) -> tuple[frozenset[str], bool] | None
     found: set[str] = set()
     has_call = False
     for test in tests:
-        for node in ast.walk(test):
-            if isinstance(node, ast.Name):
-                found.add(node.id)
-            elif isinstance(node, ast.Attribute):
-                found.add(node.attr)
-            elif isinstance(node, ast.Call):
-                has_call = True
+        names, calls = _names_in(test)
+        found |= names
+        has_call = has_call or calls
     return frozenset(found), has_call

@@ -23,6 +23,10 @@ WINDOW_S: Final = 6.0
 """For how long what held the loop is remembered."""
 COMPUTES: Final = 0.25
 """Share of a core that tells computing from waiting; not more, for there may be more threads than cores."""
+RESTLESS: Final = 0.5
+"""Share of a core from which on a loop that shows nothing of its turns is taken for one that never rests."""
+SHORT_S: Final = 0.02
+"""Of a shorter time the system does not tell how much was used."""
 MAX_SAMPLES: Final = 200
 MAX_DEPTH: Final = 60
 """Innermost calls of a sample that are kept."""
@@ -149,7 +153,11 @@ class Pulse:
         self._used_before, self._used = self._used, _used(now.thread)
         if now.polls:
             self._end(now_s)
-            if now.pause_s is None or now.pause_s > 0:
+            if not now.is_native and self._computed(pause_s):
+                self.restless_looks += (
+                    1  # what such a loop does between two looks is seen by its use of the machine
+                )
+            elif now.pause_s is None or now.pause_s > 0:
                 self.rested_s = now_s
                 self.restless_looks = 0
             else:
@@ -164,6 +172,12 @@ class Pulse:
         if hold is None:
             hold = self.hold = Hold(began_s, now.task, self._used_before)
         hold.add(stack_of(frame, MAX_DEPTH), now_s, self._used)
+
+    def _computed(self, pause_s: float) -> bool:
+        """Return whether the loop's thread has computed most of the time since the look before."""
+        used, before = self._used, self._used_before
+        own_s = pause_s - (used.starved_s - before.starved_s)
+        return used.cpu_s - before.cpu_s > RESTLESS * max(own_s, SHORT_S)
 
     def _note_wait(self, now: LoopNow, now_s: float, pause_s: float, frame: FrameType) -> None:
         """Note that the turn lasts, and that its thread waits in it: it may be in one short call after the other."""

@@ -1,4 +1,4 @@
-"""BUSY_SPIN: a task is ready at every turn of the loop and gets nothing done.
+"""BUSY_SPIN: a task, or a callback that asks for itself, is ready at every turn of the loop and gets nothing done.
 
 A loop that has not rested for a while is looked at some sixty times in a fraction of a second. A task that spins is
 at work in many of these looks, each time anew, always at the same place, and what it knows does not change: not its
@@ -14,7 +14,6 @@ microseconds, who computes is not.
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import math
 import statistics
@@ -23,16 +22,23 @@ import time
 import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import Counter
-from collections.abc import Callable, Iterator
-from types import CoroutineType, FunctionType
+from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Final
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of
-from spanloom.diagnosis.fields import callbacks_of, field, is_a, is_future, is_task
+from spanloom.diagnosis.fields import field, is_a
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.watch.atwork import BareCall, at_work
 from spanloom.diagnosis.watch.frames import Call, location, place_in, where
-from spanloom.diagnosis.watch.loops import RUN_ONCE
-from spanloom.diagnosis.watch.progress import fingerprint, is_bound
+from spanloom.diagnosis.watch.progress import (
+    fingerprint,
+    fingerprint_of_call,
+    is_bound,
+    is_bound_in_function,
+    place_of_call,
+)
 from spanloom.diagnosis.watch.pulse import Pulse, function_of
 from spanloom.diagnosis.watch.reach import await_chain
 
@@ -52,7 +58,10 @@ FEW_LOOKS: Final = 20
 LONGEST_S: Final = 2.5
 """For how long it is looked at, at most, on a machine that has other things to do."""
 MIN_LOOKS: Final = 6
-MOST_READY: Final = 200
+PRESENT: Final = 0.4
+"""Share of the looks in which one that spins is found at work: who is woken by others now and then is not."""
+IDLE: Final = 0.5
+"""Share of the looks that find nobody who is ready, from which on a loop rests after all."""
 PAUSE_S: Final = 0.004
 ANEW: Final = 0.7
 """Share of the looks at it in which it had been run since the look before; the rest are looks in the same turn."""
@@ -67,9 +76,15 @@ _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_A
 
 
 class _Watched:
-    """One task, or bare callback, that was ready."""
+    """One task, or call of a function without a task, that was ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: asyncio.Task[Any] | BareCall) -> None:
+        self.task: weakref.ref[asyncio.Task[Any]] | None = None
+        self.name = ""
+        if type(who) is BareCall:
+            self.name = bare_name(who.function.__qualname__)
+        else:
+            self.task = weakref.ref(who)
         self.looks = 0
         self.again = 0
         self.compared = 0
@@ -77,8 +92,18 @@ class _Watched:
         self.counts = 0
         self.counted: Counter[str] = Counter()
         self.places: Counter[Call] = Counter()
-        self.handle: weakref.ref[asyncio.Handle] | None = None
+        self.handle: weakref.ref[Any] | None = None
         self.prints: dict[tuple[tuple[type, int], ...], tuple[dict[str, object], dict[str, float]]] = {}
+
+    def is_of(self, who: asyncio.Task[Any] | BareCall) -> bool:
+        """Tell whether it is about this task or call, and not about one before it with the same identity."""
+        return self.task is None if type(who) is BareCall else self.task is not None and self.task() is who
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is about a task that is done, or gone."""
+        task = None if self.task is None else self.task()
+        return self.task is not None and (task is None or task.done())
 
 
 def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
@@ -91,35 +116,41 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
     if not _is_restless(pulse, look):
         return None
     loop = pulse.loop()
-    if not is_a(loop, BaseEventLoop):
+    if loop is None:
         return None
-    watched: dict[int, tuple[weakref.ref[asyncio.Task[Any]], _Watched]] = {}
+    watched: dict[tuple[int, int], _Watched] = {}
     began_s = time.monotonic()
+    looks = idle = 0
     for number in range(LOOKS):
         time.sleep(PAUSE_S)
         if time.monotonic() - began_s > (LONGEST_S if number < FEW_LOOKS else MOST_S):
             break
-        for task, handle in _at_work(loop, pulse.thread).items():
-            entry = watched.get(id(task))
-            if entry is None or entry[0]() is not task:
-                entry = watched[id(task)] = weakref.ref(task), _Watched()
-            _take(entry[1], handle, _chain(task, pulse.thread))
-        del loop
-        handle = task = None  # type: ignore[assignment] # not to be kept while we sleep
+        looks += 1
+        idle += not _look_at(loop, pulse.thread, watched)
+        del loop  # not to be kept while we sleep
         loop = pulse.loop()
-        if not is_a(loop, BaseEventLoop):
+        if loop is None:
             return None
-    found = [
-        (one, seen)
-        for reference, seen in watched.values()
-        if (one := reference()) is not None and _spins(one, seen)
-    ]
+    if idle > IDLE * looks and not is_a(loop, BaseEventLoop):
+        return None  # one that shows nothing of its turns, and is woken by sockets as fast as it can work
+    found = [seen for seen in watched.values() if seen.looks >= PRESENT * looks and _spins(seen)]
     if found and _turn_s(loop) > LONG_TURN_S:
-        still = [one for one in found if not one[1].changes and not one[1].counts]
-        others = [seen for _, seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
+        still = [one for one in found if not one.changes and not one.counts]
+        others = [seen for seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
         found = still if others else []  # it computes; or else others do, beside one that spins
-    found.sort(key=lambda one: -one[1].again)
+    found.sort(key=lambda one: -one.again)
     return _finding(found, time.monotonic() - pulse.rested_s) if found else None
+
+
+def _look_at(loop: asyncio.AbstractEventLoop, thread: int, watched: dict[tuple[int, int], _Watched]) -> bool:
+    """Look once; return whether anything runs or is ready."""
+    present = at_work(loop, thread)
+    for key, (who, handle) in present.items():
+        seen = watched.get(key)
+        if seen is None or not seen.is_of(who):
+            seen = watched[key] = _Watched(who)
+        _take(seen, handle, who, thread)
+    return bool(present)
 
 
 def _is_restless(pulse: Pulse, look: Callable[[], object]) -> bool:
@@ -171,41 +202,6 @@ def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
     return statistics.median(turns.costs_s[:TURNS]) if turns.costs_s else math.inf
 
 
-def _at_work(loop: BaseEventLoop, thread: int) -> dict[asyncio.Task[Any], asyncio.Handle]:
-    """Return the tasks that run or are ready, and the handles by which the loop runs them."""
-    found: dict[asyncio.Task[Any], asyncio.Handle] = {}
-    for handle in [*_running(thread), *list(field(loop, "_ready", ()))[:MOST_READY]]:
-        callback = field(handle, "_callback")
-        owner = field(callback, "__self__")
-        if is_task(owner):
-            found.setdefault(owner, handle)
-        elif (
-            type(callback) is FunctionType
-        ):  # what `asyncio.wait` has hung on a future wakes its task a turn later
-            for cell in callback.__closure__ or ():
-                for future in gc.get_referents(cell):
-                    if is_future(future):
-                        found |= {task: handle for task in _woken_by(future) if task not in found}
-    return found
-
-
-def _running(thread: int) -> list[asyncio.Handle]:
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 -- there is no other way
-    while frame is not None:
-        if frame.f_code is RUN_ONCE:
-            handle = frame.f_locals.get("handle")
-            return [handle] if is_a(handle, asyncio.Handle) else []
-        frame = frame.f_back
-    return []
-
-
-def _woken_by(future: asyncio.Future[Any]) -> Iterator[asyncio.Task[Any]]:
-    for callback in callbacks_of(future):
-        owner = field(callback, "__self__")
-        if is_task(owner):
-            yield owner
-
-
 def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
     """Return what a task is in, the outermost first: its coroutines; while it runs, their frames.
 
@@ -226,19 +222,25 @@ def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
     return []
 
 
-def _take(seen: _Watched, handle: asyncio.Handle, chain: list[object]) -> None:
-    if not chain:
-        return
+def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread: int) -> None:
+    shape: tuple[tuple[type, int], ...] = ()
+    if type(who) is BareCall:
+        place: Call | None = place_of_call(who)
+        now = fingerprint_of_call(who)
+    else:
+        chain = _chain(who, thread)
+        if not chain:
+            return
+        place = place_in(chain)
+        now = fingerprint(chain)
+        # One that is running shows other things of itself than one that is suspended; like is compared with like.
+        shape = tuple((type(part), id(code_of(part))) for part in chain)
     seen.looks += 1
     if seen.handle is None or seen.handle() is not handle:
         seen.again += 1
         seen.handle = weakref.ref(handle)
-    place = place_in(chain)
     if place is not None:
         seen.places[place] += 1
-    now = fingerprint(chain)
-    # One that is running shows other things of itself than one that is suspended; like is compared with like.
-    shape = tuple((type(part), id(code_of(part))) for part in chain)
     before = seen.prints.get(shape)
     seen.prints[shape] = now
     if before is not None:
@@ -249,14 +251,15 @@ def _take(seen: _Watched, handle: asyncio.Handle, chain: list[object]) -> None:
         seen.counted.update(counted)
 
 
-def _spins(task: asyncio.Task[Any], seen: _Watched) -> bool:
-    if task.done() or seen.looks < MIN_LOOKS or seen.again < ANEW * seen.looks or not seen.places:
+def _spins(seen: _Watched) -> bool:
+    if seen.has_ended or seen.looks < MIN_LOOKS or seen.again < ANEW * seen.looks or not seen.places:
         return False
     if _gets_on(seen):
         return False
     if seen.counts > PROGRESS * seen.compared:
         names = {name for name, count in seen.counted.items() if count > PROGRESS * seen.compared / 2}
-        return not any(is_bound(place, names) for place in seen.places)
+        bound = is_bound if seen.task is not None else is_bound_in_function
+        return not any(bound(place, names) for place in seen.places)
     return True
 
 
@@ -265,15 +268,14 @@ def _gets_on(seen: _Watched) -> bool:
     return seen.changes > PROGRESS * seen.compared
 
 
-def _finding(found: list[tuple[asyncio.Task[Any], _Watched]], since_s: float) -> Finding:
-    task, seen = found[0]
+def _finding(found: list[_Watched], since_s: float) -> Finding:
+    seen = found[0]
     place = seen.places.most_common(1)[0][0]
-    name, function = task.get_name(), function_of(task)
-    who = name if function in {None, name} else f"{name} ({function})"
-    others = [other.get_name() for other, _ in found[1:]]
+    name, who = _called(seen)
+    others = [_called(other)[0] for other in found[1:]]
     too = f" So does {', '.join(others[:3])}." if others else ""
     message = (
-        f"task {who} spins: it is ready at every turn of the loop, in {place.name}() at {where(place)}, and nothing "
+        f"{who} spins: it is ready at every turn of the loop, in {place.name}() at {where(place)}, and nothing "
         f"that it knows has changed in {seen.looks} looks; it uses up a core since at least {since_s:.1f} s and gets "
         f"nothing done.{too} Wait for what it waits for: an asyncio.Event, a Condition, a Queue, or at least a "
         f"sleep that is longer than 0."
@@ -291,3 +293,12 @@ def _finding(found: list[tuple[asyncio.Task[Any], _Watched]], since_s: float) ->
             f"{count} of {seen.looks} looks: {where(at)} in {at.name}" for at, count in seen.places.items()
         ),
     )
+
+
+def _called(seen: _Watched) -> tuple[str, str]:
+    """Return what a task or call is named, and how a sentence calls it."""
+    task = None if seen.task is None else seen.task()
+    if task is None:
+        return seen.name, f"callback {seen.name}(), which asks for itself again (call_soon),"
+    name, function = task.get_name(), function_of(task)
+    return name, f"task {name}" if function in {None, name} else f"task {name} ({function})"

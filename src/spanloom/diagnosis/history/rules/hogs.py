@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history.live import with_task
 from spanloom.diagnosis.history.rules.words import finding, listed, near, seconds
 from spanloom.diagnosis.history.sight import Sight, place_of_batch
+from spanloom.diagnosis.owed import given_back
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.history.memory import Memory
 
 __all__ = ["slot_hogs"]
 
+_ASKED: Final = 20
+"""Holders of something out of a pool that are asked whether they put it back."""
 LEAST_S: Final = 2.0
 """How long each of the pauses must be: all slots may happen to pause for a moment in a healthy batch."""
 
@@ -21,6 +25,7 @@ LEAST_S: Final = 2.0
 def slot_hogs(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     """Yield a finding for each limiter that is held in that way."""
     yield from _of_limiters(sights)
+    yield from _of_queues(sights)
     yield from _of_batches(memory, sights)
 
 
@@ -36,6 +41,33 @@ def _of_limiters(sights: list[Sight]) -> Iterator[Finding]:
             yield _finding(
                 name, holding, f"{len(waiting)} more queue for one", [sight.name for sight in waiting]
             )
+
+
+def _of_queues(sights: list[Sight]) -> Iterator[Finding]:
+    """Judge pools made of a queue or a condition: who pauses has taken something, and gives it back in the end.
+
+    Who takes one after the other in a loop is a worker, and what it takes is work, which may come back if it fails.
+    """
+    wanted: dict[int, list[Sight]] = {}
+    for sight in sights:
+        if sight.takes is not None and not sight.takes_by_and_by:
+            wanted.setdefault(sight.takes[0], []).append(sight)
+    pausing = [sight for sight in sights if _pauses(sight)] if wanted else []
+    for key, waiting in wanted.items():
+        functions = {sight.function for sight in waiting}
+        alike = [sight for sight in sights if sight.function in functions and sight.takes != waiting[0].takes]
+        holding = [sight for sight in pausing if sight.function in functions]
+        if holding and len(holding) == len(alike) and all(key in _owed(sight) for sight in holding[:_ASKED]):
+            name = waiting[0].takes[1] if waiting[0].takes else ""
+            queued = f"{len(waiting)} more wait for one"
+            yield _finding(name, holding, queued, [sight.name for sight in waiting])
+
+
+def _owed(sight: Sight) -> frozenset[int]:
+    """Return the identities of what a task will put back into, or notify of, what it has taken."""
+    found: list[frozenset[int]] = []
+    with_task(sight.ref, lambda task: found.append(given_back(task, task.get_loop())))
+    return found[0] if found else frozenset()
 
 
 def _holders(key: int, waiting: list[Sight], sights: list[Sight]) -> list[Sight]:

@@ -1,0 +1,134 @@
+"""What a suspended task gives back on leaving the blocks that it is in: who holds what of a pool that is no primitive.
+
+A pool of connections may be a queue of them, a condition and a list, or futures in a line. Nobody holds a queue; but
+who would put something into it if an exception were thrown into it now, by a ``finally`` or the end of an ``async
+with``, has taken something out, and owes that. A producer would not: what it has before it is not run when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from types import FunctionType, MethodType
+from typing import Any, Final
+
+from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.budget import Budget
+from spanloom.diagnosis.holders import Held, Holding
+from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.reach import Reach
+from spanloom.diagnosis.resources import Kept
+from spanloom.diagnosis.seen import Seen
+from spanloom.diagnosis.takers import taken_from
+from spanloom.diagnosis.variables import variables_of
+from spanloom.diagnosis.waits import GIVERS
+
+__all__ = ["POOLED", "Owing", "given_back"]
+
+POOLED: Final = frozenset({"get", "condition", "future", "event"})
+"""The kinds of waits that pools are made of."""
+_POOLS: Final = ((asyncio.Queue, "get"), (asyncio.Condition, "condition"))
+_BUDGET: Final = 20_000
+"""Objects that are visited to tell what one task owes."""
+
+
+class Owing:
+    """Tells who owes what.
+
+    Args:
+        bytecode: Tells what code does on leaving.
+        holding: Tells which blocks a frame is inside of.
+        budget: What may be spent.
+        owned: As `Reach` takes it.
+    """
+
+    def __init__(self, bytecode: Bytecode, holding: Holding, budget: Budget, owned: frozenset[int]) -> None:
+        self._bytecode = bytecode
+        self._holding = holding
+        self._budget = budget
+        self._owned = owned
+
+    def of(self, seen: Seen, pools: Mapping[int, Kept]) -> Iterator[tuple[Kept, Held]]:
+        """Yield which of `pools` a task gives on leaving, each with the outermost frame that does so.
+
+        Args:
+            seen: The task. One that waits for something else must take out of a queue by itself, to have something of
+                it: who ends the work of others may do so by a last item.
+            pools: What is waited for in one of the ways of `POOLED`, by identity.
+        """
+        wait = seen.wait
+        waits_itself = wait is not None and wait.kind in POOLED
+        taken = () if waits_itself else {id(value) for value in taken_from(self._bytecode, seen.links)}
+        told: set[int] = set()
+        for at, link in enumerate(seen.links):
+            reach = self._leaving(seen, at)
+            for key, kept in pools.items() if reach is not None else ():
+                if key in told or not (waits_itself or key in taken):
+                    continue
+                kinds = POOLED.intersection(kept.kinds())
+                if any(reach is not None and reach.can(kept.value, GIVERS[kind]) for kind in kinds):
+                    told.add(key)
+                    yield (
+                        kept,
+                        Held(kept.value, link, link.frame.f_lineno or link.code.co_firstlineno, sure=False),
+                    )
+
+    def to_pools(self, seen: Seen) -> Iterator[int]:
+        """Yield the identities of the queues and conditions that a task gives something on leaving."""
+        for at in range(len(seen.links)):
+            reach = self._leaving(seen, at)
+            for value in list(reach.objects.values()) if reach is not None else ():
+                kind = next((kind for cls, kind in _POOLS if issubclass(type(value), cls)), None)
+                if reach is not None and kind is not None and reach.can(value, GIVERS[kind]):
+                    yield id(value)
+
+    def _leaving(self, seen: Seen, at: int) -> Reach | None:
+        """Return what the frame number `at` of a task gives on leaving; ``None`` if nothing."""
+        link = seen.links[at]
+        if is_standard(link.code.co_filename):
+            return None
+        inner = seen.links[at + 1] if at + 1 < len(seen.links) else None
+        ahead = None if self._waits_here(seen, at) else self._bytecode.leaving(link.code, link.frame.f_lasti)
+        managers = self._holding.entered(link, inner)
+        if ahead is None and not managers:
+            return None
+        reach = Reach(self._bytecode, self._budget, self._owned)
+        if ahead is not None:
+            variables = variables_of(link.frame, link.owner)
+            values = [value for name, value in variables.items() if name in ahead.variables]
+            reach.frame(ahead, link.frame.f_globals, values)
+        for manager in managers:
+            reach.value(_end_of(manager))
+        return reach
+
+    def _waits_here(self, seen: Seen, at: int) -> bool:
+        """Return whether a frame is the one that waits: what it does when that fails is to tell the next in line."""
+        wait = seen.wait
+        if wait is None or wait.kind not in POOLED:
+            return False
+        return at >= (wait.depth if wait.depth >= 0 else len(seen.links)) - 1
+
+
+def given_back(task: Any, loop: Any) -> frozenset[int]:
+    """Return the identities of the queues and conditions that a task gives back to on leaving what it is in.
+
+    Args:
+        task: A task that sleeps.
+        loop: Its loop.
+    """
+    bytecode = Bytecode()
+    holding = Holding(bytecode)
+    seen = Seen(task, loop)
+    seen.look(holding, running=False, moving=True)
+    owing = Owing(bytecode, holding, Budget(_BUDGET), frozenset(id(link.owner) for link in seen.links))
+    return frozenset(owing.to_pools(seen))
+
+
+def _end_of(manager: Any) -> object:
+    """Return what is called at the end of a ``with`` block, or else the manager itself."""
+    for name in ("__aexit__", "__exit__"):
+        for cls in type(manager).__mro__:
+            function = cls.__dict__.get(name)
+            if type(function) is FunctionType and not is_standard(function.__code__.co_filename):
+                return MethodType(function, manager)
+    return manager

@@ -1,0 +1,124 @@
+"""NESTED_LIMITER of a pool that is no primitive: all that it has is held by those who wait for more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from spanloom.diagnosis.case import Case, called, names, place
+from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.model import Holder, Resource, TaskView
+from spanloom.diagnosis.origin import is_standard
+
+__all__ = ["Nested", "nested_pool"]
+
+_SHARED = frozenset({"get", "condition"})
+"""Ways of waiting in which all wait at one thing; of futures and events each has its own."""
+_WAYS = {"get": "queue", "condition": "condition", "future": "future", "event": "event"}
+
+
+class Nested(NamedTuple):
+    """The finding on a pool, and the keys of all who wait for it."""
+
+    finding: Finding
+    members: frozenset[int]
+
+
+def nested_pool(case: Case, members: list[TaskView]) -> Nested | None:
+    """Return the pool for which the members of a component wait, if all that could give something have it and wait."""
+    waiting = {task.key: found for task in _with_those_in_line(case, members) if (found := _pool(case, task))}
+    owing: dict[int, Holder] = {}
+    for key, (resource, _) in waiting.items():
+        owing.update(
+            {
+                one.task: one
+                for one in resource.owed
+                if _is_nested(case, one.task, case.snapshot.tasks[key], resource)
+            }
+        )
+    if not owing:
+        return None
+    known = owing.keys() | waiting.keys()
+    for resource, kind in waiting.values():
+        others = resource.actors.get(kind, frozenset()) - known
+        if any(not _waits_for_one_of(case, key, known) for key in others):
+            return None
+    tasks = [case.snapshot.tasks[key] for key in waiting]
+    return Nested(_finding(case, tasks, list(owing.values())), frozenset(known))
+
+
+def _with_those_in_line(case: Case, members: list[TaskView]) -> list[TaskView]:
+    """Return tasks and all who wait for the same: in the graph, who waits in one line does not wait for each other."""
+    found = {task.key: task for task in members}
+    for task in members:
+        resource = case.resource(task)
+        if resource is not None:
+            found.update({key: case.snapshot.tasks[key] for key in resource.waiters if key in case.dead})
+    return list(found.values())
+
+
+def _pool(case: Case, task: TaskView) -> tuple[Resource, str] | None:
+    """Return what a task waits for that may be a pool, or a place in the line for one."""
+    wait = task.wait
+    if wait is None:
+        return None
+    resource = case.snapshot.resources.get(wait.resource or 0)
+    if resource is not None and wait.kind in _WAYS:
+        return resource, wait.kind
+    futures = [case.snapshot.resources[key] for key in wait.targets if key in case.snapshot.resources]
+    return (futures[0], "future") if len(futures) == 1 else None
+
+
+def _is_nested(case: Case, holder: int, task: TaskView, resource: Resource) -> bool:
+    """Return whether who owes something of a pool waits for more of it, itself or for a task that does."""
+    if task.wait is not None and task.wait.kind in _SHARED and holder != task.key:
+        return holder in resource.waiters or _waits_for_one_of(case, holder, {*resource.waiters})
+    return holder == task.key
+
+
+def _waits_for_one_of(case: Case, key: int, others: AbstractSet[int]) -> bool:
+    """Return whether a task waits, by way of other tasks or not, for the end of one of `others`."""
+    todo, passed = [key], {key}
+    while todo:
+        task = case.snapshot.tasks.get(todo.pop())
+        for target in () if task is None or task.wait is None else task.wait.targets:
+            if target in others:
+                return True
+            if target not in passed:
+                passed.add(target)
+                todo.append(target)
+    return False
+
+
+def _finding(case: Case, waiting: list[TaskView], owing: list[Holder]) -> Finding:
+    resource, kind = _pool(case, waiting[0]) or (None, "")
+    if resource is None:
+        raise AssertionError("who waits for a pool waits for something")
+    holders = [case.snapshot.tasks[one.task] for one in owing]
+    inner = [task for task in waiting if task.key in {one.task for one in owing}] or waiting
+    others = [task for task in waiting if task not in inner]
+    wanted = ", ".join(dict.fromkeys(called(task) for task in inner))
+    named = (
+        f"the pool behind {_WAYS[kind]} `{resource.name}`"
+        if resource.name != resource.type
+        else _library(inner[0])
+    )
+    took = ", ".join(dict.fromkeys(f"`{one.function}` ({place(one.location)})" for one in owing))
+    queue = f", for which {names(others)} queue, too" if others else ""
+    message = (
+        f"All that {named} has is held by {names(holders)}, "
+        f"in {took}, each of which waits for more of it, in {wanted} at {_at(inner[0])}{queue}. "
+        "Give the inner calls a pool of their own, pass on what is held already, or let go of it before."
+    )
+    return case.finding("NESTED_LIMITER", message, [*inner, *others], resource, others=holders)
+
+
+def _library(task: TaskView) -> str:
+    """Return the pool of a library as the function in which a task waits for it."""
+    frames = [frame for frame in task.chain[task.depth + 1 :] if not is_standard(frame.file)]
+    pools = [frame for frame in frames if "pool" in frame.function.lower()]
+    return f"the pool behind `{(pools or frames)[-1].function}`" if frames else "a pool"
+
+
+def _at(task: TaskView) -> str:
+    return "?" if task.at is None else place(task.at.location)
