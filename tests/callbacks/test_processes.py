@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Callable
 
@@ -106,10 +107,12 @@ asyncio.run(main())
 
 
 def test_a_handler_that_hangs_does_not_keep_the_process(run_python: Callable[[str], str]) -> None:
-    """The end of the process waits for its handlers for a bounded time, all together; the others are served."""
+    """The end waits for handlers for a bounded time, all together; the others are served, and what is lost is said."""
     out = run_python(
         PRELUDE
         + """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
 from spanloom.callbacks import table as module
 assert module.EXIT_TIMEOUT_S == 2.0
 module.EXIT_TIMEOUT_S = 0.3
@@ -122,12 +125,17 @@ good = CallbackManager([Hangs(), Writes()])
 good.emit(name="a")
 bad = CallbackManager([Hangs()])
 bad.emit(name="b")
+bad.emit(name="c")
 import atexit
 atexit.register(lambda started=time.monotonic(): print(flush=True))
 """
     )
     assert "parent lists: a" in out
     assert "parent lists: close" in out
+    assert re.findall(r"handler Hangs was closed after .* s, with (.*) that it had not taken", out) == [
+        "1 event",
+        "2 events",
+    ]
 
 
 # fork -----------------------------------------------------------------------------------------------------------
@@ -397,8 +405,10 @@ def test_the_end_of_the_process_has_one_deadline(run_python: Callable[[str], str
     out = run_python(
         PRELUDE
         + """
+import logging
 from spanloom.callbacks import table
 
+logging.disable()  # what is lost
 table.EXIT_TIMEOUT_S = 0.5
 
 class Hangs:

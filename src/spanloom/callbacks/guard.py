@@ -318,6 +318,14 @@ class Guard:
             if self.drain is None or self.drain.flush(timeout, asked or self.ask()):
                 done = self._invoke("flush", left_s(until_ns)) is not False
                 self.call("close")
+            elif pending := self.drain.pending:
+                _logger.warning(
+                    "handler %s was closed after %.3g s, with %d event%s that it had not taken",
+                    self.name,
+                    timeout,
+                    pending,
+                    "s" if pending > 1 else "",
+                )
         finally:
             if self.drain is not None:
                 self.drain.close()
