@@ -138,7 +138,7 @@ async def test_a_run_that_is_larger_than_the_file_may_be_keeps_what_failed_and_i
         nonlocal largest
         if not number % 100:
             largest = max(largest, path.stat().st_size if path.exists() else 0)
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.002)  # the thread that writes has its turn
             raise ValueError(f"number {number}")
         await asyncio.sleep(0)
 
@@ -168,7 +168,7 @@ async def test_a_run_that_is_larger_than_the_file_may_be_keeps_what_failed_and_i
     assert totals[:4] == ("job", "work", "ok", run.thinned)
     assert totals[4] % (1 << 64) == batch.event_id
     assert totals[5] == 1
-    assert largest < 3 * cap  # it takes a few rounds of lists until it is noticed
+    assert largest < 4 * cap  # it takes a few rounds of lists until it is noticed; all of it would take 5.6 MB
     assert path.stat().st_size < 1.5 * cap
     assert [entry.getMessage().count("leaves it") for entry in caplog.records] == [1]
 
