@@ -168,7 +168,9 @@ async def test_a_run_that_is_larger_than_the_file_may_be_keeps_what_failed_and_i
     assert totals[:4] == ("job", "work", "ok", run.thinned)
     assert totals[4] % (1 << 64) == batch.event_id
     assert totals[5] == 1
-    assert largest < 4 * cap  # it takes a few rounds of lists until it is noticed; all of it would take 5.6 MB
+    assert (
+        largest < 4 * cap
+    )  # it takes a few rounds of lists until it is noticed; all of it would take 5.6 MB
     assert path.stat().st_size < 1.5 * cap
     assert [entry.getMessage().count("leaves it") for entry in caplog.records] == [1]
 

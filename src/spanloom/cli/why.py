@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["why"]
 
 TIMEOUT_S: Final = 10.0
+NOTHING: Final = "nothing is wrong, as far as can be seen"
+DIED: Final = (
+    "its process died before it had written down that anything is wrong, which it does 5 s after its start for the "
+    "first time, and whenever a batch stands still; `spanloom show` has what was open"
+)
+
+
+class _Answer(NamedTuple):
+    """What was found, and what it means if that is nothing."""
+
+    findings: list[dict[str, Any]]
+    nothing: str = NOTHING
 
 
 @click.command(
@@ -45,17 +57,17 @@ def why(run: str, evidence: bool, timeout_s: float, path: Path | None, as_json: 
     "last", or a file. Of a run that is over, it is what was found while it ran, and where its time went. The cause
     comes before its symptoms; a healthy process has no findings.
     """
-    found = _found(run, timeout_s, path)
+    found, nothing = _found(run, timeout_s, path)
     if as_json:
         print_json(found)
     else:
-        print_text(_lines(found, evidence=evidence))
+        print_text(_lines(found, evidence=evidence) if found else [nothing])
 
 
-def _found(ref: str, timeout_s: float, path: Path | None) -> list[dict[str, Any]]:
+def _found(ref: str, timeout_s: float, path: Path | None) -> _Answer:
     if ref.isdecimal() and path is None:
         try:
-            return _of_process(int(ref), timeout_s)
+            return _Answer(_of_process(int(ref), timeout_s))
         except NotWatchedError as error:
             try:
                 return _of_run(ref, None, path, error)
@@ -78,7 +90,7 @@ def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
 
 def _of_run(
     ref: str, timeout_s: float | None, path: Path | None, failed: NotWatchedError | None = None
-) -> list[dict[str, Any]]:
+) -> _Answer:
     """Return what a process says (`timeout_s`: ``None``: it was asked, and has `failed`), or the record of its run.
 
     Raises:
@@ -96,13 +108,13 @@ def _of_run(
         run = _run_of(store, ref)
         if run.state == RunState.RUNNING and timeout_s is not None:
             try:
-                return _of_process(run.pid, timeout_s)
+                return _Answer(_of_process(run.pid, timeout_s))
             except NotWatchedError as error:  # it is of another machine, or only recorded
                 failed = error
         found = explain(store, run)
         if not found and isinstance(failed, SilentError):
             raise failed
-        return found
+        return _Answer(found, DIED if run.state == RunState.INTERRUPTED else NOTHING)
 
 
 def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported when it is needed
@@ -117,8 +129,6 @@ def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported 
 
 
 def _lines(found: list[dict[str, Any]], *, evidence: bool) -> Iterator[str]:
-    if not found:
-        yield "nothing is wrong, as far as can be seen"
     for finding in found:
         yield f"{finding['code']} ({finding['level']}): {printable(finding['message'], 2_000)}"
         if finding.get("location"):

@@ -181,3 +181,13 @@ def test_what_is_not_a_number_is_left_out() -> None:
         Record(4, 9, 7, "job", "fetch", 0, 5 * MS, "ok", job_index=0, batch_id=9),
     ]
     assert findings(records) == []
+
+
+@pytest.mark.parametrize("end_ns", [-(1 << 63), (1 << 63) - 1])
+@pytest.mark.parametrize("kind", ["attempt", "request", "job"])
+def test_times_that_nobody_can_have_measured_are_read(kind: str, end_ns: int) -> None:
+    """A file may say anything of when an event ended: what is explained of it is of no use, but there is an answer."""
+    records = batch([(0, 10)], 1)
+    start_ns = -(1 << 63) if end_ns > 0 else (1 << 62)
+    records.append(Record(99, 10, 7, kind, "fetch", start_ns, end_ns, "ok", job_index=0, batch_id=1))
+    assert isinstance(findings(records), list)

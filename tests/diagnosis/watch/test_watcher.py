@@ -263,6 +263,19 @@ def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
     assert "taker" in found[0]["message"]
 
 
+def test_a_run_that_died_before_anything_was_written_down_is_said_to_have(tmp_path: Path) -> None:
+    """That nothing was found then does not mean that nothing was wrong."""
+    path = written(tmp_path, IDLE)
+    with run(path, tmp_path):
+        assert until(lambda: "ready" in output(path))
+        assert until((tmp_path / "program.db").exists)
+        time.sleep(0.5)  # the record is written ten times a second
+    why = [*SPANLOOM, "why", "last", "--file", str(tmp_path / "program.db")]
+    said = subprocess.run(why, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
+    assert said.startswith("its process died before it had written down that anything is wrong")
+    assert recorded(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_a_batch_that_stands_still_is_logged_with_the_reason(tmp_path: Path) -> None:
     """Once for a while, and as a point event under the batch, which the program's own handlers get."""

@@ -15,6 +15,7 @@ __all__ = ["BatchNumbers", "CallNumbers", "RunNumbers", "read"]
 
 MAX_JOBS: Final = 2_000_000
 """Jobs of one run that are looked at one by one; 64 MB."""
+MOST_NS: Final = (1 << 63) - 1
 _SIZE: Final = re.compile(r"\b(\d+)/(\d+) in use")
 _INSIDE: Final = frozenset({EventType.ATTEMPT, EventType.BACKOFF})
 
@@ -117,14 +118,19 @@ def read(records: Iterable[Record]) -> RunNumbers:
                 _add_job(batch, record, record.end_ns)
         elif record.type in _INSIDE:
             if batch is not None:
-                _add_try(batch, record, record.end_ns - record.start_ns)
+                _add_try(batch, record, _lasted_ns(record.start_ns, record.end_ns))
         elif record.job_index is not None and record.type not in {EventType.RETRY, EventType.SLOT_WAIT}:
             by_name = numbers.calls.setdefault(record.type, {})
             calls = by_name.get(record.name)
             if calls is None:
                 calls = by_name[record.name] = CallNumbers()
-            calls.durations.append(record.end_ns - record.start_ns)
+            calls.durations.append(_lasted_ns(record.start_ns, record.end_ns))
     return numbers
+
+
+def _lasted_ns(start_ns: int, end_ns: int) -> int:
+    """Return how long an event took, as a number of 64 bits whatever a file says."""
+    return min(max(0, end_ns - start_ns), MOST_NS)
 
 
 def _add_lag(numbers: RunNumbers, record: Record) -> None:
