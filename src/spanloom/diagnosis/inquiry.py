@@ -174,6 +174,8 @@ class Inquiry:
     def _find_owed(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
         """Find of what is perhaps a pool the tasks that have something of it, if all stand still that wait for it."""
         still = {seen.key for seen in undetermined}
+        # And who goes on only after one of these has ended, as whoever has called `asyncio.run`.
+        still |= {key for key, one in self._cast.actors.items() if one.needs and still.issuperset(one.needs)}
         pools = {
             key: kept
             for key, kept in list(wanted.items())[:_POOLS]

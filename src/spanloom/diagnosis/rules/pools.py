@@ -40,7 +40,7 @@ def nested_pool(case: Case, members: list[TaskView]) -> Nested | None:
         return None
     known = owing.keys() | waiting.keys()
     for resource, kind in waiting.values():
-        others = resource.actors.get(kind, frozenset()) - known
+        others = (resource.actors.get(kind, frozenset()) - known) & (case.live | case.snapshot.tasks.keys())
         if any(not _waits_for_one_of(case, key, known) for key in others):
             return None
     tasks = [case.snapshot.tasks[key] for key in waiting]
