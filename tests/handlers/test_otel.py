@@ -15,8 +15,6 @@ from opentelemetry import trace as trace_api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     Decision,
@@ -32,6 +30,8 @@ from spanloom.concurrency.map import async_map
 from spanloom.concurrency.retry import retry
 from spanloom.events import Event
 from spanloom.handlers.otel import OpenTelemetryHandler
+from tests.handlers import otel_setup
+from tests.handlers.otel_setup import id_of, parent_of, trace_of
 
 
 class Recorder:
@@ -44,43 +44,13 @@ class Recorder:
         self.events.append(event)
 
 
-class Setup:
-    """A manager whose spans end in memory."""
+class Setup(otel_setup.Setup):
+    """The same, with a second handler that keeps the events, to compare the spans with."""
 
     def __init__(self, sampler: Sampler | None = None, **options: Any) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracer = self.provider.get_tracer("user")
+        super().__init__(sampler, **options)
         self.recorder = Recorder()
-        self.handler = OpenTelemetryHandler(self.provider, **options)
-        self.manager = CallbackManager([self.handler, self.recorder], raise_handler_errors=True)
-
-    def run(self, coroutine: Any) -> Any:
-        with use_callback_manager(self.manager):
-            return asyncio.run(coroutine)
-
-    def spans(self) -> list[ReadableSpan]:
-        assert self.manager.flush(5)
-        return list(self.exporter.get_finished_spans())
-
-    def span(self, name: str) -> ReadableSpan:
-        (span,) = [span for span in self.spans() if span.name == name]
-        return span
-
-
-def id_of(span: ReadableSpan) -> int:
-    assert span.context is not None
-    return span.context.span_id
-
-
-def trace_of(span: ReadableSpan) -> int:
-    assert span.context is not None
-    return span.context.trace_id
-
-
-def parent_of(span: ReadableSpan) -> int | None:
-    return None if span.parent is None else span.parent.span_id
+        self.manager.add_handler(self.recorder)
 
 
 @pytest.fixture(autouse=True)

@@ -23,13 +23,7 @@ from tests.environments import run_program
 from tests.handlers.collector import Collector, http_collector
 from tests.waited import waited
 
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in list(os.environ):
-        if variable.startswith(("OTEL_", "SPANLOOM_")):
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

@@ -29,12 +29,7 @@ from tests.handlers.collector import Collector, grpc_collector, http_collector
 COMMAND = Path(sysconfig.get_path("scripts")) / "opentelemetry-instrument"
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in list(os.environ):
-        if variable.startswith(("OTEL_", "SPANLOOM_")):
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

@@ -39,13 +39,6 @@ def nothing_was_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert "detach" not in caplog.text
 
 
-@pytest.fixture
-def otel() -> Iterator[Setup]:
-    setup = Setup()
-    yield setup
-    setup.manager.close()
-
-
 def attribute(span: ReadableSpan, name: str) -> Any:
     return (span.attributes or {}).get(name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -44,11 +43,7 @@ from tests.waited import waited
 Decide = Callable[[int, grpc.ServicerContext], ExportTraceServiceResponse]
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def accept(number: int, context: grpc.ServicerContext) -> ExportTraceServiceResponse:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,13 +24,6 @@ from tests.handlers.otel_setup import Setup, id_of, parent_of, trace_of
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CARRIER = {"traceparent": f"00-{TRACE}-{SPAN}-03", "tracestate": "vendor=value", "baggage": "tenant=acme"}
-
-
-@pytest.fixture
-def otel() -> Iterator[Setup]:
-    setup = Setup()
-    yield setup
-    setup.manager.close()
 
 
 async def nothing(_: object) -> None:

@@ -39,12 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEAD = "http://127.0.0.1:9/v1/traces"
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

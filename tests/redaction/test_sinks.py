@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -34,12 +33,7 @@ SAMPLES = samples(21)
 LOGIN = ["tool", "login", "-u", "bob:swordfish1", "-p", "swordfish2"]
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture
