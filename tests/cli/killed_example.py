@@ -5,44 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.environments import without_ours
+from tests.cli.commands import TIMEOUT_S, command, environment, spanloom
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fetch_and_count.py"
 DOCUMENTS = 400
-TIMEOUT_S = 120
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "spanloom", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return without_ours() | {"PYTHONIOENCODING": "utf-8"}
-
-
-def spanloom(folder: Path, *arguments: str) -> str:
-    """Run a command in `folder`, and return what it prints."""
-    done = subprocess.run(
-        command(folder, *arguments),
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def run_example(folder: Path) -> list[str]:
+def run_example() -> list[str]:
     return command(
-        folder,
         "run",
         str(EXAMPLE),
         "--documents",
@@ -62,9 +36,7 @@ def batch_of(folder: Path) -> dict[str, Any]:
 
 def kill_half_way(folder: Path) -> None:
     """Run the example in `folder` and, when a third of the documents is there, kill it."""
-    with subprocess.Popen(
-        run_example(folder), cwd=folder, env=environment(), stdout=-3, stderr=-3
-    ) as process:
+    with subprocess.Popen(run_example(), cwd=folder, env=environment(), stdout=-3, stderr=-3) as process:
         try:
             deadline = time.monotonic() + TIMEOUT_S
             while not (folder / ".spanloom" / "runs.db").exists():

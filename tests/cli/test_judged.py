@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.killed_example import DOCUMENTS, TIMEOUT_S, environment, kill_half_way, run_example, spanloom
+from tests.cli.commands import done, spanloom
+from tests.cli.killed_example import DOCUMENTS, kill_half_way, run_example
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +57,7 @@ def test_the_page_of_it_is_written(killed: Path) -> None:
 @pytest.mark.slow
 def test_the_second_run_fetches_the_rest_only(killed: Path) -> None:
     """By the server's own account: no document that the first run has stored is asked for again."""
-    done = subprocess.run(
-        run_example(killed),
-        cwd=killed,
-        env=environment(),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    text = done.stdout.replace(",", "")
+    text = done(killed, run_example()).replace(",", "")
     (ok, failed, attempts, requests) = map(
         int, re.findall(r"= (\d+) ok \+ (\d+) failed; (\d+) attempts = (\d+) requests served", text)[0]
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +19,11 @@ from spanloom import CallbackManager
 from spanloom.cli.top import _look
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import StoreReader
+from tests.cli.commands import command, environment, spanloom
+from tests.terminal import Terminal
 
 if sys.platform != "win32":
-    import termios
+    pass
 
 TIMEOUT_S = 60
 STATES = ["running", "running", "waiting", "backing off"]
@@ -53,31 +53,8 @@ PROGRAM = """
 """
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "spanloom", *arguments]
-
-
-def environment(**variables: str) -> dict[str, str]:
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SPANLOOM_", "OTEL_")) and name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
-    }
-    return clean | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm"} | variables
-
-
 def look(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        command("top", *arguments),
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return spanloom(folder, "top", *arguments)
 
 
 def look_until_all_stand(folder: Path) -> dict[str, Any]:
@@ -157,28 +134,21 @@ class Screen:
     """A terminal that shows what a command draws: of the sequences, it knows those that rich moves the cursor with."""
 
     def __init__(self, command: list[str], cwd: Path, **variables: str) -> None:
-        self._end, theirs = os.openpty()
-        termios.tcsetwinsize(theirs, (24, 100))
+        self._terminal = terminal = Terminal()
         self.process = subprocess.Popen(
-            command, cwd=cwd, env=environment(**variables), stdin=theirs, stdout=theirs, stderr=theirs
+            command,
+            cwd=cwd,
+            env=environment(**variables),
+            stdin=terminal.theirs,
+            stdout=terminal.theirs,
+            stderr=terminal.theirs,
         )
-        os.close(theirs)
-        self.text = ""
-        self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+        terminal.start()
 
-    def _read(self) -> None:
-        while True:
-            try:
-                some = os.read(self._end, 4096)
-            except OSError:  # how Linux says that nobody has the other end any more
-                some = b""
-            with self._news:
-                self.text += some.decode("utf-8", "replace")
-                self._news.notify_all()
-            if not some:
-                return
+    @property
+    def text(self) -> str:
+        """All that was written so far."""
+        return self._terminal.text
 
     def lines(self) -> list[str]:
         """Return what is to be seen now."""
@@ -197,8 +167,7 @@ class Screen:
 
     def wait_for(self, text: str) -> None:
         """Wait until `text` is to be seen."""
-        with self._news:
-            self._news.wait_for(lambda: text in "\n".join(self.lines()), TIMEOUT_S)
+        self._terminal.wait_until(lambda: text in "\n".join(self.lines()))
         assert text in "\n".join(self.lines())
 
     def close(self) -> int:
@@ -207,8 +176,7 @@ class Screen:
             return self.process.wait(TIMEOUT_S)
         finally:
             self.process.kill()
-            self._thread.join(TIMEOUT_S)
-            os.close(self._end)
+            self._terminal.close()
 
 
 needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")

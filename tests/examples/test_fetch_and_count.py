@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import signal
 import subprocess
@@ -20,9 +19,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.environments import without_ours
+from tests.terminal import Terminal
 
 if sys.platform != "win32":
-    import termios
+    pass
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fetch_and_count.py"
 TIMEOUT_S = 200
@@ -127,57 +127,11 @@ def test_more_documents_than_there_are() -> None:
 # -- in a terminal -----------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """A terminal of which the example has the one end; what it writes there is read on a thread."""
-
-    def __init__(self) -> None:
-        self._end, self.stderr = os.openpty()
-        termios.tcsetwinsize(self.stderr, (24, 100))
-        self._text = bytearray()
-        self._news = threading.Condition()
-        self._is_over = False
-        self._thread = threading.Thread(target=self._read)
-
-    def start(self) -> None:
-        """Read; the example has its end."""
-        os.close(self.stderr)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                some = os.read(self._end, 4096)
-            except OSError:  # how Linux says that nobody has the other end any more
-                some = b""
-            with self._news:
-                self._text += some
-                self._is_over = not some
-                self._news.notify_all()
-            if not some:
-                return
-
-    def wait_for(self, text: str) -> None:
-        """Wait until `text` has been written."""
-        with self._news:
-            self._news.wait_for(lambda: self._is_over or text in self.text, TIMEOUT_S)
-        assert text in self.text
-
-    @property
-    def text(self) -> str:
-        """All that was written so far."""
-        return self._text.decode("utf-8", "replace")
-
-    def close(self) -> None:
-        """Wait for the end of the text."""
-        self._thread.join(TIMEOUT_S)
-        os.close(self._end)
-
-
 @contextmanager
 def in_terminal(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], Terminal]]:
     """Run the example with a terminal as its standard error."""
     terminal = Terminal()
-    with start(*arguments, stderr=terminal.stderr) as process:
+    with start(*arguments, stderr=terminal.theirs) as process:
         terminal.start()
         try:
             yield process, terminal
