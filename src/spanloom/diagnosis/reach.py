@@ -6,6 +6,8 @@ and thus to the whole program. So the code is followed together with the data, a
 (Bacon and Sweeney, 1996): of a module or a class, only those entries are followed whose names the code
 reached so far uses, and of a suspended frame only what is ahead of it. Weak references count as references.
 Where code looks names up at run time, every name counts.
+
+One noun, and a little long: most of it is one visitor, with a method for each kind of object that is gone through.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Evaluation(metaclass=_Kind):
 
     def __call__(self, session_manager: Any = None, samples: int | None = None, **others: Any) -> Any:
         """Run it; see `ForEach`."""
-        raise NotImplementedError  # of the function, which is what there is
+        raise NotImplementedError("an evaluation is a function: call the one that was decorated")
 
 
 def decorate(
