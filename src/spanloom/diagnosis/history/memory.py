@@ -6,12 +6,10 @@ So that what only time tells can be told when somebody asks.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,13 +20,13 @@ from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
+from spanloom.diagnosis.history.listening import Listening
 from spanloom.diagnosis.history.live import Ref, wakes_at, with_task
 from spanloom.diagnosis.history.sites import Sites
 from spanloom.diagnosis.settings import looking
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
-    from spanloom.diagnosis.history.probe import Window
 
 __all__ = ["Memory"]
 
@@ -48,9 +46,6 @@ WATCHED: Final = 60
 """Tasks of which it is looked in one step whether they moved since the one before."""
 CANCELLED: Final = 50
 """Cancelled tasks that are looked at in one step."""
-WINDOWS: Final = 12
-MAX_REST_S: Final = 60.0
-"""Between two windows of the probe, where none has heard of anything."""
 
 
 class _Restless(msgspec.Struct, eq=False):
@@ -68,7 +63,7 @@ class Memory:
         complaints: What loops were told of lost tasks.
         sites: Where tasks are made.
         batches: How far spanloom's own batches have come.
-        windows: What was raised and caught, when that was listened to.
+        listening: What was raised and caught, when that was listened to.
         since: When it began, by `time.monotonic`.
         present: When the last step was taken by itself.
         changed: When a step last found that tasks had been made, had ended, or had moved.
@@ -79,7 +74,7 @@ class Memory:
         self.complaints: Complaints = Complaints()
         self.sites: Sites = Sites()
         self.batches: Batches = Batches()
-        self.windows: deque[Window] = deque(maxlen=WINDOWS)
+        self.listening: Listening = Listening()
         self.since: float = time.monotonic()
         self.present: float = self.since
         self.changed: float = self.since
@@ -88,10 +83,6 @@ class Memory:
         self._spent_s = 0.0
         self._next = 0.0
         self._watched: list[_Restless] = []
-        self._finish: Callable[[], Window | None] | None = None
-        self._finish_at = 0.0
-        self._rest_s = STEP_S
-        self._next_window = 0.0
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -102,7 +93,7 @@ class Memory:
 
     def stop(self) -> None:
         """Listen no more; what is remembered stays."""
-        self._end_window()
+        self.listening.end()
         self.complaints.stop()
         self.sites.stop()
         self.batches.stop()
@@ -117,12 +108,16 @@ class Memory:
             In how many seconds the next one is due.
         """
         now = time.monotonic() if now_s is None else now_s
-        if self._finish is not None and now >= self._finish_at:
-            self._end_window()
-        if now < self._next:
-            return self._next - now
+        self.listening.end(now)
+        if now >= self._next:
+            self._step(now)
+        due_s = self.listening.due_s(now)
+        return self._next - now if due_s is None else min(due_s, self._next - now)
+
+    def _step(self, now: float) -> None:
         if not self._lock.acquire(blocking=False):
-            return STEP_S
+            self._next = now + STEP_S
+            return
         try:
             began = time.thread_time()
             with looking():
@@ -143,7 +138,6 @@ class Memory:
             pause = max(pause, min(LONGEST_STEP_S, took / EARLY_SHARE) if is_early else took / SHARE)
         self._pause_s = pause
         self._next = now + pause
-        return pause
 
     def _look(self, now: float) -> None:
         were_made = self.sites.listen()
@@ -154,16 +148,22 @@ class Memory:
         self.batches.step(now)
         self._look_after_cancels()
         known, self._known = self._known, (self.census.met, self.census.gone)
-        if self._look_for_storms(now) or were_made or known != self._known:
+        moved = self._moved()
+        if moved:
+            self.listening.begin(moved, now)
+        if moved or were_made or known != self._known:
             self.changed = now
 
     def findings(self) -> list[Finding]:
-        """Return what time has told so far. Takes a step first. Not for the thread of a loop."""
+        """Return what time has told so far. Takes a step first, and listens. Not for the thread of a loop."""
         from spanloom.diagnosis.history.rules import find
+        from spanloom.diagnosis.history.rules.storms import is_storm
 
         # Not a step like others: who asks may have waited, and what was remembered has not grown old by that.
         present, self._next = self.present, 0.0
+        self.listening.now_if_stale(time.monotonic())
         self.step()
+        self.listening.hear_out(is_storm)
         self.present = present
         return find(self)
 
@@ -193,35 +193,6 @@ class Memory:
                 member.took_note = member.took_note or sight.takes_note
                 if sight.lives_at is not None:
                     member.went_on_at = sight.lives_at.location
-
-    # the probe ------------------------------------------------------------------------------------------
-
-    def _look_for_storms(self, now: float) -> bool:
-        """Listen for a moment, if that may be of use; return whether any of the tasks looked at has moved."""
-        moved = self._moved()
-        if self._finish is not None or now < self._next_window or not moved:
-            return bool(moved)
-        loop = _loop_of_one_that_retries(moved)
-        thread = getattr(loop, "_thread_id", None)
-        if loop is None or not isinstance(thread, int):
-            return True
-        from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # the same
-
-        self._finish = open_window(loop, thread)
-        self._finish_at = now + WINDOW_S
-        self._next_window = now + self._rest_s
-        return True
-
-    def _end_window(self) -> None:
-        finish, self._finish = self._finish, None
-        if finish is None:
-            return
-        window = finish()
-        if window is not None:
-            self.windows.append(window)
-            failures = sum(window.failures.values())
-            # Whoever hears nothing listens ever more rarely.
-            self._rest_s = STEP_S * 2 if failures > 1 else min(MAX_REST_S, self._rest_s * 1.7)
 
     def _moved(self) -> list[Ref]:
         """Return those of the tasks looked at in the last step that await something else now.
@@ -257,31 +228,3 @@ def _watch(ref: Ref, watched: list[_Restless], task: asyncio.Task[Any]) -> None:
 def _note_move(watched: _Restless, moved: list[Ref], task: asyncio.Task[Any]) -> None:
     if not task.done() and _stands(task) != watched.stands:
         moved.append(watched.ref)
-
-
-def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop | None:
-    """Return the loop of one of the tasks that stands in a loop with an ``except`` that leads back into it."""
-    # Not before a task has moved: a program that is over by then does without.
-    from spanloom.diagnosis.history.flow import flow_of
-    from spanloom.diagnosis.origin import belongs_to_us, is_standard
-
-    found: list[asyncio.AbstractEventLoop] = []
-
-    def look(task: asyncio.Task[Any]) -> None:
-        if task.done():
-            return
-        for _, code, frame in links_of(task):
-            lasti = frame.f_lasti
-            ours = belongs_to_us(code.co_filename) and not code.co_filename.endswith("attempts.py")
-            if not is_standard(code.co_filename) and not ours and lasti >= 0 and flow_of(code).retries(lasti):
-                found.append(task.get_loop())
-                return
-
-    for ref in refs:
-        with contextlib.suppress(
-            Exception
-        ):  # what changes under the look is looked at again in the next step
-            with_task(ref, look)
-        if found:
-            return found[0]
-    return None

@@ -77,13 +77,15 @@ class Window(msgspec.Struct, eq=False):
 
     Attributes:
         began: When, by `time.monotonic`.
-        lasted_s: How long; 0 while it is open.
+        lasted_s: How long it was listened, which may be for less than the time it was open; 0 until that is over.
+        is_cut: Whether it ended because it was full, in a program that does much.
         failures: How often each.
         returned: How often each function returned.
     """
 
     began: float
     lasted_s: float = 0.0
+    is_cut: bool = False
     failures: Counter[Failure] = msgspec.field(default_factory=Counter)
     returned: Counter[CodeType] = msgspec.field(default_factory=Counter)
     thread: int = 0
@@ -117,17 +119,22 @@ class Window(msgspec.Struct, eq=False):
         """Whether there was anything at all to hear."""
         return self._events > 0
 
-    def close(self) -> None:
-        """Count what has been heard."""
+    def end(self) -> None:
+        """Take down, the first time, that nothing is heard from now on."""
         if not self.lasted_s:
             self.lasted_s = max(1e-3, time.monotonic() - self.began)
-            for key in list(self._chains):
-                self._settle(key)
+
+    def close(self) -> None:
+        """Count what has been heard. Nothing is heard any more."""
+        self.end()
+        for key in list(self._chains):
+            self._settle(key)
 
     def is_full(self) -> bool:
         """Count one call; tell whether that was the last one."""
         self._events += 1
-        return self._events > MAX_EVENTS
+        self.is_cut = self._events > MAX_EVENTS
+        return self.is_cut
 
 
 def _origin(error: BaseException) -> list[tuple[CodeType, int]]:
@@ -155,7 +162,8 @@ def open_window(loop: asyncio.AbstractEventLoop, thread: int) -> Callable[[], Wi
     """
     window = Window(time.monotonic(), thread=thread)
     if sys.version_info >= (3, 12):
-        return _monitor(window)
+        monitoring = _Monitoring(window)
+        return monitoring.finish if monitoring.begin() else lambda: None
     tracing = _Tracing(window, loop)
     loop.call_soon_threadsafe(tracing.begin)
     return tracing.finish
@@ -177,7 +185,7 @@ class _Tracing:
     def end(self) -> None:
         if sys.gettrace() == self.enter:
             sys.settrace(None)
-        self._window.close()
+        self._window.end()
 
     def enter(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
         if self._is_over or self._window.is_full():
@@ -207,48 +215,64 @@ class _Tracing:
             until = time.monotonic() + PATIENCE_S
             while not window.lasted_s and time.monotonic() < until:
                 time.sleep(0.005)
-        return window if window.lasted_s and window.has_heard else None
+        if not window.lasted_s or not window.has_heard:
+            return None
+        window.close()
+        return window
 
 
-def _monitor(window: Window) -> Callable[[], Window | None]:
-    monitoring: Any = sys.monitoring  # type: ignore[attr-defined] # not in the stubs of 3.11
-    if monitoring.get_tool(_TOOL) is not None:
-        return lambda: None
-    monitoring.use_tool_id(_TOOL, "spanloom")
-    events = monitoring.events
+class _Monitoring:
+    """Hears by ``sys.monitoring``, which any thread can switch on and off for all."""
 
-    def raised(code: CodeType, offset: int, error: BaseException) -> None:
-        if threading.get_ident() != window.thread:
-            return
-        traceback = error.__traceback__
-        window.heard(code, _line(code, offset), error, traceback is None or traceback.tb_next is None)
-        if window.is_full():
-            monitoring.set_events(_TOOL, 0)
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined] # not in the stubs of 3.11
 
-    def caught(code: CodeType, offset: int, error: BaseException) -> None:
-        if threading.get_ident() == window.thread:
-            window.heard(code, _line(code, offset), error, False)
+    def begin(self) -> bool:
+        """Switch it on; return whether the tool id was free."""
+        monitoring, events = self._monitoring, self._monitoring.events
+        if monitoring.get_tool(_TOOL) is not None:
+            return False
+        monitoring.use_tool_id(_TOOL, "spanloom")
+        monitoring.register_callback(_TOOL, events.RAISE, self.raised)
+        monitoring.register_callback(_TOOL, events.EXCEPTION_HANDLED, self.caught)
+        monitoring.register_callback(_TOOL, events.PY_RETURN, self.returned)
+        monitoring.set_events(_TOOL, events.RAISE | events.EXCEPTION_HANDLED | events.PY_RETURN)
+        return True
 
-    def returned(code: CodeType, _: int, __: object) -> None:
-        if threading.get_ident() == window.thread:
-            window.returned[code] += 1
-            if window.is_full():
-                monitoring.set_events(_TOOL, 0)
+    def raised(self, code: CodeType, offset: int, error: BaseException) -> None:
+        if self._is_heard():
+            traceback = error.__traceback__
+            is_new = traceback is None or traceback.tb_next is None
+            self._window.heard(code, _line(code, offset), error, is_new)
+            self._count()
 
-    monitoring.register_callback(_TOOL, events.RAISE, raised)
-    monitoring.register_callback(_TOOL, events.EXCEPTION_HANDLED, caught)
-    monitoring.register_callback(_TOOL, events.PY_RETURN, returned)
-    monitoring.set_events(_TOOL, events.RAISE | events.EXCEPTION_HANDLED | events.PY_RETURN)
+    def caught(self, code: CodeType, offset: int, error: BaseException) -> None:
+        if self._is_heard():
+            self._window.heard(code, _line(code, offset), error, False)
 
-    def finish() -> Window | None:
+    def returned(self, code: CodeType, _: int, __: object) -> None:
+        if self._is_heard():
+            self._window.returned[code] += 1
+            self._count()
+
+    def _is_heard(self) -> bool:
+        return threading.get_ident() == self._window.thread and not self._window.lasted_s
+
+    def _count(self) -> None:
+        if self._window.is_full():
+            self._window.end()  # now, not when somebody comes to close it: what is counted is divided by this time
+            self._monitoring.set_events(_TOOL, 0)
+
+    def finish(self) -> Window:
+        monitoring, events = self._monitoring, self._monitoring.events
+        self._window.end()
         monitoring.set_events(_TOOL, 0)
         for event in (events.RAISE, events.EXCEPTION_HANDLED, events.PY_RETURN):
             monitoring.register_callback(_TOOL, event, None)
         monitoring.free_tool_id(_TOOL)
-        window.close()
-        return window
-
-    return finish
+        self._window.close()
+        return self._window
 
 
 def _line(code: CodeType, offset: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +25,8 @@ LEAST_RATE: Final = 20.0
 """Failures a second, of all who try. A polite client tries once a second or less."""
 LEAST_RATE_EACH: Final = 2.0
 """The same, of each task that tries."""
-LEAST_WINDOWS: Final = 2
-"""Windows, one after the other, in which it must have been so.
-
-The first tries of a back-off are quick, too.
-"""
+LEAST_FAILURES: Final = 3
+"""In each of two windows that are some time apart: the first tries of a back-off are quick, too."""
 MAX_SUCCESS: Final = 0.1
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _ANSWERS: Final = frozenset(
@@ -43,23 +42,29 @@ MAX_AGE_S: Final = 12.0
 
 def storms(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     """Yield a finding for each function that fails and is tried again at a high rate."""
-    windows = [window for window in memory.windows if memory.present - window.began < MAX_AGE_S]
-    if len(windows) < LEAST_WINDOWS:
+    windows = memory.listening.last_two()
+    if len(windows) < 2 or memory.present - windows[-1].began >= MAX_AGE_S:
         return
-    recent = [_by_function(window) for window in windows[-LEAST_WINDOWS:]]
-    names = [
-        name
-        for name in recent[-1]
-        if all(name in window and window[name].rate >= LEAST_RATE for window in recent)
-    ]
-    for name in sorted(names, key=lambda name: -recent[-1][name].rate):
-        storm = recent[-1][name]
-        if storm.returned > MAX_SUCCESS * (storm.failed + storm.returned):
+    recent, before = map(_by_function, windows)
+    for storm in sorted(recent.values(), key=lambda storm: -storm.rate):
+        earlier = before.get((storm.failure.error, storm.failure.callee))
+        if earlier is None or not (storm.is_one() and earlier.is_one()):
             continue
         who = [sight for sight in sights if any(step.code in storm.trying for step in sight.chain)]
-        if storm.rate < LEAST_RATE_EACH * len(who):
+        if storm.certain_rate < LEAST_RATE_EACH * len(who):
             continue
-        yield _finding(storm, who, memory.census.at - windows[0].began)
+        yield _finding(storm, who, memory.census.at - _since(memory.listening.windows))
+
+
+def is_storm(window: Window) -> bool:
+    """Tell whether one window has heard what is a storm if the next one hears it as well."""
+    return any(storm.is_one() for storm in _by_function(window).values())
+
+
+def _since(windows: Iterable[Window]) -> float:
+    """Return when the first of those windows began that have heard a storm, up to the last one, without a pause."""
+    raging = itertools.takewhile(is_storm, reversed(list(windows)))
+    return min(window.began for window in raging)
 
 
 class _Storm:
@@ -70,16 +75,32 @@ class _Storm:
         self.trying: set[CodeType] = set()
         self.failed = 0
         self.returned = window.returned[failure.callee] if failure.callee is not failure.caught else 0
-        self._lasted_s = window.lasted_s
+        self._window = window
 
     @property
     def rate(self) -> float:
-        return self.failed / self._lasted_s
+        """Failures a second."""
+        return self.failed / self._window.lasted_s
+
+    @property
+    def certain_rate(self) -> float:
+        """The same, of which there is hardly any doubt.
+
+        A window that was full at once may have been open just when some polite clients failed together: so it counts
+        two standard deviations less than it has heard.
+        """
+        doubt = 2 * math.sqrt(self.failed) if self._window.is_cut else 0.0
+        return max(0.0, self.failed - doubt) / self._window.lasted_s
+
+    def is_one(self) -> bool:
+        """Tell whether this is a storm if it goes on."""
+        hardly_any = self.returned <= MAX_SUCCESS * (self.failed + self.returned)
+        return hardly_any and self.failed >= LEAST_FAILURES and self.certain_rate >= LEAST_RATE
 
 
 def _by_function(window: Window) -> dict[tuple[str, CodeType], _Storm]:
     found: dict[tuple[str, CodeType], _Storm] = {}
-    for failure, count in window.failures.items():
+    for failure, count in list(window.failures.items()):
         through = [*failure.raised, failure.caught]
         if not any(is_own(code.co_filename) for code in through) or not _is_call(failure):
             continue

@@ -1,0 +1,178 @@
+"""When it is listened to what is raised and caught, and to which loop; by itself, and when somebody asks.
+
+By itself rarely, and the more rarely the longer nothing was heard. Who asks is to hear of what began a moment ago, so
+for a question it is listened again, at once; and once more, half a second later, if that sounded like a storm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from spanloom.diagnosis.chain import links_of
+from spanloom.diagnosis.history.live import Ref, with_task
+
+if TYPE_CHECKING:
+    from spanloom.diagnosis.history.probe import Window
+
+__all__ = ["APART_S", "Listening"]
+
+WINDOWS: Final = 12
+"""Windows that are remembered."""
+FIRST_REST_S: Final = 0.25
+"""Between the first window and the second."""
+REST_S: Final = 0.5
+"""After one in which something has failed."""
+MAX_REST_S: Final = 60.0
+"""Between two windows, where none has heard of anything."""
+LISTEN_S: Final = 0.15
+"""For how long the one who asks waits for a window; a little more than it lasts."""
+APART_S: Final = 0.4
+"""Between the beginnings of the two windows that tell a storm.
+
+A task that pauses twice as long after each failure has failed for as long as its last pause: half a second after the
+first failure it fails no more than twice a second.
+"""
+FRESH_S: Final = 1.0
+"""Age of the last window at a question, from which on it is listened again."""
+
+
+class _Open(msgspec.Struct, eq=False):
+    """A window that is open: what closes it, when, and to which loop it listens."""
+
+    finish: Callable[[], Window | None]
+    until: float
+    loop: asyncio.AbstractEventLoop
+
+
+class Listening:
+    """Opens a `Window` now and then, and keeps what was heard. One thread begins; any may ask.
+
+    Attributes:
+        windows: What was heard, the last one last.
+    """
+
+    def __init__(self) -> None:
+        self.windows: deque[Window] = deque(maxlen=WINDOWS)
+        self._open: deque[_Open] = deque()  # one, or none; whoever pops it closes it
+        self._rest_s = FIRST_REST_S
+        self._next = 0.0
+
+    def begin(self, moved: Iterable[Ref], now: float) -> None:
+        """Listen, if it is time for that, to the loop of one of these tasks, if that may be of use.
+
+        Args:
+            moved: Tasks that await something else than a moment ago.
+            now: By `time.monotonic`.
+        """
+        if self._open or now < self._next:
+            return
+        loop = _loop_of_one_that_retries(moved)
+        if loop is not None:
+            self._listen(loop, now)
+
+    def end(self, now: float | None = None) -> None:
+        """Close the window that is open.
+
+        Args:
+            now: Only if its time is over by then, by `time.monotonic`; ``None`` for at once.
+        """
+        if now is not None and any(now < one.until for one in tuple(self._open)):
+            return
+        while self._open:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._take(self._open.pop().finish())
+
+    def _take(self, window: Window | None) -> None:
+        if window is not None:
+            self.windows.append(window)
+            failures = sum(window.failures.values())
+            # Whoever hears nothing listens ever more rarely.
+            self._rest_s = REST_S if failures > 1 else min(MAX_REST_S, self._rest_s * 1.7)
+
+    def now_if_stale(self, now: float) -> None:
+        """Let `begin` listen at once, unless it was listened a moment ago, and not for the first time.
+
+        Args:
+            now: By `time.monotonic`.
+        """
+        if len(self.windows) < 2 or now - self.windows[-1].began > FRESH_S:
+            self._next = 0.0
+
+    def hear_out(self, is_storm: Callable[[Window], bool]) -> None:
+        """Wait for the window that is open, and listen once more if that one alone has heard a storm.
+
+        Blocks for half a second at most, and not at all if no window is open.
+
+        Args:
+            is_storm: Tells whether what a window has heard is one, if the one before has heard it as well.
+        """
+        loop = self._wait()
+        heard = self.last_two()
+        if loop is None or not heard or not is_storm(heard[0]) or (len(heard) > 1 and is_storm(heard[1])):
+            return
+        time.sleep(max(0.0, heard[0].began + APART_S - time.monotonic()))
+        self._listen(loop, time.monotonic())
+        self._wait()
+
+    def last_two(self) -> list[Window]:
+        """Return the last window, and the last that began long enough before it; less if there is less."""
+        windows = list(self.windows)[::-1]
+        apart = [window for window in windows if window.began <= windows[0].began - APART_S]
+        return windows[:1] + apart[:1]
+
+    def due_s(self, now: float) -> float | None:
+        """Return in how many seconds the window that is open is to be closed; ``None`` if none is."""
+        return next((max(0.0, one.until - now) for one in tuple(self._open)), None)
+
+    def _wait(self) -> asyncio.AbstractEventLoop | None:
+        """Close the window that is open when its time is over; return the loop it listened to."""
+        for one in tuple(self._open)[:1]:
+            time.sleep(max(0.0, min(one.until - time.monotonic(), LISTEN_S)))
+            self.end()
+            return one.loop
+        return None
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        thread = getattr(loop, "_thread_id", None)
+        if not isinstance(thread, int) or thread == threading.get_ident():
+            return
+        from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # what most programs never need
+
+        self._open.append(_Open(open_window(loop, thread), now + WINDOW_S, loop))
+        self._next = now + self._rest_s
+
+
+def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop | None:
+    """Return the loop of one of the tasks that stands in a loop with an ``except`` that leads back into it."""
+    # Not before a task has moved: a program that is over by then does without.
+    from spanloom.diagnosis.history.flow import flow_of
+    from spanloom.diagnosis.origin import belongs_to_us, is_standard
+
+    found: list[asyncio.AbstractEventLoop] = []
+
+    def look(task: asyncio.Task[Any]) -> None:
+        if task.done():
+            return
+        for _, code, frame in links_of(task):
+            lasti = frame.f_lasti
+            ours = belongs_to_us(code.co_filename) and not code.co_filename.endswith("attempts.py")
+            if not is_standard(code.co_filename) and not ours and lasti >= 0 and flow_of(code).retries(lasti):
+                found.append(task.get_loop())
+                return
+
+    for ref in refs:
+        with contextlib.suppress(
+            Exception
+        ):  # what changes under the look is looked at again in the next step
+            with_task(ref, look)
+        if found:
+            return found[0]
+    return None
