@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history import Memory
 from spanloom.diagnosis.history.listening import APART_S, Listening
 from spanloom.diagnosis.history.probe import MAX_EVENTS, Failure, Window, open_window
@@ -24,20 +25,20 @@ pytestmark = pytest.mark.skipif(
 PATIENCE_S = 30.0
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What the server says."""
 
 
 async def _refuse() -> None:
     await asyncio.sleep(0)
-    raise Refused
+    raise RefusedError
 
 
 async def _insist(pause_s: float, growth: float = 1.0) -> None:
     while True:
         try:
             await _refuse()
-        except Refused:
+        except RefusedError:
             await asyncio.sleep(pause_s)
             pause_s *= growth
 
@@ -94,7 +95,7 @@ def test_who_asks_is_told_of_a_storm_that_has_begun_just_now() -> None:
     memory = Memory()
     with _program(_a_storm):
         deadline = time.monotonic() + PATIENCE_S
-        found = []
+        found: list[Finding] = []
         while not found and time.monotonic() < deadline:
             memory._next = 0.0
             memory._step(time.monotonic())  # from then on it is known whether a task moves
@@ -139,7 +140,7 @@ def test_a_quiet_program_is_not_listened_to_when_somebody_asks() -> None:
 def test_a_window_that_was_full_at_once_is_doubted() -> None:
     """Four failures that happen to come together in a busy program's few milliseconds are no rate."""
     code = _refuse.__code__
-    failure = Failure("Refused", (code,), (1,), _insist.__code__, 2)
+    failure = Failure("RefusedError", (code,), (1,), _insist.__code__, 2)
 
     def heard(failures: int, lasted_s: float, *, is_cut: bool) -> bool:
         window = Window(0.0, lasted_s=lasted_s, is_cut=is_cut)
