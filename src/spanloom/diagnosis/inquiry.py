@@ -74,16 +74,33 @@ class Inquiry:
         """Whether there was time to ask everything."""
         return not self._budget.spent
 
-    def ask_all(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
-        """Ask all that acts, and all tasks, who can give what is `wanted`, and cancel those that are `undetermined`."""
+    def ask_first(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> list[list[Seen]]:
+        """Ask all that acts, and the tasks that are few of a kind.
+
+        Args:
+            wanted: What it is asked of who can give it.
+            undetermined: The tasks of which it is asked who can cancel them.
+
+        Returns:
+            The others, for `ask_rest`.
+        """
         owned = self._owned()
         for key, play in self._cast.plays.items():
             reach = Reach(self._bytecode, self._budget, owned)
             play(reach)
             self._note((key,), reach, wanted, undetermined)
-        self.ask(self._population.tasks.values(), wanted, undetermined)
+        groups = _groups(self._population.tasks.values())
+        large = [members for members in groups if len(members) > _ALONE]
+        self._ask([members for members in groups if len(members) <= _ALONE], wanted, undetermined)
+        return large
+
+    def ask_rest(
+        self, large: Iterable[Sequence[Seen]], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]
+    ) -> None:
+        """Ask the tasks that are many of a kind, and all that is asked of tasks only where some stand still."""
+        self._ask(large, wanted, undetermined)
         self._find_takers(wanted.values())
-        ended = Ended(self._bytecode, self._budget, owned)
+        ended = Ended(self._bytecode, self._budget, self._owned())
         ended.read(self._population.ended, tuple(wanted.values()))
         self.ended = ended.found
         self._find_owed(wanted, undetermined)
@@ -91,8 +108,13 @@ class Inquiry:
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
         """Ask tasks, those of one function at one place together if there are many."""
+        self._ask(_groups(tasks), wanted, undetermined)
+
+    def _ask(
+        self, groups: Iterable[Sequence[Seen]], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]
+    ) -> None:
         owned = self._owned()
-        for members in _groups(tasks):
+        for members in groups:
             reach = Reach(self._bytecode, self._budget, owned, _contexts(members))
             for seen in in_slices(members):
                 self._play(seen, reach)

@@ -37,6 +37,7 @@ class Inventory:
         self._tasks = population.tasks
         self._cast = cast
         self._table = Table()
+        self._noted: dict[int, frozenset[int]] = {}
         self._completing: defaultdict[int, list[Any]] | None = None
 
     def take(self) -> None:
@@ -47,9 +48,14 @@ class Inventory:
                 seen.wait = self._wait(seen)
 
     def note_held(self, seen: Seen) -> None:
-        """Enter what a task holds."""
+        """Enter what a task holds, and of one that was seen before what it has taken since."""
+        if not seen.held:
+            return
+        known = self._noted.get(seen.key, frozenset())
+        self._noted[seen.key] = known.union(id(held.resource) for held in seen.held)
         for held in seen.held:
-            self._keep(held.resource).held.append((seen.key, held))
+            if id(held.resource) not in known:
+                self._keep(held.resource).held.append((seen.key, held))
 
     def wanted(self) -> dict[int, Kept]:
         """Return what anybody waits for, by identity."""

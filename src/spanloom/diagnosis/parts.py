@@ -56,18 +56,52 @@ class Parts:
         self._find_actors()
         self._inventory.take()
         snapshot = self._snapshot(frozenset(), remembered)
-        undetermined = self._undetermined(snapshot)
-        putting = [seen.key for seen in self._population.tasks.values() if _puts(seen)]
+        undetermined = self._still(snapshot)
+        putting = [seen for seen in self._population.tasks.values() if _puts(seen)]
         if not undetermined and not putting:
             return snapshot
         forget(snapshot)
-        self._inquiry.ask_all(self._inventory.wanted(), undetermined)
+        named = frozenset(seen.key for seen in (*undetermined, *putting))
+        wanted = self._inventory.wanted()
+        large = self._inquiry.ask_first(wanted, undetermined)
+        # So much is known before the large crowds are asked, and in most programs that is enough.
+        if large and not putting and self._may_be_enough(undetermined):
+            snapshot = self._snapshot(named, remembered)
+            if not self._undetermined(snapshot):
+                return snapshot
+            forget(snapshot)
+        self._inquiry.ask_rest(large, wanted, undetermined)
         late = self._population.look_again()
         for seen in late:
             self._inventory.note_held(seen)
         if late and undetermined:
             self._inquiry.ask(late, self._inventory.wanted(), undetermined)
-        return self._snapshot(frozenset([*(seen.key for seen in undetermined), *putting]), remembered)
+        return self._snapshot(named, remembered)
+
+    def _still(self, snapshot: Snapshot) -> list[Seen]:
+        """Return the tasks that do not go on by themselves, as far as a snapshot tells, and have not done so by now.
+
+        A program of thousands of tasks does not stand still while it is looked at: who sleeps for a moment may wait for
+        another future by now, of which no timer was seen.
+        """
+        undetermined = self._undetermined(snapshot)
+        moved = [seen for seen in undetermined if seen.has_moved]
+        if not moved:
+            return undetermined
+        self._population.see_again(moved)
+        for seen in moved:
+            self._inventory.note_held(seen)
+            snapshot.tasks[seen.key] = self._views.task(seen)
+        return self._undetermined(snapshot) if len(moved) < len(undetermined) else []
+
+    def _may_be_enough(self, undetermined: Sequence[Seen]) -> bool:
+        """Return whether somebody else is known by now who can give something of what these tasks wait for."""
+        waiting = frozenset(seen.key for seen in undetermined)
+        kept = (self._inventory.kept.get(id(value)) for seen in undetermined for value in _awaited(seen))
+        numbers = {
+            number for one in kept if one is not None for found in one.actors.values() for number in found
+        }
+        return any(not self._crowds.members((number,)) <= waiting for number in numbers)
 
     def forget(self) -> None:
         """Let go of what was looked at."""
@@ -121,6 +155,11 @@ class Parts:
             ended=(*self._inquiry.ended, *remembered),
             complete=self._inquiry.is_complete,
         )
+
+
+def _awaited(seen: Seen) -> tuple[object, ...]:
+    """Return what a task waits for."""
+    return () if seen.wait is None else (seen.wait.resource, *seen.wait.targets)
 
 
 def _puts(seen: Seen) -> bool:

@@ -83,9 +83,13 @@ class Population:
             if id(task) not in self.tasks and not future_done(task) and id(loop_of(task)) in self.loops:
                 seen = self.tasks[id(task)] = Seen(task, loop_of(task))
                 found.append(seen)
-        for seen in in_slices(found):
-            seen.look_again(self.holding)
+        self.see_again(found)
         return found
+
+    def see_again(self, moved: Iterable[Seen]) -> None:
+        """See tasks again that have moved, or that are new."""
+        for seen in in_slices(moved):
+            seen.look_again(self.holding)
 
 
 def _runs_until(task: Any) -> bool:
