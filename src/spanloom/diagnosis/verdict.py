@@ -36,6 +36,7 @@ def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Findin
 def _findings(case: Case) -> Iterator[Finding]:
     told: set[tuple[int, str]] = set()
     nested: set[int] = set()
+    no_pools: set[int] = set()
     lines: dict[tuple[int, str], list[TaskView]] = {}
     for members in case.causes:
         ring = list(rings(case, members))
@@ -46,7 +47,11 @@ def _findings(case: Case) -> Iterator[Finding]:
             continue
         if nested.issuperset(task.key for task in members):
             continue
-        pool = nested_pool(case, members)
+        alone = case.resource(members[0]) if len(members) == 1 else None
+        # Of all who wait in one line the same is true, and they may be thousands.
+        pool = None if alone is not None and alone.key in no_pools else nested_pool(case, members)
+        if pool is None and alone is not None:
+            no_pools.add(alone.key)
         if pool is not None:
             nested.update(pool.members)
             yield pool.finding
