@@ -48,7 +48,8 @@ _OURS: Final = (
     "spanloom.cli",
 )
 _SLEEPERS: Final = (futures._set_result_unless_cancelled, tasks._release_waiter)  # type: ignore[attr-defined] # noqa: SLF001 -- of sleep() and wait_for()
-_WEAK: Final = (weakref.WeakSet, weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
+_WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary)
+"""Of uvloop's the asynchronous generators; it has its transports in a dictionary of weak values."""
 _WORKER: Final = pool_threads._worker.__code__  # noqa: SLF001 -- the frame of a pool's thread
 _RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined] # noqa: SLF001 -- as above
 _RESULT: Final = concurrent.futures.Future.result.__code__

@@ -15,7 +15,7 @@ from typing import Any, Final
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.holders import Held, Holding
-from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
 from spanloom.diagnosis.seen import Seen
@@ -85,7 +85,7 @@ class Owing:
     def _leaving(self, seen: Seen, at: int) -> Reach | None:
         """Return what the frame number `at` of a task gives on leaving; ``None`` if nothing."""
         link = seen.links[at]
-        if is_standard(link.code.co_filename):
+        if is_standard(link.code.co_filename) or belongs_to_us(link.code.co_filename):
             return None
         inner = seen.links[at + 1] if at + 1 < len(seen.links) else None
         ahead = None if self._waits_here(seen, at) else self._bytecode.leaving(link.code, link.frame.f_lasti)

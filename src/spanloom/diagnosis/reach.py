@@ -78,6 +78,8 @@ _SILENT: Final = (
     *_NOTING,
 )
 """What listens: it has the program's tasks, and gives them nothing."""
+_PASSED_BY: Final = ("spanloom.diagnosis", "spanloom.instrument")
+"""Whose functions do nothing for the program but call those of it that they have: a ``create_task`` that is noted."""
 _PRIMITIVES: Final = frozenset({"spanloom.concurrency.slots", "spanloom.concurrency.limits"})
 """Of ours, what is to be taken like a primitive of asyncio: by the names of the methods, not by their code."""
 _PROTOCOL: Final = frozenset(
@@ -119,6 +121,7 @@ class Reach:
         self._variables: list[contextvars.ContextVar[object]] = []
         self._waiting: dict[str, list[object]] = {}
         self._todo: list[object] = []
+        self._transports = False
         self._codes: set[int] = set()
         self._aheads: dict[tuple[int, int], Ahead] = {}
         self._classes: set[tuple[int, bool]] = set()
@@ -135,6 +138,7 @@ class Reach:
     def transport(self) -> None:
         """Add what transports call of protocols."""
         self._learn(_PROTOCOL)
+        self._transports = True
 
     # what it starts from ----------------------------------------------------------------------------------
 
@@ -251,10 +255,20 @@ class Reach:
             todo.extend((value.func, *value.args, *value.keywords.values()))
             self._promised(value.func, value.args)
         else:
-            todo.extend([referent for referent in get_referents(value) if referent is not kind])
+            referents = [referent for referent in get_referents(value) if referent is not kind]
+            todo.extend(referents)
             for reference in weakref.getweakrefs(value):
                 todo.extend(_told_of_end(reference))
+            if self._transports and issubclass(kind, asyncio.BaseProtocol):
+                self._protocol(value, kind)
             self._class(kind, made=False)
+
+    def _protocol(self, value: Any, kind: type) -> None:
+        """Take it that a protocol which is like asyncio's own, whose code is not read, sets the events that it has."""
+        path = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if path is not None and is_standard(path):
+            events = [one for one in attributes(value).values() if issubclass(type(one), asyncio.Event)]
+            self.gives.update((id(event), "set") for event in events)
 
     def _function(self, function: Any) -> None:
         contents = []
@@ -272,8 +286,8 @@ class Reach:
             if function.__code__.co_filename == contextlib.__file__:  # a manager as a decorator enters it
                 self._learn(MANAGERS)
             return
-        module = function.__module__
-        if isinstance(module, str) and module.startswith("spanloom.diagnosis"):
+        module = function.__globals__.get("__name__")  # what a wrapper says of itself is what it wraps
+        if isinstance(module, str) and module.startswith(_PASSED_BY):
             return
         self.code(function.__code__, function.__globals__)
 
