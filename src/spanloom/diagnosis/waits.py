@@ -31,7 +31,7 @@ from spanloom.diagnosis.fields import (
     is_task,
 )
 from spanloom.diagnosis.landmarks import WAIT_FOR
-from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["GIVERS", "RawWait", "Table", "is_io", "subject_of"]
@@ -117,10 +117,10 @@ class Table:
         self._readers[Engine._wait.__code__] = _jobs  # noqa: SLF001 -- as above
 
     def _method(self, function: Any, kind: str, *types: type) -> None:
-        self._readers[function.__code__] = lambda links, at, _: _simple(kind, links, at, types)
+        self._readers[_own_code(function)] = lambda links, at, _: _simple(kind, links, at, types)
 
     def _condition(self, function: Any, cls: type, acquire: Any) -> None:
-        code = acquire.__code__
+        code = _own_code(acquire)
 
         def read(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
             for inner in range(at + 1, len(links)):
@@ -128,7 +128,7 @@ class Table:
                     return self._readers[code](links, inner, leaf)
             return _simple("condition", links, at, (cls,))
 
-        self._readers[function.__code__] = read
+        self._readers[_own_code(function)] = read
 
     def _anyio(self) -> None:
         backend: Any = sys.modules.get("anyio._backends._asyncio")
@@ -204,7 +204,24 @@ def is_io(filename: str) -> bool:
 
 def _simple(kind: str, links: Sequence[Link], at: int, types: tuple[type, ...]) -> RawWait | None:
     subject = subject_of(links[at], *types)
-    return None if subject is None else RawWait(kind, subject, depth=at)
+    if subject is None:
+        return None
+    while at and _stands_for(links[at - 1].code, links[at].code):
+        at -= 1
+    return RawWait(kind, subject, depth=at)
+
+
+def _stands_for(outer: CodeType, inner: CodeType) -> bool:
+    """Return whether `outer` is ours, and has been put in the place of `inner`, which it calls."""
+    return outer is not inner and outer.co_name == "acquire" and belongs_to_us(outer.co_filename)
+
+
+def _own_code(function: Any) -> CodeType:
+    """Return the code of a method itself: what has been put in its place is the same function for all of them."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code: CodeType = function.__code__
+    return code
 
 
 def _waited(links: Sequence[Link], at: int, _: object) -> RawWait | None:
