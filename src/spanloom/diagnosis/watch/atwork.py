@@ -113,7 +113,11 @@ def _behind(handle: Any) -> Iterator[asyncio.Task[Any] | BareCall]:
     inner = function.__func__ if type(function) is MethodType else function
     if type(inner) is not FunctionType:
         return
-    if is_foreign(inner.__code__):  # as what `asyncio.wait` has hung on a future, or on a timer
+    if is_a(owner, asyncio.Timeout):  # it is about to cancel its task
+        task = field(owner, "_task")
+        if is_task(task):
+            yield task
+    elif is_foreign(inner.__code__):  # as what `asyncio.wait` has hung on a future, or on a timer
         inside = [value for cell in inner.__closure__ or () for value in gc.get_referents(cell)]
         for future in (*inside, *arguments):
             if is_future(future):

@@ -57,6 +57,10 @@ _ITERATORS: Final[tuple[type, ...]] = (
     itertools.combinations,
     itertools.permutations,
 )
+_COUNTED: Final = frozenset({type(iter(range(0))), type(iter([])), type(iter(()))})
+"""Those that tell how much is left: the variable of the loop may be that of another one inside of it."""
+_LINES: Final = frozenset({"_getters", "_putters", "_waiters"})
+"""Who waits at a primitive of asyncio: a task itself may, and give up, at each turn."""
 _PASSING: Final = (
     CoroutineType,
     GeneratorType,
@@ -90,11 +94,12 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
             _note(f"{level}.{name}", name, value, things, numbers)
         # What stands between: the iterator of a `for`, of which it is known that it moves on.
         known = {id(value) for value in names.values()}
-        iterates = any(
-            type(value) in _ITERATORS for value in gc.get_referents(part) if id(value) not in known
-        )
-        if iterates:
-            things[f"{level}.for"] = tuple(numbers.items())
+        iterators = [
+            value for value in gc.get_referents(part) if type(value) in _ITERATORS and id(value) not in known
+        ]
+        if iterators:
+            left = tuple(value.__length_hint__() for value in iterators if type(value) in _COUNTED)
+            things[f"{level}.for"] = left, tuple(numbers.items())
     return things, numbers
 
 
@@ -165,7 +170,7 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
                     inner = gc.get_referents(cell)
                     todo += [(f"{key}.{free}", free, one, depth + 1) for one in inner]
             else:
-                found = list(attributes(value).items())[:50]
+                found = [(at, one) for at, one in list(attributes(value).items())[:50] if at not in _LINES]
                 todo += [(f"{key}.{at}", at, one, depth + 1) for at, one in found]
 
 

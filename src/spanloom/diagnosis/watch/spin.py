@@ -69,8 +69,9 @@ PROGRESS: Final = 0.5
 """Share of the looks with a change from which on something gets done; another task may change a little of it. Of the
 looks that could show one: the first at a place has nothing to compare with, and on a busy machine there are few."""
 TURNS: Final = 12
-LONG_TURN_S: Final = 0.001
-"""Time of the processor in a turn from which on something is computed there, and not only asked for again."""
+LONG_TURN_S: Final = 0.000_15
+"""Time of the processor in a turn from which on something is computed there, and not only asked for again: who spins
+takes some ten microseconds."""
 TURNS_WITHIN_S: Final = 2.0
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
