@@ -13,7 +13,7 @@ __all__ = ["bottlenecks"]
 CROWD = 6
 """Tasks that wait for room in one queue from which on that alone is worth a word; fewer are what a bound is for."""
 SOME = 4
-"""The same where those behind the stage wait for work."""
+"""The same where those behind the stage wait for work, or as many wait for each task of the stage."""
 
 
 def bottlenecks(case: Case) -> Iterator[Finding]:
@@ -34,7 +34,8 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
         behind = [
             other for other, tasks in full.items() if other != key and _feeds(case, other, waiting, takers)
         ]
-        if not behind and len(waiting) < (SOME if _starves(case, takers) else CROWD):
+        few = SOME if _starves(case, takers) or len(waiting) >= SOME * len(takers) else CROWD
+        if not behind and len(waiting) < few:
             continue
         stalled = [*waiting, *(task for other in behind for task in full[other])]
         yield _finding(
