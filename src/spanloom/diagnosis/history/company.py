@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -13,6 +14,7 @@ from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.chain import code_of
 from spanloom.diagnosis.fields import callbacks_of, field, future_done, is_task
 from spanloom.diagnosis.pace import in_slices
+from spanloom.events.event import JobEvent
 
 __all__ = ["Company", "Crowd", "crowd_of", "is_awaited", "job_of"]
 
@@ -153,4 +155,13 @@ def job_of(task: asyncio.Task[Any]) -> tuple[int, int] | None:
     """Return the id of the batch whose job a task runs, and the job's position there."""
     if type(task) is JobTask and hasattr(task, "job") and task.job.record is not None:
         return task.job.record.batch_id, task.job.record.index
+    for callback in callbacks_of(task):  # by which the job of somebody else's task is ended
+        if type(callback) is partial and len(callback.args) == 1:
+            record = callback.args[0]
+        elif type(callback) is MethodType:
+            record = field(callback.__self__, "_record")
+        else:
+            continue
+        if type(record) is JobEvent:
+            return record.batch_id, record.index
     return None

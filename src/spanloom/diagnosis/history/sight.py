@@ -20,6 +20,7 @@ import msgspec
 from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
 from spanloom.concurrency.slots import Slots
+from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.blocks import EXITS
 from spanloom.diagnosis.chain import Link, called_by_author, links_of
@@ -40,7 +41,7 @@ _ACQUIRE: Final = frozenset({LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, Slots.acquire.__co
 _TAKING: Final = frozenset(
     method.__code__ for method in (asyncio.Queue.get, asyncio.Condition.wait, asyncio.Condition.wait_for)
 )
-_ENGINE: Final = Engine.run.__code__.co_filename
+_AWAITING: Final = frozenset({Engine.run.__code__.co_filename, OutcomeStream.__anext__.__code__.co_filename})
 _WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- of ``asyncio.wait``
 _BACK_OFF: Final = back_off.__code__
 _RETRIES: Final = re.compile(r"retr(y|ies)|backoff|back_off", re.IGNORECASE)
@@ -194,7 +195,7 @@ def place_of_batch(sights: Iterable[Sight]) -> str | None:
     places = {
         sight.at.location
         for sight in sights
-        if sight.at is not None and any(step.code.co_filename == _ENGINE for step in sight.chain)
+        if sight.at is not None and any(step.code.co_filename in _AWAITING for step in sight.chain)
     }
     return places.pop() if len(places) == 1 else None
 

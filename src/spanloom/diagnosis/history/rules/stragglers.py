@@ -9,7 +9,7 @@ from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history.batches import Batch, OpenJob
 from spanloom.diagnosis.history.census import Kind, Member
 from spanloom.diagnosis.history.rules.words import finding, listed, near, seconds
-from spanloom.diagnosis.history.sight import Sight, Step
+from spanloom.diagnosis.history.sight import Sight
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.history.memory import Memory
@@ -28,22 +28,24 @@ FACTOR: Final = 5.0
 
 def stragglers(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     """Yield a finding for each batch that waits for a few jobs, spanloom's own first."""
-    own = list(_own_batches(memory, sights))
-    yield from (finding for finding in own if finding.location is not None)
+    found = list(_own_batches(memory, sights))
+    yield from (finding for finding, is_own in found if is_own)
     tasks = list(_tasks(memory, sights))
     yield from tasks
-    if not tasks:  # a batch of which only the number of its jobs is seen says less of them than tasks do
-        yield from (finding for finding in own if finding.location is None)
+    if not tasks:  # a batch of somebody else's tasks says less of them than those do
+        yield from (finding for finding, is_own in found if not is_own)
 
 
-def _own_batches(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
+def _own_batches(memory: Memory, sights: list[Sight]) -> Iterator[tuple[Finding, bool]]:
+    """Yield what is found of batches that have events, each with whether spanloom runs its jobs."""
     for event_id, batch in memory.batches.running.items():
         usual_s = None if memory.batches.is_mixed(event_id) else _usual(batch)
         jobs = [] if usual_s is None else memory.batches.open_jobs(event_id)
         late = [job for job in jobs if job.age_s >= max(LEAST_AGE_S, FACTOR * (usual_s or 0.0))]
         if usual_s is not None and late and len(late) == len(jobs):
-            at = next((sight.at for sight in sights if sight.job == (event_id, late[0].index)), None)
-            yield _of_batch(batch, late, usual_s, at)
+            by_job = {sight.job: sight for sight in sights if sight.job is not None}
+            seen = [by_job.get((event_id, job.index)) for job in late]
+            yield _of_batch(batch, late, usual_s, seen), seen[0] is not None and seen[0].engine is not None
 
 
 def _usual(batch: Batch) -> float | None:
@@ -67,11 +69,15 @@ def _usual(batch: Batch) -> float | None:
     return None
 
 
-def _of_batch(batch: Batch, late: list[OpenJob], usual_s: float, at: Step | None) -> Finding:
+def _of_batch(batch: Batch, late: list[OpenJob], usual_s: float, seen: list[Sight | None]) -> Finding:
+    at = None if seen[0] is None else seen[0].at
     place = None if at is None else at.location
     where = "" if at is None else f", and waits at {near(place)}"
     ended = batch.samples[-1][1]
-    names = [f"{job.name}[{job.index}]" for job in late]
+    names = [
+        f"{job.name}[{job.index}]" if sight is None or sight.name == sight.function else sight.name
+        for job, sight in zip(late, seen, strict=True)
+    ]
     tries = "" if late[0].attempt is None else f", in attempt {late[0].attempt}"
     return finding(
         "STRAGGLER",
