@@ -14,7 +14,7 @@ async def answer(reader, writer):
 async def ask(port):
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(b"what is new?\n")
-        print(await stream.receive())
+        await stream.receive()
 
 
 async def main():
