@@ -272,7 +272,7 @@ def test_a_plain_function_gives_results_at_once() -> None:
     found = divide(model=lambda a, b: a // b)
     assert [(record.item_id, record.value) for record in found.results] == [(0, 10), (1, None)]
     assert found.results[0].error is None
-    assert "ZeroDivisionError: integer" in found.results[1].error
+    assert "ZeroDivisionError: " in found.results[1].error
     assert isinstance(found.results[1].exception, ZeroDivisionError)
     assert found.results[1].dataset_row == {"question": "b", "answer": 0}
     assert found.summary == {"value": {"mean": 10.0, "count": 1}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import inspect
 import json
 import logging
 import subprocess
@@ -996,7 +997,7 @@ async def test_trace_method_traces_methods_of_every_kind() -> None:
     """Each call is one trace that lasts as long as the body runs, generators included."""
     recorder = Recorder()
     engine = Engine(CallbackManager([recorder]))
-    assert asyncio.iscoroutinefunction(engine.aquery)
+    assert inspect.iscoroutinefunction(engine.aquery)
     assert engine.query() == 1
     assert await engine.aquery() == 2
     for number in engine.stream():

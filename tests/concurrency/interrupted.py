@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import signal
 import sys
@@ -233,7 +234,7 @@ def broken_off() -> None:
 def main() -> None:
     program: Any = globals()[sys.argv[1]]
     try:
-        made = program() if not asyncio.iscoroutinefunction(program) else asyncio.run(program())
+        made = program() if not inspect.iscoroutinefunction(program) else asyncio.run(program())
         assert not isinstance(made, Coroutine)
     finally:
         say_handler("after")

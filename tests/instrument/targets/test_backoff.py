@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -156,7 +157,7 @@ async def test_handlers_and_functions_are_as_they_were(
     assert seen == [("backoff", target, 1), ("success", target, 2)]
     assert len(caplog.records) == 1
     assert (fetch.__wrapped__, fetch.__name__, fetch.__doc__) == (target, target.__name__, "Fetch.")
-    assert asyncio.iscoroutinefunction(fetch) is asynchronous
+    assert inspect.iscoroutinefunction(fetch) is asynchronous
     assert vars(fetch).keys() == {"__wrapped__"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import types
 from collections.abc import Callable, Iterator
@@ -290,7 +291,7 @@ async def test_callbacks_and_statistics_are_as_they_were() -> None:
             return flaky()
 
         await fetch()
-        seen.append((fetch.__doc__, asyncio.iscoroutinefunction(fetch), fetch.statistics["attempt_number"]))
+        seen.append((fetch.__doc__, inspect.iscoroutinefunction(fetch), fetch.statistics["attempt_number"]))
         return seen
 
     before = await observe()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import ModuleType
@@ -110,7 +111,15 @@ def _enclosing(retried: Callable[..., Any], target: Callable[..., Any]) -> Calla
             tries.end()
         return result
 
-    return async_call if asyncio.iscoroutinefunction(retried) else call
+    return async_call if _is_async(retried) else call
+
+
+def _is_async(function: object) -> bool:
+    """Tell what backoff asks of a function: what `asyncio.iscoroutinefunction` did before it was deprecated."""
+    marked = getattr(function, "_is_coroutine", None)
+    return inspect.iscoroutinefunction(function) or (
+        marked is not None and marked is getattr(asyncio.coroutines, "_is_coroutine", None)
+    )
 
 
 class _Attempts:
@@ -158,7 +167,7 @@ def _attempting(target: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     # As backoff itself does: what it takes for a coroutine function has to be one still.
-    chosen: Any = async_attempt if asyncio.iscoroutinefunction(target) else attempt
+    chosen: Any = async_attempt if _is_async(target) else attempt
     chosen.spanloom_attempts = _Attempts(target)
     return cast("Callable[..., Any]", chosen)
 
