@@ -18,11 +18,12 @@ import functools
 import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import CoroutineType, FrameType, FunctionType, GeneratorType, MethodType
+from types import CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.entered import exits_of
 from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.task import JobTask
 from spanloom.events import keys
@@ -195,11 +196,7 @@ def _blocks(task: Task) -> Iterator[object]:
     """Yield what the ``with`` and ``async with`` blocks are about that a suspended task is in."""
     entering = False
     for suspended in reversed(list(_suspended(task))):
-        owners = [
-            value.__self__
-            for value in gc.get_referents(suspended)
-            if type(value) is MethodType and value.__func__.__name__ in {"__aexit__", "__exit__"}
-        ]
+        owners = [end.manager for end in exits_of(suspended)]
         # The end of a block is on the stack, and on top of it, before its beginning is over.
         yield from owners[:-1] if entering else owners
         entering = getattr(suspended, "__name__", "") == "__aenter__"

@@ -8,14 +8,10 @@ that following it leads outwards. (CPython, ``InternalDocs/exception_handling.md
 from __future__ import annotations
 
 from types import CodeType
-from typing import Final
 
 from spanloom.diagnosis.ahead import Bytecode
 
-__all__ = ["EXITS", "with_lines"]
-
-EXITS: Final = frozenset({"__aexit__", "__exit__"})
-"""Of a ``with`` statement's manager: bound to it, one of these is on the stack of the frame that is inside."""
+__all__ = ["with_lines"]
 
 
 def with_lines(bytecode: Bytecode, code: CodeType, lasti: int) -> list[int]:

@@ -18,9 +18,10 @@ from gc import get_referents
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
+from spanloom.concurrency.entered import exits_in
 from spanloom.concurrency.slots import Slots
 from spanloom.diagnosis.ahead import Bytecode
-from spanloom.diagnosis.blocks import EXITS, with_lines
+from spanloom.diagnosis.blocks import with_lines
 from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
 from spanloom.diagnosis.chain import Link, is_suspendable, link_of
 from spanloom.diagnosis.fields import attributes, closure_of, field
@@ -126,21 +127,13 @@ class Holding:
 
     def _on_stack(self, link: Link, inner: Link | None) -> tuple[list[Any], list[Any]]:
         """Return the managers that a frame will leave, and the generators that it has, other than the one it awaits."""
-        exits: list[Any] = []
-        others: list[Any] = []
-        function: FunctionType | None = None
-        for referent in get_referents(link.owner):
-            if function is not None:  # 3.14 has the function and its object on the stack one after the other
-                exits.append(referent)
-                function = None
-            elif type(referent) is MethodType and referent.__func__.__name__ in EXITS:
-                exits.append(referent.__self__)
-            elif (
-                type(referent) is FunctionType and referent.__name__ in EXITS and sys.version_info >= (3, 14)
-            ):
-                function = referent
-            elif is_suspendable(referent) and (inner is None or referent is not inner.owner):
-                others.append(referent)
+        referents = get_referents(link.owner)
+        exits = [end.manager for end in exits_in(referents)]
+        others = [
+            referent
+            for referent in referents
+            if is_suspendable(referent) and (inner is None or referent is not inner.owner)
+        ]
         return exits, others
 
     def _entering(self, link: Link, inner: Link | None) -> bool:
@@ -272,7 +265,7 @@ class Holding:
             if instruction.opname in {"LOAD_METHOD", "LOAD_ATTR"}:
                 found = instruction.offset
             elif (
-                instruction.opname in {"STORE_FAST", "POP_TOP", "STORE_ATTR", "RESUME"}
+                instruction.opname.startswith(("STORE_FAST", "POP_TOP", "STORE_ATTR", "RESUME"))
                 and instruction.offset < lasti
             ):
                 found = -1

@@ -12,17 +12,17 @@ from asyncio import CancelledError
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import PurePath
-from types import CodeType, FrameType, MethodType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import msgspec
 
 from spanloom.concurrency.attempts import back_off
 from spanloom.concurrency.engine import Engine
+from spanloom.concurrency.entered import exits_in
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.task import JobTask
-from spanloom.diagnosis.blocks import EXITS
 from spanloom.diagnosis.chain import Link, called_by_author, links_of
 from spanloom.diagnosis.fields import field, is_task
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
@@ -266,13 +266,14 @@ class _Chain:
 
     def _look_into(self, suspended: object) -> None:
         """Look at what is on the stack and among the variables of a frame: the blocks it is in, exceptions."""
-        for referent in gc.get_referents(suspended):
+        referents = gc.get_referents(suspended)
+        for _, manager in exits_in(referents):
+            self.holds.add(id(manager))
+            if issubclass(type(manager), asyncio.Semaphore):
+                self.free[id(manager)] = field(manager, "_value", 0)
+        for referent in referents:
             kind = type(referent)  # not isinstance: that asks the object itself, too, for its class
-            if kind is MethodType and referent.__func__.__name__ in EXITS:
-                self.holds.add(id(referent.__self__))
-                if issubclass(type(referent.__self__), asyncio.Semaphore):
-                    self.free[id(referent.__self__)] = field(referent.__self__, "_value", 0)
-            elif issubclass(kind, CancelledError):
+            if issubclass(kind, CancelledError):
                 self.cleans_up = True
             elif issubclass(kind, Exception):
                 self.errors.append(kind.__name__)

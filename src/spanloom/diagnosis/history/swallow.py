@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from asyncio import CancelledError
-from types import FrameType, FunctionType, MappingProxyType, MethodType
+from types import FrameType, FunctionType, MappingProxyType
 
-from spanloom.diagnosis.blocks import EXITS
+from spanloom.concurrency.entered import Exit, exits_of
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import field, is_a, module_of
 from spanloom.diagnosis.history.flow import Outcome, flow_of
@@ -54,15 +53,11 @@ def _in_block_that_swallows(suspended: object) -> bool:
 
     Its ``__exit__`` is on the frame's stack.
     """
-    return any(
-        _swallows(referent)
-        for referent in gc.get_referents(suspended)
-        if type(referent) is MethodType and referent.__func__.__name__ in EXITS
-    )
+    return any(map(_swallows, exits_of(suspended)))
 
 
-def _swallows(leave: MethodType) -> bool:
-    owner = leave.__self__
+def _swallows(leave: Exit) -> bool:
+    owner = leave.manager
     if is_a(owner, contextlib.suppress):
         kinds = field(owner, "_exceptions", ())
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -78,7 +73,7 @@ def _swallows(leave: MethodType) -> bool:
             link.frame.f_lasti, MappingProxyType(link.frame.f_globals), blocks_may_catch=False
         )
         return bool(outcome & ~Outcome.LEAVES)
-    function = leave.__func__
+    function = leave.function
     return (
         type(function) is FunctionType
         and is_own(function.__code__.co_filename)

@@ -11,11 +11,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
-from types import BuiltinMethodType, CodeType, FunctionType, MethodDescriptorType, MethodType
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from spanloom.diagnosis.blocks import EXITS
+from spanloom.concurrency.entered import exits_in
 from spanloom.diagnosis.chain import Link, link_of
 from spanloom.diagnosis.fields import attributes, field, future_done, is_a
 from spanloom.diagnosis.finding import Finding
@@ -100,24 +99,14 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
         return
     seen.add(id(part))
     values = gc.get_referents(part)
+    for _, manager in exits_in(values):
+        if is_a(manager, LOCKS):
+            yield manager, True
+        else:
+            yield from _inside(manager, depth - 1, seen)
     for value in values:
-        if type(value) is BuiltinMethodType and value.__name__ == "__exit__":
-            if is_a(value.__self__, LOCKS):
-                yield value.__self__, True
-        elif type(value) is MethodType and value.__func__.__name__ in EXITS:
-            yield from _inside(value.__self__, depth - 1, seen)
-        elif is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
+        if is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
             yield from _inside(value, depth - 1, seen)
-    if sys.version_info >= (3, 14):  # the function and the object stand side by side
-        for function, value in pairwise(values):
-            if is_a(function, (FunctionType, MethodDescriptorType)) and function.__name__ in {
-                "__exit__",
-                "__aexit__",
-            }:
-                if is_a(value, LOCKS):
-                    yield value, True
-                else:
-                    yield from _inside(value, depth - 1, seen)
 
 
 def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
