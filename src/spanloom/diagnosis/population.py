@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from spanloom.diagnosis.fields import callbacks_of, field, future_done
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.pace import in_slices
-from spanloom.diagnosis.running import Running, current_tasks, every_task, loop_of
+from spanloom.diagnosis.registry import current_tasks, every_task, meet
+from spanloom.diagnosis.running import Running, loop_of
 from spanloom.diagnosis.seen import Seen
 
 __all__ = ["Population"]
@@ -50,6 +51,7 @@ class Population:
         for thread in threads:
             if thread.loop is not None:
                 self.loops[id(thread.loop)] = _Loop(thread.loop, thread.ident, thread.main)
+        meet(home.loop for home in self.loops.values())
         current = current_tasks()
         for task in in_slices(every_task()):
             if future_done(task):
@@ -67,7 +69,7 @@ class Population:
                 self.loops[id(loop)] = home._replace(main=task)
             seen.look(
                 self.holding,
-                running=current.get(id(loop)) is task,
+                running=current.get(id(loop), (None, None))[1] is task,
                 moving=home.thread is not None or loop.is_running(),
             )
             self.tasks[seen.key] = seen

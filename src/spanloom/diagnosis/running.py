@@ -1,34 +1,18 @@
-"""Finding what there is: loops, tasks, threads."""
+"""Finding what runs: threads, and the loops in them."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from asyncio import base_events, runners, tasks
+from asyncio import base_events, runners
 from collections.abc import Iterable
 from types import FrameType
 from typing import Any, NamedTuple, cast
 
-from spanloom.diagnosis.fields import field, is_task
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["Running", "every_task", "let_go", "running_threads"]
-
-_REGISTRIES = ("_all_tasks", "_scheduled_tasks")
-
-
-def every_task() -> list[Any]:
-    """Return all tasks that still exist, ended ones included; safe from any thread, of any loop."""
-    found: dict[int, Any] = {}
-    for name in _REGISTRIES:
-        registry = getattr(tasks, name, None)
-        for reference in list(field(registry, "data", ())):  # one step for the interpreter
-            task = reference()
-            if task is not None and is_task(task):
-                found[id(task)] = task
-    for task in list(getattr(tasks, "_eager_tasks", ())):
-        found[id(task)] = task
-    return list(found.values())
+__all__ = ["Running", "let_go", "loop_of", "running_threads"]
 
 
 class Running(NamedTuple):
@@ -105,14 +89,6 @@ def _compiled_loops() -> tuple[type, ...]:
     module = sys.modules.get("uvloop")
     found = getattr(module, "Loop", None)
     return () if found is None else (found,)
-
-
-def current_tasks() -> dict[int, Any]:
-    """Return the task that each loop is running at this moment, by the loop's identity."""
-    running = getattr(tasks, "_current_tasks", None)
-    if running is not None:
-        return {id(loop): task for loop, task in list(running.items())}
-    return {}
 
 
 def loop_of(task: Any) -> Any:

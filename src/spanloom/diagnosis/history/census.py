@@ -110,7 +110,7 @@ class Census:
             now: Seconds, by `time.monotonic`.
         """
         members = self.members
-        current = set(refs())
+        current = refs()
         for ref in in_slices(members.keys() - current):
             self._end(members.pop(ref), now)
         for ref in in_slices(current - members.keys()):

@@ -18,6 +18,8 @@ from typing import Any, Final, TypeGuard
 
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.landmarks import SLEEP
+from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN, live_refs, meet
+from spanloom.diagnosis.running import let_go, running_threads
 
 __all__ = [
     "Ref",
@@ -38,21 +40,18 @@ The caller's, ours and its own argument.
 """
 
 
-def refs() -> list[Ref]:
+def refs() -> set[Ref]:
     """Return weak references to the tasks of all loops.
 
-    Ended ones that still live included where asyncio keeps them.
+    Ended ones that still live included where asyncio keeps them. Loops that run now are met first.
     """
-    found: list[Ref] = []
-    for name in ("_all_tasks", "_scheduled_tasks"):
-        known = getattr(asyncio.tasks, name, None)
-        data = getattr(known, "data", None)
-        if isinstance(data, set):
-            found += data.copy()  # one step for the interpreter
-    eager = getattr(asyncio.tasks, "_eager_tasks", None)
-    if eager:
-        found += [weakref.ref(task) for task in tuple(eager)]
-    return found
+    if LOOPS_ARE_HIDDEN:
+        threads = running_threads()
+        try:
+            meet([thread.loop for thread in threads if thread.loop is not None])
+        finally:
+            let_go(threads)
+    return live_refs()
 
 
 def with_task(ref: Ref, look: Callable[[asyncio.Task[Any]], None]) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.registry import current_tasks
 
 __all__ = ["HANDLE_RUN", "RUN_ONCE", "LoopNow", "current_task", "see_loops"]
 
@@ -128,7 +129,7 @@ def _others(
                     yield loop, thread, frame
                 break
             frame = frame.f_back
-    for loop, task in _running_tasks():
+    for loop, task in current_tasks().values():
         if isinstance(loop, BaseEventLoop):
             continue
         link = link_of(field(task, "_coro"))
@@ -142,14 +143,6 @@ def _others(
                     yield loop, thread, None
                     break
                 frame = frame.f_back
-
-
-def _running_tasks() -> list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]]:
-    table = getattr(asyncio.tasks, "_current_tasks", {})
-    try:
-        return list(table.items())
-    except RuntimeError:
-        return []
 
 
 def since(now: LoopNow) -> float | None:
