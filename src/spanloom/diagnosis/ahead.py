@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-__all__ = ["MANAGERS", "Ahead", "Bytecode", "names_of"]
+__all__ = ["JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of"]
 
 _ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
     | {"RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"}
 )
+JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs} - {dis.opmap["END_ASYNC_FOR"]})
+"""Of instructions. The end of an ``async for`` is one to `dis` from 3.14 on, but only shows where its loop began."""
 _DYNAMIC: Final = frozenset(
     {"getattr", "eval", "exec", "globals", "locals", "vars", "__dict__", "import_module", "__import__"}
     | {"methodcaller", "attrgetter", "modules", "get_objects", "get_referrers"}
@@ -33,6 +35,7 @@ _PATH: Final = frozenset(
 """What makes the path to an object: ``self.owner``."""
 _NO_HANDLERS: Final = frozenset({"END_ASYNC_FOR", "CLEANUP_THROW"})
 _HANDLED: Final = frozenset({"POP_EXCEPT", "RERAISE", "RAISE_VARARGS"})
+_CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _CALL: Final = frozenset({"PRECALL", "CALL"})
 _STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
 _WITH: Final = frozenset(
@@ -84,7 +87,7 @@ def _looks_up(instructions: Sequence[dis.Instruction]) -> bool:
             name = next((one for one in arguments if one.opname not in _PATH), None)
             if name is None or name.opcode not in dis.hasconst or type(name.argval) is not str:
                 return True
-            end = next((one for one in arguments if one.opname not in {*_PATH, "LOAD_CONST"}), None)
+            end = next((one for one in arguments if one.opname not in _PATH | _CONSTANTS), None)
             if end is None or end.opname not in _CALL:
                 return True
     return False
@@ -241,7 +244,6 @@ def _reached(
     start = index_of.get(lasti)
     if start is None:
         return set(range(len(instructions)))
-    jumps = {*dis.hasjrel, *dis.hasjabs}
     reached: set[int] = set()
     entered: set[int] = set()
 
@@ -250,7 +252,7 @@ def _reached(
         following = []
         if instruction.opname not in _ENDS and index + 1 < len(instructions):
             following.append(index + 1)
-        if instruction.opcode in jumps:
+        if instruction.opcode in JUMPS:
             following.append(index_of[instruction.argval])
         for number, (first, end, target) in enumerate(handlers):
             # Entries of `exception_entries` are in bytes, and end after the last instruction.
@@ -270,7 +272,6 @@ def _reached(
 
 def _handled(instructions: list[dis.Instruction], index_of: dict[int, int], target: int) -> set[int]:
     """Return the indexes of the instructions of the handler at `target`, up to where that is left."""
-    jumps = {*dis.hasjrel, *dis.hasjabs}
     found: set[int] = set()
     todo = [index_of[target]]
     while todo:
@@ -278,7 +279,7 @@ def _handled(instructions: list[dis.Instruction], index_of: dict[int, int], targ
         if index in found or instructions[index].opname in _HANDLED:
             continue
         found.add(index)
-        if instructions[index].opcode in jumps:
+        if instructions[index].opcode in JUMPS:
             todo.append(index_of[instructions[index].argval])
         if instructions[index].opname not in _ENDS and index + 1 < len(instructions):
             todo.append(index + 1)
@@ -296,12 +297,11 @@ def _live(
     The liveness of compilers, from the last instruction back to the first and again, until nothing changes.
     """
     loads, stores = zip(*map(_moved, instructions), strict=True)
-    jumps = {*dis.hasjrel, *dis.hasjabs}
     follow: list[list[int]] = []
     raises: list[list[int]] = []
     for index, instruction in enumerate(instructions):
         following = [index + 1] if instruction.opname not in _ENDS and index + 1 < len(instructions) else []
-        if instruction.opcode in jumps:
+        if instruction.opcode in JUMPS:
             following.append(index_of[instruction.argval])
         follow.append(following)
         raises.append(

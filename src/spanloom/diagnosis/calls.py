@@ -22,6 +22,8 @@ _DEPTH: Final = 4
 _VARIABLES: Final = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _NOTHING: Final = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG"})
 _UNNAMED: Final = {"GET_AITER": "__anext__", "BEFORE_ASYNC_WITH": "__aenter__", "BEFORE_WITH": "__enter__"}
+_SPECIAL: Final = {0: "__enter__", 2: "__aenter__"}
+"""What ``LOAD_SPECIAL`` looks up, from 3.14 on, in what ``COPY`` has made two of: the end first, then the beginning."""
 
 
 class Call(NamedTuple):
@@ -36,19 +38,16 @@ class Call(NamedTuple):
 def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:
     """Yield all attributes that are taken of what has a path, methods among them, in the order of the code."""
     path: list[str] = []
+    copied: list[str] = []
     aliases: dict[str, list[str]] = {}
     line = 0
     for instruction in instructions:
-        if instruction.starts_line is not None and instruction.starts_line is not False:
-            number = getattr(
-                instruction, "line_number", instruction.starts_line
-            )  # 3.13 has a bool in starts_line
-            line = number if isinstance(number, int) else line
+        line = _line(instruction) or line
         name = instruction.opname
         value = instruction.argval
         if name.startswith(_VARIABLES):
             variable = value[-1] if type(value) is tuple else value
-            path = [*aliases.get(variable, (variable,))]
+            path, copied = [*aliases.get(variable, (variable,))], []
         elif name in {"LOAD_METHOD", "LOAD_ATTR"}:
             if path:
                 yield Call(tuple(path), value, instruction.offset, line)
@@ -57,14 +56,38 @@ def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:
             if path:
                 yield Call(tuple(path), _UNNAMED[name], instruction.offset, line)
             path = []
-        elif name == "STORE_FAST":
-            if len(path) > 1:
-                aliases[value] = path
-            else:
-                aliases.pop(value, None)
-            path = []
+        elif name == "COPY":
+            path, copied = [], path
+        elif name == "LOAD_SPECIAL":
+            if copied and instruction.arg in _SPECIAL:
+                yield Call(tuple(copied), _SPECIAL[instruction.arg], instruction.offset, line)
+        elif name.startswith("STORE_FAST"):
+            path = _store(name, value, path, aliases)
         elif name not in _NOTHING:
             path = []
+
+
+def _line(instruction: dis.Instruction) -> int | None:
+    """Return the line that begins with an instruction, if one does."""
+    starts = instruction.starts_line
+    if starts is None or starts is False:
+        return None
+    number = getattr(instruction, "line_number", starts)  # 3.13 has a bool in starts_line
+    return number if isinstance(number, int) else None
+
+
+def _store(name: str, value: Any, path: list[str], aliases: dict[str, list[str]]) -> list[str]:
+    """Have a variable stand for the path that is stored in it; return the path that is there then."""
+    first, *others = value if type(value) is tuple else (value,)  # two in one, from 3.13 on
+    aliases.pop(first, None)
+    if len(path) > 1:
+        aliases[first] = path
+    if not others:
+        return []
+    if name == "STORE_FAST_LOAD_FAST":
+        return [*aliases.get(others[0], others)]
+    aliases.pop(others[0], None)
+    return []
 
 
 def resolve(path: Sequence[str], variables: Mapping[str, object], namespace: Mapping[str, Any]) -> object:

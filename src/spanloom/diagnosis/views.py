@@ -25,7 +25,7 @@ __all__ = ["Views"]
 
 _NUMBERED: Final = re.compile(r"Task-\d+")
 _MAKERS: Final = frozenset({"Event", "create_future", "Future"})
-_ENDS: Final = frozenset({"POP_TOP", "RESUME", "BEFORE_ASYNC_WITH"})
+_ENDS: Final = frozenset({"POP_TOP", "RESUME", "BEFORE_ASYNC_WITH", "LOAD_SPECIAL"})
 """Instructions after which another expression begins."""
 
 

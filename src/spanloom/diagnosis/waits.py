@@ -191,9 +191,9 @@ def _shielded(future: object) -> object:
     for callback in callbacks_of(future):
         is_function = type(callback) is FunctionType
         if is_function and callback.__qualname__ == "shield.<locals>._outer_done_callback":
-            for content in closure_of(callback).values():
-                if is_future(content):
-                    return content
+            inner = closure_of(callback).get("inner")  # from 3.14 on the task that waits is among them, too
+            if is_future(inner):
+                return inner
     return None
 
 

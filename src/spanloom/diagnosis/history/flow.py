@@ -21,9 +21,10 @@ from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Final
 
+from spanloom.diagnosis.ahead import JUMPS
+
 __all__ = ["Flow", "Outcome", "flow_of"]
 
-_JUMPS: Final = frozenset((*dis.hasjrel, *dis.hasjabs))
 _RETURNS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST"})
 _RAISES: Final = frozenset({"RAISE_VARARGS", "RERAISE"})
 _NEVER_NEXT: Final = frozenset(
@@ -35,10 +36,8 @@ _LOADS: Final = frozenset(
         "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "BUILD_TUPLE", "PUSH_NULL", "EXTENDED_ARG",
     }
 )  # fmt: skip
-_STORES: Final = frozenset({"STORE_FAST", "STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "STORE_NAME"})
-_READS: Final = frozenset(
-    {"LOAD_FAST", "LOAD_ATTR", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME", "LOAD_FAST_CHECK"}
-)
+_STORES: Final = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "STORE_NAME"})
+_READS: Final = frozenset({"LOAD_ATTR", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"})
 _AWAITING: Final = frozenset(
     {
         "TO_BOOL", "EXTENDED_ARG", "NOT_TAKEN", "GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_VALUE",
@@ -81,7 +80,7 @@ class Flow:
             ways: list[int] = []
             if instruction.opname not in _NEVER_NEXT and number + 1 < len(listed):
                 ways.append(listed[number + 1].offset)
-            if instruction.opcode in _JUMPS:
+            if instruction.opcode in JUMPS:
                 target = self._at[instruction.argval]
                 # Back to SEND is part of an `await`, and no loop of the program's: what comes in the end is where
                 # that jumps.
@@ -275,7 +274,7 @@ class Flow:
                 return True
             if instruction.opname == "RETURN_VALUE" and number:
                 before = self._at[self._order[number - 1]]
-                if before.opname not in {"LOAD_CONST", "RETURN_GENERATOR"} or before.argval:
+                if before.opname not in {"LOAD_CONST", "LOAD_SMALL_INT", "RETURN_GENERATOR"} or before.argval:
                     return True
         return False
 
@@ -335,18 +334,13 @@ class Flow:
             inside.add(here)
             if self._at[here].opname not in {"POP_EXCEPT", *_RAISES}:
                 todo += self._handled(here, names, True)
-        stored = {
-            name
-            for here in inside
-            if self._at[here].opname in _STORES
-            for name in (self._at[here].argval,)
-            if name is not None
-        }
         # `except E as error` stores None in it at the end
+        stored = {name for here in inside for name in _stored(self._at[here])}
         read = {
-            instruction.argval
+            name
             for where, instruction in self._at.items()
-            if where not in inside and instruction.opname in _READS
+            if where not in inside
+            for name in _read(instruction)
         }
         return not stored.isdisjoint(read)
 
@@ -355,6 +349,24 @@ class Flow:
 def flow_of(code: CodeType) -> Flow:
     """Return the ways through `code`."""
     return Flow(code)
+
+
+def _stored(instruction: dis.Instruction) -> tuple[str, ...]:
+    """Return the names that an instruction stores in: of those that are two in one, the first or both."""
+    name, value = instruction.opname, instruction.argval
+    if name.startswith("STORE_FAST"):
+        both = value if isinstance(value, tuple) else (value,)
+        return both[:1] if name == "STORE_FAST_LOAD_FAST" else both
+    return (value,) if name in _STORES else ()
+
+
+def _read(instruction: dis.Instruction) -> tuple[str, ...]:
+    """Return the names that an instruction reads: of those that are two in one, the last or both."""
+    name, value = instruction.opname, instruction.argval
+    if "LOAD_FAST" in name:
+        both = value if isinstance(value, tuple) else (value,)
+        return both[1:] if name == "STORE_FAST_LOAD_FAST" else both
+    return (value,) if name in _READS else ()
 
 
 def _look_up(names: Mapping[str, object], name: object) -> object:
