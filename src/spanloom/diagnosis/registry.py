@@ -72,12 +72,11 @@ def live_refs() -> set[weakref.ref[asyncio.Task[Any]]]:
 
     From Python 3.14 on of the loops that were met.
     """
-    if LOOPS_ARE_HIDDEN:
-        loops = known_loops()
-        # One step for the interpreter: a task whose last reference is in here would end in this thread.
-        return set(map(weakref.ref, chain.from_iterable(map(tasks.all_tasks, loops))))
     found: set[weakref.ref[asyncio.Task[Any]]] = set()
-    for name in _REGISTRIES:
+    if LOOPS_ARE_HIDDEN:
+        # One step for the interpreter: a task whose last reference is in here would end in this thread.
+        found.update(map(weakref.ref, chain.from_iterable(map(tasks.all_tasks, known_loops()))))
+    for name in _REGISTRIES:  # from 3.14 on those of tasks that are written in Python
         known = getattr(tasks, name, None)
         data = getattr(known, "data", None)
         if isinstance(data, set):
@@ -94,16 +93,15 @@ def current_tasks(loops: Iterable[Any] = ()) -> dict[int, tuple[Any, Any]]:
     Args:
         loops: Where to look, besides the loops that were met, from Python 3.14 on.
     """
+    table: dict[Any, Any] = getattr(tasks, "_current_tasks", {})
+    pairs: list[tuple[Any, Any]] = []
+    for _ in range(_AGAIN):
+        try:
+            pairs = list(table.items())
+            break
+        except RuntimeError:  # changed under the look
+            continue
     if LOOPS_ARE_HIDDEN:
         both = {id(loop): loop for loop in (*loops, *known_loops())}
-        pairs = [(loop, tasks.current_task(loop)) for loop in both.values()]
-    else:
-        table: dict[Any, Any] = getattr(tasks, "_current_tasks", {})
-        pairs = []
-        for _ in range(_AGAIN):
-            try:
-                pairs = list(table.items())
-                break
-            except RuntimeError:  # changed under the look
-                continue
+        pairs += [(loop, tasks.current_task(loop)) for loop in both.values()]
     return {id(loop): (loop, task) for loop, task in pairs if task is not None}

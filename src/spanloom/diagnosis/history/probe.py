@@ -36,7 +36,7 @@ MAX_DEPTH: Final = 30
 _TOOL: Final = 4
 """Id of a tool in `sys.monitoring`.
 
-0 to 2 and 5 are spoken for, and 3 is where spanloom measures busy time.
+0 to 2 and 5 are spoken for, and 3 is for hearing of tasks that are made (`made`).
 """
 _NO_FAILURES: Final = (
     StopIteration,

@@ -1,27 +1,19 @@
-"""Where tasks are made, and how many of each kind: noted as they are made, as long as that is cheap.
+"""Where tasks are made, and how many of each kind: noted as they are made, as long as that is cheap; see `made`.
 
-asyncio enters each task that is made into a weak set of its own, in C, by calling the set's ``add``. A function of
-that name in the instance's dictionary hears of every task of every loop, also uvloop's, in the stack of who makes
-it; neither the loop, its task factory nor the task is touched. From CPython 3.14 on there is no such set, and
-nothing is noted.
-
-One note costs half a microsecond or so. After `BUDGET` of them in one step the function takes itself out until the
-next
+One note costs half a microsecond or so. After `BUDGET` of them in one step nothing is heard any more until the next
 step: a program that makes a hundred thousand tasks a second pays for a few hundred.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import weakref
 from collections import Counter
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from spanloom.diagnosis.chain import code_of
-from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.history.made import EnteredInSet, Monitored
 from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN
 
 __all__ = ["Sites"]
 
@@ -44,7 +36,7 @@ class Sites:
     def __init__(self) -> None:
         self.made: dict[CodeType, Counter[str]] = {}
         self._left = 0
-        self._set: weakref.WeakSet[Any] | None = None
+        self._source = Monitored(self._note) if LOOPS_ARE_HIDDEN else EnteredInSet(self._note)
 
     def listen(self) -> bool:
         """Note the next tasks. Call it again with every step.
@@ -54,28 +46,12 @@ class Sites:
         """
         were_made = self._left < BUDGET
         self._left = BUDGET
-        if self._set is None:
-            for name in ("_scheduled_tasks", "_all_tasks"):
-                known = getattr(asyncio.tasks, name, None)
-                if type(known) is weakref.WeakSet:
-                    self._set = known
-                    break
-        tasks = self._set
-        if tasks is None or "add" in vars(tasks):
-            return were_made
-        original = tasks.add
-
-        def add(task: Any) -> None:
-            original(task)
-            self._note(task)
-
-        vars(tasks)["add"] = add
+        self._source.listen()
         return were_made
 
     def stop(self) -> None:
         """Note nothing any more."""
-        if self._set is not None:
-            vars(self._set).pop("add", None)
+        self._source.stop()
 
     def main_site(self, code: CodeType) -> str | None:
         """Return where most tasks of a kind were made: ``file:line``."""
@@ -87,21 +63,21 @@ class Sites:
         made = self.made.get(code)
         return 0 if made is None else made.total()
 
-    def _note(self, task: Any) -> None:
+    def _note(self, made: Any, maker: FrameType) -> None:
         self._left -= 1
         if self._left < 0:
             self.stop()
             return
         try:
-            code = code_of(field(task, "_coro"))
+            code = code_of(made)
             if code is None:
                 return
-            made = self.made.get(code)
-            if made is None:
+            sites = self.made.get(code)
+            if sites is None:
                 if len(self.made) >= MAX_KINDS:
                     return
-                made = self.made[code] = Counter()
-            frame = sys._getframe(2)  # noqa: SLF001 -- the documented way to the caller's frame
+                sites = self.made[code] = Counter()
+            frame = maker
             place = None
             for _ in range(MAX_DEPTH):
                 if is_own(frame.f_code.co_filename):
@@ -110,7 +86,7 @@ class Sites:
                 if frame.f_back is None:
                     break
                 frame = frame.f_back
-            if place is not None and (place in made or len(made) < MAX_SITES):
-                made[place] += 1
+            if place is not None and (place in sites or len(sites) < MAX_SITES):
+                sites[place] += 1
         except Exception:  # noqa: BLE001 -- a task must be made, whatever its coroutine is
             return
