@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,14 @@ async def _long(_: int) -> None:
     await asyncio.sleep(0.3)
 
 
+_chance = random.Random(1)
+_TIMES_S = [min(5.0, _chance.expovariate(1 / 0.2)) for _ in range(1 << 14)]
+
+
+async def _random(index: int) -> None:
+    await asyncio.sleep(_TIMES_S[index % len(_TIMES_S)])
+
+
 Job = Callable[[int], Coroutine[object, object, None]]
 # Column: the job, how many at once, whether it takes a task of its own, whether it has a ceiling.
 LOADS: dict[str, tuple[Job, int, str, bool]] = {
@@ -39,6 +48,7 @@ LOADS: dict[str, tuple[Job, int, str, bool]] = {
     "sleep0, context": (_sleep0, LIMIT, "context", True),
     "1 in 10 fails": (_some_fail, LIMIT, "task", True),
     "0.3 s each": (_long, MANY, "task", True),
+    "0.2 s on average, at random": (_random, MANY, "task", True),
 }
 
 
@@ -83,7 +93,7 @@ def measure(plan: Plan) -> list[Figure]:
     if not ours.installed():
         return []
     count = plan.stream_counts[0]
-    group = f"n = {count:,}, limit {LIMIT}; {MANY:,} where a job takes 0.3 s; garbage collector frozen"
+    group = f"n = {count:,}, limit {LIMIT}; {MANY:,} where a job takes time; garbage collector frozen"
     figures = []
     for column, load in LOADS.items():
         added_us, bytes_a_job = [], []

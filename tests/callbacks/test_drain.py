@@ -576,6 +576,32 @@ async def test_the_thread_looks_now_and_then_while_a_batch_runs() -> None:
     await manager.aclose()
 
 
+class Fed(Lists):
+    """Has more than a list of events come during each look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager: CallbackManager | None = None
+        self.looked: list[float] = []
+
+    def on_tick(self) -> bool:
+        self.looked.append(time.monotonic())
+        feeder = threading.Thread(target=emit, args=(self.manager, drain.CHUNK + 88))
+        feeder.start()
+        feeder.join()
+        return True
+
+
+def test_the_thread_keeps_its_pace_while_lists_fill_up() -> None:
+    """What comes during a look is handed over 0.1 s later, as one: a handler may do something costly for each look."""
+    manager = CallbackManager([handler := Fed()])
+    handler.manager = manager
+    manager.emit(name="first")
+    wait_until(lambda: len(handler.looked) > 10)
+    manager.remove_handler(handler)
+    assert handler.looked[10] - handler.looked[0] > 9 * drain.INTERVAL_S
+
+
 def test_an_event_pushed_while_the_thread_falls_asleep_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the last look and the sleep there is a moment: an event of that moment does not wait for the next one."""
     manager = CallbackManager([handler := Lists()])

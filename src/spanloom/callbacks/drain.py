@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from spanloom.events.clock import monotonic_ns
+from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
 from spanloom.exceptions import HandlerError
@@ -47,6 +47,9 @@ PATIENCE_NS: Final = 10_000_000_000
 RELIEF_S: Final = 0.002
 """How long who makes events should wait when half of `CAPACITY` does; twice as long for each tenth more."""
 INTERVAL_S: Final = 0.1
+BURST: Final = BACKLOG // 4
+"""Events that have come during a look beyond which the thread looks again at once. With fewer, what a handler does once
+for each look, such as a transaction, would cost more than what it does with the events."""
 
 
 class TraceStarted(NamedTuple):
@@ -229,6 +232,7 @@ class Drain:
             self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         while not self._closed:
             self._wake.clear()
+            next_ns = deadline_ns(INTERVAL_S)
             asked = self._asked
             self._stirred = False
             with self._delivery:
@@ -238,10 +242,13 @@ class Drain:
                 self._done = asked
                 self._flushed.notify_all()
                 self._parked = parked = not (handed or self._batches or is_open)
-            if len(self.outbox) >= CHUNK or (parked and (self.outbox or self._stirred)):
+            waiting = len(self.outbox)
+            if waiting >= BURST or (parked and (waiting or self._stirred)):
                 continue  # too much to let it lie, or pushed before anyone could see that we park
             if not self._closed:
-                self._wake.wait(None if parked else INTERVAL_S)
+                # Some of what waits came when the look began.
+                timeout = left_s(next_ns) if waiting >= CHUNK else INTERVAL_S
+                self._wake.wait(None if parked else timeout)
         if self._runner is not None:
             self._runner.close()
 

@@ -13,8 +13,9 @@ from spanloom.store.schema import check, migrate
 
 __all__ = ["BUSY", "code_of", "connect", "identity_of"]
 
-CACHE_KIB: Final = 2_000
-"""Of pages, in SQLite's own memory; more does not make appending faster."""
+CACHE_KIB: Final = 8_000
+"""Of pages, in SQLite's own memory: jobs that ran for a while belong among those that started with them, and fifty
+thousand of these should be at hand."""
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Codes of errors that say that another process, or another connection, is writing: it will be over."""
 

@@ -2,9 +2,9 @@
 
 Theory of operation. An event that has been found open is an entry of the list that is being filled. Before a
 transaction, what of that is still open becomes one text, and the list a row, which stays as it is: of a list that has
-been packed, nothing is kept but its text and how many of its events are still open. When those are half of them or
-fewer, they move to a new list, and the row goes. So an event is written at most twice for each time that as many events
-end as were open with it, and the rows of a long run are no more than what is open needs.
+been packed, nothing is kept but its text and how many of its events are still open. When those are a quarter of them
+or fewer, they move to a new list, and the row goes. So an event is written once more for each time that three times as
+many events end as are open with it then, and the rows of a long run are no more than what is open needs.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class OpenLists:
         for each in lists:
             if each.entries:
                 self._make_row(each)
-            is_dense = each.live == each.count if exactly else 2 * each.live > each.count
+            is_dense = each.live == each.count if exactly else 4 * each.live > each.count
             if each.live and is_dense:
                 self._lists.append(each)
                 continue

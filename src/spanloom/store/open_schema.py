@@ -2,8 +2,8 @@
 
 Most events that outlive a flush end before long. To give each a row of its own and to write that again at its end takes
 longer than all the rest of recording it, so they are written some hundreds to a row, of which nothing is ever changed:
-when half of those in it have ended, the others move into a row of their own. An event that has ended has its row among
-the events, and counts as ended, whatever is still in the list.
+when three in four of those in it have ended, the others move into a row of their own. An event that has ended has its
+row among the events, and counts as ended, whatever is still in the list.
 """
 
 from __future__ import annotations

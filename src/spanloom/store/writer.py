@@ -29,7 +29,7 @@ from spanloom.store.origin import Origin
 from spanloom.store.retention import Retention, sweep, used
 from spanloom.store.rows import Rows
 from spanloom.store.schema import transaction
-from spanloom.store.statements import IN_ORDER, SEE_RUN, START_RUN, STATEMENTS
+from spanloom.store.statements import SEE_RUN, START_RUN, Statement, statements_of
 from spanloom.store.thinning import LOOKED_AT, Thinning
 
 __all__ = ["RunWriter"]
@@ -116,7 +116,7 @@ class RunWriter:
         """Whether what is open is not in the file, or `rows` have forgotten that it is."""
         self._run: int | None = None
         self._identity: tuple[int, int] | None = None
-        self._statements: dict[str, str] = {}
+        self._statements: dict[str, Statement] = {}
         self._events = self._jobs = self._failed = self._cancelled = 0
         self._accounted = (0, 0)
         self.thinning: Thinning = Thinning()
@@ -216,12 +216,11 @@ class RunWriter:
         with transaction(connection):
             if self._run is None:
                 self._run = self._start(connection)
-                self._statements = {kind: text.format(run=self._run) for kind, text in STATEMENTS.items()}
+                self._statements = statements_of(self._run)
             for kind, statement in self._statements.items():
                 waiting = getattr(rows, kind)
                 if waiting:
-                    # Those of jobs that took long lie among thousands of others: neighbours go to the same pages.
-                    connection.executemany(statement, sorted(waiting) if kind in IN_ORDER else waiting)
+                    statement.execute(connection, waiting)
             open_now = len(rows.open)
             events, jobs = self._events + len(rows), self._jobs + len(rows.jobs) + len(rows.details)
             failed, cancelled = self._failed + rows.failed, self._cancelled + rows.cancelled
