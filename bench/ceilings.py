@@ -75,6 +75,8 @@ CEILINGS: dict[tuple[str, str, str], float] = {
     ("import", "spanloom", "wall"): 50.0,
     ("hold", "spanloom run_jobs", "ready"): 10.0,
     ("hold", "spanloom run_jobs", "sleep0"): 10.0,
+    ("hold", "spanloom async_map, checkpoint", "ready"): 10.0,
+    ("hold", "spanloom async_map, checkpoint", "sleep0"): 10.0,
     # milliseconds of a look at 10,000 tasks
     **{
         ("look", row, f"{program}, {column}"): most

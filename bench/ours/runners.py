@@ -1,11 +1,13 @@
 """spanloom's runners with no handler, the recorder on and off."""
 
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from bench.load import Load
 from bench.ours.managed import default, unheard
-from spanloom import async_map, batch_gather, run_jobs, stream
+from spanloom import Checkpoint, async_map, batch_gather, run_jobs, stream
 
 Isolation = Literal["task", "context"]
 
@@ -18,6 +20,13 @@ async def run_ours(load: Load, isolation: Isolation = "task") -> list[int]:
 async def map_ours(load: Load) -> list[int]:
     """Run a load by `async_map`."""
     return await async_map(load.job, range(load.count), limit=load.limit)
+
+
+async def checkpointed(load: Load) -> list[int]:
+    """Run a load by `async_map`, each result stored before its job ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "results.db")
+        return await async_map(load.job, range(load.count), limit=load.limit, checkpoint=checkpoint)
 
 
 async def stream_ours(load: Load) -> list[int]:
@@ -51,6 +60,7 @@ RUN_JOBS_UNHEARD = unheard("spanloom run_jobs, recorder off", run_ours)
 CONTEXT = default("spanloom run_jobs, context", run_in_context)
 CONTEXT_UNHEARD = unheard("spanloom run_jobs, context, recorder off", run_in_context)
 ASYNC_MAP = default("spanloom async_map", map_ours)
+CHECKPOINTED = default("spanloom async_map, checkpoint", checkpointed)
 STREAM = default("spanloom stream", stream_ours)
 STREAM_DRAINED = default("spanloom stream", drain_stream)
 BATCH_GATHER = default("spanloom batch_gather", chunks_ours)

@@ -14,6 +14,7 @@ PEERS = {
 OURS = {
     "spanloom run_jobs": "bench.ours.runners:RUN_JOBS",
     "spanloom run_jobs, context": "bench.ours.runners:CONTEXT",
+    "spanloom async_map, checkpoint": "bench.ours.runners:CHECKPOINTED",
 }
 RUNS = 3
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 __all__ = ["Checkpointing", "ResultLog", "check_checkpoint"]
@@ -14,10 +14,10 @@ class ResultLog(Protocol):
     def key_of(self, item: object) -> object:
         """Return the key of the next item, in the order of the input; raise if it has none of its own."""
 
-    async def find(self, keys: Sequence[Any]) -> list[tuple[object] | None]:
+    def find(self, keys: Sequence[Any]) -> Awaitable[list[tuple[object] | None]]:
         """Return for each key the stored result, in a tuple of its own, or ``None`` if there is none."""
 
-    async def store(self, key: Any, value: object) -> None:
+    def store(self, key: Any, value: object) -> Awaitable[None]:
         """Return when the result is stored for good; what a cancelled caller has handed over is stored, too."""
 
     async def close(self) -> None:

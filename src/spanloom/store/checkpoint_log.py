@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal
 
 import msgspec
 
+from spanloom.events.clock import monotonic_ns
 from spanloom.exceptions import CheckpointError
 from spanloom.store.checkpoint_codec import Codec, stored_form
 from spanloom.store.checkpoint_file import CheckpointFile, Row
@@ -28,6 +30,9 @@ __all__ = ["CheckpointLog"]
 
 GROUP: Final = 250
 """Requests answered at once: some 2 ms of the loop, which wakes as many jobs. The collector may come on top of it."""
+HOLD_NS: Final = 1_000_000
+"""How long results are turned into text, or back, before the loop's thread may have the GIL: as long as the interpreter
+lets it wait for that, 5 ms, and what it then does with the answers, would be too long a turn together."""
 STOP_S: Final = 2.0
 """How long the end of a batch waits for another process that writes to the file."""
 
@@ -42,7 +47,19 @@ class _Key(msgspec.Struct, frozen=True, gc=False):
     text: str | None
 
 
-class _Request(msgspec.Struct, eq=False):
+class _Breath:
+    """Lets the loop's thread have the GIL now and then; to be called after each piece of work."""
+
+    def __init__(self) -> None:
+        self._due_ns = monotonic_ns() + HOLD_NS
+
+    def __call__(self) -> None:
+        if monotonic_ns() > self._due_ns:
+            time.sleep(0)
+            self._due_ns = monotonic_ns() + HOLD_NS
+
+
+class _Request(msgspec.Struct, eq=False, gc=False):  # nothing that it holds leads back to it
     kind: Literal["find", "store"]
     future: asyncio.Future[Any]
     keys: Sequence[_Key]
@@ -98,22 +115,22 @@ class CheckpointLog:
         digest, text = self._keys.next(item)
         return _Key(self._function or self._versions.of_job(item), digest, text)
 
-    async def find(self, keys: Sequence[Any]) -> list[tuple[object] | None]:
+    def find(self, keys: Sequence[Any]) -> Awaitable[list[tuple[object] | None]]:
         """Return for each key the stored result, in a tuple of its own, or ``None``.
 
         Raises:
             CheckpointError: the file cannot be read, or not by this codec.
         """
-        return await self._ask("find", keys)  # type: ignore[no-any-return]  # see _found
+        return self._ask("find", keys)
 
-    async def store(self, key: Any, value: object) -> None:
+    def store(self, key: Any, value: object) -> Awaitable[None]:
         """Return when the result has been committed.
 
         Raises:
             CheckpointCodecError: the codec cannot store it.
             CheckpointError: the file cannot be written; so it is for all that come after.
         """
-        await self._ask("store", (key,), value)
+        return self._ask("store", (key,), value)
 
     async def close(self) -> None:
         """Wait until all that was asked for is stored, and the file is closed; a cancel is raised after that.
@@ -140,10 +157,13 @@ class CheckpointLog:
         """Have the file closed, where nothing can be awaited any more."""
         self._requests.put(None)
 
-    async def _ask(self, kind: Literal["find", "store"], keys: Sequence[_Key], value: object = None) -> Any:
+    def _ask(
+        self, kind: Literal["find", "store"], keys: Sequence[_Key], value: object = None
+    ) -> asyncio.Future[Any]:
+        # No coroutine: Python's collector looks at all that waits, and holds the loop for as long as that takes.
         future = self._loop.create_future()
         self._requests.put(_Request(kind, future, keys, value))
-        return await future
+        return future
 
     # on the thread ------------------------------------------------------------------------------------
 
@@ -189,7 +209,9 @@ class CheckpointLog:
         answers: list[_Answer] = []
         rows: list[Row] = []
         writing: list[_Request] = []
+        breathe = _Breath()
         for request in requests:
+            breathe()
             try:
                 if self._failure is not None:
                     raise _again(self._failure)
@@ -228,7 +250,12 @@ class CheckpointLog:
                     function[0],
                 )
         stored = {function: file.find(function, digests) for function, digests in groups.items()}
-        return [self._decoded(key, stored[key.function].get(key.digest)) for key in keys]
+        breathe = _Breath()
+        found: list[tuple[object] | None] = []
+        for key in keys:
+            found.append(self._decoded(key, stored[key.function].get(key.digest)))
+            breathe()
+        return found
 
     def _decoded(self, key: _Key, data: str | bytes | None) -> tuple[object] | None:
         if data is None:
