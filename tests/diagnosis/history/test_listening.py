@@ -44,6 +44,16 @@ async def _insist(pause_s: float, growth: float = 1.0) -> None:
 
 
 @contextmanager
+def _memory() -> Iterator[Memory]:
+    """Yield a memory that listens to nothing any more afterwards."""
+    memory = Memory()
+    try:
+        yield memory
+    finally:
+        memory.stop()
+
+
+@contextmanager
 def _program(body: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[asyncio.AbstractEventLoop]:
     """Run a coroutine in the loop of a thread of its own, and cancel it in the end."""
     started = threading.Event()
@@ -92,8 +102,7 @@ def test_a_window_has_lasted_until_it_was_full() -> None:
 
 def test_who_asks_is_told_of_a_storm_that_has_begun_just_now() -> None:
     """The question listens for itself, twice, when nothing or too little was heard by then."""
-    memory = Memory()
-    with _program(_a_storm):
+    with _memory() as memory, _program(_a_storm):
         deadline = time.monotonic() + PATIENCE_S
         found: list[Finding] = []
         while not found and time.monotonic() < deadline:
@@ -113,8 +122,7 @@ def test_first_tries_of_a_back_off_are_no_storm() -> None:
     heard: list[Window] = []
     while not any(map(is_storm, heard[:1])):  # on a busy machine the first tries may be over by then
         assert time.monotonic() < deadline
-        memory = Memory()
-        with _program(_all_at_once):
+        with _memory() as memory, _program(_all_at_once):
             time.sleep(0.02)
             memory.step()
             time.sleep(0.02)
@@ -129,8 +137,7 @@ def test_a_quiet_program_is_not_listened_to_when_somebody_asks() -> None:
     async def rest() -> None:
         await asyncio.sleep(3600)
 
-    memory = Memory()
-    with _program(rest):
+    with _memory() as memory, _program(rest):
         memory.step()
         time.sleep(0.05)
         assert memory.findings() == []
