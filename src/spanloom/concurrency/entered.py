@@ -20,6 +20,9 @@ EXITS: Final = frozenset({"__aexit__", "__exit__"})
 _IS_METHOD: Final = 1 << 17
 """``Py_TPFLAGS_METHOD_DESCRIPTOR``: of types whose instances are called with their object as the first argument."""
 
+_WRAPPERS: Final = frozenset({"_Bound", "BoundFunctionWrapper"})
+"""Types of wrapt's, ours of it included: a method that was patched, looked up in an instance."""
+
 
 class Exit(NamedTuple):
     """The end of a block: what will be called, unbound, and whose it is."""
@@ -40,25 +43,29 @@ def exits_in(referents: Sequence[Any]) -> list[Exit]:
     """Return what `exits_of` does, given what the coroutine or generator refers to."""
     if sys.version_info >= (3, 14):
         return _unbound(referents)
-    return [
-        Exit(value.__func__, value.__self__) if type(value) is MethodType else Exit(value, value.__self__)
-        for value in referents
-        if (type(value) is MethodType and value.__func__.__name__ in EXITS)
-        or (type(value) is BuiltinMethodType and value.__name__ in EXITS)
-    ]
+    return [found for value in referents if (found := _bound(value)) is not None]
+
+
+def _bound(value: Any) -> Exit | None:
+    """Return the end of a block that `value` is, if it is one that knows its object."""
+    kind = type(value)
+    if kind.__name__ in _WRAPPERS:
+        value = value.__wrapped__
+        kind = type(value)
+    if kind is MethodType:
+        return Exit(value.__func__, value.__self__) if value.__func__.__name__ in EXITS else None
+    return Exit(value, value.__self__) if kind is BuiltinMethodType and value.__name__ in EXITS else None
 
 
 def _unbound(referents: Sequence[Any]) -> list[Exit]:
     found = []
     for value, following in pairwise((*referents, None)):
-        kind = type(value)
-        if (
-            kind is MethodType and value.__func__.__name__ in EXITS
-        ):  # what is looked up in another way is bound still
-            found.append(Exit(value.__func__, value.__self__))
-        elif kind is BuiltinMethodType and value.__name__ in EXITS:
-            found.append(Exit(value, value.__self__))
+        bound = _bound(value)  # what is no plain function is bound still
+        if bound is not None:
+            found.append(bound)
         # A frame's own function is followed by its code.
-        elif kind.__flags__ & _IS_METHOD and value.__name__ in EXITS and type(following) is not CodeType:
+        elif (
+            type(value).__flags__ & _IS_METHOD and value.__name__ in EXITS and type(following) is not CodeType
+        ):
             found.append(Exit(value, following))
     return found

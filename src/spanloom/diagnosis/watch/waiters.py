@@ -6,9 +6,9 @@ import asyncio
 import gc
 from asyncio.timeouts import Timeout
 from collections.abc import Iterable
-from types import MethodType
 from typing import Any, Final
 
+from spanloom.concurrency.entered import exits_in
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import field, gathered, is_a
 from spanloom.diagnosis.landmarks import WAIT, WAIT_FOR
@@ -54,8 +54,8 @@ def has_deadline(task: asyncio.Task[Any]) -> bool:
             continue
         if link.code in _TIMED and variables_of(link.frame, link.owner).get("timeout") is not None:
             return True
-        for value in gc.get_referents(part):
-            owner = value.__self__ if type(value) is MethodType else value
+        referents = gc.get_referents(part)
+        for owner in (*referents, *(end.manager for end in exits_in(referents))):
             if is_a(owner, Timeout) and Timeout.when(owner) is not None and not Timeout.expired(owner):
                 return True
     return False
