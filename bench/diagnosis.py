@@ -205,9 +205,16 @@ class Bench:
 
     async def pstree(self, program: Program, copy: Path) -> str:
         python = str(self.python314)
-        return await self.attached(
-            "asyncio pstree", program, copy, python, [python, "-m", "asyncio", "pstree"]
-        )
+        name = "asyncio pstree"
+        cell = await self.attached(name, program, copy, python, [python, "-m", "asyncio", "pstree"])
+        said = self.spoken[program.path.stem, name]
+        if "contains cycles" in said:  # of awaits, and that is a verdict
+            return (
+                "cause"
+                if all(any(says(said, word) for word in words) for words in program.names)
+                else "alarm"
+            )
+        return "had ended" if "No such file or directory: '/proc/" in said else cell
 
     async def attached(
         self, name: str, program: Program, copy: Path, python: str, command: Sequence[str]
