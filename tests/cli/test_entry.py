@@ -26,7 +26,6 @@ ABSENT = (
     *(
         "concurrent.futures.process",
         "concurrent.futures.thread",
-        "dataclasses",
         "fractions",
         "multiprocessing",
     ),
