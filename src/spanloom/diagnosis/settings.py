@@ -5,8 +5,8 @@ of all of them in the end. The collector cannot know that: it takes those that s
 permanent ones, and when they are a quarter of what there is, it goes through everything, with the interpreter in its
 hands: 60 ms of a program of that size, once or twice a look. So nothing is promoted to the oldest generation. Young
 garbage, the program's own included, is collected as ever, and so is everything when the program asks for that. What
-the look has made is gone when the threshold is as it was, and the program's own objects are promoted then. From
-Python 3.14 on the oldest generation is collected in steps, and the same number makes these small.
+the look has made is gone when the threshold is as it was, and the program's own objects are promoted then. Python
+3.14.0 to 3.14.4 collect the oldest generation in steps, and there the same number makes these small.
 
 The switch interval is short. Whoever wants the interpreter from a thread that computes gets it after 5 ms, and a look
 wants it back after each of its own pauses and each of the some thousand calls to the system by which its modules are
