@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import PurePath
 
@@ -19,6 +20,8 @@ _NAMED = 5
 """Tasks that a sentence names before it counts the others."""
 _CALLED = 3
 """Functions that a sentence names of one await chain."""
+_FEW = 3
+"""Tasks of which all must have stood still; of those beyond, half may have come since."""
 _TAKERS = frozenset({"acquire"})
 
 
@@ -92,6 +95,19 @@ class Case:
                 passed.update(other.key for other in awaiting)
         return list(found.values())
 
+    def waits_for_one_of(self, key: int, others: AbstractSet[int]) -> bool:
+        """Return whether a task waits, by way of other tasks or not, for the end of one of `others`."""
+        todo, passed = [key], {key}
+        while todo:
+            task = self.snapshot.tasks.get(todo.pop())
+            for target in () if task is None or task.wait is None else task.wait.targets:
+                if target in others:
+                    return True
+                if target not in passed:
+                    passed.add(target)
+                    todo.append(target)
+        return False
+
     def resource(self, task: TaskView) -> Resource | None:
         """Return what a task waits for."""
         return self.snapshot.resources.get((task.wait.resource if task.wait is not None else None) or 0)
@@ -120,19 +136,26 @@ class Case:
         cancelled = any(not self.live.isdisjoint(keys) for keys in cancelling.values())
         return "LIKELY" if known or cancelled or not self.snapshot.complete else "PROVEN"
 
-    def since(self, members: Iterable[TaskView]) -> float | None:
-        """Return for how many seconds at least all of `members` have not moved."""
+    def since(self, members: Collection[TaskView], *, growing: bool = False) -> float | None:
+        """Return for how many seconds at least all of `members` have not moved.
+
+        Args:
+            members: Tasks.
+            growing: Whether some of many may have come meanwhile, as requests that wait for what others wait for.
+        """
         if self._earlier is None:
             return None
+        stood = 0
         for task in members:
             before = self._earlier.tasks.get(task.key)
-            if (
-                before is None
-                or before.wait is None
-                or task.wait is None
-                or before.wait.awaited != task.wait.awaited
-            ):
+            if before is None or before.wait is None:
+                continue
+            if task.wait is None or before.wait.awaited != task.wait.awaited:
                 return None
+            stood += 1
+        missing = len(members) - stood
+        if missing > (max(0, len(members) - _FEW) // 2 if growing else 0):
+            return None
         return round(self.snapshot.at_s - self._earlier.at_s, 3)
 
     def finding(
@@ -157,7 +180,7 @@ class Case:
             tuple(dict.fromkeys(task.label for task in (*members, *others))),
             None if resource is None else resource.name,
             location or (at.location if at is not None and at.own else None),
-            self.since(members),
+            self.since(members, growing=True),
             tuple(self.evidence((*members, *others))),
         )
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from spanloom.diagnosis.case import Case, in_functions, names, place, quoted, where
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import EndedTask, Resource, TaskView
 
 __all__ = ["lonely"]
+
+_ASKED = 50
+"""Tasks of which it is asked whether they wait for those who wait."""
+
+
+class _Givers(NamedTuple):
+    """Who should have ended a wait: the ended tasks, the failed ones first, and those that wait themselves."""
+
+    ended: list[EndedTask]
+    stuck: list[TaskView]
 
 
 def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
@@ -21,7 +32,8 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
     telling = _RULES.get(kind)
     if telling is not None:
         shown = case.in_own_code(members)
-        code, sentence = telling(case, shown, resource, failed)
+        givers = _Givers(failed, _stuck(case, resource, kind, {task.key for task in members}))
+        code, sentence = telling(case, shown, resource, givers)
         at = shown[0].at
         location = at.location if at is not None and at.own else None
         yield case.finding(code, sentence, members, resource, location=location, others=shown)
@@ -55,11 +67,27 @@ def _wait(members: list[TaskView]) -> str:
     return f"{names(members)}{in_functions(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
 
 
-def _fate(failed: list[EndedTask], what: str) -> str:
+def _stuck(case: Case, resource: Resource, kind: str, members: set[int]) -> list[TaskView]:
+    """Return who could give, and waits itself for something else than the end of those who wait."""
+    able = [
+        case.snapshot.tasks[key]
+        for key in resource.actors.get(kind, ())
+        if key in case.dead and key in case.snapshot.tasks and key not in members
+    ][:_ASKED]
+    return sorted(
+        (task for task in able if task.at and not case.waits_for_one_of(task.key, members)),
+        key=lambda task: task.name,
+    )
+
+
+def _fate(givers: _Givers, what: str) -> str:
     """Tell what became of who should have given."""
-    if not failed:
+    if not givers.ended and givers.stuck:
+        many = "which waits itself" if len(givers.stuck) == 1 else "which wait themselves"
+        return f"nobody {what} but {names(givers.stuck)}, {many} at {where(givers.stuck[0])}"
+    if not givers.ended:
         return f"nobody is left who {what}"
-    one = failed[0]
+    one = givers.ended[0]
     who = f"`{one.name}`" if one.name and not one.name.startswith("Task-") else f"`{one.function}`"
     if one.function and one.function not in who:
         who = f"{who} ({one.function})"
@@ -76,23 +104,23 @@ def _fate(failed: list[EndedTask], what: str) -> str:
 _Told = tuple[str, str]
 
 
-def _put(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _put(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "QUEUE_NO_CONSUMER", (
         f"{_wait(members)} to put into the full queue "
-        f"`{resource.name}` ({resource.used} of {resource.size}), and {_fate(failed, 'takes something out')}. "
+        f"`{resource.name}` ({resource.used} of {resource.size}), and {_fate(givers, 'takes something out')}. "
         "Let the reader survive a bad item, or let its failure end the writers as well (TaskGroup)."
     )
 
 
-def _get(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _get(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "QUEUE_NO_PRODUCER", (
         f"{_wait(members)} at the empty queue "
-        f"`{resource.name}`, and {_fate(failed, 'puts something in')}. "
+        f"`{resource.name}`, and {_fate(givers, 'puts something in')}. "
         "Let the writer say that it is done (a last item, or a shutdown of the queue) also when it fails."
     )
 
 
-def _join(case: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     takers = [
         case.snapshot.tasks[key]
         for key in resource.actors.get("join", ())
@@ -101,7 +129,7 @@ def _join(case: Case, members: list[TaskView], resource: Resource, failed: list[
     functions = dict.fromkeys(f"`{task.function}`" for task in takers)
     missing = (resource.unfinished or 0) - (resource.used or 0)
     by = f" by {', '.join(functions)}" if functions else ""
-    died = f"; {_fate(failed, 'reports them')}" if failed else ""
+    died = f"; {_fate(givers, 'reports them')}" if givers.ended else ""
     queued = f", {resource.used} are still queued" if resource.used else ""
     return "JOIN_WITHOUT_TASK_DONE", (
         f"{_wait(members)} in join() of queue `{resource.name}` for {resource.unfinished} items: "
@@ -110,48 +138,48 @@ def _join(case: Case, members: list[TaskView], resource: Resource, failed: list[
     )
 
 
-def _event(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _event(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "EVENT_NEVER_SET", (
         f"{_wait(members)} for event `{resource.name}`, "
-        f"and {_fate(failed, 'sets it')}. Set it in a `finally`, or let the failure reach who waits."
+        f"and {_fate(givers, 'sets it')}. Set it in a `finally`, or let the failure reach who waits."
     )
 
 
-def _condition(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _condition(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "LOST_NOTIFY", (
-        f"{_wait(members)} for a notify of condition `{resource.name}`, and {_fate(failed, 'notifies')}: "
+        f"{_wait(members)} for a notify of condition `{resource.name}`, and {_fate(givers, 'notifies')}: "
         "the notify has passed, went to another waiter, or never comes. "
         "Wait with wait_for(predicate), which looks before it waits, and notify_all()."
     )
 
 
-def _barrier(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _barrier(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "BARRIER_SHORT", (
         f"{_wait(members)} at barrier `{resource.name}`: {len(members)} of {resource.size} came, "
-        f"and {_fate(failed, 'comes')}. Abort the barrier when a party fails."
+        f"and {_fate(givers, 'comes')}. Abort the barrier when a party fails."
     )
 
 
-def _future(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _future(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     named = quoted(resource)
     return "ORPHAN_FUTURE", (
         f"{_wait(members)} for a future{named} that nothing can resolve any more: "
-        f"{_fate(failed, 'knows it')}. Set a result or an exception on every path, or wait with a timeout."
+        f"{_fate(givers, 'knows it')}. Set a result or an exception on every path, or wait with a timeout."
     )
 
 
-def _lock(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _lock(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "LOCK_ABANDONED", (
         f"{_wait(members)} for lock `{resource.name}`, which is "
-        f"taken, and {_fate(failed, 'releases it')}. Take it with `async with`, or release it in a `finally`."
+        f"taken, and {_fate(givers, 'releases it')}. Take it with `async with`, or release it in a `finally`."
     )
 
 
-def _permits(_: Case, members: list[TaskView], resource: Resource, failed: list[EndedTask]) -> _Told:
+def _permits(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     of = "" if resource.size is None else f" of {resource.size}"
     return "PERMIT_LEAK", (
         f"{_wait(members)} for a permit of {resource.kind} `{resource.name}`: "
-        f"none{of} is free, no task holds one, and {_fate(failed, 'gives one back')}. "
+        f"none{of} is free, no task holds one, and {_fate(givers, 'gives one back')}. "
         "Take permits with `async with`, or release them in a `finally`."
     )
 

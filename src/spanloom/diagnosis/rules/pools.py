@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from spanloom.diagnosis.case import Case, called, names, place
@@ -41,7 +40,7 @@ def nested_pool(case: Case, members: list[TaskView]) -> Nested | None:
     known = owing.keys() | waiting.keys()
     for resource, kind in waiting.values():
         others = (resource.actors.get(kind, frozenset()) - known) & (case.live | case.snapshot.tasks.keys())
-        if any(not _waits_for_one_of(case, key, known) for key in others):
+        if any(not case.waits_for_one_of(key, known) for key in others):
             return None
     tasks = [case.snapshot.tasks[key] for key in waiting]
     return Nested(_finding(case, tasks, list(owing.values())), frozenset(known))
@@ -72,22 +71,8 @@ def _pool(case: Case, task: TaskView) -> tuple[Resource, str] | None:
 def _is_nested(case: Case, holder: int, task: TaskView, resource: Resource) -> bool:
     """Return whether who owes something of a pool waits for more of it, itself or for a task that does."""
     if task.wait is not None and task.wait.kind in _SHARED and holder != task.key:
-        return holder in resource.waiters or _waits_for_one_of(case, holder, {*resource.waiters})
+        return holder in resource.waiters or case.waits_for_one_of(holder, {*resource.waiters})
     return holder == task.key
-
-
-def _waits_for_one_of(case: Case, key: int, others: AbstractSet[int]) -> bool:
-    """Return whether a task waits, by way of other tasks or not, for the end of one of `others`."""
-    todo, passed = [key], {key}
-    while todo:
-        task = case.snapshot.tasks.get(todo.pop())
-        for target in () if task is None or task.wait is None else task.wait.targets:
-            if target in others:
-                return True
-            if target not in passed:
-                passed.add(target)
-                todo.append(target)
-    return False
 
 
 def _finding(case: Case, waiting: list[TaskView], owing: list[Holder]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ __all__ = ["findings_now"]
 
 SURE_S = 0.5
 """How long a loop's thread must have waited to be said to wait for its own loop: other threads may be quick."""
+
+SEVERAL = 3
+"""Things for which tasks of one kind wait, from which on each is taken to wait for one of its own."""
 
 _logger = logging.getLogger("spanloom.diagnosis")
 
@@ -117,8 +121,22 @@ def _causes(found: list[Finding]) -> list[Finding]:
         for one in found
         if one.code not in _OF_NOBODY or not any(set(one.jobs) <= {stay.jobs[0]} for stay in stayed)
     ]
+    for leak in [finding for finding in found if finding.code == "TASK_LEAK"]:
+        found = _without_each_of(leak, found)
     waits = [finding for finding in found if finding.code in _OF_WAITS and finding.level != "UNKNOWN"]
     return [one for one in found if one.code != "STRAGGLER" or not any(_is_same(one, wait) for wait in waits)]
+
+
+def _without_each_of(leak: Finding, found: list[Finding]) -> list[Finding]:
+    """Leave out that each of the tasks that leak waits for something of its own; one thing for all is the cause."""
+    kinds = {_kind(name) for name in leak.jobs}
+    alone = [one for one in found if one.code in _OF_NOBODY and {_kind(name) for name in one.jobs} <= kinds]
+    return found if len(alone) < SEVERAL else [one for one in found if one not in alone]
+
+
+def _kind(name: str) -> str:
+    """Return the name of a task without its number."""
+    return re.sub(r"\d+", "#", name)
 
 
 def _is_same(late: Finding, wait: Finding) -> bool:
