@@ -19,6 +19,8 @@ __all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victim
 
 ONCE_S: Final = 1.0
 """A single hold that lasts as long is a finding while it goes on: whoever waits for an answer has given up."""
+ALONE_S: Final = 2.0
+"""The same of one for which the others wait anyway; who is alone may do as it likes."""
 SHARE: Final = 0.6
 """Share of the last seconds that holds together make up to be one."""
 SPAN_S: Final = 3.0
@@ -44,6 +46,8 @@ def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding |
     hold = pulse.hold
     if hold is not None and hold.lasts_s(now_s) >= ONCE_S and hold.own_s(now_s) >= COMPUTING_S:
         waiting = victims(loop, hold)
+        if not waiting and hold.lasts_s(now_s) >= ALONE_S:
+            waiting = _awaiting(loop, hold)
         return _one(hold, now_s, waiting) if waiting and _stays(hold, look) else None
     return _many(loop, pulse, now_s)
 
@@ -178,6 +182,12 @@ def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
     if not found and is_a(loop, BaseEventLoop):
         found += _plumbing(loop)
     return found
+
+
+def _awaiting(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
+    """Return the tasks that wait for the holder's own: they could not be cancelled, nor could a signal be handled."""
+    own = None if hold.own is None else hold.own()
+    return [task.get_name() for task in tasks_of(loop) if task is not own and not task.done()][:100]
 
 
 def tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
