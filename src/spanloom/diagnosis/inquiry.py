@@ -68,6 +68,7 @@ class Inquiry:
         self._cast = cast
         self._crowds = crowds
         self._budget = Budget(BUDGET)
+        self._known_owned: frozenset[int] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -107,7 +108,8 @@ class Inquiry:
         self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
-        """Ask tasks, those of one function at one place together if there are many."""
+        """Ask tasks that were seen since; those of one function at one place together if there are many."""
+        self._known_owned = None
         self._ask(_groups(tasks), wanted, undetermined)
 
     def _ask(
@@ -122,7 +124,9 @@ class Inquiry:
 
     def _owned(self) -> frozenset[int]:
         """Return the identities of the coroutines and generators that tasks run."""
-        return frozenset(self._each_owned())
+        if self._known_owned is None:
+            self._known_owned = frozenset(self._each_owned())
+        return self._known_owned
 
     def _each_owned(self) -> Iterator[int]:
         for seen in in_slices(self._population.tasks.values()):
@@ -227,14 +231,17 @@ class Inquiry:
     def _find_outside(self, wanted: Iterable[Kept], undetermined: frozenset[int]) -> None:
         """Find the futures that only dead tasks might resolve, and that somebody who was not asked may have."""
         asked: dict[frozenset[int], bool] = {}  # of many futures it is the same set
-        outer = self._outer()
+        outer: dict[int, list[int]] | None = None
         orphans = []
         for kept in in_slices(wanted):
             if kept.is_future:
                 givers = self._crowds.members(kept.actors["future"])
                 if givers not in asked:
                     asked[givers] = givers <= undetermined
-                if asked[givers] and givers.isdisjoint(outer.get(id(kept.value), ())):
+                if not asked[givers]:
+                    continue
+                outer = self._outer() if outer is None else outer
+                if givers.isdisjoint(outer.get(id(kept.value), ())):
                     orphans.append(kept)
         if not orphans:
             return

@@ -85,7 +85,7 @@ class Parts:
         another future by now, of which no timer was seen.
         """
         undetermined = self._undetermined(snapshot)
-        moved = [seen for seen in undetermined if seen.has_moved]
+        moved = [seen for seen in in_slices(undetermined) if seen.has_moved]
         if not moved:
             return undetermined
         self._population.see_again(moved)
@@ -97,10 +97,12 @@ class Parts:
     def _may_be_enough(self, undetermined: Sequence[Seen]) -> bool:
         """Return whether somebody else is known by now who can give something of what these tasks wait for."""
         waiting = frozenset(seen.key for seen in undetermined)
-        kept = (self._inventory.kept.get(id(value)) for seen in undetermined for value in _awaited(seen))
-        numbers = {
-            number for one in kept if one is not None for found in one.actors.values() for number in found
-        }
+        numbers: set[int] = set()
+        for seen in in_slices(undetermined):
+            for value in _awaited(seen):
+                kept = self._inventory.kept.get(id(value))
+                for found in () if kept is None else kept.actors.values():
+                    numbers.update(found)
         return any(not self._crowds.members((number,)) <= waiting for number in numbers)
 
     def forget(self) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from gc import get_referents
 from types import (
     BuiltinFunctionType,
+    CellType,
     CodeType,
     FrameType,
     FunctionType,
@@ -38,6 +39,7 @@ from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import SUSPENDABLE, link_of
 from spanloom.diagnosis.fields import (
     FUTURES,
+    TASKS,
     attributes,
     field,
     future_done,
@@ -68,6 +70,7 @@ _ATOMS: Final = frozenset(
         type(NotImplemented),
     }
 )
+_PLAIN: Final[frozenset[type]] = frozenset({dict, list, tuple, set, frozenset, CellType})
 _NOTING: Final = ("spanloom.instrument.spawned", "spanloom.instrument.task_batch")
 _SILENT: Final = (
     "spanloom.diagnosis",
@@ -209,13 +212,16 @@ class Reach:
                 todo.clear()
                 return
             objects[id(value)] = value
-            self._visit(value, kind)
+            if kind in _PLAIN:
+                todo.extend(get_referents(value))
+            elif kind in FUTURES or kind in TASKS:  # a look at thousands comes to them again and again
+                self._future(value)
+            else:
+                self._visit(value, kind)
 
     def _visit(self, value: Any, kind: type) -> None:  # noqa: C901 -- one branch for each kind of object
         todo = self._todo
-        if kind in (dict, list, tuple, set, frozenset):
-            todo.extend(get_referents(value))
-        elif kind is FunctionType:
+        if kind is FunctionType:
             self._function(value)
         elif kind is MethodType:
             self._method(value)

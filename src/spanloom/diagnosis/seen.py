@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import Any, Final
 
 from spanloom.diagnosis.chain import Link, chain_of
@@ -107,4 +108,6 @@ class Seen:
 
 def is_running(owner: Any) -> bool:
     """Return whether a coroutine or generator runs at this moment, in the loop's thread."""
+    if type(owner) is CoroutineType:
+        return owner.cr_running
     return any(field(owner, name) for name in _RUNNING)
