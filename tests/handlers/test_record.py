@@ -296,6 +296,33 @@ def test_with_durability_event_a_kill_loses_nothing_that_had_ended(tmp_path: Pat
     )
 
 
+def test_with_durability_event_what_a_signal_ends_in_the_middle_of_a_hook_is_written(tmp_path: Path) -> None:
+    """An alarm each millisecond, whose handler ends an event, mostly while another is being written: all are there."""
+    with CallbackManager([RecordHandler(path := tmp_path / "runs.db", durability="event")]) as manager:
+        waiting = [manager.on_event_start("step", {"number": number}) for number in range(100)]
+
+        def end_one(_: int, __: object) -> None:
+            if waiting:
+                manager.on_event_end(waiting.pop())
+
+        before = signal.signal(signal.SIGALRM, end_one)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        try:
+            between = 0
+            while waiting:
+                manager.emit(name="between")
+                between += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert manager.flush(60)
+        run, found = read(path)
+        assert sum(record.type == "step" and record.end_ns is not None for record in found) == 100
+        assert len(found) == 100 + between
+        assert (run.produced, run.dropped) == (len(found), 0)
+        assert (manager.stats().delivered, manager.stats().dropped) == (len(found), 0)
+
+
 def test_durability_is_one_of_two(tmp_path: Path) -> None:
     """Anything else is refused, and the message says what there is."""
     with pytest.raises(ValueError, match=r'durability is "flush" or "event" \(got \'disk\'\)'):

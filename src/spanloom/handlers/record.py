@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
@@ -20,6 +20,7 @@ from spanloom.events.handler import Handler, OpenEvents
 from spanloom.store.locate import default_path
 from spanloom.store.origin import Origin
 from spanloom.store.retention import Retention
+from spanloom.store.twice import Twice
 from spanloom.store.uninterrupted import uninterrupted
 from spanloom.store.writer import RunWriter
 
@@ -62,7 +63,8 @@ class RecordHandler(Handler):
         payloads: Record what was attached to events, bounded. Otherwise only what spanloom itself attaches is.
         durability: ``"flush"``, or ``"event"`` to have each event in the file before the code that ended it goes on:
             then a ``kill -9`` loses none, and each event costs a transaction on the event loop, some 40 us and more
-            where several processes write to one file.
+            where several processes write to one file. What a signal's handler or a finalizer ends in the middle of
+            such a transaction is written 0.1 s later.
         keep: Which other runs stay in the file; ``None`` for all.
         name: What the run is called; ``None`` means the name of the script or module.
 
@@ -98,7 +100,8 @@ class RecordHandler(Handler):
         _handlers.add(self)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._twice = Twice()
         self._used = False
         self._scanned_ns = 0
         self._beat_ns = 0
@@ -153,10 +156,12 @@ class RecordHandler(Handler):
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Take ended events."""
-        if self._inline:
-            return  # they are written where they end
         with self._lock:
             rows = self._writer.rows
+            if self._inline:
+                # Nearly all of them have been written where they ended. Not what a signal's handler or a finalizer has
+                # ended while a hook was running in that thread: hooks are not called from within each other.
+                events = [event for event in events if self._twice.is_first(event.event_id)]
             rows.take(events)
             self._used = True
             if len(rows) >= MAX_ROWS and not self._writer.busy:
@@ -229,13 +234,20 @@ class RecordHandler(Handler):
         return AGAIN_WAIT_S if self._inline or self._writer.busy else WAIT_S
 
     def _write_now(self, event: Event) -> None:
+        if self._is_mine():
+            return  # it ended in the middle of what this thread does here; the handler's thread will bring it
         with uninterrupted(), self._lock:  # rows that were written and not forgotten would be written again
             self._used = True
-            self._writer.rows.take((event,))
-            if (
-                not self._writer.busy
-            ):  # the event loop waits once; then the thread tries, until it gets through
+            if self._twice.is_first(event.event_id):
+                self._writer.rows.take((event,))
+            # The event loop waits once; then the thread tries, until it gets through.
+            if not self._writer.busy:
                 self._writer.write(WAIT_S)
+
+    def _is_mine(self) -> bool:
+        """Tell whether the calling thread has the lock already."""
+        lock: Any = self._lock
+        return bool(lock._is_owned())  # noqa: SLF001 -- as threading.Condition asks it; nothing else can tell
 
     def _account(self) -> tuple[int, int]:
         accounts = [view.account() for view in self._views]
@@ -245,7 +257,7 @@ class RecordHandler(Handler):
 
     def _before_fork(self) -> None:
         # SQLite's connections must not be there in a child, not even unused: it may close them at its end.
-        self._held = self._lock.acquire(timeout=FORK_WAIT_S)
+        self._held = not self._is_mine() and self._lock.acquire(timeout=FORK_WAIT_S)
         if self._held:
             self._writer.close()
 
