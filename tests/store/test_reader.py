@@ -375,6 +375,41 @@ def test_a_file_in_a_directory_of_somebody_elses_is_read(open_to_all: Path, inde
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
+def test_who_may_write_nothing_sees_a_run_go_on(open_to_all: Path) -> None:
+    """One reader of a file that is written meanwhile, in a directory of somebody else's, finds what has come since."""
+    program = """
+import os, sys, time
+from spanloom.store import StoreReader
+os.setgid(65534); os.setuid(65534)
+with StoreReader(sys.argv[1]) as store:
+    run, until = store.find("last"), time.monotonic() + 60
+    print(store.summary(run).events, flush=True)
+    sys.stdin.readline()
+    while store.summary(run).events < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    print(store.summary(run).events, len(list(store.records(run))))
+"""
+    with CallbackManager([RecordHandler(path := open_to_all / "runs.db")]) as manager:
+        manager.emit(name="first")
+        assert manager.flush(60)
+        for child in open_to_all.iterdir():
+            child.chmod(0o644)
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "1\n"
+            manager.emit(name="second")
+            assert manager.flush(60)
+            assert process.communicate("\n", timeout=90)[0] == "2 2\n"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
 def test_a_log_that_goes_while_it_is_copied_is_not_missed(open_to_all: Path) -> None:
     """Its writer may end, which puts the log into the file, while who may write nothing copies both."""
     leave_behind(path := open_to_all / "runs.db")

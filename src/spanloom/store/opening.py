@@ -7,7 +7,7 @@ A file in WAL mode needs its ``-wal`` read, and for that an index, ``-shm``, tha
   one came is looked at before and after each statement.
 * There is one: it is read with the index that is there, or that SQLite makes beside it.
 * The index can neither be used nor made (a copy on a read-only disk, somebody else's directory): the file and its
-  ``-wal`` are copied to a temporary directory.
+  ``-wal`` are copied to a temporary directory; again, when they have changed, but not all the time.
 
 Nobody but SQLite ever opens the file itself: to close any descriptor of it drops all locks that this process has on it,
 also those of a writer in it, and the next process to close the file would take away the ``-wal`` from under that one
@@ -22,6 +22,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
@@ -36,6 +37,10 @@ __all__ = ["Opened"]
 
 WAIT_S: Final = 2.0
 """How long the end of a checkpoint or of a recovery by another process is waited for."""
+COPY_S: Final = 0.5
+"""How old a copy may be, at least: who looks at a run that goes on, sees it move."""
+COPY_SHARE: Final = 10
+"""The same in proportion to how long it took to make it."""
 MAX_VALUE: Final = 8_000_000
 """Bytes of one value: far above anything that is written, far below what would hurt."""
 _NOT_READ: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
@@ -68,6 +73,8 @@ class Opened:
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._connection: sqlite3.Connection | None = None
         self._state: State | None = None
+        self._copied: State | None = None
+        self._copy_until = 0.0
         self._renew()
 
     def fetch(
@@ -85,7 +92,7 @@ class Opened:
             StoreError: they cannot be read.
         """
         while True:
-            if self._state is not None and self._state != self._look_around():
+            if (self._state is not None and self._state != self._look_around()) or self._is_outdated():
                 self._renew()
             try:
                 found = self._connected().execute(statement, parameters)
@@ -113,6 +120,14 @@ class Opened:
     def _look_around(self) -> State:
         """Return what changes when somebody opens the file to write, or has written to it."""
         return _stamp(self._path), _stamp(self._wal)
+
+    def _is_outdated(self) -> bool:
+        """Tell whether it is a copy that is read, of something that has changed since."""
+        return (
+            self._copied is not None
+            and time.monotonic() >= self._copy_until
+            and self._copied != self._look_around()
+        )
 
     def _renew(self) -> None:
         path = self._path
@@ -142,7 +157,7 @@ class Opened:
             raise StoreCorruptError(f"{path} is {what}") from None
 
     def _connect(self) -> sqlite3.Connection:
-        state = self._look_around()
+        state, self._copied = self._look_around(), None
         if not (state[1] and state[1][2]):
             self._state = state
             return _open(self._path, "mode=ro&immutable=1")
@@ -162,7 +177,8 @@ class Opened:
             self._copy.cleanup()
         self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
         there = Path(copy.name) / "runs.db"
-        before = _stamp(self._path)
+        began = time.monotonic()
+        before, log_before = self._look_around()
         with (
             closing(_open(self._path, "mode=ro&immutable=1")) as pages,
             closing(sqlite3.connect(there)) as copied,
@@ -174,6 +190,8 @@ class Opened:
             return self._connect()  # who wrote has put it into the file, and has gone
         if _stamp(self._path) != before:
             return self._connect()  # some of the log, which may have begun anew, has gone into it meanwhile
+        self._copied = before, log_before
+        self._copy_until = (now := time.monotonic()) + max(COPY_S, COPY_SHARE * (now - began))
         return _open(there, "mode=rw")
 
     def _look(self, connection: sqlite3.Connection) -> int:
