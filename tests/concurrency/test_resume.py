@@ -440,6 +440,8 @@ def test_arguments_of_a_checkpoint_are_checked() -> None:
         Checkpoint("x.db", key=square)
     with pytest.raises(ValueError, match="version"):
         Checkpoint("x.db", version="")
+    with pytest.raises(ValueError, match=r"path must name a file, such as 'results\.db' \(got ''\)"):
+        Checkpoint("")
     with pytest.raises(ValueError, match="not both"):
         Checkpoint("x.db", type=int, codec=Reversed())
     with pytest.raises(TypeError, match="encode and decode"):

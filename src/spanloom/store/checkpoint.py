@@ -50,7 +50,7 @@ class Checkpoint:
             handles SIGINT itself, it is left alone, too.
 
     Raises:
-        ValueError: `type` and `codec` are both given, `grace_s` is negative, or `version` is empty.
+        ValueError: `path` or `version` is empty, `type` and `codec` are both given, or `grace_s` is negative.
         TypeError: `key` is neither a function nor an iterable of keys, or `codec` has no ``encode`` and ``decode``.
     """
 
@@ -68,6 +68,8 @@ class Checkpoint:
         grace_s: float | None = 10.0,
     ) -> None:
         given: object = key
+        if not fspath(path):
+            raise ValueError(f"path must name a file, such as 'results.db' (got {path!r})")
         if isinstance(given, (str, bytes)) or not (
             given is None or callable(given) or hasattr(given, "__iter__")
         ):
