@@ -258,6 +258,46 @@ def test_modules_beside_the_script_are_found_first(tmp_path: Path) -> None:
     assert same(tmp_path, "program.py").out == "hello helper\n"
 
 
+FROM_STDIN = """\
+import inspect, sys
+print(sys.argv, repr(sys.path[0]), __name__, globals().get("__file__"), __spec__, __loader__, __doc__)
+print(repr(sys.stdin.read()), inspect.currentframe().f_code.co_filename, sys.modules["__main__"].__dict__ is globals())
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "1 / 0", "def broken(", "print('é')", ""])
+def test_a_program_in_the_standard_input_sees_the_same(tmp_path: Path, end: str) -> None:
+    """``-`` instead of a script: its arguments, names, exit code and traceback are those of ``python -``."""
+    seen = same(tmp_path, "-", "-m", "--deep", input=FROM_STDIN.format(end=end))
+    assert seen.out.startswith("['-', '-m', '--deep'] '' __main__ <stdin> None") or end == "def broken("
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "known"),
+    [("--handlers", "debug, nosuch", "debug, "), ("--instrument", "nosuch", "all, none, asyncio")],
+)
+def test_a_name_that_nobody_knows_is_an_error_of_use(
+    tmp_path: Path, option: str, given: str, known: str
+) -> None:
+    """A handler or a library that there is not: nothing runs, exit code 2, and the message lists those there are."""
+    write(tmp_path, program="print('it runs')")
+    seen = see(tmp_path, *RUN, option, given, "program.py")
+    assert (seen.code, seen.out) == (2, "")
+    assert option in seen.err
+    assert "'nosuch'; there are: " in (err := " ".join(seen.err.split()))
+    assert known in err
+
+
+def test_a_name_that_nobody_knows_in_the_environment_is_a_warning(tmp_path: Path) -> None:
+    """The environment is not the command's: a program is not kept from running by it."""
+    write(tmp_path, program="import spanloom\nspanloom.get_callback_manager()\nprint('it runs')")
+    seen = see(tmp_path, *RUN, "program.py", SPANLOOM_HANDLERS="nosuch", SPANLOOM_INSTRUMENT="nothing")
+    assert (seen.code, seen.out) == (0, "it runs\n")
+    assert "'nosuch'" in seen.err
+    assert "'nothing'" in seen.err
+
+
 def test_standard_input_is_the_scripts(tmp_path: Path) -> None:
     """All of it, from the first byte, and its end."""
     write(

@@ -53,6 +53,6 @@ def without_options(args: Sequence[str]) -> tuple[str | None, tuple[str, ...]] |
     match args:
         case ["run", "-m", name, *rest] if not name.startswith("-"):
             return name, tuple(rest)
-        case ["run", script, *rest] if not script.startswith("-"):
+        case ["run", script, *rest] if script == "-" or not script.startswith("-"):
             return None, (script, *rest)
     return None

@@ -20,13 +20,15 @@ import pkgutil
 import runpy
 import sys
 from collections.abc import Callable, Sequence
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final
 
 __all__ = ["Program", "exit_code_of", "module", "script"]
 
+STDIN: Final = "-"
+"""Instead of a file: the program is read from the standard input."""
 NO_SUCH_FILE: Final = 2
 """The exit code of ``python`` where it cannot open its script."""
 BY_SIGINT: Final = 130
@@ -40,11 +42,13 @@ Program = Callable[[], object]
 
 
 def script(path: str, arguments: Sequence[str]) -> Program:
-    """Return the program `path`: Python source, a ``.pyc``, or a folder or zip with a ``__main__.py``.
+    """Return the program `path`: Python source, a ``.pyc``, or a folder or zip with a ``__main__.py``; ``-`` is stdin.
 
     Raises:
         SystemExit: there is no such file; it has been said on standard error, as ``python`` says it.
     """
+    if path == STDIN:
+        return _from_stdin(arguments)
     file = path if Path(path).is_absolute() else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 -- a Path would drop the dots that Python keeps
     argv = [path, *arguments]
     if pkgutil.get_importer(path) is not None:  # something to import from, which is how the interpreter tells
@@ -63,6 +67,18 @@ def script(path: str, arguments: Sequence[str]) -> Program:
         _call(_execute, source, file, main)
 
     return run_file
+
+
+def _from_stdin(arguments: Sequence[str]) -> Program:
+    """Return the program that stands in the standard input; from a terminal, up to the end of what is typed."""
+    source = b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+    def run_stdin() -> None:
+        main = _set_up([STDIN, *arguments], "")
+        main.update(__file__="<stdin>", __cached__=None, __loader__=BuiltinImporter)
+        _call(_execute, source, "<stdin>", main)
+
+    return run_stdin
 
 
 def module(name: str, arguments: Sequence[str]) -> Program:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
+from spanloom._wiring import handler_names
 from spanloom.cli._launch import launch, program_of
 from spanloom.cli._options import example
+from spanloom.instrument.targets import TARGETS
 
 __all__ = ["run"]
 
@@ -33,7 +35,7 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
         elif arg.startswith("-m"):
             end = index + (2 if arg == "-m" else 1)
             return [*args[:end], "--", *args[end:]] if end <= len(args) else args
-        elif not arg.startswith("-") or arg == "--":
+        elif not arg.startswith("-") or arg in ("-", "--"):
             break
         else:
             is_value = arg in valued
@@ -58,12 +60,16 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
     help="The file to record into.  [default: $SPANLOOM_RECORD, else .spanloom/runs.db]",
 )
 @click.option(
-    "--handlers", metavar="NAMES", help="More handlers, as SPANLOOM_HANDLERS names them: debug,otel."
+    "--handlers",
+    metavar="NAMES",
+    callback=lambda _ctx, _param, names: _known(names, "handler", handler_names),
+    help="More handlers, as SPANLOOM_HANDLERS names them: debug,otel.",
 )
 @click.option(
     "--instrument",
     "libraries",
     metavar="NAMES",
+    callback=lambda _ctx, _param, names: _known(names, "target", lambda: ["all", "none", *TARGETS]),
     help="Libraries to instrument: asyncio,tenacity; all or none; all,logging to show what jobs log, too.  "
     "[default: $SPANLOOM_INSTRUMENT, else all]",
 )
@@ -86,7 +92,9 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
 @click.option(
     "-v", "--verbose", is_flag=True, help="Say at the end, on standard error, what was recorded where."
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGUMENTS]...")
+@click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT | - | -m MODULE [ARGUMENTS]..."
+)
 def run(
     module_name: str | None,
     path: Path | None,
@@ -103,7 +111,7 @@ def run(
 
     The script is the same program as without: its arguments, exit code, streams, signals and tracebacks are untouched,
     and it keeps the process id. What it does by libraries that have no events of their own, such as asyncio, is shown
-    as well. Options come before it.
+    as well. Options come before it. A script called - is read from the standard input.
     """
     if module_name is None and not arguments:
         raise click.UsageError("a script is missing, or -m and the name of a module")
@@ -119,6 +127,16 @@ def run(
         dump_signal=dump_signal,
         verbose=verbose,
     )
+
+
+def _known(names: str | None, what: str, known: Callable[[], Sequence[str]]) -> str | None:
+    """Return `names` if all of them are known: a name that is mistyped here would otherwise show in nothing."""
+    if names is None:
+        return None
+    for name in filter(None, map(str.strip, names.split(","))):
+        if name not in known():
+            raise click.BadParameter(f"there is no {what} {name!r}; there are: {', '.join(known())}")
+    return names
 
 
 def _signal(name: str | None) -> int | None:
