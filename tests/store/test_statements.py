@@ -13,7 +13,7 @@ from spanloom.store.connection import connect
 from spanloom.store.statements import MANY, NO_ID, NO_NUMBER, NO_TEXT, statements_of
 
 
-def jobs(count: int) -> list[tuple[object, ...]]:
+def jobs(count: int) -> list[tuple[int, ...]]:
     rows = [(start, start - 7, 1, 1, 5, 5, start, 3, start + 9) for start in range(count)]
     random.Random(count).shuffle(rows)
     return rows
@@ -41,7 +41,7 @@ def test_what_a_row_does_not_have_is_null_in_each_row_of_many(connection: sqlite
     nothing = "ok", NO_NUMBER, NO_NUMBER, NO_ID, NO_TEXT
     everything = "error", 1, 2, 3, "{}"
     with closing(connection):
-        details = [(*job, *(nothing if job[0] % 3 else everything)) for job in jobs(2 * MANY + 1)]  # type: ignore[operator]
+        details = [(*job, *(nothing if job[0] % 3 else everything)) for job in jobs(2 * MANY + 1)]
         statements_of(1)["details"].execute(connection, details)
         found = connection.execute("SELECT start_ns, status, busy_ns, attempt, error, payload FROM event")
         assert found.fetchall() == [
