@@ -82,6 +82,23 @@ def test_a_straggler_is_named_with_what_the_batch_would_have_taken_without_it() 
     assert "would have ended after 500 ms" in found.message
 
 
+@pytest.mark.parametrize("late", [4, 40], ids=["few late", "a pause made many late"])
+def test_a_straggler_is_named_although_a_pause_made_others_late(late: int) -> None:
+    """Jobs that run during a pause of the whole program take long, too; the batch waited for none of them."""
+    before, after = side_by_side(4, 10, 50), side_by_side(4, 10, 50, start_ms=2_500)
+    found = findings(batch([*before, *[(500, 2_500)] * late, *after, (600, 6_000)], late + 1))
+    (straggler,) = [each for each in found if each.code == "STRAGGLER"]
+    assert straggler.since_s == 3.0
+    assert f"for `fetch[{80 + late}]`" in straggler.message
+    assert "would have ended after 3.0 s" in straggler.message
+
+
+def test_a_pause_at_the_end_makes_no_stragglers() -> None:
+    """Where all that runs at the end is late by the same pause, no job is the reason."""
+    found = findings(batch([*side_by_side(4, 10, 50), *[(500, 3_000)] * 30], 31))
+    assert [each for each in found if each.code == "STRAGGLER"] == []
+
+
 def test_several_long_jobs_are_no_stragglers() -> None:
     """A fifth of the jobs that take long are what this batch is like."""
     assert findings(batch([*side_by_side(4, 10, 50), *[(0, 3_000)] * 10], 14)) == []

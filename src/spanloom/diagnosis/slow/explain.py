@@ -8,8 +8,8 @@ quickly when many of them ran at once as when few did. Shares of several finding
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -88,7 +88,10 @@ def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
     runs = batch.runs_ns()
     usual = median(runs)
     late = {number for number, run in enumerate(runs) if run > STRAGGLER * usual}
-    if not late or len(late) > max(1, len(runs) // 10):
+    most = max(1, len(runs) // 10)
+    if len(late) > most:
+        late = _last_of(late, batch.ends, most)
+    if not late:
         return
     others_end = max(end for number, end in enumerate(batch.ends) if number not in late)
     share = max(batch.ends) - others_end
@@ -107,6 +110,17 @@ def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
         f"{_s(batch.duration_ns - share)}; a timeout for each job would bound it.",
         tuple(f"{name}: ran {_s(runs[number])}" for name, number in zip(names[:10], worst, strict=False)),
     )
+
+
+def _last_of(late: set[int], ends: Sequence[float], most: int) -> set[int]:
+    """Return those of many late jobs for which the batch waited alone at its end, at most `most`; empty if more did.
+
+    A pause of the whole program makes all jobs late that run during it, and a straggler may be among them.
+    """
+    last = sorted(range(len(ends)), key=lambda number: -ends[number])[: most + 1]
+    alone = list(takewhile(late.__contains__, last[:-1]))
+    gaps = [ends[number] - ends[following] for number, following in zip(alone, last[1:], strict=False)]
+    return set(alone[: gaps.index(max(gaps)) + 1]) if gaps else set()
 
 
 def _retries(batch: BatchNumbers) -> Iterator[Finding]:
