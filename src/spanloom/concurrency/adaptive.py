@@ -10,7 +10,8 @@ from typing import Final, NamedTuple, Self
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.blocks import HeedfulBlock
-from spanloom.concurrency.gradient import GradientRule, Measurement
+from spanloom.concurrency.evidence import Measurement, is_collapse
+from spanloom.concurrency.gradient import GradientRule
 from spanloom.concurrency.overload import Judge
 from spanloom.concurrency.slots import Slots, check_count
 from spanloom.concurrency.ticking import loop_time
@@ -27,6 +28,14 @@ SHORTEST_S: Final = 1e-6
 """What a call is taken to last at least."""
 LEAST_USE: Final = 0.5
 """Share of the slots that must be in use on average, or the server is not what limits; as in Netflix's limits."""
+
+ALL_USED: Final = 0.9
+"""Share of the slots that must have been in use on average, or few calls ended because few were made."""
+LEFT_OVER: Final = 0.25
+"""Share of the slots in which calls may still run that began under another limit, when a measurement begins."""
+
+LONGEST_LEFT_OVER: Final = 10
+"""Durations of a call after which nobody waits for those any more: they may hang."""
 
 
 class LimitChange(NamedTuple):
@@ -129,6 +138,10 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         self._is_overload = None if is_overload is None else Judge(is_overload, name)
         self._clock = clock
         self._changed_at = -math.inf
+        self._running = 0
+        """Calls that run now: fewer than slots in use, where some pause between attempts."""
+        self._left_over = 0
+        """Calls still running that began before the last change."""
         self._latency_s: float | None = None
         """Moving mean of the durations of calls; only decides for how long to measure."""
         self._measure = _Measure(-math.inf)
@@ -171,6 +184,8 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         now, measure = self._clock(), self._measure
         if not measure.started and measure.since_s == -math.inf:
             measure.since_s = now
+        measure.use(self._running, now)
+        self._running += 1
         measure.started += 1
         measure.was_full |= self._in_use >= self._size
         return now
@@ -179,6 +194,10 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         """Take the end of a call, and decide if it completes a measurement."""
         now = self._clock()
         measure = self._measure
+        measure.use(self._running, now)
+        self._running -= 1
+        if started_at < self._changed_at:
+            self._left_over -= 1
         if error is None:
             self._succeeded(measure, started_at, now)
         elif not isinstance(error, Exception):
@@ -198,8 +217,11 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         else:
             self._latency_s += (duration_s - self._latency_s) * max(0.05, 1 / (self._size + 1))
         if measure.from_s is None:
-            if now >= self._changed_at + self._latency_s:  # what ran at the change has ended, by and large
-                measure.from_s = now
+            since_s = now - self._changed_at
+            if since_s >= self._latency_s and (
+                self._left_over <= LEFT_OVER * self._size or since_s >= LONGEST_LEFT_OVER * self._latency_s
+            ):  # what ran at the change has ended, by and large
+                measure.begin(now)
             return
         measure.count += 1
         measure.total_s += duration_s
@@ -211,18 +233,33 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         started = max(measure.started, measure.errors)
         if self._rule.is_overload(started, measure.errors):
             self._turn(now, Measurement(self._size, 0.0, 0.0, started, measure.errors, is_full=True))
-        elif measure.from_s is not None and measure.count >= min(self._window, 2 * self._size):
+            return
+        if measure.from_s is None or not measure.count:
+            return
+        seconds = now - measure.from_s
+        if seconds < self._interval_s:
+            return
+        if measure.count >= min(self._window, 2 * self._size):
             # Whole rounds of the slots: of calls that all take the same time, each round ends in one moment.
             round_s = max(self._latency_s or 0.0, SHORTEST_S)
-            if now >= measure.from_s + math.ceil(self._interval_s / round_s) * round_s:
+            if seconds >= math.ceil(self._interval_s / round_s) * round_s:
                 self._turn(now, measure.result(self._size, now))
+                return
+        if measure.expected is None:
+            measure.expected = self._rule.expected(self._size)
+        # Of calls that all take the same time, a whole round may be about to end.
+        if (
+            is_collapse(measure.expected * seconds - self._size, measure.count)
+            and measure.used_s >= ALL_USED * self._size * seconds
+        ):
+            self._turn(now, measure.result(self._size, now), collapsed=True)
 
-    def _turn(self, now: float, seen: Measurement) -> None:
+    def _turn(self, now: float, seen: Measurement, *, collapsed: bool = False) -> None:
         """End a measurement, and have the limit that follows from it."""
-        change = self._rule.next(seen)
+        change = self._rule.collapsed(seen) if collapsed else self._rule.next(seen)
         if change.limit == self._size:
             self._measure = _Measure(now)
-            self._measure.from_s = now
+            self._measure.begin(now)
         else:
             self._change(now, change.limit, change.reason)
 
@@ -231,6 +268,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         previous = self._size
         self._measure = _Measure(now)
         self._changed_at = now
+        self._left_over = self._running
         self.changes.append(LimitChange(now, previous, limit, reason))
         self._resize(limit)
         payload = {
@@ -245,7 +283,19 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
 class _Measure:
     """What is seen from one decision to the next."""
 
-    __slots__ = ("count", "errors", "from_s", "since_s", "squares", "started", "total_s", "was_full")
+    __slots__ = (
+        "at_s",
+        "count",
+        "errors",
+        "expected",
+        "from_s",
+        "since_s",
+        "squares",
+        "started",
+        "total_s",
+        "used_s",
+        "was_full",
+    )
 
     def __init__(self, since_s: float) -> None:
         self.since_s = since_s
@@ -257,6 +307,23 @@ class _Measure:
         self.was_full = False
         self.total_s = 0.0
         self.squares = 0.0
+        self.expected: float | None = None
+        """Throughput that the rule expects; ``None`` until it was asked."""
+        self.used_s = 0.0
+        """Seconds that slots were in use since `from_s`, all together."""
+        self.at_s = since_s
+        """Until when `used_s` counts."""
+
+    def begin(self, now: float) -> None:
+        """Count ends from now on."""
+        self.from_s = self.at_s = now
+        self.used_s = 0.0
+
+    def use(self, slots: int, now: float) -> None:
+        """Take note that so many slots were in use until now."""
+        if self.from_s is not None:
+            self.used_s += slots * (now - self.at_s)
+            self.at_s = now
 
     def result(self, limit: int, now: float) -> Measurement:
         """Return the measurement; `count` and the time from `from_s` to `now` are above 0."""

@@ -1,6 +1,6 @@
 """The rule by which an adaptive limiter finds its limit: measurements in, limits out, and no clock or task.
 
-Four published rules work together:
+Five published rules work together:
 
 * **Gradient** (Netflix, concurrency-limits, ``GradientLimit``): with ``gradient = fastest / latency``, at most 1, the
   next limit is ``limit * gradient + sqrt(limit)``, and at least half the limit. (Netflix holds the gradient itself
@@ -8,14 +8,19 @@ Four published rules work together:
   gradient is 1 and the limit grows by its root; it settles where what queues at the server is about that root.
 * **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles.
 * **Multiplicative decrease** on errors, and the memory of where they came (CUBIC, RFC 9438, 4.6 and its W_max): below
-  the limit that has failed, the next one is half-way between the present one and that; on its doorstep the rule waits,
-  twice as long after each time that it failed again.
+  the limit that has failed, the next one is half-way between the present one and that (the binary search of BIC, Xu,
+  Harfoush and Rhee, INFOCOM 2004); on its doorstep the rule waits, twice as long after each time that it failed again.
 * **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that has
   always been too high has never seen an idle server. Once in a while the limit is lowered for one measurement. If that
   makes the calls no faster, then it is the server that became slower, and the latency seen is the new normal. Where
   calls queue, and after a slow start that went too far, the probe comes sooner: on a server that overload makes slow,
-  the root that the gradient lets queue costs throughput. If less does as much, the limit before counts as failed, and
-  is approached in small steps.
+  the root that the gradient lets queue costs throughput. What the server holds without a queue is at least
+  ``throughput * fastest`` (BBR's bandwidth-delay product), and less than a limit under which calls queue: the probe
+  tries their geometric mean. If less does as much, the limit before counts as failed, and is approached in small steps.
+* **Collapse** (TCP's retransmission timeout, RFC 5681, 3.1): a server that has lost its capacity may need longer for
+  the calls of one measurement than the measurement is worth. When far fewer calls end than the limit is known to
+  bring, and chance does not explain it, the measurement ends at once, what was known is forgotten, and the limit
+  becomes that geometric mean.
 
 Latency is measured as limit / throughput (Little's law): the mean duration of the calls that have ended so far would
 leave out those that take long. How exact it is, is measured as well, and a difference within twice the error is none.
@@ -30,7 +35,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Change", "GradientRule", "Measurement"]
+from spanloom.concurrency.evidence import (
+    FINEST,
+    Measurement,
+    Seen,
+    are_alike,
+    is_overload,
+    is_steady,
+    noise,
+    pooled,
+    throughput_of,
+)
+
+__all__ = ["Change", "GradientRule"]
 
 STEEPEST: Final = 0.5
 """What is left of a limit at least: one measurement never more than halves it."""
@@ -40,38 +57,18 @@ PROBE_SHARE: Final = 0.7
 """What is left of the limit while the rule probes."""
 PROBE_EVERY: Final = 30
 """Measurements from probe to probe: the probes cost 1 % of the throughput."""
-QUEUED: Final = 0.8
+QUEUED: Final = 0.9
 """A gradient below which a limit at rest is probed sooner: what queues may be what makes the server slow."""
-EARLY_PROBE_SHARE: Final = 0.8
-"""What is left of the limit then: what queues, and hardly more, so that little is lost if it does no harm."""
+LEAST_LEFT: Final = 0.2
+"""What is left of a limit at least after that: the calls that ended were too few to believe in less."""
 PATIENCE: Final = 3
 """Measurements until then at first; twice as many after each probe that has brought nothing."""
 LONGEST_HOLD: Final = 3
 """Doublings of the wait before a limit that has failed is tried again."""
 SLOW_START_GAIN: Final = 0.3
 """What share of the limit's growth must be found in the throughput's, or the limit was too high before."""
-EVIDENCE: Final = math.log(100)
-"""How unlikely so many errors must be at the tolerated rate before they count as overload: one in a hundred."""
 REMEMBERED: Final = 16
 """Limits of which it is remembered what they did."""
-FINEST: Final = 0.02
-"""A latency is never taken for more exact than this: servers have their moods."""
-
-
-class Measurement(NamedTuple):
-    """What was seen of calls under one limit."""
-
-    limit: int
-    throughput: float
-    """Calls that ended well, per second."""
-    deviation: float
-    """Standard error of the throughput, as a share of it."""
-    started: int
-    """Calls that started. Those that ended would not do: failures come quickly, and would be seen alone at first."""
-    errors: int
-    """Those of them that have failed."""
-    is_full: bool
-    """Whether all slots were taken."""
 
 
 class Change(NamedTuple):
@@ -79,14 +76,6 @@ class Change(NamedTuple):
 
     limit: int
     reason: str
-
-
-class _Seen(NamedTuple):
-    """A measurement, and what follows from it alone."""
-
-    limit: int
-    latency_s: float
-    deviation: float
 
 
 class GradientRule(msgspec.Struct, eq=False):
@@ -109,9 +98,9 @@ class GradientRule(msgspec.Struct, eq=False):
     error_backoff_factor: float = 0.7
     error_tolerance: float = 0.05
 
-    _fastest: _Seen | None = None
-    _previous: _Seen | None = None
-    _known: dict[int, _Seen] = {}
+    _fastest: Seen | None = None
+    _previous: Seen | None = None
+    _known: dict[int, Seen] = {}
     """By limit, what was seen of it since the server last changed; those seen last at the end."""
     _slow_start: bool = True
     _grown: int = 0
@@ -128,24 +117,12 @@ class GradientRule(msgspec.Struct, eq=False):
     _until_probe: int = PROBE_EVERY
     _patience: int = PATIENCE
     """Measurements from probe to probe while calls queue."""
-    _probing: _Seen | None = None
+    _probing: Seen | None = None
     """What was seen before a probe, while one is on."""
 
     def is_overload(self, started: int, errors: int) -> bool:
-        """Tell whether so many errors are too many, and no chance.
-
-        By Chernoff's bound on the tail of a binomial distribution: the probability of at least `errors` is at most
-        ``exp(-started * D)``, with D the relative entropy of the share seen and the tolerated one.
-        """
-        if not errors:
-            return False
-        share, allowed = errors / started, self.error_tolerance
-        if allowed <= 0 or share <= allowed:
-            return share > allowed
-        entropy = share * math.log(share / allowed)
-        if share < 1:
-            entropy += (1 - share) * math.log((1 - share) / (1 - allowed))
-        return started * entropy > EVIDENCE
+        """Tell whether so many errors are more than those tolerated, and no chance."""
+        return is_overload(started, errors, self.error_tolerance)
 
     def next(self, measured: Measurement) -> Change:
         """Return the limit to have after `measured`."""
@@ -155,15 +132,15 @@ class GradientRule(msgspec.Struct, eq=False):
         if not measured.is_full or not measured.throughput:
             self._previous = None  # nobody wanted more: what was seen is not the server's limit
             return Change(limit, "")
-        seen = _Seen(limit, limit / measured.throughput, max(FINEST, measured.deviation))
+        seen = Seen(limit, limit / measured.throughput, max(FINEST, measured.deviation))
         previous = self._previous
         self._previous = seen = self._remember(seen)
         if self._probing is not None:
             return self._after_probe(self._probing, seen)
         gain: float | None = None
         if previous is not None and previous.limit < limit and self._last > 0:
-            gain = _throughput(seen) / _throughput(previous)
-            if gain * (1 + _noise(previous, seen)) < self.decrease_threshold:
+            gain = throughput_of(seen) / throughput_of(previous)
+            if gain * (1 + noise(previous, seen)) < self.decrease_threshold:
                 return self._back_off(limit, max(previous.limit, limit * STEEPEST), "throughput fell")
         better = self._better(seen)
         if better is not None and self._probing is None:
@@ -173,17 +150,32 @@ class GradientRule(msgspec.Struct, eq=False):
         if self._failed is not None and limit >= self._failed:
             self._failed, self._failures, self._grown = None, 0, 0
         fastest = self._look_for_fastest(seen)
-        gradient = fastest.latency_s * (1 + _noise(fastest, seen)) / seen.latency_s
-        gradient = min(1.0, gradient)
+        queueless = fastest.latency_s / seen.latency_s
+        gradient = min(1.0, queueless * (1 + noise(fastest, seen)))
         if self._slow_start:
             return self._start_slowly(previous, seen, gradient, gain)
-        self._until_probe -= 1
-        if self._until_probe <= 0:
-            return self._probe(seen, PROBE_SHARE)
-        waited = self._until_probe <= PROBE_EVERY - self._patience
-        if waited and gradient < QUEUED and _is_steady(previous, seen):
-            return self._probe(seen, EARLY_PROBE_SHARE)
+        lower = self._to_probe(previous, seen, queueless)
+        if lower < limit:
+            return self._probe(seen, lower)
         return self._steer(previous, seen, gradient, gain)
+
+    def expected(self, limit: int) -> float:
+        """Return the throughput that `limit` brings at least, by what is known of it and of others; 0 if nothing is.
+
+        A lower limit has brought it already. A higher one brings it in proportion: it may have held a queue.
+        """
+        known = self._known.values()
+        return max((throughput_of(seen) * min(1.0, limit / seen.limit) for seen in known), default=0.0)
+
+    def collapsed(self, measured: Measurement) -> Change:
+        """Return the limit to have after `measured`, which was cut short since far fewer calls ended than expected."""
+        limit = measured.limit
+        fastest_s = limit / measured.throughput if self._fastest is None else self._fastest.latency_s
+        middle = math.sqrt(limit * measured.throughput * fastest_s)
+        self._forget()
+        self._failures = 0
+        self._previous = None
+        return self._back_off(limit, max(limit * LEAST_LEFT, middle), "throughput fell")
 
     def moved(self) -> None:
         """Take note that somebody else has changed the limit: what comes next is no answer to a step of this rule."""
@@ -192,29 +184,36 @@ class GradientRule(msgspec.Struct, eq=False):
 
     # the parts ------------------------------------------------------------------------------------------
 
-    def _remember(self, seen: _Seen) -> _Seen:
+    def _remember(self, seen: Seen) -> Seen:
         """Return what is known of this limit: the mean of all measurements since the server last changed."""
         known = self._known.pop(seen.limit, None)
-        if known is not None and _alike(known, seen):
-            seen = _pooled(known, seen)
+        if known is not None and are_alike(known, seen):
+            seen = pooled(known, seen)
         elif known is not None:
-            self._known.clear()
+            self._forget()
         self._known[seen.limit] = seen
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         return seen
 
-    def _better(self, seen: _Seen) -> _Seen | None:
+    def _forget(self) -> None:
+        """Take note that the server has changed."""
+        self._known.clear()
+        self._patience = PATIENCE
+
+    def _better(self, seen: Seen) -> Seen | None:
         """Return a lower limit that is known to do more, if there is one.
 
         By one standard error only: if that was chance, both do much the same, and the lower one keeps no queue.
         """
-        best = max(self._known.values(), key=_throughput)
-        if best.limit < seen.limit and _throughput(best) > _throughput(seen) * (1 + _noise(best, seen) / 2):
+        best = max(self._known.values(), key=throughput_of)
+        if best.limit < seen.limit and throughput_of(best) > throughput_of(seen) * (
+            1 + noise(best, seen) / 2
+        ):
             return best
         return None
 
-    def _was_in_vain(self, previous: _Seen, seen: _Seen, gain: float | None) -> bool:
+    def _was_in_vain(self, previous: Seen, seen: Seen, gain: float | None) -> bool:
         """Tell whether a limit that has grown made the calls slower, and them no more.
 
         Not of a single slot, unless it has failed before: what that brings is less than chance may take away.
@@ -224,20 +223,18 @@ class GradientRule(msgspec.Struct, eq=False):
             and gain < 1
             and not self._slow_start
             and (seen.limit - previous.limit > 1 or seen.limit == self._failed)
-            and seen.latency_s > previous.latency_s * (1 + _noise(previous, seen))
+            and seen.latency_s > previous.latency_s * (1 + noise(previous, seen))
         )
 
-    def _look_for_fastest(self, seen: _Seen) -> _Seen:
+    def _look_for_fastest(self, seen: Seen) -> Seen:
         fastest = self._fastest
-        if fastest is None or seen.latency_s < fastest.latency_s * (1 - _noise(fastest, seen)):
+        if fastest is None or seen.latency_s < fastest.latency_s * (1 - noise(fastest, seen)):
             self._fastest = fastest = seen
-        elif self._slow_start and seen.latency_s < fastest.latency_s * (1 + _noise(fastest, seen)):
-            self._fastest = fastest = _pooled(fastest, seen)
+        elif self._slow_start and seen.latency_s < fastest.latency_s * (1 + noise(fastest, seen)):
+            self._fastest = fastest = pooled(fastest, seen)
         return fastest
 
-    def _start_slowly(
-        self, previous: _Seen | None, seen: _Seen, gradient: float, gain: float | None
-    ) -> Change:
+    def _start_slowly(self, previous: Seen | None, seen: Seen, gradient: float, gain: float | None) -> Change:
         if (
             previous is not None
             and gain is not None
@@ -251,9 +248,10 @@ class GradientRule(msgspec.Struct, eq=False):
         self._slow_start = False
         return self._to(seen.limit, _wanted(seen.limit, gradient), "latency")
 
-    def _steer(self, previous: _Seen | None, seen: _Seen, gradient: float, gain: float | None) -> Change:
+    def _steer(self, previous: Seen | None, seen: Seen, gradient: float, gain: float | None) -> Change:
         wanted = _wanted(seen.limit, gradient)
         slack = max(1.0, math.sqrt(seen.limit) / 2)  # or noise would move a limit that is where it should be
+        slack = min(slack, seen.limit / 2)  # or a single slot would never become two
         if wanted <= seen.limit - slack:
             return self._shrink(previous, seen, wanted, severe=gradient < SEVERE)
         if wanted >= seen.limit + slack:
@@ -261,7 +259,7 @@ class GradientRule(msgspec.Struct, eq=False):
         self._agreeing = 0
         return Change(seen.limit, "")
 
-    def _grow(self, seen: _Seen, wanted: float, gain: float | None) -> Change:
+    def _grow(self, seen: Seen, wanted: float, gain: float | None) -> Change:
         if gain is not None and gain < self.increase_threshold * (1 - seen.deviation):
             return Change(seen.limit, "")
         if self._last < 0 and not self._agreed():
@@ -278,16 +276,18 @@ class GradientRule(msgspec.Struct, eq=False):
     def _below_failed(self, limit: int, wanted: float) -> float:
         if self._failed is None:
             return wanted
-        return min(wanted, limit + max(1, (self._failed - limit) // 2))
+        half_way = limit + max(1, (self._failed - limit) // 2)
+        return half_way if self._failed <= 2 * limit else min(wanted, half_way)
 
-    def _shrink(self, previous: _Seen | None, seen: _Seen, wanted: float, *, severe: bool) -> Change:
+    def _shrink(self, previous: Seen | None, seen: Seen, wanted: float, *, severe: bool) -> Change:
         if not severe and self._last > 0 and not self._agreed():
             return Change(seen.limit, "")
         if severe and self._last > 0:
             self._fail(seen.limit)
         # Do the calls queue, or did the server become slower? The next measurement tells, if this one is sound: what
         # was seen while the server changed is a mixture.
-        sound = self._last < 0 or _is_steady(previous, seen)
+        stayed = previous is not None and previous.limit == seen.limit
+        sound = is_steady(previous, seen) if stayed else self._last < 0
         self._probing = seen if sound else None
         return self._to(seen.limit, wanted, "latency")
 
@@ -310,19 +310,30 @@ class GradientRule(msgspec.Struct, eq=False):
         self._hold = self.stability_window << min(self._failures, LONGEST_HOLD)
         self._failures += 1
 
-    def _probe(self, seen: _Seen, share: float) -> Change:
+    def _to_probe(self, previous: Seen | None, seen: Seen, queueless: float) -> int:
+        """Return the limit to probe now; the present one if it is not yet time."""
+        self._until_probe -= 1
+        if self._until_probe <= 0:
+            return math.floor(seen.limit * PROBE_SHARE)
+        waited = self._until_probe <= PROBE_EVERY - self._patience
+        if not (waited and queueless < QUEUED and is_steady(previous, seen)):
+            return seen.limit
+        most = max(map(throughput_of, self._known.values()))
+        return round(math.sqrt(seen.limit * most * queueless * seen.latency_s))
+
+    def _probe(self, seen: Seen, lower: int) -> Change:
         self._until_probe = PROBE_EVERY
         self._probing = seen
-        return self._to(seen.limit, math.floor(seen.limit * share), "probe")
+        return self._to(seen.limit, lower, "probe")
 
-    def _after_probe(self, before: _Seen, seen: _Seen) -> Change:
+    def _after_probe(self, before: Seen, seen: Seen) -> Change:
         """Compare what is seen with what was, at a higher limit, before."""
         self._probing = None
         self._patience = min(2 * self._patience, PROBE_EVERY)
         if seen.limit >= before.limit:
             return Change(seen.limit, "")
         slower = seen.latency_s / before.latency_s
-        if slower > 1 + _noise(
+        if slower > 1 + noise(
             before, seen
         ):  # at fewer calls: the server has changed meanwhile, so look again
             self._last = -1
@@ -337,7 +348,7 @@ class GradientRule(msgspec.Struct, eq=False):
         if fastest is None or seen.latency_s < fastest.latency_s:
             self._fastest = seen
         self._until_probe = 1 if fastest is None or seen.latency_s < fastest.latency_s else PROBE_EVERY
-        if _throughput(seen) >= _throughput(before):
+        if throughput_of(seen) >= throughput_of(before):
             self._fail(before.limit)  # so that the way back up is one of small steps
             self._patience = PATIENCE
         self._last = -1
@@ -356,27 +367,3 @@ class GradientRule(msgspec.Struct, eq=False):
 
 def _wanted(limit: int, gradient: float) -> float:
     return max(limit * STEEPEST, limit * gradient + math.sqrt(limit))
-
-
-def _throughput(seen: _Seen) -> float:
-    return seen.limit / seen.latency_s
-
-
-def _noise(one: _Seen, other: _Seen) -> float:
-    """Return twice the standard error of their ratio: a difference within it may be chance (1 in 20)."""
-    return 2 * math.hypot(one.deviation, other.deviation)
-
-
-def _alike(one: _Seen, other: _Seen) -> bool:
-    return abs(one.latency_s / other.latency_s - 1) <= _noise(one, other)
-
-
-def _is_steady(previous: _Seen | None, seen: _Seen) -> bool:
-    return previous is not None and previous.limit == seen.limit and _alike(previous, seen)
-
-
-def _pooled(one: _Seen, other: _Seen) -> _Seen:
-    """Return the mean of two measurements of the same, weighted by their exactness."""
-    w1, w2 = one.deviation**-2, other.deviation**-2
-    latency_s = (one.latency_s * w1 + other.latency_s * w2) / (w1 + w2)
-    return _Seen(other.limit, latency_s, max(FINEST, (w1 + w2) ** -0.5))
