@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.context import EventContext
 from spanloom.callbacks.decorate import decorate
+from spanloom.callbacks.first_try import FirstTry
 from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.recorder import FlightRecorder
 from spanloom.callbacks.route import Route
@@ -49,6 +50,7 @@ class Emitter:
     Attributes:
         current: The current event of each context.
         recorder: The flight recorder, or ``None`` if that is switched off.
+        active: Whether anyone would notice an event: the flight recorder or a handler.
         route: Tells who gets the events of a type.
     """
 
@@ -57,6 +59,7 @@ class Emitter:
             "spanloom_event", default=None
         )
         self.recorder: FlightRecorder | None = recorder
+        self.active: bool = recorder is not None
         self._table = table
         self.route: Callable[[str], Route] = table.route
         self._forget_open()
@@ -64,17 +67,12 @@ class Emitter:
     def _forget_open(self) -> None:
         self._traces = TraceTable()
         self._told: dict[int, tuple[Guard, ...]] = {}
-        self._open: dict[int, ScopeEvent] = {}
+        self._open: dict[int, Event] = {}
         self._held: dict[int, tuple[ScopeEvent, Route]] = {}
         self._held_traces: dict[int, EventContext] = {}
         # Weak: a batch whose event loop was closed under it must not be kept alive by being shown.
         self._batches: dict[int, weakref.ref[BatchScope]] = {}
         self._produced = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether anyone would notice an event: the flight recorder or a handler."""
-        return self.recorder is not None or bool(self._table.guards)
 
     def relief_s(self) -> float:
         """Return for how long a pause of who makes events would help the handlers that take them in lists, in seconds.
@@ -323,6 +321,9 @@ class Emitter:
         event = self._open.get(event_id)
         if event is not None:
             return event
+        first = self._open.get(event_id ^ 1)
+        if type(first) is FirstTry:  # its retry: see there
+            return first.whole
         for scope in self.running():
             for job in scope.jobs.open_jobs():
                 if job.event_id == event_id:

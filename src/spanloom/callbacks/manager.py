@@ -10,11 +10,12 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from spanloom.callbacks.emitter import Emitter
 from spanloom.callbacks.everywhere import EVERYWHERE
+from spanloom.callbacks.first_try import both
 from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.open_events import newest
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
+from spanloom.callbacks.retries import RetryEmitter
 from spanloom.callbacks.stats import ManagerStats
 from spanloom.callbacks.table import (
     EXIT_TIMEOUT_S,
@@ -29,7 +30,7 @@ from spanloom.events.event import Event, ScopeEvent
 __all__ = ["CallbackManager", "living_managers"]
 
 
-class CallbackManager(Emitter):
+class CallbackManager(RetryEmitter):
     """Carries events to handlers, and keeps the last ones in a flight recorder.
 
     Safe to use from any number of tasks, threads and event loops at once.
@@ -62,6 +63,7 @@ class CallbackManager(Emitter):
         self.deep: bool = deep or EVERYWHERE.deep
         # Weak: the table outlives its manager until the process ends.
         self._table.attach = partial(_attach, weakref.ref(self))
+        self._table.heard = partial(_heard, weakref.ref(self))
         EVERYWHERE.join(self._table)
         self.set_handlers(handlers)
         _managers.add(self)
@@ -70,7 +72,7 @@ class CallbackManager(Emitter):
 
     def in_flight(self) -> list[Event]:
         """Return every open event, oldest first; safe from any thread. ``age_ns`` tells its age."""
-        found: list[Event] = list(self._open.copy().values())
+        found = both(self._open.copy().values())
         for scope in self.running():
             found.extend(scope.jobs.open_jobs())
         return sorted(found, key=lambda event: event.start_ns)
@@ -91,7 +93,7 @@ class CallbackManager(Emitter):
             end_ns: What started then or later may be left out; ``None`` for nothing.
             jobs: Look for jobs, too.
         """
-        found: list[Event] = [*newest(self._open, _start_of, start_ns, end_ns)]
+        found = both(newest(self._open, _start_of, start_ns, end_ns))
         if jobs:
             for scope in self.running():
                 if scope.event.start_ns >= batches_since_ns:
@@ -105,7 +107,7 @@ class CallbackManager(Emitter):
         handlers = tuple(guard.stats(partial(self.unaccounted, guard)) for guard in self._table)
         return ManagerStats(
             produced=produced + sum(scope.counts.ended for scope in batches),
-            open=len(self._open) + sum(len(scope.jobs) for scope in batches),
+            open=len(both(self._open.copy().values())) + sum(len(scope.jobs) for scope in batches),
             recorded=0 if self.recorder is None else len(self.recorder),
             delivered=sum(stats.delivered for stats in handlers),
             dropped=sum(stats.dropped for stats in handlers),
@@ -202,12 +204,18 @@ def _attach(reference: weakref.ref[CallbackManager], guard: Guard) -> None:
         guard.attach(manager)
 
 
+def _heard(reference: weakref.ref[CallbackManager], by_handlers: bool) -> None:
+    manager = reference()
+    if manager is not None:
+        manager.active = by_handlers or manager.recorder is not None
+
+
 def running_batches() -> list[tuple[CallbackManager, ScopeEvent]]:
     """Return the batches that are running, of all managers, each with the manager that carries its events."""
     return [(manager, scope.event) for manager in list(_managers) for scope in manager.running()]
 
 
-def _start_of(event: ScopeEvent) -> int:
+def _start_of(event: Event) -> int:
     return event.start_ns
 
 

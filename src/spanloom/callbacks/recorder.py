@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from spanloom.callbacks.first_try import both
 from spanloom.events.event import Event
 
 __all__ = ["DEFAULT_CAPACITY", "FlightRecorder"]
@@ -40,11 +41,11 @@ class FlightRecorder:
         return self._ring.maxlen or 0
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return len(self.ended())
 
     def ended(self) -> list[Event]:
         """Return the kept events in order of their end; safe from any thread."""
-        return list(self._ring.copy())
+        return both(self._ring.copy())[-self.capacity :]
 
     def clear(self) -> None:
         """Forget everything."""

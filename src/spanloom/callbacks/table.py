@@ -55,10 +55,12 @@ class HandlerTable:
             with guards depends on the thread, too.
         trace_guards: Those that want to hear of traces.
         attach: Called with each guard that is put into the table, before it gets anything.
+        heard: Called with whether there are any guards, whenever those have changed.
     """
 
     def __init__(self, *, raise_errors: bool) -> None:
         self.attach: Callable[[Guard], object] = id  # nobody looks at open events
+        self.heard: Callable[[bool], object] = id  # nor asks whether anyone listens
         self._raise_errors = raise_errors
         self._everywhere: tuple[Guard, ...] = ()
         self._put(())
@@ -72,6 +74,7 @@ class HandlerTable:
         self.trace_guards: tuple[Guard, ...] = tuple(
             guard for guard in guards if guard.defines("start_trace") or guard.defines("end_trace")
         )
+        self.heard(bool(guards))
         if any(guard.needs_close for guard in own):
             _unclosed[self] = None
         else:

@@ -32,8 +32,12 @@ class TraceTable:
         self._entries = 0
 
     def ended(self, trace: Trace) -> None:
-        """Note that the root of `trace` has ended; forget the oldest ended ones if there are too many."""
-        self.open.pop(trace.trace_id, None)
+        """Note that the root of `trace` has ended; forget the oldest ended ones if there are too many.
+
+        A trace that is not open was noted before, and is not noted again.
+        """
+        if self.open.pop(trace.trace_id, None) is None:
+            return
         ended = self._ended
         ended.append(trace)
         self._entries += trace.__len__()  # not len(trace): the same, for half of the price

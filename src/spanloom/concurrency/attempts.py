@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import current_task
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import msgspec
+
 from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.callbacks.first_try import FirstTry
 from spanloom.callbacks.manager import CallbackManager
+from spanloom.callbacks.retries import Begun, BegunRetry
 from spanloom.concurrency.deadline import effective_deadline
 from spanloom.concurrency.names import name_of
 from spanloom.events import keys
-from spanloom.events.event import detail_of
+from spanloom.events.event import Event, detail_of
 from spanloom.events.types import EventType
 
-__all__ = ["back_off", "make_attempts", "too_late"]
+__all__ = [
+    "Failed",
+    "back_off",
+    "cancels_of_task",
+    "first_failed",
+    "make_attempts",
+    "make_retry",
+    "too_late",
+    "try_again",
+]
 
 T = TypeVar("T")
 
-_RETRY: Final = EventType.RETRY
+PauseAfter = Callable[[Exception, int], float | None]
+
 _ATTEMPT: Final = EventType.ATTEMPT
 
 
-async def make_attempts(  # noqa: C901 -- retries wrap small calls: a coroutine per step would outweigh them
+async def make_attempts(
     call: Callable[[], Awaitable[T]],
     name: str,
-    pause_after: Callable[[Exception, int], float | None],
+    pause_after: PauseAfter,
     attempt_timeout: float | None,
     deadline: float = math.inf,
     *,
-    enclosed: bool = False,
+    failed: Failed | None = None,
 ) -> T:
     """Await ``call()`` until it succeeds.
 
     Args:
         call: Makes the awaitable of one attempt.
-        name: Name of the events; empty to take that of `call`.
+        name: Name of the events.
         pause_after: Given the exception and the number of the attempt, from 1, returns the seconds
             to pause, or ``None`` to raise the exception.
         attempt_timeout: Seconds that one attempt may take, or ``None``.
         deadline: On the loop's clock, as far as the caller knows one.
-        enclosed: Put an event of type ``retry`` around the attempts and pauses.
+        failed: What the first attempt has come to, if that was made already.
 
     Raises:
         Exception: what the last attempt raised.
@@ -49,52 +64,170 @@ async def make_attempts(  # noqa: C901 -- retries wrap small calls: a coroutine 
     """
     manager = get_callback_manager()
     active, current = manager.active, manager.current
-    task = asyncio.current_task()
-    cancels = 0 if task is None else task.cancelling()
-    number = 1
-    whole = scope = outer = inner = failure = None
-    if active:
-        name = name or name_of(call) or "retry"
-        outer = inner = current.get()
-        if enclosed:
-            whole = manager.begin(_RETRY, name, None, outer)
-            inner = whole[0]
-            current.set(inner)
-    try:
-        while True:
-            if active:
-                scope = manager.begin(_ATTEMPT, name, None, inner, None, number)
-                current.set(scope[0])
-            try:
-                if attempt_timeout is None:
-                    value = await call()
-                else:
-                    async with asyncio.timeout(attempt_timeout):
-                        value = await call()
-            except BaseException as error:
-                if scope is not None:
-                    manager.leave(scope, inner, error)
-                if not isinstance(error, Exception):
-                    raise
-                if task is not None and task.cancelling() > cancels:
-                    raise  # it answers a cancel with an exception of its own; another attempt would undo the cancel
-                pause = pause_after(error, number)
-                if pause is None or too_late(pause, deadline):
-                    raise
-                reason = type(error).__name__
+    cancels, number = cancels_of_task(), 1
+    if failed is not None:
+        cancels, number = failed.cancels, 2
+        await back_off(manager, name, 1, failed.pause_s, failed.reason)
+    scope = None
+    inner = current.get()
+    while True:
+        if active:
+            scope = manager.begin(_ATTEMPT, name, None, inner, None, number)
+            current.set(scope[0])
+        try:
+            if attempt_timeout is None:
+                value = await call()
             else:
-                if scope is not None:
-                    manager.leave(scope, inner, None)
-                return value
-            await back_off(manager, name, number, pause, reason)
-            number += 1
+                async with asyncio.timeout(attempt_timeout):
+                    value = await call()
+        except BaseException as error:
+            if scope is not None:
+                manager.leave(scope, inner, error)
+            pause_s = _pause_s(error, number, cancels, pause_after, deadline)
+            if pause_s is None:
+                raise
+            reason = type(error).__name__
+        else:
+            if scope is not None:
+                manager.leave(scope, inner, None)
+            return value
+        await back_off(manager, name, number, pause_s, reason)
+        number += 1
+
+
+async def make_retry(
+    call: Callable[[], Awaitable[T]],
+    name: str,
+    pause_after: PauseAfter,
+    attempt_timeout: float | None,
+    deadline: float = math.inf,
+) -> T:
+    """Await ``call()`` until it succeeds, with an event of type ``retry`` around the attempts and pauses.
+
+    Args:
+        call, pause_after, attempt_timeout, deadline: As for `make_attempts`.
+        name: Name of the events; empty to take that of `call`.
+
+    Raises:
+        BaseException: as `make_attempts` does.
+    """
+    manager = get_callback_manager()
+    name = name or (name_of(call) or "retry" if manager.active else "")
+    cancels = cancels_of_task()
+    begun = manager.begin_retry(name) if manager.active else None
+    try:
+        if attempt_timeout is None:
+            value = await call()
+        else:
+            async with asyncio.timeout(attempt_timeout):
+                value = await call()
+    except BaseException as error:
+        failed = first_failed(manager, begun, error, cancels, pause_after, deadline)
+        if failed is None:
+            raise
+    else:
+        if begun is not None:
+            manager.end_retry(begun)
+        return value
+    return await try_again(failed, call, name, pause_after, attempt_timeout, deadline)
+
+
+class Failed(msgspec.Struct, frozen=True, eq=False):
+    """What the first attempt of a retry has come to, if another one is to follow.
+
+    Attributes:
+        manager: Carries the events.
+        whole: The event of type ``retry`` around the attempts; ``None`` if nobody listens.
+        outer: The event that was current before.
+        cancels: How often the task had been cancelled before.
+        pause_s: Seconds to pause.
+        reason: Name of the exception's class.
+    """
+
+    manager: CallbackManager
+    whole: Begun | None
+    outer: Event | None
+    cancels: int
+    pause_s: float
+    reason: str
+
+
+def first_failed(
+    manager: CallbackManager,
+    begun: FirstTry | BegunRetry | None,
+    error: BaseException,
+    cancels: int,
+    pause_after: PauseAfter,
+    deadline: float = math.inf,
+) -> Failed | None:
+    """Take the end of a retry's first attempt that raised.
+
+    Args:
+        manager: Carries the events.
+        begun: What its `begin_retry` returned; ``None`` if nobody listens.
+        error: What the attempt raised.
+        cancels: What `cancels_of_task` returned before.
+        pause_after, deadline: As for `make_attempts`.
+
+    Returns:
+        What `try_again` goes on with; ``None`` if `error` is to be raised, and the retry has ended with it.
+    """
+    whole = outer = None
+    if begun is not None:
+        whole, outer = manager.fail_retry(begun, error)
+    end: BaseException | None = error
+    try:
+        pause_s = _pause_s(error, 1, cancels, pause_after, deadline)
+        if pause_s is not None:
+            end = None
+            return Failed(manager, whole, outer, cancels, pause_s, type(error).__name__)
+    except BaseException as raised:
+        end = raised
+        raise
+    finally:
+        if end is not None and whole is not None:
+            manager.leave(whole, outer, end)
+        end = None  # or its traceback and this frame would keep each other alive
+    return None
+
+
+async def try_again(
+    failed: Failed,
+    call: Callable[[], Awaitable[T]],
+    name: str,
+    pause_after: PauseAfter,
+    attempt_timeout: float | None,
+    deadline: float = math.inf,
+) -> T:
+    """Make the other attempts of a retry whose first one has failed, and end it; see `make_retry`."""
+    failure: BaseException | None = None
+    try:
+        return await make_attempts(call, name, pause_after, attempt_timeout, deadline, failed=failed)
     except BaseException as raised:
         failure = raised
         raise
     finally:
-        if whole is not None:
-            manager.leave(whole, outer, failure)
-        failure = task = None  # or its traceback and this frame, or this task, would keep each other alive
+        if failed.whole is not None:
+            failed.manager.leave(failed.whole, failed.outer, failure)
+        failure = None  # the same
+
+
+def cancels_of_task() -> int:
+    """Return how often the cancel of the current task has been asked for and not been taken back."""
+    task = current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _pause_s(
+    error: BaseException, number: int, cancels: int, pause_after: PauseAfter, deadline: float
+) -> float | None:
+    """Return the seconds to pause after attempt `number` has raised `error`; ``None`` to raise that."""
+    if not isinstance(error, Exception):
+        return None
+    if cancels_of_task() > cancels:
+        return None  # it answers a cancel with an exception of its own; another attempt would undo the cancel
+    pause_s = pause_after(error, number)
+    return None if pause_s is None or too_late(pause_s, deadline) else pause_s
 
 
 def too_late(pause: float, deadline: float) -> bool:

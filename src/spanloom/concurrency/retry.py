@@ -6,12 +6,14 @@ import functools
 import inspect
 import math
 import random
+from asyncio import current_task
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from spanloom.concurrency.attempts import make_attempts
+from spanloom.callbacks.ambient import get_callback_manager
+from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.concurrency.slots import check_count
@@ -138,11 +140,36 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             A coroutine function with the signature of `fn`.
         """
         name = name_of(fn) or "retry"
+        pause_after, attempt_timeout = self.pause_after, self.attempt_timeout
+        if attempt_timeout is not None:
+
+            @functools.wraps(fn)
+            async def call_in_time(*args: P.args, **kwargs: P.kwargs) -> T:
+                return await make_retry(
+                    functools.partial(fn, *args, **kwargs), name, pause_after, attempt_timeout
+                )
+
+            return call_in_time
 
         @functools.wraps(fn)
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            once = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
-            return await make_attempts(once, name, self.pause_after, self.attempt_timeout, enclosed=True)
+            # As in make_retry, which would be a coroutine more: nearly every call succeeds at once.
+            manager = get_callback_manager()
+            task = current_task()
+            cancels = 0 if task is None else task.cancelling()
+            del task  # or it and this frame might keep each other alive
+            begun = manager.begin_retry(name) if manager.active else None
+            try:
+                value = await fn(*args, **kwargs)
+            except BaseException as error:
+                failed = first_failed(manager, begun, error, cancels, pause_after)
+                if failed is None:
+                    raise
+            else:
+                if begun is not None:
+                    manager.end_retry(begun)
+                return value
+            return await try_again(failed, functools.partial(fn, *args, **kwargs), name, pause_after, None)
 
         return call
 
@@ -201,4 +228,4 @@ async def retry(
     if not callable(fn):
         hint = "; give the function itself: a coroutine runs only once" if inspect.isawaitable(fn) else ""
         raise TypeError(f"retry needs a function to call for each attempt, not {type(fn).__name__}{hint}")
-    return await make_attempts(fn, "", policy.pause_after, policy.attempt_timeout, enclosed=True)
+    return await make_retry(fn, "", policy.pause_after, policy.attempt_timeout)

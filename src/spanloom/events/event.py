@@ -298,7 +298,6 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
 
 _set_scope_failure = ScopeEvent.__dict__["failure"].__set__
 _set_scope_error = ScopeEvent.__dict__["error"].__set__
-_set_scope_data = ScopeEvent.__dict__["data"].__set__
 _set_job_detail = JobEvent.__dict__["detail"].__set__
 
 complete_scope = ScopeEvent.__dict__["end_ns"].__set__
@@ -327,7 +326,7 @@ def data_of(event: Event) -> dict[str, object]:
     data = event.data
     if data is None:
         data = {}
-        _set_scope_data(event, data)
+        type(event).__dict__["data"].__set__(event, data)
     return data
 
 

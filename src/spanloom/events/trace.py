@@ -48,6 +48,16 @@ class Trace(msgspec.Struct, eq=False):
         else:
             self.omitted += 1
 
+    def add_both(self, parent_id: int, event_id: int, child_id: int) -> None:
+        """Note that `event_id` lies under `parent_id`, and `child_id` under that."""
+        scopes = self._scopes
+        if len(scopes) < MAX_SCOPES - 1:
+            scopes.append((parent_id, event_id))
+            scopes.append((event_id, child_id))
+        else:
+            self.add(parent_id, event_id)
+            self.add(event_id, child_id)
+
     def scopes(self) -> int:
         """Return how many events have been noted, to ask `has_child` later what came after them."""
         return len(self._scopes)

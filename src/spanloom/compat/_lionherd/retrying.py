@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from spanloom.compat._lionherd.deadlines import ambient
 from spanloom.concurrency import RetryPolicy
-from spanloom.concurrency.attempts import make_attempts
+from spanloom.concurrency.attempts import make_retry
 
 __all__ = ["retry"]
 
@@ -54,4 +54,4 @@ async def retry(
     )
     if not callable(fn):
         raise TypeError(f"retry needs a function to call for each attempt, not {type(fn).__name__}")
-    return await make_attempts(fn, "", policy.pause_after, None, ambient(), enclosed=True)
+    return await make_retry(fn, "", policy.pause_after, None, ambient())

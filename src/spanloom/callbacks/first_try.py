@@ -1,0 +1,164 @@
+"""The record of a retry whose first attempt is under way, or succeeded: two events, one record.
+
+Nearly every retried call succeeds at once, and then its ``retry`` and its ``attempt`` tell the same story twice: they
+start together, end together and have one name. So as long as that is all there is, one record stands for both, in the
+table of open events as in the flight recorder. It is the attempt; `FirstTry.whole` makes the retry for whoever looks.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from spanloom.callbacks.traces import TraceTable
+from spanloom.events.error import ErrorInfo
+from spanloom.events.event import Event, JobEvent, ScopeEvent, complete_scope
+from spanloom.events.ids import random_bits
+from spanloom.events.trace import Trace
+from spanloom.events.types import OK, EventStatus, EventType, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FirstTry", "both", "end_first", "fail_first", "new_pair_id"]
+
+_making = threading.RLock()
+"""Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time."""
+
+
+def new_pair_id() -> int:
+    """Return a fresh id for an attempt; with its lowest bit flipped it is that of the retry around it. Neither is 0."""
+    event_id = random_bits(64)
+    return event_id if event_id > 1 else new_pair_id()
+
+
+class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """The first attempt of a retried call, and in it the retry. See `Event` for the fields.
+
+    Who ends it writes `end_ns` and then looks for a retry or a trace that was made meanwhile; who makes one writes it
+    down and then looks for the end. So whichever is first, one of the two completes it.
+    """
+
+    name: str
+    event_id: int
+    start_ns: int
+    home: Event | TraceTable
+    """The event around the retry; of a retry that is the root of a trace, where the trace is to be kept."""
+    end_ns: int | None = None
+    failure: EventStatus | None = None
+    error: ErrorInfo | None = None
+    data: dict[str, object] | None = None
+    made: ScopeEvent | None = None
+    """The retry, once someone has looked at it."""
+    root: Trace | None = None
+    """The trace of a retry that is its root, once someone has asked for it."""
+
+    type: ClassVar[EventType] = EventType.ATTEMPT
+    attempt: ClassVar[int] = 1
+    counts: ClassVar[None] = None
+    is_point: ClassVar[bool] = False
+    queue_ns: ClassVar[None] = None
+    busy_ns: ClassVar[None] = None
+
+    @property
+    def parent_id(self) -> int:
+        return self.event_id ^ 1
+
+    @property
+    def status(self) -> EventStatus | None:
+        return None if self.end_ns is None else self.failure or OK
+
+    @property
+    def outer(self) -> Event | None:
+        """The event around the retry; ``None`` if it is a root."""
+        home = self.home
+        return None if isinstance(home, TraceTable) else home
+
+    @property
+    def job(self) -> JobEvent | None:
+        return None if self.outer is None else self.outer.job
+
+    @property
+    def job_index(self) -> int | None:
+        return None if self.job is None else self.job.index
+
+    @property
+    def batch_id(self) -> int | None:
+        return None if self.job is None else self.job.batch_id
+
+    @property
+    def trace(self) -> Trace:
+        home = self.home
+        if isinstance(home, TraceTable):
+            return self.root or self._make_root(home)
+        return home.trace
+
+    @property
+    def whole(self) -> ScopeEvent:
+        """The retry: open as long as this is, unless this has failed and another attempt may follow."""
+        return self.made or self._make_whole()
+
+    def _make_root(self, traces: TraceTable) -> Trace:
+        with _making:
+            if self.root is not None:
+                return self.root
+            trace = Trace(self.name, self.parent_id)
+            trace.add(self.parent_id, self.event_id)
+            traces.open[trace.trace_id] = trace
+            _set_root(self, trace)
+        if self.end_ns is not None and self.failure is None:
+            traces.ended(trace)
+        return trace
+
+    def _make_whole(self) -> ScopeEvent:
+        trace, outer = self.trace, self.outer
+        outer_id = None if outer is None else outer.event_id
+        with _making:
+            if self.made is not None:
+                return self.made
+            whole = ScopeEvent(
+                EventType.RETRY, self.name, self.parent_id, outer_id, trace, self.start_ns, None, self.job
+            )
+            _set_made(self, whole)
+        if self.end_ns is not None and self.failure is None:
+            complete_scope(whole, self.end_ns)
+        return whole
+
+    def settle(self) -> None:
+        """Complete what was made of it before its end."""
+        if self.made is not None:
+            complete_scope(self.made, self.end_ns)
+        if self.root is not None and isinstance(self.home, TraceTable):
+            self.home.ended(self.root)
+
+
+_set_failure: Final = FirstTry.__dict__["failure"].__set__
+_set_error: Final = FirstTry.__dict__["error"].__set__
+_set_made: Final = FirstTry.__dict__["made"].__set__
+_set_root: Final = FirstTry.__dict__["root"].__set__
+
+end_first = FirstTry.__dict__["end_ns"].__set__
+"""``end_first(event, end_ns)``: writes the end; for the code that opened the event, once."""
+
+
+def fail_first(event: FirstTry, error: BaseException) -> ScopeEvent:
+    """Write what ended `event`, before `end_first` does the rest; return the retry, which goes on without it."""
+    whole = event.whole
+    _set_failure(event, status_of(error))
+    _set_error(event, ErrorInfo.of(error))
+    return whole
+
+
+def both(events: Iterable[Event]) -> list[Event]:
+    """Return `events` with each retry in its place: an open one before its attempt, an ended one after it."""
+    found: list[Event] = []
+    for event in events:
+        if type(event) is not FirstTry or event.failure is not None:
+            found.append(event)
+        elif event.end_ns is None:
+            found += (event.whole, event)
+        else:
+            found += (event, event.whole)
+    return found
