@@ -20,12 +20,12 @@ from typing import ParamSpec, TypeVar
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.context import EventContext
 from spanloom.callbacks.decorate import decorate
-from spanloom.callbacks.first_try import FirstTry
 from spanloom.callbacks.guard import Guard, delivering
 from spanloom.callbacks.recorder import FlightRecorder
 from spanloom.callbacks.route import Route
 from spanloom.callbacks.table import HandlerTable
 from spanloom.callbacks.traces import TraceTable
+from spanloom.callbacks.tries import Try
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.counts import BatchCounts
 from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fail_scope
@@ -322,7 +322,7 @@ class Emitter:
         if event is not None:
             return event
         first = self._open.get(event_id ^ 1)
-        if type(first) is FirstTry:  # its retry: see there
+        if type(first) is Try:  # its retry: see there
             return first.whole
         for scope in self.running():
             for job in scope.jobs.open_jobs():

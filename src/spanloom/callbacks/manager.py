@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Self
 
 from spanloom.callbacks.everywhere import EVERYWHERE
-from spanloom.callbacks.first_try import both
 from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.open_events import newest
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY, FlightRecorder
@@ -25,6 +24,7 @@ from spanloom.callbacks.table import (
     flush_all,
     unclosed_tables,
 )
+from spanloom.callbacks.tries import both
 from spanloom.events.event import Event, ScopeEvent
 
 __all__ = ["CallbackManager", "living_managers"]

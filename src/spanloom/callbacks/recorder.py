@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from spanloom.callbacks.first_try import both
+from spanloom.callbacks.tries import both
 from spanloom.events.event import Event
 
 __all__ = ["DEFAULT_CAPACITY", "FlightRecorder"]

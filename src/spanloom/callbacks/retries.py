@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 
 from spanloom.callbacks.emitter import Emitter
-from spanloom.callbacks.first_try import FirstTry, end_first, fail_first, new_pair_id
 from spanloom.callbacks.route import Route
+from spanloom.callbacks.tries import Try, end_try, fail_try, new_pair_id
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import Event, ScopeEvent
+from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.types import EventType
 
 __all__ = ["Begun", "BegunRetry", "RetryEmitter"]
@@ -36,63 +37,80 @@ class BegunRetry(msgspec.Struct, eq=False):
 
 
 class RetryEmitter(Emitter):
-    """An `Emitter` that takes one record for a retry and its first attempt where no handler listens."""
+    """An `Emitter` that takes a lighter record for attempts where no handler listens: `Try`."""
 
-    def begin_retry(self, name: str) -> FirstTry | BegunRetry:
+    def begin_retry(self, name: str) -> Try | BegunRetry:
         """Open a retry and its first attempt, and make that current; `end_retry` or `fail_retry` must follow."""
         current = self.current
         outer = current.get()
         if self._table.guards or (outer is not None and outer.end_ns is not None):
-            return self._begin_both(name, outer)
+            whole = self.begin(_RETRY, name, None, outer)
+            current.set(whole[0])
+            attempt = self.begin(_ATTEMPT, name, None, whole[0], None, 1)
+            current.set(attempt[0])
+            return BegunRetry(whole, attempt, outer)
         event_id = new_pair_id()
         if outer is not None:
             outer.trace.add_both(outer.event_id, event_id ^ 1, event_id)
-        first = FirstTry(name, event_id, monotonic_ns(), outer or self._traces)
-        self._open[event_id] = first
-        current.set(first)
-        return first
+        begun = Try(name, event_id, monotonic_ns(), outer or self._traces, 1, True)
+        self._open[event_id] = begun
+        current.set(begun)
+        return begun
 
-    def _begin_both(self, name: str, outer: Event | None) -> BegunRetry:
-        current = self.current
-        whole = self.begin(_RETRY, name, None, outer)
-        current.set(whole[0])
-        attempt = self.begin(_ATTEMPT, name, None, whole[0], None, 1)
-        current.set(attempt[0])
-        return BegunRetry(whole, attempt, outer)
-
-    def end_retry(self, begun: FirstTry | BegunRetry) -> None:
+    def end_retry(self, begun: Try | BegunRetry) -> None:
         """End both: the first attempt has succeeded."""
-        if isinstance(begun, BegunRetry):
+        if (
+            type(begun) is not Try
+        ):  # isinstance() of a Struct asks its metaclass, which takes as long as all the rest
             self.leave(begun.attempt, begun.whole[0], None)
             self.leave(begun.whole, begun.outer, None)
-            return
-        current = self.current
-        if current.get() is begun:
-            current.set(begun.outer)
-        end_first(begun, monotonic_ns())
-        if self._open.pop(begun.event_id, None) is None:
-            return  # this is a forked child: see finish
-        if begun.made is not None or begun.root is not None:
-            begun.settle()
-        self._produced += 2
-        if self.recorder is not None:
-            self.recorder.record(begun)
+        elif self.end_attempt(begun, begun.outer, None):
+            self._produced += 1  # the retry
 
-    def fail_retry(self, begun: FirstTry | BegunRetry, error: BaseException) -> tuple[Begun, Event | None]:
+    def fail_retry(self, begun: Try | BegunRetry, error: BaseException) -> tuple[Begun, Event | None]:
         """End the first attempt, make the retry current, and return that, for `leave`, and what was current before."""
-        if isinstance(begun, BegunRetry):
+        if type(begun) is not Try:
             self.leave(begun.attempt, begun.whole[0], error)
             return begun.whole, begun.outer
-        whole = fail_first(begun, error)
+        whole = begun.whole
+        self._open[whole.event_id] = whole
+        if not self.end_attempt(begun, whole, error):
+            del self._open[whole.event_id]
+        return (whole, self.route(_RETRY)), begun.outer
+
+    def begin_attempt(self, name: str, number: int, outer: Event | None) -> Try | Begun:
+        """Open attempt `number` under `outer`, the current event, and make it current; `end_attempt` must follow."""
+        if self._table.guards or outer is None or outer.end_ns is not None:
+            begun = self.begin(_ATTEMPT, name, None, outer, None, number)
+            self.current.set(begun[0])
+            return begun
+        event_id = random_bits(64) or new_event_id()
+        outer.trace.add(outer.event_id, event_id)
+        attempt = Try(name, event_id, monotonic_ns(), outer, number, False)
+        self._open[event_id] = attempt
+        self.current.set(attempt)
+        return attempt
+
+    def end_attempt(self, begun: Try | Begun, outer: Event | None, error: BaseException | None) -> bool:
+        """End an attempt that `error` ended, if that is not ``None``, and make `outer` current again.
+
+        Returns:
+            False if this is a forked child, and the event its parent's: it ends over there.
+        """
+        if type(begun) is not Try:
+            self.leave(begun, outer, error)
+            return True
         current = self.current
-        if current.get() is begun:
-            current.set(whole)
-        end_first(begun, monotonic_ns())
-        route = self.route(_RETRY)
-        if begun.event_id in self._open:  # else this is a forked child
-            self._open[whole.event_id] = whole
-            del self._open[begun.event_id]
-            self._produced += 1
-            if self.recorder is not None:
-                self.recorder.record(begun)
-        return (whole, route), begun.outer
+        if current.get() is begun:  # see leave
+            current.set(outer)
+        if error is not None:
+            fail_try(begun, error)
+        end_try(begun, monotonic_ns())
+        if self._open.pop(begun.event_id, None) is None:
+            return False
+        if begun.made is not None or begun.root is not None:
+            begun.settle()
+        self._produced += 1
+        if self.recorder is not None:
+            self.recorder.record(begun)
+        return True

@@ -6,14 +6,14 @@ import asyncio
 import math
 from asyncio import current_task
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.callbacks.first_try import FirstTry
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.retries import Begun, BegunRetry
+from spanloom.callbacks.tries import Try
 from spanloom.concurrency.deadline import effective_deadline
 from spanloom.concurrency.names import name_of
 from spanloom.events import keys
@@ -34,8 +34,6 @@ __all__ = [
 T = TypeVar("T")
 
 PauseAfter = Callable[[Exception, int], float | None]
-
-_ATTEMPT: Final = EventType.ATTEMPT
 
 
 async def make_attempts(
@@ -63,17 +61,16 @@ async def make_attempts(
         BaseException: anything else is raised at once.
     """
     manager = get_callback_manager()
-    active, current = manager.active, manager.current
+    active = manager.active
     cancels, number = cancels_of_task(), 1
     if failed is not None:
         cancels, number = failed.cancels, 2
         await back_off(manager, name, 1, failed.pause_s, failed.reason)
-    scope = None
-    inner = current.get()
+    begun = None
+    inner = manager.current.get()
     while True:
         if active:
-            scope = manager.begin(_ATTEMPT, name, None, inner, None, number)
-            current.set(scope[0])
+            begun = manager.begin_attempt(name, number, inner)
         try:
             if attempt_timeout is None:
                 value = await call()
@@ -81,15 +78,15 @@ async def make_attempts(
                 async with asyncio.timeout(attempt_timeout):
                     value = await call()
         except BaseException as error:
-            if scope is not None:
-                manager.leave(scope, inner, error)
+            if begun is not None:
+                manager.end_attempt(begun, inner, error)
             pause_s = _pause_s(error, number, cancels, pause_after, deadline)
             if pause_s is None:
                 raise
             reason = type(error).__name__
         else:
-            if scope is not None:
-                manager.leave(scope, inner, None)
+            if begun is not None:
+                manager.end_attempt(begun, inner, None)
             return value
         await back_off(manager, name, number, pause_s, reason)
         number += 1
@@ -154,7 +151,7 @@ class Failed(msgspec.Struct, frozen=True, eq=False):
 
 def first_failed(
     manager: CallbackManager,
-    begun: FirstTry | BegunRetry | None,
+    begun: Try | BegunRetry | None,
     error: BaseException,
     cancels: int,
     pause_after: PauseAfter,

@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
@@ -29,7 +29,9 @@ Call = Callable[[Any], Awaitable[Any]]
 
 
 class _Policy(Protocol):
-    async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = ...) -> T: ...
+    def attempt(
+        self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = ...
+    ) -> Coroutine[Any, Any, T]: ...
 
 
 def compose(

@@ -121,8 +121,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             pause = max(pause, float(verdict))
         return max(pause, retry_after_of(error) or 0.0)
 
-    async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf) -> T:
-        """Call until an attempt succeeds or the policy gives up; for runners and `retry`.
+    def attempt(
+        self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf
+    ) -> Coroutine[Any, Any, T]:
+        """Return a coroutine that calls until an attempt succeeds or the policy gives up; for runners.
 
         Each attempt and each pause is an event named `name`.
 
@@ -131,7 +133,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             name: Name of the events.
             deadline: On the loop's clock, as far as the caller knows one.
         """
-        return await make_attempts(call, name, self.pause_after, self.attempt_timeout, deadline)
+        return make_attempts(call, name, self.pause_after, self.attempt_timeout, deadline)
 
     def retrying(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         """Decorate a coroutine function so that each call retries by this policy.

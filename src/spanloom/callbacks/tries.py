@@ -1,14 +1,16 @@
-"""The record of a retry whose first attempt is under way, or succeeded: two events, one record.
+"""The record of an attempt where no handler listens, and of the retry around it as far as that is the same.
 
 Nearly every retried call succeeds at once, and then its ``retry`` and its ``attempt`` tell the same story twice: they
 start together, end together and have one name. So as long as that is all there is, one record stands for both, in the
-table of open events as in the flight recorder. It is the attempt; `FirstTry.whole` makes the retry for whoever looks.
+table of open events as in the flight recorder. It is the attempt; `Try.whole` makes the retry for whoever looks.
+
+What a record can tell when it is asked is not worked out before: most attempts are never looked at.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import msgspec
 
@@ -22,7 +24,7 @@ from spanloom.events.types import OK, EventStatus, EventType, status_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FirstTry", "both", "end_first", "fail_first", "new_pair_id"]
+__all__ = ["Try", "both", "end_try", "fail_try", "new_pair_id"]
 
 _making = threading.RLock()
 """Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time."""
@@ -34,8 +36,9 @@ def new_pair_id() -> int:
     return event_id if event_id > 1 else new_pair_id()
 
 
-class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """The first attempt of a retried call, and in it the retry. See `Event` for the fields.
+@final
+class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """An attempt, and if it is the first one, perhaps in it the retry. See `Event` for the fields.
 
     Who ends it writes `end_ns` and then looks for a retry or a trace that was made meanwhile; who makes one writes it
     down and then looks for the end. So whichever is first, one of the two completes it.
@@ -45,7 +48,10 @@ class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     event_id: int
     start_ns: int
     home: Event | TraceTable
-    """The event around the retry; of a retry that is the root of a trace, where the trace is to be kept."""
+    """The event around it, or around its retry; of a retry that is the root of a trace, where that is to be kept."""
+    attempt: int
+    is_retry: bool
+    """Whether it is the first one of a retry, and stands for that, too, as long as it has not failed."""
     end_ns: int | None = None
     failure: EventStatus | None = None
     error: ErrorInfo | None = None
@@ -56,7 +62,6 @@ class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     """The trace of a retry that is its root, once someone has asked for it."""
 
     type: ClassVar[EventType] = EventType.ATTEMPT
-    attempt: ClassVar[int] = 1
     counts: ClassVar[None] = None
     is_point: ClassVar[bool] = False
     queue_ns: ClassVar[None] = None
@@ -64,7 +69,8 @@ class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
     @property
     def parent_id(self) -> int:
-        return self.event_id ^ 1
+        home = self.home
+        return self.event_id ^ 1 if self.is_retry or isinstance(home, TraceTable) else home.event_id
 
     @property
     def status(self) -> EventStatus | None:
@@ -72,7 +78,7 @@ class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
     @property
     def outer(self) -> Event | None:
-        """The event around the retry; ``None`` if it is a root."""
+        """The event around the attempt or, if it stands for a retry, around that; ``None`` if that is a root."""
         home = self.home
         return None if isinstance(home, TraceTable) else home
 
@@ -127,35 +133,35 @@ class FirstTry(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
         return whole
 
     def settle(self) -> None:
-        """Complete what was made of it before its end."""
+        """Complete what was made of it before its end, if it has succeeded."""
+        if self.failure is not None:
+            return
         if self.made is not None:
             complete_scope(self.made, self.end_ns)
         if self.root is not None and isinstance(self.home, TraceTable):
             self.home.ended(self.root)
 
 
-_set_failure: Final = FirstTry.__dict__["failure"].__set__
-_set_error: Final = FirstTry.__dict__["error"].__set__
-_set_made: Final = FirstTry.__dict__["made"].__set__
-_set_root: Final = FirstTry.__dict__["root"].__set__
+_set_failure: Final = Try.__dict__["failure"].__set__
+_set_error: Final = Try.__dict__["error"].__set__
+_set_made: Final = Try.__dict__["made"].__set__
+_set_root: Final = Try.__dict__["root"].__set__
 
-end_first = FirstTry.__dict__["end_ns"].__set__
-"""``end_first(event, end_ns)``: writes the end; for the code that opened the event, once."""
+end_try = Try.__dict__["end_ns"].__set__
+"""``end_try(event, end_ns)``: writes the end; for the code that opened the event, once."""
 
 
-def fail_first(event: FirstTry, error: BaseException) -> ScopeEvent:
-    """Write what ended `event`, before `end_first` does the rest; return the retry, which goes on without it."""
-    whole = event.whole
+def fail_try(event: Try, error: BaseException) -> None:
+    """Write what ended `event`, before `end_try` does the rest."""
     _set_failure(event, status_of(error))
     _set_error(event, ErrorInfo.of(error))
-    return whole
 
 
 def both(events: Iterable[Event]) -> list[Event]:
     """Return `events` with each retry in its place: an open one before its attempt, an ended one after it."""
     found: list[Event] = []
     for event in events:
-        if type(event) is not FirstTry or event.failure is not None:
+        if type(event) is not Try or not event.is_retry or event.failure is not None:
             found.append(event)
         elif event.end_ns is None:
             found += (event.whole, event)
