@@ -164,7 +164,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         if family is not None:
             # In this order: jobs that were counted in both places would look like lost ones.
             manager.batch_closed(event.event_id, ended)
-            if self._job_route.ends:
+            if self._job_route.takers:
                 self._job_route.batch_ended(ended)
             event.trace.settle(family)
         manager.leave((event, self._batch_route), outer, error)
@@ -182,7 +182,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
 
     def unaccounted(self, guard: Guard) -> int:
         """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
-        return self.counts.ended if guard in self._job_route.ends else 0
+        return self.counts.ended if guard in self._job_route.takers else 0
 
 
 class _NoJobs:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
@@ -32,14 +33,14 @@ from spanloom.exceptions import HandlerError
 if TYPE_CHECKING:
     from spanloom.callbacks.manager import CallbackManager
 
-__all__ = ["Guard", "delivering"]
+__all__ = ["EventHook", "Guard", "delivering"]
 
 SLOW_S: Final = 5.0
 """Seconds an inline hook may hold its caller: far above any honest hook, far below a hang. Not less: on a machine with
 six times the work that it has processors for, a hook of some microseconds was seen to wait 1.8 s for the interpreter
 and a processor, and nothing tells that from a hook that blocks."""
 
-JobHook = Callable[[Event], object]
+EventHook = Callable[[Event], object]
 
 _logger = logging.getLogger("spanloom.callbacks")
 
@@ -111,12 +112,32 @@ class Guard:
         """Tell whether the handler has that inline hook and wants it called for events of that type."""
         return self._hooks[hook] is not None and (self.wants_inline is None or type in self.wants_inline)
 
-    def start(self, event: Event) -> None:
-        """Deliver the start of an event."""
+    def start_hooks(self, type: str) -> list[EventHook]:
+        """Return what is to be called with each event of that type that starts."""
+        hooks: list[EventHook] = []
         if self.watches:
-            cast("Drain", self.drain).stir()
-        if self.defines_inline("on_event_start", event.type):
-            self.call("on_event_start", event)
+            hooks.append(self._stir)
+        if self.defines_inline("on_event_start", type):
+            hooks.append(partial(self.call, "on_event_start"))
+        return hooks
+
+    def end_hooks(self, type: str) -> list[EventHook]:
+        """Return what is to be called with each event of that type that ends: it delivers, and accounts for it."""
+        inline = self.defines_inline("on_event_end", type)
+        return [partial(self._deliver, "on_event_end", inline)] if inline or self.drain is not None else []
+
+    def start(self, event: Event) -> None:
+        """Deliver the start of an event that no route leads here."""
+        for hook in self.start_hooks(event.type):
+            hook(event)
+
+    def end(self, event: Event) -> None:
+        """Deliver its end, and account for it."""
+        for hook in self.end_hooks(event.type):
+            hook(event)
+
+    def _stir(self, event: Event) -> None:
+        cast("Drain", self.drain).stir()
 
     def attach(self, manager: CallbackManager) -> None:
         """Show the handler the open events of the manager that it is put into; of several, if it is the process's."""
@@ -144,20 +165,16 @@ class Guard:
         if self.defines_inline("on_event_resume", event.type):
             self.call("on_event_resume", event)
 
-    def end(self, event: Event) -> None:
-        """Deliver an event that has ended, and account for it."""
-        self._deliver("on_event_end", event)
-
     def point(self, event: Event) -> None:
         """Deliver a point event, and account for it."""
-        self._deliver("on_event", event)
+        self._deliver("on_event", self.defines_inline("on_event", event.type), event)
 
     def job_end(self, event: Event) -> None:
         """Deliver an ended job; its batch accounts for it, and its drain has it already."""
         if self.call("on_event_end", event) and self.drain is None:
             self.delivered(1)
 
-    def job_hooks(self, batch: Event, *, first: bool) -> tuple[JobHook | None, JobHook | None]:
+    def job_hooks(self, batch: Event, *, first: bool) -> tuple[EventHook | None, EventHook | None]:
         """Return what a runner is to call with each started and with each ended job of `batch`.
 
         That is what the handler's own ``job_hooks`` says, where it has one and takes lists; by default its
@@ -185,7 +202,7 @@ class Guard:
             end = self.job_end if self.drain is None else self._job_hook("on_event_end", end, first=first)
         return start, end
 
-    def _job_hook(self, hook: str, function: JobHook, *, first: bool) -> JobHook:
+    def _job_hook(self, hook: str, function: EventHook, *, first: bool) -> EventHook:
         """Return `function` with what `_invoke` puts around it, all constants bound: it is called with every job."""
         alone, here, slow_ns = (self,), delivering, SLOW_S * 1e9
 
@@ -232,8 +249,8 @@ class Guard:
         else:
             self.call("end_trace", trace.trace_id, trace.tree())
 
-    def _deliver(self, hook: str, event: Event) -> None:
-        inline = self.defines_inline(hook, event.type)
+    def _deliver(self, hook: str, inline: bool, event: Event) -> None:
+        inline = inline and not self._closed
         if self.drain is not None:
             self.drain.push(event)
             self.produced(1)  # after it is there: see stats()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from spanloom.callbacks.guard import Guard, JobHook
+from spanloom.callbacks.guard import EventHook, Guard
 from spanloom.events.event import Event
 
 __all__ = ["Route"]
+
+JobHooks = tuple[list[tuple[EventHook, Guard]], list[EventHook]]
 
 
 class Route:
@@ -17,21 +19,23 @@ class Route:
     Attributes:
         type: The event type that it is for.
         guards: All that may get such an event, in the order in which the handlers were added.
-        starts: Those that define ``on_event_start`` and want it for this type, or whose thread looks at open events.
-        ends: Those that get the ended event, in its task or in lists.
+        starts: What is called with a started event: for those that define ``on_event_start`` and want it for this type,
+            or whose thread looks at open events.
+        ends: What is called with an ended event, for those that get it, in its task or in lists.
+        takers: These.
     """
 
-    __slots__ = ("ends", "guards", "starts", "type")
+    __slots__ = ("_job_hooks", "ends", "guards", "starts", "takers", "type")
 
     def __init__(self, type: str, guards: tuple[Guard, ...]) -> None:
         self.type: str = type
         self.guards: tuple[Guard, ...] = guards
-        self.starts: tuple[Guard, ...] = tuple(
-            guard for guard in guards if guard.watches or guard.defines_inline("on_event_start", type)
+        self.starts: tuple[EventHook, ...] = tuple(
+            hook for guard in guards for hook in guard.start_hooks(type)
         )
-        self.ends: tuple[Guard, ...] = tuple(
-            guard for guard in guards if guard.drain is not None or guard.defines_inline("on_event_end", type)
-        )
+        self.ends: tuple[EventHook, ...] = tuple(hook for guard in guards for hook in guard.end_hooks(type))
+        self.takers: tuple[Guard, ...] = tuple(guard for guard in guards if guard.end_hooks(type))
+        self._job_hooks: JobHooks | None = None
 
     def without(self, guards: tuple[Guard, ...]) -> Route:
         """Return the route for events that the hooks of `guards` themselves emit."""
@@ -39,8 +43,8 @@ class Route:
 
     def start(self, event: Event) -> None:
         """Tell everyone of a start."""
-        for guard in self.starts:
-            guard.start(event)
+        for hook in self.starts:
+            hook(event)
 
     def pause(self, event: Event) -> None:
         """Tell everyone that the body of the event's generator does not run for a while."""
@@ -54,21 +58,23 @@ class Route:
 
     def end(self, event: Event) -> None:
         """Tell everyone of an end."""
-        for guard in self.ends:
-            guard.end(event)
+        for hook in self.ends:
+            hook(event)
 
     def point(self, event: Event) -> None:
         """Tell everyone of a point event."""
         for guard in self.guards:
             guard.point(event)
 
-    def job_hooks(self, batch: Event) -> tuple[list[tuple[JobHook, Guard]], list[JobHook]]:
+    def job_hooks(self, batch: Event) -> JobHooks:
         """Return what a runner calls with each started job of `batch`, and whose it is; and with each ended one.
 
         The jobs are accounted for in bulk.
         """
-        starts: list[tuple[JobHook, Guard]] = []
-        sinks: list[JobHook] = []
+        if self._job_hooks is not None:
+            return self._job_hooks
+        starts: list[tuple[EventHook, Guard]] = []
+        sinks: list[EventHook] = []
         inline = 0
         for guard in self.guards:
             start, end = guard.job_hooks(batch, first=not starts and not inline)
@@ -79,17 +85,19 @@ class Route:
             if end is not None:
                 sinks.append(end)
                 inline += 1
+        if not any(guard.binds_jobs for guard in self.guards):  # those say it batch by batch
+            self._job_hooks = starts, sinks
         return starts, sinks
 
     def batch_started(self) -> None:
         """Wake the drains: jobs will end without a word to them."""
-        for guard in self.ends:
+        for guard in self.takers:
             if guard.drain is not None:
                 guard.drain.batch_started()
 
     def batch_ended(self, jobs: int) -> None:
         """Account for the jobs of a batch that has ended."""
-        for guard in self.ends:
+        for guard in self.takers:
             guard.produced(jobs)
             if guard.drain is not None:
                 guard.drain.batch_ended()
