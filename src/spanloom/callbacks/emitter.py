@@ -321,9 +321,9 @@ class Emitter:
         event = self._open.get(event_id)
         if event is not None:
             return event
-        first = self._open.get(event_id ^ 1)
-        if type(first) is Try:  # its retry: see there
-            return first.whole
+        attempt = self._open.get(event_id ^ 1)
+        if type(attempt) is Try and attempt.is_retry:  # and so is its retry: see there
+            return attempt.whole
         for scope in self.running():
             for job in scope.jobs.open_jobs():
                 if job.event_id == event_id:

@@ -9,6 +9,7 @@ What a record can tell when it is asked is not worked out before: most attempts 
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Try", "both", "end_try", "fail_try", "new_pair_id"]
 
 _making = threading.RLock()
-"""Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time."""
+"""Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time. Re-entrant:
+so may a signal handler that looks."""
 
 
 def new_pair_id() -> int:
@@ -155,6 +157,14 @@ def fail_try(event: Try, error: BaseException) -> None:
     """Write what ended `event`, before `end_try` does the rest."""
     _set_failure(event, status_of(error))
     _set_error(event, ErrorInfo.of(error))
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603 -- a thread that the child does not have may have held it
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def both(events: Iterable[Event]) -> list[Event]:
