@@ -203,7 +203,8 @@ async def ask(pid: int, folder: Path) -> tuple[list[dict[str, Any]], str]:
     try:
         out, err = await asyncio.wait_for(why.communicate(), ANSWER_WITHIN_S)
     except TimeoutError:
-        why.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended this moment
+            why.kill()
         await why.wait()
         return [], f"no answer within {ANSWER_WITHIN_S:.0f} s"
     said = err.decode(errors="replace").strip()

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-from spanloom.diagnosis.fields import callbacks_of, field, future_done
+from spanloom.diagnosis.fields import callbacks_of, field, future_done, is_task
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.pace import in_slices
-from spanloom.diagnosis.registry import current_tasks, every_task, meet
+from spanloom.diagnosis.registry import current_tasks, every_task, live_refs, meet
 from spanloom.diagnosis.running import Running, loop_of
 from spanloom.diagnosis.seen import Seen
 
@@ -81,7 +81,8 @@ class Population:
         others wait for.
         """
         found = [seen for seen in in_slices(self.tasks.values()) if seen.has_moved]
-        for task in in_slices(every_task()):
+        meet(home.loop for home in self.loops.values())
+        for task in in_slices([task for ref in live_refs() if (task := ref()) is not None and is_task(task)]):
             if id(task) not in self.tasks and not future_done(task) and id(loop_of(task)) in self.loops:
                 seen = self.tasks[id(task)] = Seen(task, loop_of(task))
                 found.append(seen)
