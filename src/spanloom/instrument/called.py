@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.context import EventContext
+from spanloom.instrument.functions import Args, KwArgs, Wrapper
 from spanloom.instrument.harmless import guarded
-from spanloom.instrument.wrapped import Args, KwArgs, Wrapper
 
 __all__ = ["After", "Before", "event_of", "recorded"]
 

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.decorate import async_generator, generator, hide_frame
+from spanloom.instrument.functions import Args, KwArgs, Wrapper
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.selected import Selector
 from spanloom.instrument.unstarted import Unstarted
-from spanloom.instrument.wrapped import Args, KwArgs, Wrapper
 
 __all__ = ["wrapper_of"]
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Final, Protocol, cast
 
 from spanloom.instrument.harmless import warn_once
+from spanloom.instrument.imports import when_imported
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.targets import TARGETS, Target
 
@@ -28,7 +29,6 @@ class TargetFile(Protocol):
 # Re-entrant: a target may import its library's parts, which are targets, too.
 _lock: Final = threading.RLock()
 _wanted: Final[set[str]] = set()
-_hooked: Final[set[str]] = set()
 _patched: Final[dict[str, Patches]] = {}
 
 
@@ -104,25 +104,16 @@ def _check(targets: tuple[str, ...]) -> None:
 
 
 def _begin(name: str, target: Target) -> None:
+    when_imported(target.module, _imported)
     if target.module in sys.modules:
         # At once, unless another thread is in the middle of importing it: then when it has done that.
         _patch(name, target, importlib.import_module(target.module))
-        return
-    with _lock:
-        if name in _hooked:
-            return
-        _hooked.add(name)
-    from wrapt import register_post_import_hook
-
-    register_post_import_hook(lambda module: _imported(name, target, module), target.module)
 
 
-def _imported(name: str, target: Target, module: ModuleType) -> None:
-    with _lock:
-        _hooked.discard(name)
-        wanted = name in _wanted
-    if wanted:
-        _patch(name, target, module)
+def _imported(module: ModuleType) -> None:
+    for name, target in TARGETS.items():
+        if target.module == module.__name__ and name in _wanted:
+            _patch(name, target, module)
 
 
 def _patch(name: str, target: Target, module: ModuleType) -> None:

@@ -12,9 +12,9 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.events import model_keys
 from spanloom.events.types import EventType
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.model_call import ModelCall
-from spanloom.instrument.wrapped import Args, KwArgs
 
 if TYPE_CHECKING:
     from spanloom.instrument.patches import Patches

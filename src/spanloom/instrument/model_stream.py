@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
-from spanloom.instrument.wrapped import Args, KwArgs
+from spanloom.instrument.functions import Args, KwArgs
 
 if TYPE_CHECKING:
     from spanloom.instrument.model_call import ModelCall

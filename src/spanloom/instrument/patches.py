@@ -13,12 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from spanloom.instrument.wrapped import Wrapper
+from spanloom.instrument.functions import Wrapper
+from spanloom.instrument.stand_in import stand_in
 
 __all__ = ["Patches"]
 
@@ -112,7 +112,8 @@ class Patches:
     def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> Any:
         """Replace a function or method by one that calls `wrapper`, and return what it was.
 
-        Signature, name, kind (``inspect.iscoroutinefunction``), binding and pickling stay those of the original.
+        Between it and who calls there is one frame of ours. Signature, name, kind (``inspect.iscoroutinefunction``),
+        binding and pickling stay those of the original.
 
         Args:
             owner: The module or class.
@@ -122,9 +123,10 @@ class Patches:
         Raises:
             AttributeError: there is no such attribute, or it cannot be set.
         """
-        from spanloom.instrument.wrapped import WrappedFunction
-
-        return self.replace(owner, name, lambda original: WrappedFunction(original, wrapper, self.is_active))
+        is_method = not isinstance(owner, ModuleType)
+        return self.replace(
+            owner, name, lambda original: stand_in(original, wrapper, self.is_active, is_method=is_method)
+        )
 
     def at_undo(self, function: Callable[[], object]) -> None:
         """Have `function` called, once, when everything has been put back: to end what a replacement would have."""

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import pkgutil
-import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Wrapper, by_name
 
-__all__ = ["Args", "KwArgs", "QuickFunction", "WrappedFunction", "Wrapper"]
-
-Args: TypeAlias = tuple[Any, ...]
-KwArgs: TypeAlias = Mapping[str, Any]
-Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, Args, KwArgs], Any]
-"""Is called in the place of a function: with the function, bound already; what it is bound to, or ``None``; and the
-arguments."""
+__all__ = ["QuickFunction", "WrappedFunction"]
 
 # Its types have parameters that the classes themselves do not.
 if TYPE_CHECKING:
@@ -26,16 +19,6 @@ if TYPE_CHECKING:
 else:
     FunctionWrapper = wrapt.FunctionWrapper
     BoundFunctionWrapper = wrapt.BoundFunctionWrapper
-
-
-def _by_name(function: Any) -> str | tuple[Any, ...]:
-    """Return how `function` is pickled, as functions are: by its name."""
-    module, name = function.__module__, function.__qualname__
-    value: Any = sys.modules.get(module)
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    # By a function of the standard library: who reads it need not have this one.
-    return name if value is function else (pkgutil.resolve_name, (f"{module}:{name}",))
 
 
 class _Copied:
@@ -53,7 +36,7 @@ class _Bound(_Copied, BoundFunctionWrapper):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         owner = getattr(self.__wrapped__, "__self__", None)
-        return _by_name(self) if owner is None else (getattr, (owner, self.__name__))
+        return by_name(self) if owner is None else (getattr, (owner, self.__name__))
 
 
 class WrappedFunction(_Copied, FunctionWrapper):
@@ -71,7 +54,7 @@ class WrappedFunction(_Copied, FunctionWrapper):
         super().__init__(wrapped, wrapper, enabled)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _by_name(self)
+        return by_name(self)
 
 
 class QuickFunction(WrappedFunction):

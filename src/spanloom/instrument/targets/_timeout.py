@@ -14,11 +14,11 @@ from spanloom.callbacks.decorate import hide_frame
 from spanloom.events import keys
 from spanloom.events.types import EventType
 from spanloom.instrument.called import event_of
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.unseen import by_library
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["patch_timeout"]
 
@@ -53,7 +53,7 @@ def _enter(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) 
         left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
         event = event_of(EventType.DEADLINE, "timeout", {keys.DELAY_S: left_s})
         event.start()
-        if sys._getframe(1).f_code.co_flags & inspect.CO_ASYNC_GENERATOR:  # noqa: SLF001 -- as in `unseen`
+        if sys._getframe(2).f_code.co_flags & inspect.CO_ASYNC_GENERATOR:  # noqa: SLF001 -- as in `unseen`
             event.suspend()  # what is current in a generator is so for its consumer, too, between two values
         _entered[block] = event
     return wrapped(*args, **kwargs)

@@ -15,11 +15,11 @@ from typing import Any, Final
 import msgspec
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.task_batch import TaskBatch
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

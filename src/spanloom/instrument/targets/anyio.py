@@ -19,13 +19,13 @@ from spanloom.callbacks.decorate import hide_frame
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.events.event import Event
 from spanloom.events.types import EventType
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.slot_wait import patch_acquire
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import LIBRARIES
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -95,7 +95,7 @@ def _is_runner() -> bool:
 
 def _enter(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
     manager = listening()
-    runner = None if manager is None else _runner_of(sys._getframe(1))  # noqa: SLF001 -- as in `by_library`
+    runner = None if manager is None else _runner_of(sys._getframe(2))  # noqa: SLF001 -- as in `by_library`
     if manager is not None and runner is not None:
         _groups[group] = _Group(manager, runner)
     return wrapped(*args, **kwargs)

@@ -22,12 +22,12 @@ from spanloom.instrument.gathered import jobs_of, listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.slot_wait import patch_acquire
 from spanloom.instrument.spawned import spawn
+from spanloom.instrument.stand_in import stand_in
 from spanloom.instrument.targets._task_group import patch_task_group
 from spanloom.instrument.targets._timeout import patch_timeout
 from spanloom.instrument.task_batch import TaskBatch, error_of
 from spanloom.instrument.unseen import by_library
 from spanloom.instrument.unstarted import Unstarted
-from spanloom.instrument.wrapped import WrappedFunction
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -69,13 +69,13 @@ def _seal(batch: TaskBatch, outer: asyncio.Future[Any]) -> None:
 def _wait(patches: Patches, original: Any) -> Any:
     # Not a coroutine function, in order to add nothing to the stack of the task that waits.
     def wait(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        manager = listening() if not by_library() else None
+        manager = listening() if not by_library(2) else None
         fs = args[0] if args else kwargs.get("fs")
         if manager is not None and isinstance(fs, (list, tuple, set, frozenset)):
             _adopted(manager, "asyncio.wait", fs)
         return wrapped(*args, **kwargs)
 
-    return WrappedFunction(original, wait, patches.is_active)
+    return stand_in(original, wait, patches.is_active, is_method=False)
 
 
 def _adopted(manager: Any, runner: str, fs: Any) -> None:
@@ -160,28 +160,28 @@ def _wait_for(patches: Patches, original: Any) -> Any:
         work = wrapped(*args, **kwargs)
         future = args[0] if args else kwargs["fut"]
         timeout = args[1] if len(args) > 1 else kwargs["timeout"]
-        if timeout is None or by_library():
+        if timeout is None or by_library(2):
             return work
         name = name_of(future.get_coro() if isinstance(future, asyncio.Task) else future)
         unstarted.work = work
         return under(unstarted, EventType.DEADLINE, name or "wait_for", {keys.DELAY_S: timeout})
 
     under = _under(original)
-    return WrappedFunction(original, wait_for, patches.is_active)
+    return stand_in(original, wait_for, patches.is_active, is_method=False)
 
 
 def _to_thread(patches: Patches, original: Any) -> Any:
     def to_thread(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         unstarted = Unstarted()
         work = wrapped(*args, **kwargs)
-        if by_library():
+        if by_library(2):
             return work
         name = name_of(args[0]) or "to_thread"
         unstarted.work = work
         return under(unstarted, EventType.CALL, name, {keys.RUNNER: "asyncio.to_thread"})
 
     under = _under(original)
-    return WrappedFunction(original, to_thread, patches.is_active)
+    return stand_in(original, to_thread, patches.is_active, is_method=False)
 
 
 def _under(original: Any) -> Callable[..., Coroutine[Any, Any, Any]]:

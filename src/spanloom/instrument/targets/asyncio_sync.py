@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.sync import RESOURCES, calling_place
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

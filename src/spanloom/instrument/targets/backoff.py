@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any, Final, cast
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.tries import UNWANTED, Tries, caller_name, watch
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

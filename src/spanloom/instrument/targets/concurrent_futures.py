@@ -20,11 +20,11 @@ from spanloom.callbacks.manager import CallbackManager
 from spanloom.concurrency.names import name_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.pooled import mapped, pool_of
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "is_open", "is_shown", "patch", "patch_blocks"]
 
@@ -59,7 +59,7 @@ def _submit(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwAr
     manager = get_callback_manager()
     call: _InThread | None = None
     try:
-        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us():
+        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us(2):
             return wrapped(*args, **kwargs)
         function, *rest = args
         call = _InThread(manager, *pool_of(executor).reserve(manager, function), function)

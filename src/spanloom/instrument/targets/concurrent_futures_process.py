@@ -22,6 +22,7 @@ from spanloom.callbacks.manager import CallbackManager
 from spanloom.concurrency.names import name_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.in_child import InChild
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.pooled import pool_of
@@ -29,7 +30,6 @@ from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.targets.concurrent_futures import is_open, is_shown, patch_blocks
 from spanloom.instrument.task_batch import TaskBatch
 from spanloom.instrument.unseen import by_us
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -129,7 +129,7 @@ def _submit(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwAr
     manager = get_callback_manager()
     call: _Submitted | None = None
     try:
-        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us():
+        if not (args and manager.active and is_shown(args[0]) and is_open(executor)) or by_us(2):
             return wrapped(*args, **kwargs)
         function, *rest = args
         job = _job_of(function)

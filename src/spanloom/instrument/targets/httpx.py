@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.exchange import Exchange, open_exchange
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch", "patch_clients"]
 

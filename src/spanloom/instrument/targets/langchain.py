@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.langchain import LangChainHandler
 from spanloom.instrument.patches import Patches
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.langchain import BEGUN, back_to, whereabouts
 from spanloom.instrument.patches import Patches
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

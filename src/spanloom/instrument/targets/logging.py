@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.handlers.logging import LogEventHandler
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.patches import Patches
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

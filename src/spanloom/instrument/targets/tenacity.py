@@ -19,11 +19,11 @@ from typing import Any, Final, cast
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.concurrency.names import bare_name
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.tries import UNWANTED, Tries, caller_name, watch
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "is_of_stamina", "patch", "watch_calls"]
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.callbacks.manager import CallbackManager
+from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import jobs_of, listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.spawned import spawn_job, takes_context
 from spanloom.instrument.task_batch import TaskBatch
-from spanloom.instrument.wrapped import Args, KwArgs
 
 __all__ = ["VERSIONS", "patch"]
 

@@ -1,0 +1,110 @@
+"""A function in the place of another that a patch replaces: without wrapt, which takes longer to load than a start may.
+
+What is replaced is a plain function nearly always, and a plain function in its place has everything that it had, but
+for one thing: nobody would take it for a coroutine function, or for a generator function, if it is none. For those
+there is an object that says of itself that it is a function, as wrapt's do. Neither adds a frame to a coroutine.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import Any, Final, Self
+
+from spanloom.callbacks.decorate import hide_frame
+from spanloom.instrument.functions import Args, KwArgs, Wrapper, by_name
+
+__all__ = ["stand_in"]
+
+_TOLD_BY_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def stand_in(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], *, is_method: bool) -> Any:
+    """Return what stands in the place of `original` and calls `wrapper`, one frame of ours between it and the caller.
+
+    Signature, name, kind (``inspect.iscoroutinefunction``), binding and pickling stay those of the original.
+
+    Args:
+        original: What a class or a module has: a function, a classmethod, a staticmethod, anything that can be called.
+        wrapper: Is called in its place.
+        enabled: Called with each call; False to have it go where it would go without.
+        is_method: Whether a class has it.
+    """
+    kind = type(original)
+    if kind is FunctionType:
+        special = bool(original.__code__.co_flags & _TOLD_BY_FLAGS)
+        return (_Alike if special else _function)(original, wrapper, enabled, is_method)
+    if kind is classmethod:
+        return classmethod(stand_in(original.__func__, wrapper, enabled, is_method=True))
+    if kind is staticmethod:
+        return staticmethod(stand_in(original.__func__, wrapper, enabled, is_method=False))
+    from spanloom.instrument.wrapped import WrappedFunction  # for what comes in no shape that is known
+
+    def one_deeper(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
+        return wrapper(wrapped, instance, args, kwargs)
+
+    return WrappedFunction(original, one_deeper, enabled)
+
+
+def _function(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_method: bool) -> Any:
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if enabled():
+                return wrapper(MethodType(original, self), self, args, kwargs)
+            return original(self, *args, **kwargs)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return wrapper(original, None, args, kwargs) if enabled() else original(*args, **kwargs)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    return functools.wraps(original)(method if is_method else function)
+
+
+class _Alike:
+    """Stands in the place of a function that its code's flags tell something of."""
+
+    def __init__(self, original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_method: bool) -> None:
+        functools.update_wrapper(self, original)
+        self._call = original, wrapper, enabled, is_method
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        original, wrapper, enabled, is_method = self._call
+        try:
+            if not enabled() or (is_method and not args):
+                return original(*args, **kwargs)
+            if is_method:
+                return wrapper(MethodType(original, args[0]), args[0], args[1:], kwargs)
+            return wrapper(original, None, args, kwargs)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> type:
+        return FunctionType
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["__wrapped__"], name)
+
+    def __repr__(self) -> str:
+        return repr(self.__dict__["__wrapped__"])
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return by_name(self)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
