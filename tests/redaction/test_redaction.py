@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spanloom.redaction
-from spanloom.redaction import Redactor, redact_data, redact_named, redact_text
+from spanloom.redaction import Redactor, _names, redact_data, redact_named, redact_text
 from spanloom.redaction._late import late
 from spanloom.redaction.redactor import MAX_DEPTH
 from tests.redaction.corpus import CONTAINERS, leaks, samples, shapes, variants
@@ -158,7 +158,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(JSON)
 def test_data_keeps_its_shape(value: object) -> None:
     """Data without telling names comes out equal, and as JSON as it went in."""
@@ -395,6 +395,20 @@ def test_a_late_pattern_does_what_a_compiled_one_does() -> None:
     assert pattern.match(text, 1) is None
     with pytest.raises(AttributeError, match="has no 'split'"):
         late("a").split("b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [(_names._HARMLESS, _names._OF_HARMLESS), (_names._WRITTEN_TOGETHER, _names._OF_TOGETHER)],
+)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_long_patterns_of_names_are_asked_wherever_they_find_something(
+    pattern: re.Pattern[str], parts: frozenset[str], data: st.DataObject
+) -> None:
+    """Whatever one of them matches has one of the parts without which it is not asked."""
+    matched = data.draw(st.from_regex(re.compile(vars(pattern)["_made_of"][0], re.ASCII)))
+    assert any(part in matched for part in parts)
 
 
 def test_a_path_is_redacted_without_most_of_the_patterns() -> None:

@@ -142,6 +142,11 @@ _WRITTEN_TOGETHER: Final = late(
     "|admin|service|root|vault|push|verification|registration|reset|login|magic|invite|job|install|github|gitlab|slack)"
     "tokens?$"
 )
+# Without any of these neither of the two long ones finds anything, and need not be compiled.
+_OF_HARMLESS: Final = frozenset(["key", "pass", "token"])
+_OF_TOGETHER: Final = frozenset(
+    ["contrasena", "credential", "kennwort", "key", "pass", "pw", "secret", "seedphrase", "token"]
+)
 _WEAK: Final = late(
     r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
 )
@@ -193,17 +198,22 @@ class Names:
             return Kind.HARMLESS
         if any(f"_{own}_" in f"_{words}_" for own in self.own):
             return Kind.SECRET
-        if words.rpartition("_")[2] in _ABOUT or _HARMLESS.search(words):
+        if words.rpartition("_")[2] in _ABOUT or (_has(words, _OF_HARMLESS) and _HARMLESS.search(words)):
             return Kind.HARMLESS
         if _HEADERS.search(words):
             return Kind.HEADER
         if words in _DOUBTFUL:
             return Kind.DOUBTFUL
-        if _WORDS.search(words) or _WRITTEN_TOGETHER.search(words.replace("_", "")):
+        together = words.replace("_", "")
+        if _WORDS.search(words) or (_has(together, _OF_TOGETHER) and _WRITTEN_TOGETHER.search(together)):
             return Kind.SECRET
         if _WEAK.search(words) or _KEY.search(words) or _SCREAMING.fullmatch(name):
             return Kind.WEAK
         return Kind.HARMLESS
+
+
+def _has(words: str, parts: frozenset[str]) -> bool:
+    return any(part in words for part in parts)
 
 
 def words_of(name: str) -> str:

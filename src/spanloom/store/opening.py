@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from spanloom.exceptions import StoreCorruptError, StoreError, StoreNotFoundError
 from spanloom.store.schema import MIGRATIONS, check
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 __all__ = ["Opened"]
 
@@ -70,7 +71,7 @@ class Opened:
         self._path = path
         # Not beside a link that leads to the file: SQLite looks for it beside that.
         self._wal = Path(f"{os.path.realpath(path)}-wal")
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._copy: TemporaryDirectory[str] | None = None
         self._connection: sqlite3.Connection | None = None
         self._state: State | None = None
         self._copied: State | None = None
@@ -173,9 +174,12 @@ class Opened:
         return connection
 
     def _connect_to_copy(self) -> sqlite3.Connection:
+        from shutil import copyfile  # they load much, and few readers need them
+        from tempfile import TemporaryDirectory
+
         if self._copy is not None:
             self._copy.cleanup()
-        self._copy = copy = tempfile.TemporaryDirectory(prefix="spanloom-")
+        self._copy = copy = TemporaryDirectory(prefix="spanloom-")
         there = Path(copy.name) / "runs.db"
         began = time.monotonic()
         before, log_before = self._look_around()
@@ -185,7 +189,7 @@ class Opened:
         ):
             pages.backup(copied)
         try:
-            shutil.copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
+            copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
         except FileNotFoundError:
             return self._connect()  # who wrote has put it into the file, and has gone
         if _stamp(self._path) != before:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -47,6 +46,8 @@ def ask(
         NotWatchedError: there is nobody to ask, or it cannot answer that.
         SilentError: it has not answered in time.
     """
+    import json  # nobody asks most programs
+
     connection = _connected(pid)
     began = time.monotonic()
     calls = [*meanwhile, (timeout_s, None)]
@@ -79,6 +80,8 @@ def ask(
 
 
 def _answer(pid: int, data: bytes) -> Any:
+    import json
+
     try:
         said = json.loads(data)
     except ValueError:

@@ -8,7 +8,6 @@ waits for questions between its looks; who asks and does not read is given up on
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
@@ -19,6 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.watch.folder import dump_path, made_folder, pids, socket_path
@@ -93,6 +94,8 @@ class Endpoint:
             return
         question = _question(connection)
         answer = self._answer(question)
+        import json  # nobody asks most programs
+
         connection.settimeout(ANSWER_S)
         connection.sendall(json.dumps(answer, ensure_ascii=True).encode() + b"\n")
 
@@ -213,7 +216,7 @@ def _question(connection: socket.socket) -> Mapping[str, Any]:
         if not part:
             break
         data += part
-    question = json.loads(data)
+    question = msgspec.json.decode(data)
     if not isinstance(question, dict):
         raise ValueError("a question is an object")
     return question

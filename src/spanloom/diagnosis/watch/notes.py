@@ -7,12 +7,13 @@ day; of a number that another process has by then it says nothing.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import msgspec
 
 from spanloom.diagnosis.watch.client import is_running
 from spanloom.diagnosis.watch.folder import folder, made_folder
@@ -54,12 +55,12 @@ def leave_note(path: str | os.PathLike[str], run_id: str) -> None:
     pid = os.getpid()
     place = made_folder() / f"{pid:d}{_SUFFIX}"
     _prune(place.parent)
-    said = json.dumps({"path": str(Path(path).absolute()), "run": run_id, "started": _started(pid)})
+    said = {"path": str(Path(path).absolute()), "run": run_id, "started": _started(pid)}
     new = place.with_suffix(f".new{time.monotonic_ns():d}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(said.encode())
+            file.write(msgspec.json.encode(said))
         new.replace(place)
     except OSError:
         new.unlink(missing_ok=True)
@@ -77,7 +78,7 @@ def note_of(pid: int) -> Note | None:
             info = os.fstat(file.fileno())
             if _is_foreign(info, stat.S_IFREG) or _is_over(place, info.st_mtime):
                 return None
-            said = json.loads(file.read(MAX_BYTES))
+            said = msgspec.json.decode(file.read(MAX_BYTES))
         note = Note(Path(said["path"]), str(said["run"]))
         started = said["started"]
     except (OSError, ValueError, KeyError, TypeError):
