@@ -62,7 +62,7 @@ def test_one_that_is_not_loaded_yet_can_be_asked_as_well(folder: Path) -> None:
     when_imported("waited", lambda module: None)
     spec = importlib.util.find_spec("waited")
     assert spec is not None
-    assert spec.loader.get_source("waited") == "value = 1"  # type: ignore[union-attr]
+    assert spec.loader.get_source("waited") == "value = 1"  # type: ignore[union-attr]  # it is there
 
 
 def test_an_error_of_the_module_has_the_traceback_that_it_would_have(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_error_of_the_module_has_the_traceback_that_it_would_have(folder: Pat
     (folder / "waited.py").write_text("value = 1 / 0")
     when_imported("waited", lambda module: pytest.fail("it is not there"))
     with pytest.raises(ZeroDivisionError) as raised:
-        import waited  # noqa: F401
+        import waited  # noqa: F401 -- it is never used
     frames = traceback.extract_tb(raised.value.__traceback__)
     assert [Path(frame.filename).name for frame in frames] == ["test_imports.py", "waited.py"]
 
