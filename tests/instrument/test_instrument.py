@@ -355,3 +355,23 @@ def test_every_target_has_what_a_target_has(name: str) -> None:
     file = importlib.import_module(targets.TARGETS[name].file)
     assert isinstance(dict(file.VERSIONS), dict)
     assert callable(file.patch)
+
+
+def test_what_a_library_has_imported_itself_has_the_patched_functions(
+    library: Any, manager: CallbackManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of it that has got a function by name, while the library was imported, and whoever waits for that."""
+    (library.path / "a_part.py").write_text("from a_library import compute as inner")
+    (library.path / "a_user.py").write_text(
+        "import a_library\nfrom a_library import compute\nfrom a_part import inner"
+    )
+    with (library.path / "a_library.py").open("a") as file:
+        file.write("\nimport a_part\n")
+    spanloom.instrument("a_library")
+    try:
+        user = importlib.import_module("a_user")
+        assert user.compute(1) == user.inner(1) == sys.modules["a_part"].inner(1) == 2
+        assert tree(manager) == ["call compute ok"] * 3
+    finally:
+        for name in ("a_part", "a_user"):
+            sys.modules.pop(name, None)

@@ -113,17 +113,17 @@ def _begin(name: str, target: Target) -> None:
 def _imported(module: ModuleType) -> None:
     for name, target in TARGETS.items():
         if target.module == module.__name__ and name in _wanted:
-            _patch(name, target, module)
+            _patch(name, target, module, just_imported=True)
 
 
-def _patch(name: str, target: Target, module: ModuleType) -> None:
+def _patch(name: str, target: Target, module: ModuleType, *, just_imported: bool = False) -> None:
     versions: Mapping[str, str] = {}
     try:
         # Not under the lock: it may wait for another thread that imports, and whose hook waits for the lock.
         file = cast("TargetFile", importlib.import_module(target.file))
         versions = file.VERSIONS
         with _lock:
-            _apply(name, file, module)
+            _apply(name, file, module, just_imported)
     except Exception as error:  # noqa: BLE001 -- whatever a library has changed, the program must run
         known = ", ".join(f"{distribution} {version}" for distribution, version in versions.items())
         warn_once(
@@ -136,13 +136,13 @@ def _patch(name: str, target: Target, module: ModuleType) -> None:
         )
 
 
-def _apply(name: str, file: TargetFile, module: ModuleType) -> None:
+def _apply(name: str, file: TargetFile, module: ModuleType, just_imported: bool) -> None:
     if name not in _wanted:
         return  # somebody has undone it meanwhile
     patches = _patched.get(name) or Patches()
     try:
         file.patch(module, patches)
-        patches.settle()
+        patches.settle(module if just_imported else None)
     except BaseException:
         patches.undo()
         _patched.pop(name, None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import islice
 from types import ModuleType
 from typing import Any, Final
 
@@ -134,10 +135,16 @@ class Patches:
             if function not in self._at_undo:
                 self._at_undo.append(function)
 
-    def settle(self) -> None:
-        """Put the replacements where modules have the originals by other names: ``from asyncio import gather``."""
+    def settle(self, just_imported: ModuleType | None = None) -> None:
+        """Put the replacements where modules have the originals by other names: ``from asyncio import gather``.
+
+        Args:
+            just_imported: The library, if its import is about to end: only what it has imported itself is looked at
+                then, and not the hundreds of modules that were there before.
+        """
         with self._lock:
-            _rename({id(done.original): (done.original, done.replacement) for done in self._functions()})
+            names = {id(done.original): (done.original, done.replacement) for done in self._functions()}
+            _rename(names, _before(just_imported, names) if just_imported is not None and names else 0)
 
     def undo(self) -> None:
         """Put everything back, the last one first.
@@ -170,16 +177,31 @@ def _put_back(done: _Replaced) -> None:
         setattr(done.owner, done.name, done.original)
 
 
-def _rename(replacements: dict[int, tuple[Any, Any]]) -> None:
+def _before(module: ModuleType, replacements: dict[int, tuple[Any, Any]]) -> int:
+    """Return how many of `sys.modules`, from the first on, cannot have a function of one whose import is about to end.
+
+    A module comes to the end of the line when its import begins, and once more when that has ended. So what stands
+    before `module` had ended before, or waits for it; neither has what was not there before `module` began.
+    """
+    places = {name: place for place, name in enumerate(sys.modules.copy())}
+    began = places.get(module.__name__, 0)
+    homes = (str(getattr(original, "__module__", None)) for original, _ in replacements.values())
+    return began if all(places.get(home, 0) >= began for home in homes) else 0
+
+
+def _rename(replacements: dict[int, tuple[Any, Any]], skipped: int = 0) -> None:
     """Have every module that has the first of a pair have the second; ours have what they were written with."""
     if not replacements:
         return
-    for name, module in sys.modules.copy().items():
+    for name, module in islice(sys.modules.copy().items(), skipped, None):
         if name.partition(".")[0] == _OURS or not isinstance(module, ModuleType):
             continue
         # Not `vars`, which asks a module that is loaded at the first look to load.
         namespace = object.__getattribute__(module, "__dict__")
-        for key, value in namespace.copy().items():
+        values = namespace.copy()
+        if replacements.keys().isdisjoint(map(id, values.values())):  # nearly always, and found out at once
+            continue
+        for key, value in values.items():
             pair = replacements.get(id(value))
             if pair is not None and namespace.get(key) is pair[0]:
                 namespace[key] = pair[1]

@@ -91,6 +91,8 @@ _LABELS: Final = {
     "Key": _VALUES,
     "ParameterKey": ("ParameterValue",),
 }
+_DOTTED_NAME: Final = late(r"[A-Za-z_.<>]+")
+"""A function's, as most of what is recorded: with nothing between a name and a value there is no pair of them."""
 _LONG_RUN: Final = late(r"[A-Za-z0-9_+/=.\-]{14}")
 
 
@@ -125,7 +127,7 @@ class Redactor:
         if patterns:
             for pattern in patterns:
                 text = pattern.sub(_marked, text)
-        if self._telling.search(str.lower(text)) is not None:
+        if self._telling.search(str.lower(text)) is not None and _DOTTED_NAME.fullmatch(text) is None:
             from spanloom.redaction._telling import redact_telling
 
             text = redact_telling(text, self._names, lambda told: self._encoded(told, layers))
