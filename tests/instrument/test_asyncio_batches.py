@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import itertools
 import threading
 import time
 import warnings
@@ -74,6 +75,30 @@ async def test_jobs_that_wait_for_their_slot_are_not_in_flight(patched: Callback
 
     await asyncio.gather(*(worker() for _ in range(6)))
     assert seen == [(2, 2, 4), (2, 2, 4), (2, 2, 2), (2, 2, 2), (2, 2, 0), (2, 2, 0)]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_no_more_jobs_run_at_once_than_the_semaphore_lets_in(
+    patched: CallbackManager, failing: bool
+) -> None:
+    """A job has ended before the one that gets its slot starts, also one that fails or is cancelled in the queue."""
+    semaphore = asyncio.Semaphore(3)
+
+    async def worker(n: int) -> None:
+        async with semaphore:
+            await asyncio.sleep(0.001 * (n % 2))
+            if failing and n % 3 == 0:
+                raise ValueError(n)
+
+    tasks = [asyncio.ensure_future(worker(n)) for n in range(60)]
+    batch = asyncio.gather(*tasks, return_exceptions=True)
+    asyncio.get_running_loop().call_later(0.002, tasks[-1].cancel)
+    await batch
+    jobs = ended(patched, "job")
+    assert len(jobs) == 60
+    assert all(job.start_ns <= (job.end_ns or 0) for job in jobs)
+    steps = sorted(step for job in jobs for step in ((job.start_ns, 1), (job.end_ns or 0, -1)))
+    assert max(itertools.accumulate(by for _, by in steps)) == 3
 
 
 async def test_a_later_wait_for_a_semaphore_is_an_event(patched: CallbackManager) -> None:

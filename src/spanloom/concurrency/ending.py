@@ -22,6 +22,7 @@ def end_record(
     error: BaseException,
     *,
     start: bool = False,
+    ended_ns: int | None = None,
 ) -> HandlerError | None:
     """Count the end in the batch, and complete and deliver the job's event.
 
@@ -31,6 +32,7 @@ def end_record(
         busy: Measures busy time, if that is wanted.
         error: What ended the job.
         start: Deliver the start first: the job was ended before its first step.
+        ended_ns: When it ended; ``None`` for now.
 
     Returns:
         What a handler did where that is to be felt (``raise_handler_errors``); never raised from here,
@@ -50,7 +52,7 @@ def end_record(
             scope.starts(record)
         if busy is not None:
             busy.split(record)
-        complete_job(record, monotonic_ns())
+        complete_job(record, monotonic_ns() if ended_ns is None else ended_ns)
         if scope.deliver is not None:
             scope.deliver(record)
         if scope.deliver_too is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,7 @@ def patch_acquire(
                     with event_of(EventType.SLOT_WAIT, name, {keys.LIMITER: name}):
                         return await original(self, *args, **kwargs)
                 taken = await original(self, *args, **kwargs)
-                batch.go_on(current)
+                batch.go_on(current, asyncio.get_running_loop().call_soon)
                 return taken
             except BaseException as error:
                 hide_frame(error)

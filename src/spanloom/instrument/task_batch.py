@@ -87,6 +87,7 @@ class TaskBatch:
         "_reserved",
         "_scope",
         "_sealed",
+        "_turn_ns",
     )
 
     def __init__(
@@ -110,6 +111,7 @@ class TaskBatch:
         self._sealed = is_sealed
         self._is_fresh = False
         self._noted = 0
+        self._turn_ns: int | None = None
         self._chunk: list[JobEvent] | None = None
         self._error: BaseException | None = None
         self._fails_with_jobs = fails_with_jobs
@@ -250,14 +252,17 @@ class TaskBatch:
         """
         if self._open.pop(record.index, None) is None:
             return
-        self.go_on(record)  # or it has never had its slot
+        # A task is done before the turn of the loop that says so: before the jobs that have got their slots in that.
+        ended_ns = monotonic_ns() if self._turn_ns is None else self._turn_ns
+        if self._queued.pop(record.index, None) is not None:  # it has never had its slot
+            restart_job(record, ended_ns)
         scope = self._scope
         if error is not None:
             if self._fails_with_jobs and self._error is None and not isinstance(error, CancelledError):
                 self._error = error
-            end_record(record, scope, None, error)
+            end_record(record, scope, None, error, ended_ns=ended_ns)
         else:
-            complete_job(record, monotonic_ns())
+            complete_job(record, ended_ns)
             if scope.deliver is not None:
                 scope.deliver(record)
             if scope.deliver_too is not None:
@@ -346,10 +351,23 @@ class TaskBatch:
         self._queued[record.index] = record
         return True
 
-    def go_on(self, record: JobEvent) -> None:
-        """Take note that it has got it: it starts now."""
-        if self._queued.pop(record.index, None) is not None:
-            restart_job(record, monotonic_ns())
+    def go_on(self, record: JobEvent, call_soon: Callable[..., object]) -> None:
+        """Take note that it has got it: it starts now.
+
+        Args:
+            record: The job.
+            call_soon: The loop's.
+        """
+        if self._queued.pop(record.index, None) is None:
+            return
+        now = monotonic_ns()
+        restart_job(record, now)
+        if self._turn_ns is None:
+            self._turn_ns = now
+            call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ns = None
 
 
 def _itself(job: object) -> object:
