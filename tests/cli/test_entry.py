@@ -50,8 +50,8 @@ ABSENT = (
     *("email", "importlib.metadata", "json", "lzma", "shutil", "tempfile", "wrapt", "zipfile"),
 )
 """Modules that the start of a program does without, and packages with all that is in them."""
-MODULES = 175
-"""Of ours; when this was written there were 163."""
+MODULES = 185
+"""Of ours; when this was written there were 179."""
 
 
 def loaded(folder: Path, program: str, *command: str) -> set[str]:

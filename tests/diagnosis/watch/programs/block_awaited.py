@@ -8,7 +8,7 @@ class Host:
     @property
     def load(self):
         """Read it, as slowly as a busy host answers."""
-        time.sleep(60)
+        time.sleep(60)  # here
         return 1.0
 
 
