@@ -75,6 +75,9 @@ def test_a_debug_handler_that_has_seen_nothing_prints_nothing() -> None:
         ("SPANLOOM_RECORDER", "-1", ["SPANLOOM_RECORDER=-1", "0 or more", "4096"]),
         ("SPANLOOM_RECORDER", "many", ["SPANLOOM_RECORDER=many"]),
         ("SPANLOOM_DEEP", "maybe", ["SPANLOOM_DEEP=maybe", "1 (on)", "0 (off)"]),
+        ("SPANLOOM_STALL_AFTER", "soon", ["SPANLOOM_STALL_AFTER=soon", "seconds above 0"]),
+        ("SPANLOOM_STALL_AFTER", "0", ["SPANLOOM_STALL_AFTER=0"]),
+        ("SPANLOOM_STALL_AFTER", "inf", ["SPANLOOM_STALL_AFTER=inf"]),
     ],
 )
 def test_what_cannot_be_understood_is_warned_of_and_left_out(
@@ -85,6 +88,48 @@ def test_what_cannot_be_understood_is_warned_of_and_left_out(
     assert done.stdout.splitlines() == ["[]", "4096 False"]
     for words in said:
         assert words in done.stderr
+
+
+STALLS = """
+import asyncio, logging
+import spanloom
+BEFORE
+
+class UntilSaid(logging.Handler):
+    def emit(self, record):
+        if "stood still" in record.getMessage():
+            print(record.name, record.levelname, record.getMessage())
+            loop.call_soon_threadsafe(main.cancel)
+
+async def pay(account):
+    async with account:
+        async with account:
+            pass
+
+async def stall():
+    global loop, main
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    logging.getLogger("spanloom").addHandler(UntilSaid())
+    await spanloom.run_jobs([pay(asyncio.Lock())], desc="payments")
+
+try:
+    asyncio.run(stall())
+except asyncio.CancelledError:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "from spanloom.diagnosis.watch import watch; watch(stall_after=0.6)"],
+    ids=["alone", "code"],
+)
+def test_a_batch_that_stands_still_is_reported_if_the_environment_says_so(before: str) -> None:
+    """With the reason, by the logger, of a program that does nothing for it; the time that code says goes before."""
+    done = run(STALLS.replace("BEFORE", before), SPANLOOM_STALL_AFTER="3000" if before else "0.6")
+    assert done.stdout.startswith("spanloom.diagnosis WARNING batch payments has stood still for ")
+    assert "`pay[0]` waits at " in done.stdout
+    assert "such a lock cannot be taken twice" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -59,13 +60,17 @@ def build_default_manager() -> CallbackManager:
     """Return a manager as the environment describes it.
 
     ``SPANLOOM_HANDLERS`` names its handlers, separated by commas; ``SPANLOOM_RECORDER`` is the number of ended events
-    that its flight recorder keeps, 0 to switch it off; ``SPANLOOM_DEEP`` switches the measuring of busy time on. What
+    that its flight recorder keeps, 0 to switch it off; ``SPANLOOM_DEEP`` switches the measuring of busy time on;
+    ``SPANLOOM_STALL_AFTER`` has the process watched, and a batch without progress for so many seconds reported. What
     cannot be understood or loaded is logged as a warning and left out: a typing error in the environment must not
     stop a program.
     """
     manager = CallbackManager(recorder=_recorder(), deep=_flag("SPANLOOM_DEEP"))
     for name in wanted_handlers():
         _add(manager, name)
+    stall_after = _stall_after()
+    if stall_after is not None:
+        _watch_unless_watched(stall_after)
     return manager
 
 
@@ -202,7 +207,8 @@ def watch_process(
     """Watch this process from now on, so that it can be asked why it is slow or stuck.
 
     Args:
-        stall_after, dump_signal: As for `watch`; ``None`` for what is usual there.
+        stall_after: As for `watch`; ``None`` for what ``SPANLOOM_STALL_AFTER`` says, or else what is usual there.
+        dump_signal: As for `watch`.
         recording: The record of it, which is found by the number of the process also when that has ended.
     """
     from spanloom.diagnosis.watch import STALL_AFTER_S, watch
@@ -214,7 +220,14 @@ def watch_process(
             leave_note(recording.path, recording.run_id)
         except OSError as error:
             _logger.debug("the record cannot be found by the number of this process: %s", error)
-    watch(stall_after=stall_after or STALL_AFTER_S, dump_signal=dump_signal)
+    watch(stall_after=stall_after or _stall_after() or STALL_AFTER_S, dump_signal=dump_signal)
+
+
+def _watch_unless_watched(stall_after: float) -> None:
+    from spanloom.diagnosis.watch.watcher import current
+
+    if current() is None:  # else code was first, and goes before the environment
+        watch_process(stall_after=stall_after)
 
 
 def _entry_points() -> EntryPoints:
@@ -269,6 +282,20 @@ def _recorder() -> int:
         DEFAULT_CAPACITY,
     )
     return DEFAULT_CAPACITY
+
+
+def _stall_after() -> float | None:
+    text = os.environ.get("SPANLOOM_STALL_AFTER", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if 0 < seconds < math.inf:
+        return seconds
+    _logger.warning("SPANLOOM_STALL_AFTER=%s is not a number of seconds above 0; nobody watches for it", text)
+    return None
 
 
 def _flag(variable: str) -> bool:
