@@ -362,7 +362,8 @@ def test_a_file_in_a_directory_of_somebody_elses_is_read(open_to_all: Path, inde
         child.chmod(0o644)
     before = sorted((child.name, child.read_bytes()) for child in folder.iterdir())
     program = (
-        "import os, sys; from spanloom.store import StoreReader; os.setgid(65534); os.setuid(65534)\n"
+        "import os, shutil, sys, tempfile; from spanloom.store import StoreReader\n"  # which nobody may not even read
+        "os.setgid(65534); os.setuid(65534)\n"
         "store = StoreReader(sys.argv[1]); print(len(list(store.records(store.find('last'))))); store.close()"
     )
     done = subprocess.run(
@@ -378,7 +379,7 @@ def test_a_file_in_a_directory_of_somebody_elses_is_read(open_to_all: Path, inde
 def test_who_may_write_nothing_sees_a_run_go_on(open_to_all: Path) -> None:
     """One reader of a file that is written meanwhile, in a directory of somebody else's, finds what has come since."""
     program = """
-import os, sys, time
+import os, shutil, sys, tempfile, time
 from spanloom.store import StoreReader
 os.setgid(65534); os.setuid(65534)
 with StoreReader(sys.argv[1]) as store:
@@ -417,7 +418,7 @@ def test_a_log_that_goes_while_it_is_copied_is_not_missed(open_to_all: Path) -> 
     for child in open_to_all.iterdir():
         child.chmod(0o644)
     program = """
-import os, shutil, sys
+import os, shutil, sys, tempfile
 from spanloom.store import StoreReader
 os.setgid(65534); os.setuid(65534)
 def copyfile(*names):

@@ -30,8 +30,9 @@ OUTLIVED_NS: Final = 100_000_000
 """How old an open event is when it is written: what ends sooner is written once, with its end."""
 BEAT_NS: Final = 500_000_000
 """How often a run with open events says that it is there, and how far its batches are."""
-MAX_ROWS: Final = 16_384
-"""Events in one transaction: some 20 ms, in which other processes wait. Fewer would write the same pages more often."""
+MAX_ROWS: Final = 4_096
+"""Events in one transaction: some 5 ms, in which other processes wait; and what is lost at most of a file that can grow
+no more, beyond what there is no room for."""
 WAIT_S: Final = 0.25
 """How long another process's write is waited for at a time. Not longer: a flush, an end or a fork may want the file, or
 the time, meanwhile. What could not be written is tried again 0.1 s later."""

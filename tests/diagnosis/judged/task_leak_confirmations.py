@@ -1,6 +1,6 @@
 # expect: TASK_LEAK
 # names: confirm
-# line: 17|12
+# line: 18|14
 # when: end
 # For each order a task waits for a confirmation of its own, whose event is dropped at once.
 import asyncio
