@@ -116,13 +116,16 @@ class Reporter:
     def stalled(self, now_s: float) -> list[tuple[Event, float]]:
         """Return the batches that stand still at least for the stall time, and for how many seconds."""
         limit_s = self.stall_after_s
-        return [
-            (event, now_s - batch.since_s)
-            for _, event in running_batches()
-            if limit_s is not None
-            and (batch := self._batches.get(event.event_id)) is not None
-            and now_s - batch.since_s >= limit_s
-        ]
+        found: list[tuple[Event, float]] = []
+        # A batch was first looked at, or seen to move, up to a step later.
+        still_s = self.still_s(now_s) or 0.0
+        for _, event in running_batches():
+            batch = self._batches.get(event.event_id)
+            if limit_s is not None and batch is not None:
+                stood_s = max(still_s, now_s - batch.since_s)
+                if stood_s >= limit_s:
+                    found.append((event, stood_s))
+        return found
 
     def still_s(self, now_s: float) -> float | None:
         """Return for how many seconds no task has moved, if it is at least the stall time."""
