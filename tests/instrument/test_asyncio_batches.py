@@ -77,6 +77,39 @@ async def test_jobs_that_wait_for_their_slot_are_not_in_flight(patched: Callback
     assert seen == [(2, 2, 4), (2, 2, 4), (2, 2, 2), (2, 2, 2), (2, 2, 0), (2, 2, 0)]
 
 
+async def test_what_has_started_since_is_found_without_looking_at_all_that_is_open(
+    patched: CallbackManager,
+) -> None:
+    """Jobs lie in the order in which they have got their slots, whatever the order in which they came."""
+    semaphore, gates = asyncio.Semaphore(100), [asyncio.Event() for _ in range(400)]
+
+    async def worker(number: int) -> None:
+        if number < 300:  # the last hundred need no slot, and start at once
+            async with semaphore:
+                await gates[number].wait()
+        else:
+            await gates[number].wait()
+
+    batch = asyncio.ensure_future(asyncio.gather(*map(worker, range(400))))
+    await asyncio.sleep(0.01)
+    since_ns = time.perf_counter_ns()
+    for gate in gates[:3]:
+        gate.set()
+    while len(started := [job for job in _jobs(patched, since_ns) if job.start_ns >= since_ns]) < 3:
+        await asyncio.sleep(0)
+    assert [job.job_index for job in started] == [100, 101, 102]
+    assert len(_jobs(patched, since_ns)) == 3
+    assert len(_jobs(patched, 0)) == 200
+    for gate in gates:
+        gate.set()
+    await batch
+
+
+def _jobs(manager: CallbackManager, since_ns: int) -> list[Event]:
+    found = manager.opened_since(since_ns, 0, jobs=True)
+    return sorted((one for one in found if one.type == "job"), key=lambda job: job.start_ns)
+
+
 @pytest.mark.parametrize("failing", [False, True])
 async def test_no_more_jobs_run_at_once_than_the_semaphore_lets_in(
     patched: CallbackManager, failing: bool

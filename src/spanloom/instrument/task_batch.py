@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
+from spanloom.callbacks.open_events import newest
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.names import name_of
@@ -150,8 +151,9 @@ class TaskBatch:
         return self._begun - self._ended - len(self._queued)
 
     def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
-        queued = self._queued
-        return [record for index, record in self._open.copy().items() if index not in queued]
+        opened, queued = self._open, self._queued
+        found = newest(opened, _start_of, since_ns, until_ns) if since_ns else opened.copy().values()
+        return [record for record in found if record.start_ns >= since_ns and record.index not in queued]
 
     # for whoever starts jobs ------------------------------------------------------------------------
 
@@ -362,12 +364,18 @@ class TaskBatch:
             return
         now = monotonic_ns()
         restart_job(record, now)
+        if self._open.pop(record.index, None) is not None:
+            self._open[record.index] = record  # behind those that started before: see `open_jobs`
         if self._turn_ns is None:
             self._turn_ns = now
             call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
         self._turn_ns = None
+
+
+def _start_of(record: JobEvent) -> int:
+    return record.start_ns
 
 
 def _itself(job: object) -> object:

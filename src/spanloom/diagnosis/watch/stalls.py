@@ -38,6 +38,8 @@ TASK_S: Final = 80e-6
 """What that costs for each task."""
 FREE_S: Final = 0.004
 """What it may cost the first time, 5 s after the start: 50 tasks. Of more, it waits until its share is due."""
+COUNT_PAUSE_S: Final = 15.0
+"""Between two counts of the tasks of such a program."""
 BATCH_STEP_S: Final = 1.0
 LAG_S: Final = 0.25
 """From here on a hold of a loop is an event."""
@@ -102,16 +104,20 @@ class Reporter:
             self._note_batches(now_s, self.stall_after_s)
         if self._next_snapshot_s is None:
             self._began_s, self._next_snapshot_s = now_s, now_s + self._pause_s
-        elif now_s >= self._next_snapshot_s and self._changed_s() >= self._looked_s and self._may_cost(now_s):
+        elif now_s >= self._next_snapshot_s and self._changed_s() >= self._looked_s:
+            due_s = self._due_s()
+            if now_s < due_s:  # of so many tasks; to count them is not for nothing either
+                self._next_snapshot_s = min(due_s, now_s + COUNT_PAUSE_S)
+                return
             self._looked_s = now_s
             began_s = time.thread_time()
             self._snapshot()
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._next_snapshot_s = now_s + max(self._pause_s, (time.thread_time() - began_s) / SHARE)
 
-    def _may_cost(self, now_s: float) -> bool:
-        """Return whether the share of all the time until now is what asking costs."""
-        return self._tasks() * TASK_S <= FREE_S + (now_s - self._began_s) * SHARE
+    def _due_s(self) -> float:
+        """Return from when on asking costs no more than its share of all the time until then."""
+        return self._began_s + (self._tasks() * TASK_S - FREE_S) / SHARE
 
     def stalled(self, now_s: float) -> list[tuple[Event, float]]:
         """Return the batches that stand still at least for the stall time, and for how many seconds."""
