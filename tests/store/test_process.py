@@ -34,7 +34,11 @@ def test_what_another_machine_says_cannot_be_told_from_here() -> None:
 
 def test_a_process_that_was_killed_is_not_alive_even_before_its_parent_has_asked() -> None:
     """A zombie has an id and a start time, and yet it is dead."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # what `exec` does to its stack is over only then
     start = process_start(process.pid)
     assert is_alive(process.pid, machine(), start) is True
     process.kill()
