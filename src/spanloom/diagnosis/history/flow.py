@@ -9,6 +9,8 @@ Nothing is executed; a class in an ``except`` is looked up in the globals of the
 it.
 
 Every answer is about what is *possible*: a condition is taken to hold and not to hold.
+
+One noun, and a little long: a graph of one function, the reading of each Python's bytecode into it, and the questions.
 """
 
 from __future__ import annotations
