@@ -1,12 +1,12 @@
-"""What is called in the place of a function, and how functions are pickled."""
+"""What is called in the place of a function, and how functions are pickled and copied."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
-__all__ = ["Args", "KwArgs", "Wrapper", "by_name"]
+__all__ = ["Args", "Copied", "KwArgs", "Wrapper", "by_name"]
 
 Args: TypeAlias = tuple[Any, ...]
 KwArgs: TypeAlias = Mapping[str, Any]
@@ -25,3 +25,13 @@ def by_name(function: Any) -> str | tuple[Any, ...]:
 
     # By a function of the standard library: who reads it need not have this one.
     return name if value is function else (pkgutil.resolve_name, (f"{module}:{name}",))
+
+
+class Copied:
+    """Is copied as a function is: it stays the same."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self

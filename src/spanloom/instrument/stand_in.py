@@ -11,10 +11,10 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import FunctionType, MethodType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
-from spanloom.instrument.functions import Args, KwArgs, Wrapper, by_name
+from spanloom.instrument.functions import Args, Copied, KwArgs, Wrapper, by_name
 
 __all__ = ["stand_in"]
 
@@ -68,7 +68,7 @@ def _function(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_m
     return functools.wraps(original)(method if is_method else function)
 
 
-class _Alike:
+class _Alike(Copied):
     """Stands in the place of a function that its code's flags tell something of."""
 
     def __init__(self, original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_method: bool) -> None:
@@ -102,9 +102,3 @@ class _Alike:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return by_name(self)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
-from spanloom.instrument.functions import Wrapper, by_name
+from spanloom.instrument.functions import Copied, Wrapper, by_name
 
 __all__ = ["QuickFunction", "WrappedFunction"]
 
@@ -21,17 +21,7 @@ else:
     BoundFunctionWrapper = wrapt.BoundFunctionWrapper
 
 
-class _Copied:
-    """Is copied as a function is: it stays the same."""
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class _Bound(_Copied, BoundFunctionWrapper):
+class _Bound(Copied, BoundFunctionWrapper):
     """A `WrappedFunction` that was looked up in a class or an instance."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -39,7 +29,7 @@ class _Bound(_Copied, BoundFunctionWrapper):
         return by_name(self) if owner is None else (getattr, (owner, self.__name__))
 
 
-class WrappedFunction(_Copied, FunctionWrapper):
+class WrappedFunction(Copied, FunctionWrapper):
     """A function, or a descriptor of one, whose calls go to a `Wrapper`.
 
     Args:
