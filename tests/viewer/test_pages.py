@@ -210,6 +210,25 @@ def test_wide_characters_keep_the_columns_in_their_places() -> None:
     assert len(ends) == 1
 
 
+@pytest.mark.parametrize("wide", ["search", "\u691c\u7d22"])
+def test_hosts_that_begin_alike_are_told_apart(wide: str) -> None:
+    """Names that would be cut to the same text are cut in the middle, so that the port of a host stays."""
+
+    def of_hosts(slow: float) -> Made:
+        made = Made()
+        for number, took in enumerate((10, 12 + slow, 14 + slow)):
+            name = f"GET {wide}.internal.example.com:{9000 + number}"
+            for index in range(20):
+                made.event("request", name, 20 * index, 20 * index + took)
+        return made
+
+    page = texts(diff_lines(compare(of_hosts(0).analyse(), of_hosts(5).analyse()), width=100))
+    (first, second) = re.findall(r"  (request \S.*?)  +\d.* slower", page)
+    assert (first[-5:], second[-5:]) in {(":9001", ":9002"), (":9002", ":9001")}
+    assert "\u2026" in first
+    assert all(cells(line) <= 100 for line in page.splitlines())
+
+
 def test_a_long_page_says_how_much_more_there_is() -> None:
     """Bounded in depth and in width, and what is left out is counted; `everything` shows it."""
     made = Made()

@@ -163,17 +163,29 @@ def table(
         at = used.index(flexible)
         room = width - sum(widths) + widths[at] - 2 * (len(widths) - 1)
         widths[at] = min(widths[at], max(room, width // 8))
+        for line, text in zip(lines, _shortened([line[at] for line in lines], widths[at]), strict=True):
+            line[at] = text
     return [
-        "  ".join(
-            pad(
-                cut(cell, widths[at]) if used[at] == flexible else cell,
-                widths[at],
-                right=used[at] not in words,
-            )
-            for at, cell in enumerate(line)
-        ).rstrip()
+        "  ".join(pad(cell, widths[at], right=used[at] not in words) for at, cell in enumerate(line)).rstrip()
         for line in lines
     ]
+
+
+def _shortened(texts: Sequence[str], width: int) -> list[str]:
+    """Return `texts`, each cut to `width` columns: at its end, or, where that makes two of them alike, in the middle.
+
+    Hosts of one company differ in what is first of their names, or in their ports.
+    """
+    short = [cut(text, width) for text in texts]
+    if len(set(short)) == len(set(texts)):
+        return short
+    return [text if cells(text) <= width else _ends(text, width) for text in texts]
+
+
+def _ends(text: str, width: int) -> str:
+    """Return the first and the last of `text`, in `width` columns."""
+    last = cut(text[::-1], width // 2 + 1)[::-1]
+    return cut(text, width - cells(last) + 1) + last.removeprefix("…")
 
 
 def sparkline(values: Sequence[float], top: float) -> str:
