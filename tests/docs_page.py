@@ -10,7 +10,7 @@ A page is a program of its own, in a process of its own, as its reader would run
   follows it is what it prints; ``spanloom`` and ``python`` are those of this Python;
 * a ``text`` block after the line ``<!-- output -->`` is what the block before it prints to standard output
   and standard error. It is real output, pasted, so what differs from run to run compares equal: times with their
-  unit, trace ids, runs of blanks and of dashes. ``...`` stands for anything.
+  unit, trace ids, ports of servers here, runs of blanks and of dashes. ``...`` stands for anything.
 
 Blocks of other languages are not run.
 """
@@ -48,6 +48,7 @@ VARIES = (
     (re.compile(r"\b[0-9a-f]{32}\b"), "<trace id>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b"), "<run>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "<date>"),
+    (re.compile(r"\b127\.0\.0\.1:\d+\b"), "<server>"),
     (re.compile(r"-{4,}"), "----"),
 )
 

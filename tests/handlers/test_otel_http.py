@@ -22,7 +22,7 @@ def test_a_request_is_a_client_span(way: str, profile: str) -> None:
     if way == "sdk":
         setup.provider.add_span_processor(Watching())
     payload = {"method": "GET", "server_address": "h", "server_port": 81}
-    with setup.manager.event(EventType.REQUEST, payload, name="GET") as event:
+    with setup.manager.event(EventType.REQUEST, payload, name="GET h:81") as event:
         event.set(status_code=429, retry_after_s=7.0, redirects=2)
     (span,) = setup.spans()
     attributes = dict(span.attributes or {})
@@ -38,6 +38,33 @@ def test_a_request_is_a_client_span(way: str, profile: str) -> None:
     assert not any(
         key.startswith(("spanloom.payload.status", "spanloom.payload.server")) for key in attributes
     )
+
+
+@pytest.mark.parametrize("way", ["lean", "sdk"])
+@pytest.mark.parametrize(
+    ("name", "payload", "title"),
+    [
+        ("GET", {"method": "GET"}, "GET"),
+        ("GET [::1]:81", {"method": "GET", "server_address": "::1", "server_port": 81}, "GET"),
+        ("GET (other hosts)", {"method": "GET", "server_address": "a.example"}, "GET"),
+        ("HTTP a.example", {"method": "BREW", "server_address": "a.example"}, "HTTP"),
+        ("GET /users/{id}", {"method": "GET", "server_address": "a.example"}, "GET /users/{id}"),
+        ("GET a.example", {}, "GET a.example"),
+        ("GET a.example", {"method": "GET", "server_address": 7, "server_port": "x"}, "GET a.example"),
+        ("my request", {"method": "GET"}, "my request"),
+    ],
+)
+def test_the_span_of_a_request_is_named_for_its_method_alone(
+    way: str, name: str, payload: dict[str, object], title: str
+) -> None:
+    """As the conventions want it where there is no template of the URL; what a program has named keeps its name."""
+    setup = Setup()
+    if way == "sdk":
+        setup.provider.add_span_processor(Watching())
+    with setup.manager.event(EventType.REQUEST, payload, name=name):
+        pass
+    (span,) = setup.spans()
+    assert span.name == title
 
 
 def test_a_method_that_nobody_knows_is_another_one() -> None:

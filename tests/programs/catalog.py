@@ -31,7 +31,7 @@ class Program(NamedTuple):
     Attributes:
         name: For the tests.
         arguments: What follows ``python``, or ``spanloom run``.
-        tree: Paths from a root to an event, by type and name, that have to be there; ``...`` for names that may vary.
+        tree: Paths from a root to an event, by type and name, that have to be there; ``...`` for what may vary.
         exit_code: With which it ends.
         in_other_environment: Whether its libraries are in ``.venvs/programs``.
         ordered: Whether it prints in the same order each time.
@@ -125,7 +125,7 @@ PROGRAMS: Final = (
         _instructor("tenacity-benchmarks"),
         (
             "retry extract_user_info > attempt extract_user_info > retry retry_sync_v2 > attempt retry_sync_v2"
-            f" > {_ATTEMPT} > request POST",
+            f" > {_ATTEMPT} > request POST ...",
             "retry extract_user_info > backoff extract_user_info",
         ),
         in_other_environment=True,
@@ -133,13 +133,13 @@ PROGRAMS: Final = (
     Program(
         "openai-streaming",
         (str(SOURCES / "openai-3.54.0/examples/streaming.py"),),
-        (f"{_ATTEMPT} > request POST",),
+        (f"{_ATTEMPT} > request POST ...",),
     ),
     Program(
         "openai-batch",
         _instructor("learn-async"),
         (
-            f"batch extract_person > job extract_person > ... > {_ATTEMPT} > request POST",
+            f"batch extract_person > job extract_person > ... > {_ATTEMPT} > request POST ...",
             f"batch rate_limited_extract_person > job rate_limited_extract_person > ... > {_ASKED}",
         ),
         in_other_environment=True,
@@ -148,7 +148,7 @@ PROGRAMS: Final = (
         "instructor-batch",
         _instructor("asyncio-benchmarks"),
         (
-            f"batch extract_person > job extract_person > retry ... > attempt ... > {_ATTEMPT} > request POST",
+            f"batch extract_person > job extract_person > retry ... > attempt ... > {_ATTEMPT} > request POST ...",
             f"batch rate_limited_extract_person > job rate_limited_extract_person > ... > {_ASKED}",
         ),
         in_other_environment=True,
@@ -156,7 +156,7 @@ PROGRAMS: Final = (
     Program(
         "instructor-failing-batch",
         _instructor("batch-classification"),
-        (f"batch classify > job classify > retry ... > attempt ... > {_ATTEMPT} > request POST",),
+        (f"batch classify > job classify > retry ... > attempt ... > {_ATTEMPT} > request POST ...",),
         exit_code=1,
         in_other_environment=True,
     ),

@@ -93,5 +93,4 @@ def matches(wanted: str, path: tuple[str, ...]) -> bool:
 
 
 def _is(wanted: str, event: str) -> bool:
-    kind, _, name = wanted.partition(" ")
-    return event == wanted or (name == "..." and event.startswith(f"{kind} "))
+    return event == wanted or (wanted.endswith(" ...") and event.startswith(wanted.removesuffix("...")))

@@ -72,7 +72,7 @@ TOOL: Final = "tool"
 TOOL_CALL_ID: Final = "tool_call_id"
 """What the model calls this call."""
 SERVER_ADDRESS: Final = "server_address"
-"""Host name of the endpoint."""
+"""Host name of the endpoint, as it goes over the wire: an international one by its A-labels."""
 SERVER_PORT: Final = "server_port"
 """Its port."""
 

@@ -9,6 +9,7 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.retry_after import parse_retry_after
 from spanloom.events import http_keys
 from spanloom.events.event import Event, ScopeEvent, data_of
+from spanloom.events.http_names import request_names
 from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def open_exchange(method: str, address: str | None, port: int | None) -> Exchang
 
     Args:
         method: ``GET`` or another one.
-        address: Name or address of the host; ``None`` if that is not known.
-        port: Its port; ``None`` if that is the usual one.
+        address: Name or address of the host, an international name by its A-labels; ``None`` if that is not known.
+        port: Its port; ``None`` if that is the default of the scheme.
     """
     manager = get_callback_manager()
     return Exchange(manager, method.upper(), address, port) if manager.active else None
@@ -54,7 +55,7 @@ class Exchange:
             data[http_keys.SERVER_ADDRESS] = address
         if port is not None:
             data[http_keys.SERVER_PORT] = port
-        name = method if method in http_keys.METHODS else "HTTP"
+        name = request_names.of(method, address, port)
         self._begun: tuple[ScopeEvent, Route] | None = manager.begin(
             EventType.REQUEST, name, data, self._outer
         )

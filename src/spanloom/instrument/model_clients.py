@@ -124,7 +124,7 @@ class _Requests:
         url = client.base_url
         payload: dict[str, object] = {
             model_keys.PROVIDER: _provider(type(client), self._api),
-            model_keys.SERVER_ADDRESS: url.host,
+            model_keys.SERVER_ADDRESS: url.raw_host.decode("ascii"),
         }
         if url.port is not None:
             payload[model_keys.SERVER_PORT] = url.port

@@ -8,13 +8,14 @@ import types
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
+import aiohttp.abc
 import aiohttp.web
 import pytest
 
 from spanloom import async_map, current_event, uninstrument
 from spanloom.testing import EventCapture
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import address, payloads
+from tests.instrument.targets.web import address, payloads, tree
 
 
 @pytest.fixture
@@ -38,15 +39,52 @@ async def test_a_request_is_an_event_with_host_and_status(
     async with session.get(f"{site}/page?secret=1", headers={"X-Secret": "2"}) as response:
         assert current_event() is None
         assert await response.text() == "hello"
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert payloads(captured) == [{"method": "GET", **address(site), "status_code": 200}]
+
+
+class Nowhere(aiohttp.abc.AbstractResolver):
+    """Knows no host."""
+
+    async def resolve(self, *_: object, **__: object) -> list[aiohttp.abc.ResolveResult]:
+        raise OSError("no such host")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "port"),
+    [
+        ("https://API.example.com/users/7?key=secret", "GET api.example.com", None),
+        ("https://api.example.com:443/", "GET api.example.com", None),
+        ("http://api.example.com:443/", "GET api.example.com:443", 443),
+        ("http://user:p@ss@api.example.com:8000/#part", "GET api.example.com:8000", 8000),
+        ("http://[::0001]:1/", "GET [::1]:1", 1),
+        ("http://b\u00fccher.example/", "GET xn--bcher-kva.example", None),
+        ("http://xn--bcher-kva.example/", "GET xn--bcher-kva.example", None),
+    ],
+)
+async def test_a_request_is_named_for_its_method_and_host(
+    captured: EventCapture, url: str, name: str, port: int | None
+) -> None:
+    """The host as it goes over the wire, with a port that is not the scheme's; nothing else of the URL is anywhere."""
+    connector = aiohttp.TCPConnector(resolver=Nowhere())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(url)
+    (event,) = captured.events
+    assert event.name == name
+    assert event.payload.get("server_port") == port
+    told = repr((event.name, dict(event.payload)))
+    assert not any(secret in told for secret in ("secret", "users", "user", "p@ss", "part"))
 
 
 async def test_an_address_may_be_that_of_the_session(captured: EventCapture, site: str) -> None:
     """The host of a relative address is that of the session's base URL."""
     async with aiohttp.ClientSession(site) as session:
         assert await (await session.post("/page")).read() == b"hello"
-    assert captured.tree() == "request POST ok"
+    assert tree(captured, site) == "request POST site ok"
     assert payloads(captured) == [{"method": "POST", **address(site), "status_code": 200}]
 
 
@@ -56,7 +94,7 @@ async def test_a_refusal_is_no_error_and_says_how_long_to_wait(
     """Status and Retry-After are attached to a request that has ended well."""
     async with session.get(f"{site}/busy"):
         pass
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert payloads(captured) == [
         {"method": "GET", **address(site), "status_code": 429, "retry_after_s": 7.0}
     ]
@@ -68,7 +106,7 @@ async def test_a_refusal_that_is_raised_is_an_error(
     """With ``raise_for_status`` the request itself fails, and its status is attached all the same."""
     with pytest.raises(aiohttp.ClientResponseError):
         await session.get(f"{site}/none", raise_for_status=True)
-    assert captured.tree() == "request GET error aiohttp.client_exceptions.ClientResponseError"
+    assert tree(captured, site) == "request GET site error aiohttp.client_exceptions.ClientResponseError"
     assert payloads(captured) == [{"method": "GET", **address(site), "status_code": 404}]
 
 
@@ -87,8 +125,8 @@ async def test_an_error_that_cannot_be_asked_is_raised_all_the_same(
 
     with pytest.raises(UnfriendlyError):
         await session.get(f"{site}/page", raise_for_status=refuse)
-    assert captured.tree().startswith("request GET error ")
-    assert captured.tree().endswith("UnfriendlyError")
+    assert tree(captured, site).startswith("request GET site error ")
+    assert tree(captured, site).endswith("UnfriendlyError")
 
 
 async def test_redirects_are_part_of_the_request(
@@ -106,8 +144,8 @@ async def test_a_body_that_is_not_read_ends_with_its_block(
     """The event is open while the body is to come, and ends when the response is released."""
     async with session.get(f"{site}/stuck") as response:
         assert await response.content.read(5) == b"hello"
-        assert captured.tree() == "request GET open"
-    assert captured.tree() == "request GET ok"
+        assert tree(captured, site) == "request GET site open"
+    assert tree(captured, site) == "request GET site ok"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -122,7 +160,7 @@ async def test_a_body_that_breaks_off_has_its_error(
                     pass
             else:
                 await response.read()
-    assert captured.tree() == "request GET error aiohttp.client_exceptions.ClientPayloadError"
+    assert tree(captured, site) == "request GET site error aiohttp.client_exceptions.ClientPayloadError"
 
 
 async def test_an_error_of_the_reader_is_not_one_of_the_request(
@@ -132,7 +170,7 @@ async def test_an_error_of_the_reader_is_not_one_of_the_request(
     with pytest.raises(KeyError):
         async with session.get(f"{site}/stuck"):
             raise KeyError("mine")
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
 
 
 async def test_a_response_that_is_dropped_ends_its_event(
@@ -141,14 +179,14 @@ async def test_a_response_that_is_dropped_ends_its_event(
     """A response that nobody closes keeps its connection and its event until the session is closed."""
     await session.get(f"{site}/stuck")
     gc.collect()
-    assert captured.tree() == "request GET open"
+    assert tree(captured, site) == "request GET site open"
     await session.close()
     for _ in range(1000):
         gc.collect()
         if not captured.open:
             break
         await asyncio.sleep(0.001)
-    assert captured.tree() == "request GET cancelled GeneratorExit"
+    assert tree(captured, site) == "request GET site cancelled GeneratorExit"
 
 
 async def test_errors_keep_their_type(
@@ -162,10 +200,10 @@ async def test_errors_keep_their_type(
     with pytest.raises(TimeoutError):
         async with session.get(f"{site}/stuck", timeout=aiohttp.ClientTimeout(total=0.05)) as response:
             await response.read()
-    assert captured.tree() == (
-        "request GET error aiohttp.client_exceptions.ClientConnectorError\n"
-        "request GET timeout TimeoutError\n"
-        "request GET timeout TimeoutError"
+    assert tree(captured, site) == (
+        "request GET 127.0.0.1:1 error aiohttp.client_exceptions.ClientConnectorError\n"
+        "request GET site timeout TimeoutError\n"
+        "request GET site timeout TimeoutError"
     )
     assert "secret" not in repr([event.error for event in captured.events])
 
@@ -190,7 +228,9 @@ async def test_a_cancel_is_a_cancel(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert captured.tree() == "\n".join(["request GET cancelled asyncio.exceptions.CancelledError"] * 2)
+    assert tree(captured, site) == "\n".join(
+        ["request GET site cancelled asyncio.exceptions.CancelledError"] * 2
+    )
 
 
 async def test_the_handshake_of_a_websocket_is_a_request(
@@ -209,13 +249,13 @@ async def test_the_handshake_of_a_websocket_is_a_request(
     app.router.add_get("/", echo)
     runner = aiohttp.web.AppRunner(app)
     await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
+    site = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/") as socket:
+        async with session.ws_connect(f"{site}/") as socket:
             await socket.send_str("hello")
             assert await socket.receive_str() == "hello"
-            assert captured.tree() == "request GET ok"
+            assert tree(captured, site) == "request GET site ok"
             assert current_event() is None
     finally:
         await runner.cleanup()
@@ -246,5 +286,5 @@ async def test_a_session_that_was_made_before_is_seen_until_it_is_not(
         await (await session.get(f"{site}/page")).read()
         uninstrument("aiohttp")
         await (await session.get(f"{site}/page")).read()
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert type(aiohttp.ClientSession.__dict__["_request"]) is types.FunctionType

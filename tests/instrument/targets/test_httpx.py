@@ -15,7 +15,7 @@ import pytest
 from spanloom import async_map, current_event, uninstrument
 from spanloom.testing import EventCapture
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import address, payloads
+from tests.instrument.targets.web import address, payloads, tree
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
@@ -38,17 +38,44 @@ async def test_a_request_is_an_event_with_host_and_status(
     async with library.AsyncClient() as client:
         response = await client.get(f"{site}/page?secret=1", headers={"X-Secret": "2"})
     assert response.text == "hello"
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert payloads(captured) == [{"method": "GET", **address(site), "status_code": 200}]
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "port"),
+    [
+        ("https://API.example.com/users/7?key=secret", "GET api.example.com", None),
+        ("https://api.example.com:443/", "GET api.example.com", None),
+        ("http://api.example.com:443/", "GET api.example.com:443", 443),
+        ("http://user:p@ss@api.example.com:8000/#part", "GET api.example.com:8000", 8000),
+        ("http://[2001:DB8::0001]:81/", "GET [2001:db8::1]:81", 81),
+        ("http://b\u00fccher.example/", "GET xn--bcher-kva.example", None),
+        ("http://xn--bcher-kva.example/", "GET xn--bcher-kva.example", None),
+        ("http://www.b\u00fccher.example/", "GET www.xn--bcher-kva.example", None),
+        ("http://a b/", "GET (other hosts)", None),
+    ],
+)
+def test_a_request_is_named_for_its_method_and_host(
+    library: Any, captured: EventCapture, url: str, name: str, port: int | None
+) -> None:
+    """The host as it goes over the wire, with a port that is not the scheme's; nothing else of the URL is anywhere."""
+    with library.Client(transport=library.MockTransport(lambda request: library.Response(200))) as client:
+        client.get(url)
+    (event,) = captured.events
+    assert event.name == name
+    assert event.payload.get("server_port") == port
+    told = repr((event.name, dict(event.payload)))
+    assert not any(secret in told for secret in ("secret", "users", "user", "p@ss", "part"))
 
 
 def test_the_synchronous_client_is_seen_as_well(library: Any, captured: EventCapture, site: str) -> None:
     """A `Client`, and the functions of the module that use one, make the same events."""
     assert library.post(f"{site}/page").text == "hello"
     with library.Client(base_url=site) as client, client.stream("GET", "/page") as response:
-        assert captured.tree() == "request POST ok\nrequest GET open"
+        assert tree(captured, site) == "request POST site ok\nrequest GET site open"
         assert response.read() == b"hello"
-    assert captured.tree() == "request POST ok\nrequest GET ok"
+    assert tree(captured, site) == "request POST site ok\nrequest GET site ok"
 
 
 async def test_a_refusal_is_no_error_and_says_how_long_to_wait(
@@ -57,7 +84,7 @@ async def test_a_refusal_is_no_error_and_says_how_long_to_wait(
     """A response is a response: its status and its Retry-After are attached, and the request has ended well."""
     async with library.AsyncClient() as client:
         await client.get(f"{site}/busy")
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert payloads(captured) == [
         {"method": "GET", **address(site), "status_code": 429, "retry_after_s": 7.0}
     ]
@@ -73,10 +100,10 @@ async def test_redirects_are_part_of_the_request(library: Any, captured: EventCa
 async def test_a_stream_ends_when_it_has_been_read(library: Any, captured: EventCapture, site: str) -> None:
     """The event of a streamed response is open while it is read, and is nobody's parent."""
     async with library.AsyncClient() as client, client.stream("GET", f"{site}/page") as response:
-        assert captured.tree() == "request GET open"
+        assert tree(captured, site) == "request GET site open"
         assert current_event() is None
         assert [part async for part in response.aiter_bytes()] == [b"hello"]
-        assert captured.tree() == "request GET ok"
+        assert tree(captured, site) == "request GET site ok"
 
 
 async def test_a_stream_that_breaks_off_has_its_error(
@@ -86,7 +113,7 @@ async def test_a_stream_that_breaks_off_has_its_error(
     with pytest.raises(library.RemoteProtocolError):
         async with library.AsyncClient() as client, client.stream("GET", f"{site}/cut") as response:
             await response.aread()
-    assert captured.tree() == f"request GET error {library.__name__}.RemoteProtocolError"
+    assert tree(captured, site) == f"request GET site error {library.__name__}.RemoteProtocolError"
 
 
 async def test_an_error_of_the_reader_is_not_one_of_the_request(
@@ -96,7 +123,7 @@ async def test_an_error_of_the_reader_is_not_one_of_the_request(
     with pytest.raises(KeyError):
         async with library.AsyncClient() as client, client.stream("GET", f"{site}/stuck"):
             raise KeyError("mine")
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
 
 
 async def test_an_older_error_is_not_one_of_the_request(
@@ -109,7 +136,9 @@ async def test_an_older_error_is_not_one_of_the_request(
         except library.ConnectError:
             async with client.stream("GET", f"{site}/page") as response:
                 await response.aread()
-    assert captured.tree() == f"request GET error {library.__name__}.ConnectError\nrequest GET ok"
+    assert tree(captured, site) == (
+        f"request GET 127.0.0.1:1 error {library.__name__}.ConnectError\nrequest GET site ok"
+    )
 
 
 async def test_a_stream_that_is_dropped_ends_its_event(
@@ -118,10 +147,10 @@ async def test_a_stream_that_is_dropped_ends_its_event(
     """A response that nobody closes ends its event as cancelled when it is collected."""
     async with library.AsyncClient() as client:
         response = await client.send(client.build_request("GET", f"{site}/stuck"), stream=True)
-        assert captured.tree() == "request GET open"
+        assert tree(captured, site) == "request GET site open"
         del response
         gc.collect()
-        assert captured.tree() == "request GET cancelled GeneratorExit"
+        assert tree(captured, site) == "request GET site cancelled GeneratorExit"
 
 
 async def test_a_stream_that_is_dropped_while_an_error_is_handled_goes(
@@ -139,7 +168,7 @@ async def test_a_stream_that_is_dropped_while_an_error_is_handled_goes(
     async with library.AsyncClient() as client:
         await ask(client)
         gc.collect()
-        assert captured.tree() == "request GET cancelled GeneratorExit"
+        assert tree(captured, site) == "request GET site cancelled GeneratorExit"
 
 
 async def test_errors_keep_their_type(library: Any, captured: EventCapture, site: str) -> None:
@@ -150,7 +179,9 @@ async def test_errors_keep_their_type(library: Any, captured: EventCapture, site
         with pytest.raises(library.ReadTimeout):
             await client.get(f"{site}/silent?secret=1")
     name = library.__name__
-    assert captured.tree() == f"request GET error {name}.ConnectError\nrequest GET error {name}.ReadTimeout"
+    assert tree(captured, site) == (
+        f"request GET 127.0.0.1:1 error {name}.ConnectError\nrequest GET site error {name}.ReadTimeout"
+    )
     assert "secret" not in repr([event.error for event in captured.events])
 
 
@@ -164,8 +195,8 @@ def test_errors_of_the_synchronous_client_keep_their_type(
         with pytest.raises(library.RemoteProtocolError), client.stream("GET", f"{site}/cut") as response:
             response.read()
     name = library.__name__
-    assert captured.tree() == (
-        f"request GET error {name}.ConnectError\nrequest GET error {name}.RemoteProtocolError"
+    assert tree(captured, site) == (
+        f"request GET 127.0.0.1:1 error {name}.ConnectError\nrequest GET site error {name}.RemoteProtocolError"
     )
 
 
@@ -198,7 +229,7 @@ async def test_a_body_that_cannot_be_closed_has_that_error(
             with library.Client(transport=transport) as client, client.stream("GET", "http://a/"):
                 pass
     assert raised.value is error
-    assert captured.tree() == "request GET error OSError"
+    assert captured.tree() == "request GET a error OSError"
 
 
 async def test_responses_may_be_of_any_class(library: Any, captured: EventCapture) -> None:
@@ -217,7 +248,7 @@ async def test_responses_may_be_of_any_class(library: Any, captured: EventCaptur
         client.stream("POST", "http://a/2") as second,
     ):
         assert (await second.aread(), await first.aread()) == (b"/2", b"/1")
-    assert captured.tree() == "request GET ok\nrequest POST ok"
+    assert captured.tree() == "request GET a ok\nrequest POST a ok"
 
 
 async def test_a_cancel_is_a_cancel(library: Any, captured: EventCapture, site: str) -> None:
@@ -239,7 +270,9 @@ async def test_a_cancel_is_a_cancel(library: Any, captured: EventCapture, site: 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert captured.tree() == "\n".join(["request GET cancelled asyncio.exceptions.CancelledError"] * 2)
+    assert tree(captured, site) == "\n".join(
+        ["request GET site cancelled asyncio.exceptions.CancelledError"] * 2
+    )
 
 
 async def test_requests_stand_under_their_jobs(library: Any, captured: EventCapture, site: str) -> None:
@@ -264,5 +297,5 @@ async def test_a_library_that_is_not_patched_any_more_makes_no_events(
         await client.get(f"{site}/page")
         uninstrument(library.__name__)
         await client.get(f"{site}/page")
-    assert captured.tree() == "request GET ok"
+    assert tree(captured, site) == "request GET site ok"
     assert type(library.AsyncClient.__dict__["send"]) is types.FunctionType

@@ -21,7 +21,7 @@ from spanloom import Event, current_event, get_callback_manager
 from spanloom.testing import EventCapture
 from tests.instrument.targets.flaky import Flaky
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import web
+from tests.instrument.targets.web import tree, web
 
 
 @pytest.fixture
@@ -48,15 +48,15 @@ async def test_a_crawler_is_one_tree(captured: EventCapture) -> None:
 
             (text,) = await aiometer.run_all([functools.partial(fetch, "/page")], max_at_once=3)
     assert text == "hello"
-    assert captured.tree() == (
+    assert tree(captured, site) == (
         "batch fetch ok\n"
         "  job fetch #0 ok\n"
         "    retry fetch ok\n"
         "      attempt fetch 1. error ConnectionError\n"
-        "        request GET ok\n"
+        "        request GET site ok\n"
         "      backoff fetch 1. ok\n"
         "      attempt fetch 2. ok\n"
-        "        request GET ok"
+        "        request GET site ok"
     )
     assert current_event() is None
 
@@ -122,6 +122,6 @@ async def test_a_bar_over_requests_is_one_tree(captured: EventCapture) -> None:
 
             semaphore = asyncio.Semaphore(1)
             assert await tqdm.gather(*(load(semaphore) for _ in range(2)), disable=True) == [b"hello"] * 2
-    assert captured.tree() == (
-        "batch load ok\n  job load #0 ok\n    request GET ok\n  job load #1 ok\n    request GET ok"
+    assert tree(captured, site) == (
+        "batch load ok\n  job load #0 ok\n    request GET site ok\n  job load #1 ok\n    request GET site ok"
     )

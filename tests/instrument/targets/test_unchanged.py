@@ -18,7 +18,7 @@ from spanloom import CallbackManager, instrument, uninstrument, use_callback_man
 from tests.instrument.targets.flaky import Flaky
 from tests.instrument.targets.observing import observe, stack_of
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import web
+from tests.instrument.targets.web import tree, web
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +257,6 @@ async def test_an_answer_that_is_not_as_it_was_is_no_failure(
         async with Changed() as client:
             for _ in range(2):
                 assert (await client.get(f"{site}/page")).text == "hello"
-    assert captured.tree() == "request GET ok\nrequest GET ok"
+    assert tree(captured, site) == "request GET site ok\nrequest GET site ok"
     (record,) = caplog.records
     assert "httpx: its event lacks what could not be read: AttributeError" in record.getMessage()

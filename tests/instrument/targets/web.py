@@ -1,4 +1,7 @@
-"""A web server on 127.0.0.1 that answers as its paths say, in a thread of its own."""
+"""A web server on 127.0.0.1 that answers as its paths say, in a thread of its own.
+
+With ``delay_ms=`` and a number in the query, it does so that many milliseconds later.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,10 @@ NEVER_ENDS = {"/stuck", "/silent"}
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while line := await reader.readline():
-            path = line.decode().split()[1].partition("?")[0]
+            path, _, query = line.decode().split()[1].partition("?")
             while (await reader.readline()).strip():
                 pass
+            await asyncio.sleep(int(query.partition("delay_ms=")[2] or 0) / 1e3)
             writer.write(ANSWERS.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             await writer.drain()
             if path in NEVER_ENDS:
@@ -65,6 +69,11 @@ async def _stop(server: asyncio.Server) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0)  # not by gather, which would be a batch where asyncio is patched
+
+
+def tree(captured: EventCapture, site: str) -> str:
+    """Return the tree of events, with ``site`` in the place of the server's host and port."""
+    return captured.tree().replace(f" {site.removeprefix('http://')} ", " site ")
 
 
 def payloads(captured: EventCapture) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, model_keys
-from spanloom.handlers.otel._http import describe_request
+from spanloom.handlers.otel._http import describe_request, entitle_request
 from spanloom.handlers.otel._plain import plain_text, scalar
 from spanloom.handlers.otel._profiles import Rules, contents
 from spanloom.redaction import redact_named
@@ -34,8 +34,9 @@ def title_of(event: Event, rules: Rules) -> tuple[str, SpanKind]:
     title = None if rules.title is None else rules.title(event, rules)
     if title is not None:
         return title
-    kind = SpanKind.CLIENT if event.type == EventType.REQUEST else SpanKind.INTERNAL
-    return plain_text(event.name), kind
+    if event.type == EventType.REQUEST:
+        return entitle_request(event), SpanKind.CLIENT
+    return plain_text(event.name), SpanKind.INTERNAL
 
 
 def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:

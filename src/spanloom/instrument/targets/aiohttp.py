@@ -80,7 +80,7 @@ def _opened(session: Any, args: Args, kwargs: KwArgs) -> Exchange | None:
     url = URL(args[1] if len(args) > 1 else kwargs["str_or_url"])
     if not url.absolute:
         url = getattr(session, "_base_url", None) or url
-    return open_exchange(method, url.host, url.explicit_port)
+    return open_exchange(method, url.raw_host, None if url.is_default_port() else url.explicit_port)
 
 
 def _answered(exchange: Exchange, response: Any) -> bool:

@@ -76,7 +76,9 @@ def _send(wrapped: Callable[..., Any], client: object, args: Args, kwargs: KwArg
 
 def _opened(args: Args, kwargs: KwArgs) -> Exchange | None:
     request = args[0] if args else kwargs["request"]
-    return open_exchange(request.method, request.url.host, request.url.port)
+    url = request.url
+    # Not `host`: that decodes some of the international names.
+    return open_exchange(request.method, url.raw_host.decode("ascii"), url.port)
 
 
 def _answered(exchange: Exchange, response: Any) -> bool:
