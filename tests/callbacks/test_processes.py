@@ -190,6 +190,42 @@ go_on.set()
 
 
 @fork
+def test_the_jobs_of_a_forked_child_come_to_it_where_the_parent_has_run_a_batch(
+    run_python: Callable[[str], str],
+) -> None:
+    """What the parent's batches had worked out leads to the parent's buffers, and is worked out anew in the child."""
+    out = run_python(
+        PRELUDE
+        + """
+manager = CallbackManager([Writes()])
+async def job(): pass
+async def main(name):
+    with use_callback_manager(manager):
+        await run_jobs([job() for _ in range(3)], desc=name)
+
+asyncio.run(main("before"))
+manager.flush(10)
+pid = os.fork()
+if pid == 0:
+    try:
+        asyncio.run(main("after"))
+        manager.flush(10)
+        stats = manager.stats()
+        assert (stats.produced, stats.delivered, stats.dropped) == (4, 4, 0), stats
+        manager.close(10)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    )
+    children = " ".join(line for line in lines(out) if line.startswith("child"))
+    assert children.split().count("job") == 3
+    assert "after" in children
+
+
+@fork
 def test_an_event_that_was_open_at_the_fork_ends_in_the_parent_only(run_python: Callable[[str], str]) -> None:
     """A child that leaves its parent's block, or loses its parent's trace, ends nothing of the parent's."""
     out = run_python(

@@ -156,6 +156,7 @@ class HandlerTable:
     def after_fork(self) -> None:
         """Forget what only the parent process can deliver."""
         self._lock = threading.RLock()
+        self.routes = {}  # a route remembers where its drains put ended jobs, and they begin anew
         for guard in self.own:
             guard.after_fork()
 
