@@ -36,11 +36,30 @@ NOW = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
         ("1.2.3", None),
         ("٣", None),
         ([], None),
+        ("Mon, 06 May 20240000000000000000 12:00:30 GMT", None),
+        ("Mon, 06 May 2024 12:00:30 +99999999999999999999", None),
+        (-(10**400), 0.0),
+        (10**400, None),
     ],
 )
 def test_seconds_and_dates_are_understood_and_nothing_else(value: object, seconds: float | None) -> None:
     """Seconds, fractions, HTTP-dates and datetimes give seconds of at least 0; nonsense gives None."""
     assert parse_retry_after(value, now=NOW) == seconds
+
+
+class UnansweredError(Exception):
+    """What a client raises that has no response yet, and says so when it is asked for it."""
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("there is no response")
+
+    headers = retry_after = response
+
+
+def test_an_exception_that_cannot_be_asked_asks_for_nothing() -> None:
+    """A property that raises is no header: the exception that is being looked at would be lost to its."""
+    assert retry_after_of(UnansweredError()) is None
 
 
 class BrokenHeaders:

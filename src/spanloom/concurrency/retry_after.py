@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["parse_retry_after", "retry_after_of"]
 
@@ -51,7 +51,7 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
 
         try:
             value = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # a year or an offset with twenty digits
             return None
     if isinstance(value, datetime):
         date = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
@@ -61,22 +61,29 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
 
 def _sane(seconds: float) -> float | None:
     """Return `seconds` as a pause: at least 0, and nothing if no server can have meant it."""
-    return max(0.0, float(seconds)) if seconds < MAX_S else None
+    return float(max(0, seconds)) if seconds < MAX_S else None
 
 
 def _candidates(error: BaseException) -> list[object]:
-    found = [getattr(error, "retry_after", None), _header(getattr(error, "headers", None))]
-    response = getattr(error, "response", None)
+    found = [_attribute(error, "retry_after"), _header(_attribute(error, "headers"))]
+    response = _attribute(error, "response")
     if isinstance(response, Mapping):  # botocore's ClientError
         metadata = response.get("ResponseMetadata")
         found.append(_header(metadata.get("HTTPHeaders")) if isinstance(metadata, Mapping) else None)
     elif response is not None:
-        found.append(_header(getattr(response, "headers", None)))
+        found.append(_header(_attribute(response, "headers")))
     return found
 
 
+def _attribute(owner: object, name: str) -> object:
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001 -- a property of somebody else's, such as one that has no response yet
+        return None
+
+
 def _header(headers: object) -> object:
-    get = getattr(headers, "get", None)
+    get: Any = _attribute(headers, "get")
     if get is None:
         return None
     try:
