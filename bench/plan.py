@@ -51,9 +51,9 @@ STANDARD = Plan(
     hold_count=100_000,
     looks=20,
 )
-"""Every job count at one limit, every limit at one job count: some ten minutes."""
+"""Every job count at one limit, every limit at one job count: half an hour."""
 FULL = replace(STANDARD, cells=_GRID)
-"""Every job count at every limit: some thirty minutes."""
+"""Every job count at every limit: three quarters of an hour."""
 QUICK = Plan(
     rounds=7,
     cells=(BUDGET_CELL,),
@@ -64,7 +64,7 @@ QUICK = Plan(
     hold_count=20_000,
     looks=20,
 )
-"""What has a ceiling: some four minutes."""
+"""What has a ceiling: some ten minutes."""
 
 
 def repeats(count: int) -> int:

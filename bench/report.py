@@ -5,22 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from bench.figure import DECIMALS, Figure
+from bench.suites import SUITES
 
 _SUFFIX = {"x": " x", "+x": "", "B": " B", "ms": " ms", "us": " us", "lost": "", "/s": "/s"}
 _COUNTS = {"lost", "/s"}
-_TITLES = {
-    "core": "Runners: CPU per job, as a ratio to the bare pool",
-    "handlers": "Handlers: what listening adds, in bare pools",
-    "otel": "OpenTelemetry: what a span costs",
-    "delivery": "OpenTelemetry: what arrives",
-    "record": "The record: what it adds to a batch, and the size of the file, a job",
-    "gather": "Small calls, as a ratio to asyncio's own",
-    "retry": "Retry, as a ratio to a loop by hand",
-    "instrument": "Instrumenting: what it adds to a call, to a job",
-    "memory": "Memory: slope of the peak, bytes a job",
-    "import": "Import, beyond asyncio",
-    "hold": "How long one turn holds the event loop",
-}
 
 
 def _number(value: float, unit: str) -> str:
@@ -112,7 +100,7 @@ def markdown(figures: Sequence[Figure], facts: Mapping[str, object], *, rounds: 
         *budgets(figures),
     ]
     for suite in dict.fromkeys(one.suite for one in figures):
-        lines += [f"## {_TITLES[suite]}", "", *_suite([one for one in figures if one.suite == suite])]
+        lines += [f"## {SUITES[suite].title}", "", *_suite([one for one in figures if one.suite == suite])]
     return "\n".join(lines)
 
 
