@@ -366,3 +366,34 @@ async def test_stopping_many_jobs_lets_the_loop_turn_meanwhile(isolation: Any) -
         await async_map(job, range(10_000), limit=10_000, isolation=isolation)
     await watcher
     assert len({count for count in seen if 0 < count < 9_999}) >= 3
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@isolations
+async def test_a_job_that_raises_what_closes_generators_ends_its_batch(limit: int, isolation: Any) -> None:
+    """`GeneratorExit` out of a running job is an exception like any: nobody has closed it."""
+    raised = GeneratorExit("thrown into a generator of the job's own")
+
+    async def job(number: int) -> int:
+        await asyncio.sleep(0)
+        if number == 1:
+            raise raised
+        return number
+
+    batch = asyncio.create_task(async_map(job, range(4), limit=limit, isolation=isolation))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert batch.done()
+    assert batch.exception() is raised
+
+
+@isolations
+async def test_a_limit_may_be_any_number_from_one(isolation: Any) -> None:
+    """Also one that is larger than what C code counts with."""
+    async with asyncio.timeout(10):
+        assert await async_map(value_of, range(3), limit=2**70, isolation=isolation) == [0, 1, 2]
+        assert await fill_batch(value_of, range(3), 2**70) == [0, 1, 2]
+
+
+async def value_of(number: int) -> int:
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
@@ -103,7 +104,8 @@ class Run(msgspec.Struct, eq=False):
         """
         limiter: Limiter | None = None
         if limit is None or isinstance(limit, int):
-            size = None if limit is None else check_count(limit, what)
+            # No more than a list can have: what counts them by C code takes no larger number.
+            size = None if limit is None else min(check_count(limit, what), sys.maxsize)
         elif isinstance(limit, Limiter):
             size, limiter = None, limit
         else:

@@ -12,7 +12,7 @@ import msgspec
 
 from spanloom.events.event import JobEvent, JobFamily
 
-__all__ = ["Job", "JobTask", "never_started", "records_of", "retrieve", "start_of"]
+__all__ = ["Job", "JobTask", "is_at_work", "never_started", "records_of", "retrieve", "start_of"]
 
 _record_of: Final = attrgetter("job.record")
 
@@ -61,6 +61,17 @@ def never_started(task: asyncio.Task[Any]) -> bool:
     """Tell whether the coroutine of `task` has not run its first step yet."""
     coroutine = task.get_coro()
     return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+
+
+def is_at_work(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether a job is running, and not being closed by whoever runs instead.
+
+    Args:
+        task: The job's; ``None`` in the first step of an eager one, which nobody can close.
+    """
+    if asyncio._get_running_loop() is None:  # noqa: SLF001 -- documented for event loop implementers
+        return False
+    return task is None or asyncio.current_task() is task
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

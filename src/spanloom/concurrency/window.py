@@ -27,7 +27,7 @@ from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_family
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, discard
-from spanloom.concurrency.task import Job, JobTask, never_started, records_of, retrieve, start_of
+from spanloom.concurrency.task import Job, JobTask, is_at_work, never_started, records_of, retrieve, start_of
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.event import JobEvent, complete_job, detail_of
 
@@ -355,8 +355,8 @@ class Window(Engine):
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
         harm = end_record(record, self._scope, self._busy, error)
-        if isinstance(error, GeneratorExit):  # closed, perhaps with its loop: there is no task to speak of
-            self._waiter = None
+        if isinstance(error, GeneratorExit) and not is_at_work(self._alive.get(index)):
+            self._waiter = None  # closed, perhaps with its loop: there is no task to speak of
             self._leave(index)
             return
         task = asyncio.current_task()
