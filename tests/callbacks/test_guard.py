@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -98,6 +100,45 @@ async def test_a_hook_may_raise_anything(
     assert stats.dropped == stats.produced
     expected = {"on_event_end": 24, "on_event": 10, "on_events": 34}
     assert stats.produced == expected.get(hook, 0)
+
+
+class UnreadableError(Exception):
+    """Raises whenever it is asked for what it has not: so it does when its traceback is written."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("error", [ValueError, UnreadableError])
+@pytest.mark.parametrize("log_fails", [True, False])
+async def test_a_failure_that_cannot_be_logged_is_not_felt_either(
+    log_fails: bool, error: type[Exception]
+) -> None:
+    """A filter of the program's log that raises, and an exception that cannot be shown, change nothing of the work."""
+    said: list[str] = []
+
+    class Said(logging.StreamHandler[io.StringIO]):
+        def emit(self, record: logging.LogRecord) -> None:
+            if log_fails:
+                raise KeyError("a filter, a formatter, a service that is not there")
+            said.append(self.format(record))
+
+    log, handler = logging.getLogger("spanloom.callbacks"), Said(io.StringIO())
+    log.addHandler(handler)
+    results: object = None
+    try:
+        manager = CallbackManager([handler_with("on_event_end", raising(error))])
+        with suppress(KeyError, RuntimeError):  # pytest could not show it either
+            results = await work(manager)
+    finally:
+        log.removeHandler(handler)
+    assert results == [0, 1, 2, 3, 4]
+    (stats,) = manager.stats().handlers
+    assert stats.quarantined
+    assert adds_up(stats)
+    assert [line.split("\n")[0] for line in said] == [
+        "handler Bad failed in on_event_end and gets no more events; add it again to try anew"
+    ] * (not log_fails)
 
 
 async def test_the_users_exception_is_not_replaced() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import random
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -379,6 +380,18 @@ def test_a_function_that_cannot_tell_takes_no_slot_and_hides_no_error(
     assert len([record for record in caplog.records if "has failed on a ValueError" in record.message]) == 1
     inner = limiter if isinstance(limiter, AdaptiveLimiter) else limiter._limiter
     assert (inner.in_use, inner.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("limiter", [AdaptiveLimiter(3, is_overload=broken), Cooldown(3, is_refusal=broken)])
+def test_a_log_that_fails_hides_no_error_either(limiter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function that cannot tell is logged, and the program's own log may raise."""
+    monkeypatch.setattr(logging.getLogger("spanloom.concurrency"), "exception", broken)
+
+    async def call(_: int = 0) -> None:
+        raise ValueError("of the call")
+
+    with virtual_clock() as runner, pytest.raises(ValueError, match="of the call"):
+        runner.run(async_map(call, range(1), limit=limiter))
 
 
 @pytest.mark.parametrize("limiter", [AdaptiveLimiter(), Cooldown(slow_start_items=0)])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -362,14 +363,18 @@ class Guard:
             first = not self.quarantined
             self.quarantined = True
         if first:
-            _logger.error(
-                "handler %s failed in %s and gets no more events; add it again to try anew",
-                self.name,
-                hook,
-                exc_info=(type(error), error, error.__traceback__),
-            )
+            self._log_failure(hook, error)
         if self._raise:
             raise HandlerError(f"{self.name}.{hook} raised {type(error).__name__}") from error
+
+    def _log_failure(self, hook: str, error: BaseException) -> None:
+        """Say it with the traceback; without, if its exception cannot be shown; not at all, if the log fails, too."""
+        message = "handler %s failed in %s and gets no more events; add it again to try anew"
+        try:
+            _logger.error(message, self.name, hook, exc_info=(type(error), error, error.__traceback__))
+        except Exception:  # noqa: BLE001 -- a filter of the program's log, or an exception with attributes of its own
+            with suppress(Exception):
+                _logger.error(message, self.name, hook)
 
     # accounting -----------------------------------------------------------------------------------
 

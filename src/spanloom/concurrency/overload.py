@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from spanloom.concurrency.retry_after import retry_after_of
@@ -38,11 +39,13 @@ class Judge:
         except Exception:
             if not self._has_failed:
                 self._has_failed = True
-                _logger.exception(
-                    "%s: the function that tells which exceptions count has failed on a %s, which does not count then",
-                    self._name,
-                    type(error).__name__,
-                )
+                with suppress(Exception):  # a log that fails, or an exception that cannot be shown
+                    _logger.exception(
+                        "%s: the function that tells which exceptions count has failed on a %s, "
+                        "which does not count then",
+                        self._name,
+                        type(error).__name__,
+                    )
             return False
 
 
