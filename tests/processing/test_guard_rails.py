@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -188,6 +189,18 @@ def test_a_spend_cap_stops_the_batch() -> None:
         assert {one.item_id: one.error for one in results[4:]} == dict.fromkeys(
             "efg", "BatchStoppedError: 1.5 spent of at most 1.5"
         )
+
+    run(scenario())
+
+
+def test_money_may_be_decimal() -> None:
+    """As prices often are, which cannot be added to floats."""
+
+    async def scenario() -> None:
+        rails = GuardRails(max_cost=Decimal("0.3"), cost=lambda result: Decimal("0.1"))  # type: ignore[arg-type, return-value]
+        results, _, _ = await process(rails, Calls(), "abcd", config(1))
+        assert [one.success for one in results] == [True] * 3 + [False]
+        assert results[3].error == "BatchStoppedError: 0.3 spent of at most 0.3"
 
     run(scenario())
 

@@ -686,6 +686,8 @@ def test_requests_per_minute_are_bounded() -> None:
 
     assert run(starts(2, 5)) == [0, 0, 60, 60, 120]
     assert run(starts(0.5, 3)) == [0, 120, 240]
+    assert run(starts(1.9, 3)) == [0, 60, 120]
+    assert run(starts(2.9, 5)) == [0, 0, 60, 60, 120]
 
 
 def test_deprecated_arguments_warn_and_leave_the_caller_s_configuration_alone() -> None:

@@ -12,6 +12,7 @@ import pytest
 from spanloom.processing import (
     BaseMiddleware,
     DefaultErrorClassifier,
+    ErrorClassifier,
     ErrorInfo,
     FixedDelayStrategy,
     LLMWorkItem,
@@ -52,6 +53,7 @@ async def process(*layers: BaseMiddleware[Any, Any, Any], calls: Calls) -> list[
         ({}, 0),
         ({"input_tokens": None, "output_tokens": 3}, 0),
         ({"input_tokens": "7", "total_tokens": "many"}, 7),
+        ({"input_tokens": float("inf"), "total_tokens": float("nan")}, 0),
         (SimpleNamespace(request_tokens=7, response_tokens=None), 7),
         (lambda: SimpleNamespace(input_tokens=7), 7),
         (SimpleNamespace(prompt_tokens=7, completion_tokens=2, total_tokens=9), 7),
@@ -335,3 +337,25 @@ def test_whoever_runs_inside_a_batch_may_shut_it_down(place: str, streamed: bool
     )
     run(scenario())
     assert watcher.ends() == dict.fromkeys("abcdef", 1)
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_tried_again_as_the_classifier_says() -> None:
+    """What its text would raise does not take its place."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("of the text")
+
+    class Hopeful(ErrorClassifier):
+        def classify(self, exception: Exception) -> ErrorInfo:
+            return ErrorInfo(True, False, False, "mute")
+
+    async def scenario() -> None:
+        calls = Calls(lambda prompt, attempt: MuteError())
+        async with Processor(config=config(1), error_classifier=Hopeful()) as processor:
+            await add(processor, calls, "a")
+            (result,) = (await processor.process_all()).results
+        assert result.error == "MuteError: (its text cannot be made)"
+        assert len(calls.made) == config().retry.max_attempts
+
+    run(scenario())

@@ -154,7 +154,8 @@ class ProcessorConfig:
         post_processor_timeout: Seconds for each call of the post-processor.
         retry: Attempts and pauses.
         rate_limit: Pauses after rate limits.
-        max_requests_per_minute: Most attempts started in any minute; ``None`` for no bound.
+        max_requests_per_minute: Most attempts started in any minute, so that 2.9 are 2 a minute, and 0.5 are one in
+            two; ``None`` for no bound.
         progress_interval: Progress is reported after each so many items, and after the last.
         progress_callback_timeout: Seconds for each report; ``None`` for no bound.
         enable_detailed_logging: Kept for configurations that have it: what each item did is in its events.

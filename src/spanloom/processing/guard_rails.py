@@ -170,6 +170,7 @@ class Guards:
 
 
 def _number(cost: float) -> float:
+    cost = float(cost)  # money is often a Decimal, which cannot be added to what is not
     if math.isnan(cost):  # nothing would ever be above the cap
         raise ValueError("the cost is not a number")
     return cost

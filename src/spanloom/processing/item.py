@@ -279,4 +279,8 @@ class _Attempts:
 
 def _is_malformed(error: Exception) -> bool:
     name = type(error).__name__.lower()
-    return any(part in name for part in _VALIDATION_NAMES) or "result validation" in str(error).lower()
+    try:
+        text = str(error).lower()
+    except Exception:  # noqa: BLE001 -- it says nothing; what it is, the classifier has said
+        text = ""
+    return any(part in name for part in _VALIDATION_NAMES) or "result validation" in text

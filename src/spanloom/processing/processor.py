@@ -341,8 +341,7 @@ def _configured(
 
 
 def _rate_limiter(per_minute: float | None) -> RateLimiter | None:
-    """Return the limiter of a rate that need not be a whole number: so many whole ones in a longer time."""
+    """Return the limiter of a rate that need not be a whole number; no minute ever holds a part of an attempt."""
     if not per_minute:
         return None
-    whole = max(1, int(per_minute))
-    return RateLimiter(whole, 60.0 * whole / per_minute, name="max_requests_per_minute")
+    return RateLimiter(max(1, int(per_minute)), max(60.0, 60.0 / per_minute), name="max_requests_per_minute")

@@ -130,5 +130,5 @@ def _counts(usage: Any) -> dict[str, int]:  # see _called
 def _number(value: Any) -> int:  # see _called
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
