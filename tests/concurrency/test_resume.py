@@ -770,9 +770,12 @@ async def test_a_file_that_cannot_be_used_is_told_before_anything_runs(tmp_path:
         (text, "not a database"),
         (newer, "a newer version of spanloom wrote it"),
         (blocked, "Not a directory"),
+        (tmp_path / "a\0b.db", "null byte"),
+        (tmp_path / "\ud800.db", "surrogates not allowed"),
     ):
         with pytest.raises(CheckpointError, match=said) as caught:
-            await run_jobs([square(n) for n in range(3)], checkpoint=Checkpoint(path, key=range(3)))
+            async with asyncio.timeout(20):
+                await run_jobs([square(n) for n in range(3)], checkpoint=Checkpoint(path, key=range(3)))
         assert str(path) in str(caught.value)
     assert ran == []
 
