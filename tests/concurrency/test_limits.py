@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +14,7 @@ import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanloom import FixedLimiter, Limiter, RateLimiter, RetryPolicy, async_map
+from spanloom import Cooldown, FixedLimiter, Limiter, RateLimiter, RetryPolicy, async_map
 from spanloom.testing import capture_events, virtual_clock
 
 checked = settings(derandomize=True, deadline=None, database=None, print_blob=True)
@@ -440,3 +444,58 @@ async def test_a_fixed_limiter_is_resized_while_others_wait() -> None:
     assert limiter.in_use == 1
     with pytest.raises(ValueError, match="size must be at least 1"):
         limiter.resize(0)
+
+
+def used_up() -> RateLimiter:
+    limiter = RateLimiter(1, 10, clock=time.monotonic)
+    limiter.try_acquire()
+    return limiter
+
+
+def paused() -> Cooldown:
+    limiter = Cooldown(slow_start_items=0, clock=time.monotonic)
+    limiter.pause(10)
+    return limiter
+
+
+@pytest.mark.parametrize("make", [used_up, paused])
+def test_who_stands_in_line_in_a_loop_that_is_gone_holds_up_nobody(
+    make: Callable[[], RateLimiter | Cooldown], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop may be closed under its tasks, and the limiter be the program's: those of the next loop are first."""
+    limiter = make()
+    line = limiter._line
+
+    async def start() -> None:
+        if isinstance(limiter, Cooldown):
+            async with limiter.attempt():
+                pass
+        else:
+            await limiter.acquire()
+
+    async def begin() -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(start()) for _ in range(3)]
+        await asyncio.sleep(0)
+        return tasks
+
+    gone = asyncio.new_event_loop()
+    gone.set_exception_handler(lambda loop, context: None)  # it says of each task that it was pending
+    left = gone.run_until_complete(begin())
+    assert len(line) == 3
+    gone.close()
+
+    async def go_on() -> None:
+        first, second = asyncio.create_task(start()), asyncio.create_task(start())
+        await asyncio.sleep(0)
+        assert len(line) == 2
+        left.clear()
+        gc.collect()  # what is collected now was not in the way, and takes nothing from who waits
+        assert len(line) == 2
+        monkeypatch.setattr(line, "_clock", lambda: math.inf)
+        line.look_again()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert first.done()
+        assert second.done()
+
+    asyncio.run(go_on())
