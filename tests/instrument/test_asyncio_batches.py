@@ -366,6 +366,21 @@ async def test_deadlines_and_threads_have_events(patched: CallbackManager) -> No
     assert dict(ended(patched, "deadline")[0].payload) == {"delay_s": 1}
 
 
+async def test_a_deadline_that_is_entered_twice_ends_all_the_same(patched: CallbackManager) -> None:
+    """The second time is refused; the event of the first ends with its block, and is around nothing after it."""
+    block = asyncio.timeout(1)
+    async with block:
+        with pytest.raises(RuntimeError, match="already been entered"):
+            async with block:
+                pass
+    with pytest.raises(RuntimeError, match="already been entered"):
+        async with block:
+            pass
+    assert [event.status for event in ended(patched, "deadline")] == ["ok"]
+    assert patched.in_flight() == []
+    assert patched.current.get() is None
+
+
 async def test_what_libraries_do_inside_is_not_shown(patched: CallbackManager) -> None:
     """What asyncio, anyio and spanloom themselves start has no events beside those that it has."""
     import anyio

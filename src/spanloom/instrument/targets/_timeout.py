@@ -23,7 +23,7 @@ from spanloom.instrument.unseen import by_library
 __all__ = ["patch_timeout"]
 
 _made: Final[SideTable[bool]] = SideTable()
-"""What the program has made: asyncio makes some for itself."""
+"""What the program has made and not entered yet: asyncio makes some for itself."""
 _entered: Final[SideTable[EventContext]] = SideTable()
 
 
@@ -48,7 +48,8 @@ def patch_timeout(patches: Patches) -> None:
 
 
 def _enter(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) -> Any:
-    if block in _made and listening() is not None:
+    # Taken out: a block that is entered again raises, and is not left a second time.
+    if _made.pop(block) and listening() is not None:
         when = block.when()
         left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
         event = event_of(EventType.DEADLINE, "timeout", {keys.DELAY_S: left_s})
