@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
+import time
 from contextvars import ContextVar
 from typing import Any
 
@@ -241,3 +243,15 @@ def test_metrics_are_counted_and_exported() -> None:
     run(scenario())
     with pytest.raises(ValueError, match="max_processing_samples must be positive"):
         MetricsObserver(max_processing_samples=0)
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start is told by the clock on the wall, how long a batch took is not."""
+    hours = itertools.count(1_700_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(hours)))
+    watcher = Watcher()
+    run(process(watcher))
+    (began,) = [data for event, data in watcher.told if event is ProcessingEvent.BATCH_STARTED]
+    (ended,) = [data for event, data in watcher.told if event is ProcessingEvent.BATCH_COMPLETED]
+    assert began["start_time"] <= 1_700_000_000
+    assert 0 <= ended["duration"] < 1000

@@ -131,7 +131,7 @@ class CallbackManager(RetryEmitter):
         return self._table.guard(handler)
 
     def add_handler(self, handler: object) -> None:
-        """Add a handler: it gets the events that start from now on.
+        """Add a handler: it gets the events that start from now on; of jobs, those of batches that do.
 
         A handler that is there already is taken out of quarantine.
 

@@ -68,6 +68,7 @@ class Batch:
         self._early: dict[int, Entry] = {}
         """Results whose turn has not come yet, in input order."""
         self._next_index = 0
+        self._began = 0.0
         self._free = list(range(items.config.max_workers))
         self._stream: OutcomeStream[None] | None = None
         self._taking = asyncio.Lock()
@@ -96,6 +97,7 @@ class Batch:
 
         opened = stream(process_item, self._queue, limit=workers, on_error="return", desc=self._name)
         self._stats.start_time = time.time()
+        self._began = time.perf_counter()
         self._events.post(
             ProcessingEvent.BATCH_STARTED,
             total=self._stats.total,
@@ -241,7 +243,7 @@ class Batch:
             total=stats.total,
             total_tokens=stats.total_tokens,
             cached_input_tokens=stats.cached_input_tokens,
-            duration=time.time() - (stats.start_time or time.time()),
+            duration=time.perf_counter() - self._began,
         )
         self.ended.set()
         try:
