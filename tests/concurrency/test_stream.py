@@ -365,3 +365,25 @@ async def test_an_error_is_freed_when_nobody_has_it(iterated: bool, isolation: A
         assert error() is None
     finally:
         gc.enable()
+
+
+@in_virtual_time
+async def test_looking_now_and_then_leaves_nothing_behind() -> None:
+    """A consumer that waits for a second at a time, while a job takes an hour, keeps no memory of each time."""
+
+    async def slow(number: int) -> int:
+        await asyncio.sleep(3600)
+        return number
+
+    waits = 0
+    async with stream(slow, [7]) as outcomes:
+        while True:
+            try:
+                async with asyncio.timeout(1):
+                    outcome = await anext(outcomes)
+            except TimeoutError:
+                waits += 1
+                assert len(outcomes._sink._waiters) == 0
+            else:
+                break
+    assert (outcome.value, waits > 3000) == (7, True)

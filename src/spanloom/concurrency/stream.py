@@ -69,7 +69,11 @@ class StreamSink(Sink):
         """Wait for the next `notify`."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:  # whoever looks now and then, with a timeout, may do so for hours
+                self._waiters.remove(waiter)
 
 
 class OutcomeStream(Generic[R]):
