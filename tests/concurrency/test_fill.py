@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from spanloom import TooManyFailuresError, fill_batch
+from spanloom import TooManyFailuresError, fill_batch, in_flight
+from spanloom.testing import capture_events
 
 
 async def even(number: int) -> int:
@@ -136,3 +137,27 @@ async def test_bad_numbers_are_refused_before_anything_is_consumed(
     with pytest.raises(kind, match=message):
         await fill_batch(even, source, *arguments, **options)
     assert next(source) == 0
+
+
+@pytest.mark.parametrize(
+    ("items", "totals"), [(range(100), [3, 4, 5]), ([4, 0, 1, 2], [3, 4]), (iter(range(9)), [None])]
+)
+async def test_a_batch_knows_how_many_items_it_will_take(items: Any, totals: list[int | None]) -> None:
+    """As many as are wanted, and one more for each that fails: not all there are, or it would end at 5 of 100."""
+    seen: list[int | None] = []
+
+    async def every_other(number: int) -> int:
+        await asyncio.sleep(0)
+        counts = in_flight()[0].counts
+        assert counts is not None
+        seen.append(counts.total)
+        if number % 2:
+            raise ValueError(number)
+        return number
+
+    with capture_events() as captured:
+        await fill_batch(every_other, items, 3, max_failure_fraction=9)
+    assert list(dict.fromkeys(seen)) == totals
+    counts = captured.events[-1].counts
+    assert counts is not None
+    assert counts.total in (counts.ended, None)

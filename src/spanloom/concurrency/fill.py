@@ -25,14 +25,20 @@ R = TypeVar("R")
 class _FillSink(Sink):
     """Keeps the successes; every failure allows one more item, up to a number."""
 
-    def __init__(self, allowed: int, size: int) -> None:
+    def __init__(self, allowed: int, size: int, total: int | None) -> None:
         self.results: dict[int, object] = {}
         self.failures = 0
         self.last: Exception | None = None
         self.gave_up = False
         self._allowed = allowed
         self._size = size
+        self._total = total
         self.window: Window | None = None
+
+    @property
+    def total(self) -> int | None:
+        """How many items will be taken, unless more of them fail; ``None`` if nobody knows how many there are."""
+        return None if self._total is None else min(self._total, self._size + self.failures)
 
     def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
         self.results[index] = value
@@ -44,6 +50,8 @@ class _FillSink(Sink):
         self.gave_up = self.failures > self._allowed
         if self.window is not None:
             self.window.quota = self._size + self.failures
+        if record is not None:
+            record.family.counts.total = self.total
         return self.gave_up
 
 
@@ -89,10 +97,12 @@ async def fill_batch(
     check_count(size, "size")
     if not max_failure_fraction >= 0:
         raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
-    sink = _FillSink(_allowed(max_failure_fraction * size), size)
+    items = Source.of(source, "source", jobs=False)
+    sink = _FillSink(_allowed(max_failure_fraction * size), size, items.total)
+    items.total = sink.total
     run = Run.bounded(
         "fill_batch",
-        Source.of(source, "source", jobs=False),
+        items,
         sink,
         limit=size,
         call=func,
