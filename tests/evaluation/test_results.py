@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import math
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,6 +58,16 @@ def test_numbers_beyond_all_floats_do_not_lose_the_results() -> None:
     assert results({"score": -(10**400)}).mean() == -math.inf
     assert results(1e308, 1e308).mean() == math.inf
     assert str(results(math.inf, -math.inf)) == "2 rows, 0 failed, mean nan"
+
+
+def test_numbers_of_others_are_scores_too() -> None:
+    """Fractions, decimals, and what numpy makes of a comparison or a mean."""
+    assert results(Fraction(1, 2), Decimal("0.25"), True).summary() == {"value": Summary(3, 1.75 / 3)}
+    assert math.isnan(results(Decimal("sNaN")).mean() or 0)
+    numpy = pytest.importorskip("numpy")
+    found = results(numpy.float32(0.5), numpy.int64(1), numpy.bool_(True), {"right": numpy.bool_(False)})
+    assert found.summary() == {"value": Summary(3, 2.5 / 3), "right": Summary(1, 0.0)}
+    assert results(numpy.zeros(3), numpy.complex64(1), numpy.str_("7")).summary() == {}
 
 
 def test_mappings_and_objects_have_scores_by_name() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from decimal import Decimal
+from numbers import Real
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -12,6 +14,8 @@ __all__ = ["EvaluationRecord", "EvaluationResults", "Summary", "scores_of"]
 
 VALUE: Final = "value"
 """Name of the score of a row whose value is a number."""
+_NUMPY_BOOL: Final = frozenset({"bool", "bool_"})
+"""What numpy, from 2.0 on and before, calls the class of its truth values, which is registered as no number."""
 
 
 class EvaluationRecord(msgspec.Struct, frozen=True, eq=False):
@@ -151,18 +155,26 @@ class EvaluationResults:
 
 def scores_of(value: object) -> Iterator[tuple[str, float]]:
     """Yield the scores in what a row has returned, by name; see `EvaluationResults.summary`."""
-    if isinstance(value, (bool, int, float)):
+    if _is_number(value):
         yield VALUE, _float(value)
     elif isinstance(value, Mapping):
         for name, score in value.items():
-            if isinstance(score, (bool, int, float)):
+            if _is_number(score):
                 yield str(name), _float(score)
     else:
         scores = getattr(value, "scores", ())
         for each in scores if isinstance(scores, (list, tuple)) else ():
             score = getattr(each, "value", None)
-            if isinstance(score, (bool, int, float)):
+            if _is_number(score):
                 yield str(getattr(each, "name", VALUE)), _float(score)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number or a truth value, Python's own or somebody else's: numpy's, a Fraction."""
+    if isinstance(value, (bool, int, float, Real, Decimal)):
+        return True
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind.__name__ in _NUMPY_BOOL
 
 
 def _mean(scores: list[float]) -> float:
@@ -177,3 +189,5 @@ def _float(score: float) -> float:
         return float(score)
     except OverflowError:  # an int of more than 308 digits
         return math.inf if score > 0 else -math.inf
+    except ValueError:  # a Decimal that is not even a quiet NaN
+        return math.nan
