@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from spanloom import AdaptiveLimiter, Cooldown, FixedLimiter, RateLimiter, limited
+from spanloom import AdaptiveLimiter, Cooldown, FixedLimiter, RateLimiter, limited, run_jobs
+from spanloom.testing import capture_events
 
 
 class Completions:
@@ -139,6 +141,21 @@ async def test_a_call_cancelled_while_it_waits_has_not_started() -> None:
     assert client.chat.completions.most == 0
     limiter.release()
     assert limiter.in_use == 0
+
+
+async def test_a_batch_of_limited_calls_is_called_by_what_they_are_of_and_closes_those_it_does_not_start() -> (
+    None
+):
+    """Python would warn of each call that a failure, or a `close`, has kept from being started."""
+    create = limited(Client(), FixedLimiter(1)).chat.completions.create
+    with capture_events() as captured, pytest.raises(ValueError, match="p 0"):
+        await run_jobs([create(f"p {number}", fail=True) for number in range(9)], workers=2)
+    assert {(str(event.type), event.name) for event in captured.events if event.type != "slot_wait"} == {
+        ("batch", "Completions.create"),
+        ("job", "Completions.create"),
+    }
+    create("never awaited").close()
+    gc.collect()
 
 
 async def test_a_function_can_be_limited() -> None:

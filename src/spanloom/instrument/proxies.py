@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import wrapt
 
+from spanloom.instrument.unstarted import Unstarted
+
 __all__ = ["limited_value"]
 
 T = TypeVar("T")
@@ -43,7 +45,14 @@ class _Function(_Limited):
     """A function whose result is limited if it is asynchronous."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _result(self.__wrapped__(*args, **kwargs), self._self_limiter)
+        unstarted = Unstarted()
+        value = self.__wrapped__(*args, **kwargs)
+        if not inspect.iscoroutine(value):
+            return _result(value, self._self_limiter)
+        unstarted.work = value
+        call: Any = _run(unstarted, self._self_limiter)
+        call.__name__, call.__qualname__ = value.__name__, value.__qualname__  # what jobs are called by
+        return call
 
 
 class _Client(_Function):
@@ -62,8 +71,7 @@ class _Client(_Function):
 
 
 def _result(value: Any, limiter: LimiterBlock) -> Any:
-    if inspect.iscoroutine(value):
-        return _await(value, limiter)
+    """Return what stands for `value`, which a call has returned and which is no coroutine."""
     if hasattr(value, "__aenter__"):
         return (
             _Holding(value, limiter) if not inspect.isawaitable(value) else _HoldingOrAwaited(value, limiter)
@@ -75,13 +83,17 @@ def _result(value: Any, limiter: LimiterBlock) -> Any:
     return _await(value, limiter) if inspect.isawaitable(value) else value
 
 
-async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
+async def _run(unstarted: Unstarted, limiter: LimiterBlock) -> Any:
     try:
         async with limiter:
-            return await call
+            return await unstarted.work
     finally:
-        if inspect.iscoroutine(call):
-            call.close()  # cancelled while it waited for its slot, it has never started
+        unstarted.work.close()  # cancelled while it waited for its slot, it has never started
+
+
+async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
+    async with limiter:
+        return await call
 
 
 async def _iterate(values: AsyncIterable[T], limiter: LimiterBlock) -> AsyncIterator[T]:
