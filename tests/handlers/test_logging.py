@@ -89,7 +89,7 @@ def test_control_characters_are_escaped_in_the_message_only(records: Records) ->
     """A message cannot forge a line or colour a terminal; the field has the text as it was."""
     run_three_jobs(LoggingHandler()).close()
     (record,) = [record for record in records.records if "visit[1]" in record.getMessage()]
-    assert record.getMessage().endswith(": ValueError: line\\nbreak \\x1b[31m")
+    assert record.getMessage().endswith(": ValueError: line break \\x1b[31m")
     assert vars(record)["spanloom_error_message"] == "line\nbreak \x1b[31m"
     assert vars(record)["spanloom_error_type"] == "ValueError"
 

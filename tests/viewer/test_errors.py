@@ -6,7 +6,8 @@ from spanloom.events.error import ErrorInfo, Frame
 from spanloom.store.model import Record
 from spanloom.viewer._shape import VARIES
 from spanloom.viewer.analysis import Analysis
-from tests.viewer.runs import MS, Made, dead
+from spanloom.viewer.show import show_lines
+from tests.viewer.runs import MS, Made, dead, texts
 
 
 def groups(analysis: Analysis) -> list[tuple[str, str, int, int]]:
@@ -96,3 +97,42 @@ def test_kinds_beyond_number_are_counted_together() -> None:
     found = made.analyse().errors
     assert len(found) <= 201
     assert sum(group.count for group in found) == 1_500
+
+
+def test_an_error_of_a_library_is_told_by_the_programs_own_line() -> None:
+    """That line is the one to look at; what the library was at comes after it, without the way to the environment."""
+    inside = "/srv/app/.venv/lib/python3.11/site-packages/httpx/_models.py"
+    frames = (Frame("/srv/app/fetch.py", 12, "fetch"), Frame(inside, 829, "Response.raise_for_status"))
+    made = Made()
+    made.job("fetch", 0, 0, 5, None, error=("HTTPStatusError", "404\nFor more information: see", frames))
+    text = texts(show_lines(made.analyse(), width=200))
+    assert (
+        "raised at /srv/app/fetch.py:12 in fetch, in httpx/_models.py:829 (Response.raise_for_status)" in text
+    )
+    (group,) = made.analyse().errors
+    assert (group.frame, group.own_frame) == (frames[1], frames[0])
+
+
+def test_a_line_is_told_as_it_is_where_there_is_none_of_the_programs() -> None:
+    """As is the program's own: nothing is told twice."""
+    for path in (
+        "/usr/lib/python3.12/json/decoder.py",
+        "C:\\Python312\\Lib\\json\\decoder.py",
+        "/srv/app/lib.py",
+    ):
+        made = Made()
+        made.job("parse", 0, 0, 5, None, error=("ValueError", "no", (Frame(path, 3, "decode"),)))
+        (group,) = made.analyse().errors
+        assert (group.frame, group.own_frame) == (Frame(path, 3, "decode"), None)
+
+
+def test_a_message_of_several_lines_is_told_in_one() -> None:
+    """In the tree and below the errors, without signs for the ends of its lines."""
+    made = Made()
+    batch = made.event("batch", "all", 0, 100)
+    for index in range(5):
+        error = ("HTTPStatusError", "Client error '404' for '/7'\nFor more: see") if index == 3 else None
+        made.job("fetch", index, 0, 5, batch, error=error)
+    text = texts(show_lines(made.analyse(), width=200))
+    assert "failed [3] 5.00 ms, HTTPStatusError: Client error '404' for '/7' For more: see" in text
+    assert "\\n" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -32,14 +33,26 @@ def show(
 
     RUN is the start of its id, "last", or a file; without it, the last run.
     """
+    from spanloom.diagnosis.recorded import explain_stall
+    from spanloom.handlers._text import printable
+    from spanloom.viewer._layout import Line
     from spanloom.viewer.analysis import analyse
     from spanloom.viewer.plain import plain_analysis
     from spanloom.viewer.show import show_lines
 
     with opened(run, path) as (store, found):
         analysis = analyse(found, store.records(found))
+        stuck = [] if as_json else explain_stall(store, found)
     if as_json:
         print_json(plain_analysis(analysis))
     else:
-        print_page(show_lines(analysis, width=page_width(width), everything=everything))
+        told = [f"{one['code']}: {printable(one['message'], 2_000)}" for one in stuck]
+        lines = show_lines(analysis, width=page_width(width), everything=everything, stuck=told)
+        print_page(chain(lines, (Line(""), Line(f"Why it was slow or stuck: {_asks_why(run, path)}", "dim"))))
     return ExitCode.FAILED if check and not analysis.is_well else ExitCode.OK
+
+
+def _asks_why(run: str, path: Path | None) -> str:
+    from spanloom.viewer._command import typed
+
+    return typed(("spanloom", "why", run, *(() if path is None else ("--file", str(path)))))

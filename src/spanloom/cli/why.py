@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from spanloom.cli._options import example, file_option, run_argument
-from spanloom.cli._output import print_json, print_text
+from spanloom.cli._output import console, is_terminal, print_json, print_text
 from spanloom.exceptions import NotWatchedError, StoreError
 from spanloom.handlers._text import printable
 
@@ -20,10 +21,13 @@ __all__ = ["why"]
 
 TIMEOUT_S: Final = 10.0
 NOTHING: Final = "nothing is wrong, as far as can be seen"
-DIED: Final = (
-    "its process died before it had written down that anything is wrong, which it does 5 s after its start for the "
-    "first time, and whenever a batch stands still; `spanloom show` has what was open"
+CAME_THROUGH: Final = "it did not hang, and nothing that made it slow stands out"
+UNWRITTEN: Final = (
+    "before it had written down that anything is wrong, which it does 5 s after its start for the first time, and "
+    "whenever a batch stands still. Ask while it runs; `spanloom show` has what was open"
 )
+DIED: Final = f"its process died {UNWRITTEN}"
+GIVEN_UP: Final = f"Ctrl-C or another signal ended it {UNWRITTEN}"
 
 
 class _Answer(NamedTuple):
@@ -61,7 +65,7 @@ def why(run: str, evidence: bool, timeout_s: float, path: Path | None, as_json: 
     if as_json:
         print_json(found)
     else:
-        print_text(_lines(found, evidence=evidence) if found else [nothing])
+        print_text(_wrapped(_lines(found, evidence=evidence) if found else [nothing]))
 
 
 def _found(ref: str, timeout_s: float, path: Path | None) -> _Answer:
@@ -114,7 +118,19 @@ def _of_run(
         found = explain(store, run)
         if not found and isinstance(failed, SilentError):
             raise failed
-        return _Answer(found, DIED if run.state == RunState.INTERRUPTED else NOTHING)
+        return _Answer(found, _nothing(run))
+
+
+def _nothing(run: Run) -> str:
+    """Return what it means that nothing is written down of a run."""
+    from spanloom.diagnosis.recorded import was_given_up
+    from spanloom.store.model import RunState
+
+    if run.state == RunState.INTERRUPTED:
+        return DIED
+    if was_given_up(run):
+        return GIVEN_UP
+    return NOTHING if run.state == RunState.RUNNING else CAME_THROUGH
 
 
 def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported when it is needed
@@ -126,6 +142,17 @@ def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported 
             if found.pid == int(ref):
                 return found
     return find_run(store, ref)
+
+
+def _wrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Yield `lines`, broken between words where they are read on a terminal; elsewhere each is one, for `grep`."""
+    if not is_terminal():
+        yield from lines
+        return
+    width = max(40, console().width)
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()))
+        yield from wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _lines(found: list[dict[str, Any]], *, evidence: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spanloom.store.model import Run
     from spanloom.store.reader import StoreReader
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_stall", "was_given_up"]
 
 _GIVEN_UP: Final = frozenset({EventStatus.CANCELLED.value, EventStatus.TIMEOUT.value})
 _BY_SIGNAL: Final = 128
@@ -21,11 +21,28 @@ _TEXTS: Final = ("code", "message", "severity", "level")
 
 
 def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
-    """Return the findings on a recorded run, as `Finding.to_json` has them.
+    """Return the findings on a recorded run, as `Finding.to_json` has them: those of `explain_stall`.
 
-    Those that its own process wrote down last: a batch that stood still then and went on has none, nor has a program
+    Of a run that is over, what made it slow comes after them.
+
+    Args:
+        store: The record.
+        run: One of its runs.
+    """
+    findings = explain_stall(store, run)
+    if run.state != "running":
+        from spanloom.diagnosis.slow import explain as explain_slowness
+
+        findings += [finding.to_json() for finding in explain_slowness(store, run)]
+    return findings
+
+
+def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
+    """Return what a run was stuck at, as `Finding.to_json` has it, the cause before its symptoms.
+
+    That is what its own process wrote down last: a batch that stood still then and went on has none, nor has a program
     that has come through. A batch that was cancelled, or a program that a signal has ended, Ctrl-C for one, was given
-    up, and that is no way through. Of a run that is over, what made it slow comes after them.
+    up, and that is no way through.
 
     Args:
         store: The record.
@@ -47,7 +64,7 @@ def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
             for record in store.records(run, types=[EventType.BATCH])
             if record.status in _GIVEN_UP
         }
-        if run.exit_code is not None and not 0 <= run.exit_code <= _BY_SIGNAL:
+        if was_given_up(run):
             given_up.add(None)  # the program, which is nobody's child
         last = {key: found for key, found in last.items() if key[0] in given_up}
     seen: set[tuple[object, object]] = set()
@@ -58,12 +75,12 @@ def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
             if key not in seen:
                 seen.add(key)
                 findings.append({"evidence": [], **finding})
-    findings.sort(key=_rank)
-    if run.state != "running":
-        from spanloom.diagnosis.slow import explain as explain_slowness
+    return sorted(findings, key=_rank)
 
-        findings += [finding.to_json() for finding in explain_slowness(store, run)]
-    return findings
+
+def was_given_up(run: Run) -> bool:
+    """Return whether a signal, Ctrl-C for one, has ended a run."""
+    return run.exit_code is not None and not 0 <= run.exit_code <= _BY_SIGNAL
 
 
 def _is_finding(one: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from spanloom.events.types import EventType
 from spanloom.handlers._debug_group import Folded, Group, Node, fold
-from spanloom.handlers._text import NUMBERED, called, format_ns, printable
+from spanloom.handlers._text import NUMBERED, called, format_ns, one_line
 
 __all__ = ["tree_lines"]
 
@@ -70,8 +70,7 @@ def _node_line(node: Node) -> str:
     if event.busy_ns is not None:
         parts.append(f"busy {format_ns(event.busy_ns)}")
     if event.error is not None:
-        message = f": {event.error.message}" if event.error.message else ""
-        parts.append(printable(event.error.type + message))
+        parts.append(one_line(event.error))
     return _INDENT.join(parts)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanloom.redaction import redact_text
 
-__all__ = ["NUMBERED", "called", "format_ns", "printable"]
+if TYPE_CHECKING:
+    from spanloom.events.error import ErrorInfo
+
+__all__ = ["NUMBERED", "called", "format_ns", "one_line", "printable"]
 
 NUMBERED: Final = frozenset({"attempt", "backoff"})
 """Types of events that one tells apart by the number of the attempt."""
@@ -41,6 +44,15 @@ def printable(text: str, limit: int = 200) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def one_line(error: ErrorInfo, limit: int = 200) -> str:
+    """Return type and message of an error as `printable`, the lines of a message of several as one.
+
+    Clients put advice on a second line ("For more information check: ..."), validators the field that is wrong.
+    """
+    message = " ".join(error.message[: limit + _AHEAD].split())
+    return printable(f"{error.type}: {message}" if message else error.type, limit)
 
 
 def called(type: str, name: str, limit: int = 200) -> str:

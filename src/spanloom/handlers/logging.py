@@ -19,7 +19,7 @@ from spanloom.events.event import Event, data_of
 from spanloom.events.handler import Handler
 from spanloom.events.plain import plain_text
 from spanloom.events.types import FAILED, EventType
-from spanloom.handlers._text import NUMBERED, called, format_ns, printable
+from spanloom.handlers._text import NUMBERED, called, format_ns, one_line
 from spanloom.redaction import redact_text
 
 __all__ = ["LogEventHandler", "LoggingHandler", "TraceIdFilter", "add_trace_ids"]
@@ -109,8 +109,7 @@ def _message(event: Event) -> str:
     error = event.error
     if error is None:
         return text
-    cause = f"{error.type}: {error.message}" if error.message else error.type
-    return f"{text}: {printable(cause, 1000)}"
+    return f"{text}: {one_line(error, 1000)}"
 
 
 def _fields(event: Event) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanloom.events.error import ErrorInfo, Frame
 from spanloom.events.types import FAILED, EventType
+from spanloom.viewer._frames import is_library
 from spanloom.viewer._names import OTHER
 from spanloom.viewer._shape import masked, wildcards
 
@@ -33,19 +34,33 @@ class ErrorGroup:
         shape: The message without what varies.
         example: A message as it was.
         frame: Where the example was raised; ``None`` if no traceback was recorded.
+        own_frame: The innermost frame of it that is no library's; ``None`` if there is none, or if it is `frame`.
         count: How often it was raised: an exception that passes through an attempt, a job and a batch counts once.
         jobs: How many jobs ended with it.
         names: In events of which type and name it was raised, and how often.
         first_ns, last_ns: When it first and last ended something.
     """
 
-    __slots__ = ("count", "example", "first_ns", "frame", "jobs", "last_ns", "names", "shape", "type")
+    __slots__ = (
+        "count",
+        "example",
+        "first_ns",
+        "frame",
+        "jobs",
+        "last_ns",
+        "names",
+        "own_frame",
+        "shape",
+        "type",
+    )
 
     def __init__(self, type: str, shape: str, example: ErrorInfo, at_ns: int) -> None:
         self.type = type
         self.shape = shape
         self.example = example.message
         self.frame: Frame | None = example.frames[-1] if example.frames else None
+        own = next((frame for frame in reversed(example.frames) if not is_library(frame.filename)), None)
+        self.own_frame: Frame | None = None if own is self.frame else own
         self.count = self.jobs = 0
         self.names: dict[tuple[str, str], int] = {}
         self.first_ns = self.last_ns = at_ns

@@ -9,7 +9,7 @@ from spanloom.events.types import EventType
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import RunState
 from spanloom.viewer._errors import ErrorGroup
-from spanloom.viewer._layout import place
+from spanloom.viewer._frames import raised_at
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._tree import Kept
 from spanloom.viewer.analysis import Analysis
@@ -125,7 +125,6 @@ def _errors(groups: list[ErrorGroup]) -> Section:
 
 
 def _error(group: ErrorGroup) -> list[str | Jump]:
-    frame = group.frame
     same = group.shape == group.example
     return [
         printable(group.type),
@@ -133,7 +132,7 @@ def _error(group: ErrorGroup) -> list[str | Jump]:
         f"{group.count:,}",
         f"{group.jobs:,}",
         printable(", ".join(f"{name}: {count:,}" for (_, name), count in group.names.items())),
-        "" if frame is None else printable(place(frame)),
+        printable(raised_at(group.frame, group.own_frame), 500),
         format_ns(group.first_ns),
         format_ns(group.last_ns),
     ]

@@ -7,7 +7,7 @@ from typing import Final, TypedDict
 
 from spanloom.events.error import ErrorInfo
 from spanloom.handlers._text import printable
-from spanloom.viewer._layout import place
+from spanloom.viewer._frames import place
 
 __all__ = ["ErrorText", "Errors", "Payloads", "Texts"]
 

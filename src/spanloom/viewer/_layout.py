@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from spanloom.events.error import Frame
 from spanloom.handlers._text import called, format_ns
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "fit",
     "label",
     "pad",
-    "place",
     "plain",
     "sparkline",
     "table",
@@ -111,11 +109,6 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 def label(type: str, name: str) -> str:
     """Return type and name, once if they are equal, as they are by default."""
     return called(type, name, _NAME)
-
-
-def place(frame: Frame) -> str:
-    """Return where a line of a traceback is: ``fetch.py:12 in fetch``."""
-    return f"{frame.filename}:{frame.lineno} in {frame.function}"
 
 
 def times(ns: float | None, *, zero: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from spanloom.events import EventStatus, EventType
 from spanloom.store.model import Record, Run
-from spanloom.viewer._layout import place
+from spanloom.viewer._frames import place
 
 __all__ = ["MAX_TEXT", "about", "arguments", "label"]
 

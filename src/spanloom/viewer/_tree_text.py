@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from spanloom.events.types import EventType
-from spanloom.handlers._text import format_ns, printable
+from spanloom.handlers._text import format_ns, one_line
 from spanloom.viewer._layout import Line, label, table, times
 from spanloom.viewer._tree import Kept, Place
 
@@ -111,8 +111,7 @@ def _job(kept: Kept) -> str:
     if kept.backoff_ns:
         parts.append(f"back-off {format_ns(kept.backoff_ns)}")
     if record.error is not None:
-        message = f": {record.error.message}" if record.error.message else ""
-        parts.append(printable(record.error.type + message))
+        parts.append(one_line(record.error))
     return ", ".join(parts)
 
 

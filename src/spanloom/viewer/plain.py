@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spanloom.events.error import Frame
 from spanloom.store.model import Record, Run
 from spanloom.viewer._errors import ErrorGroup
 from spanloom.viewer._names import NameStats
@@ -201,15 +202,19 @@ def _stats(stats: NameStats) -> dict[str, object]:
     }
 
 
+def _frame(frame: Frame | None) -> dict[str, object] | None:
+    return (
+        None if frame is None else {"file": frame.filename, "line": frame.lineno, "function": frame.function}
+    )
+
+
 def _error(group: ErrorGroup) -> dict[str, object]:
-    frame = group.frame
     return {
         "type": group.type,
         "shape": group.shape,
         "example": group.example,
-        "frame": None
-        if frame is None
-        else {"file": frame.filename, "line": frame.lineno, "function": frame.function},
+        "frame": _frame(group.frame),
+        "own_frame": _frame(group.own_frame),
         "count": group.count,
         "jobs": group.jobs,
         "in": [{"type": type, "name": name, "count": count} for (type, name), count in group.names.items()],

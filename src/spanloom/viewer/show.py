@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import Final
 
 from spanloom.handlers._text import NUMBERED, format_ns, printable
 from spanloom.store.model import Record, Run, RunState
 from spanloom.viewer._command import typed
-from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, place, sparkline, table, times
+from spanloom.viewer._frames import raised_at
+from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, sparkline, table, times
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._open import OpenEvent
 from spanloom.viewer._tree_text import tree_lines
@@ -53,16 +55,19 @@ _SPARE: Final = tuple(
 """Columns that a narrow page does without, the first one first."""
 
 
-def show_lines(analysis: Analysis, *, width: int = WIDTH, everything: bool = False) -> Iterator[Line]:
+def show_lines(
+    analysis: Analysis, *, width: int = WIDTH, everything: bool = False, stuck: Sequence[str] = ()
+) -> Iterator[Line]:
     """Yield the page of a run.
 
     Args:
         analysis: What was found in it.
         width: Columns of the page.
         everything: Show all there is, where the page would say "12 more".
+        stuck: Sentences on what the run was stuck at, if it was.
     """
     sections = (
-        _header(analysis),
+        _header(analysis, width, stuck),
         _open(analysis, everything=everything),
         _concurrency(analysis),
         _tree(analysis, width, everything=everything),
@@ -81,11 +86,14 @@ def show_lines(analysis: Analysis, *, width: int = WIDTH, everything: bool = Fal
         between = True
 
 
-def _header(analysis: Analysis) -> Iterator[Line]:
+def _header(analysis: Analysis, width: int, stuck: Sequence[str]) -> Iterator[Line]:
     run = analysis.run
     yield Line(f"Run {run.run_id[:SHORT_ID]}  {printable(run.name)}  {state_of(run)}", "head")
     for name, text, style in _facts(analysis):
         yield Line(f"  {name:<9} {text}", style)
+    for sentence in stuck:
+        for number, part in enumerate(wrap(sentence, max(20, width - 12), break_on_hyphens=False)):
+            yield Line(f"  {'' if number else 'stuck':<9} {part}", "bad")
 
 
 def _facts(analysis: Analysis) -> Iterator[tuple[str, str, str]]:
@@ -248,9 +256,11 @@ def _errors(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
             span += f", last after {format_ns(group.last_ns)}"
         yield Line(f"           in {where}{ended}; {span}", "dim")
         if group.frame is not None:
-            yield Line(f"           raised at {printable(place(group.frame))}", "dim")
-        if group.example != group.shape:
-            yield Line(f"           such as: {printable(group.example, 300)}", "dim")
+            at = printable(raised_at(group.frame, group.own_frame), 300)
+            yield Line(f"           raised at {at}", "dim")
+        example = " ".join(group.example.split())
+        if example != group.shape:
+            yield Line(f"           such as: {printable(example, 300)}", "dim")
     if kinds > len(shown):
         yield Line(f"  and {kinds - len(shown):,} more kinds", "dim")
 
