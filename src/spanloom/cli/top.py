@@ -63,7 +63,7 @@ def top(
     RUN is the start of its id, "last", the id of its process, or a file; without it, the last run.
     """
     from spanloom.store.reader import StoreReader
-    from spanloom.viewer._layout import WIDTH, fit
+    from spanloom.viewer._layout import WIDTH
     from spanloom.viewer.top import top_lines
 
     file, ref = place_of(run, path)
@@ -75,7 +75,7 @@ def top(
         elif once or not is_terminal():
             columns = page_width(width) if width or is_terminal() else WIDTH
             lines = top_lines(_look(store, found), width=columns)
-            print_page(chain(lines, fit(live_lines(_live(found)), columns)))
+            print_page(chain(lines, live_lines(_live(found), columns)))
         else:
             _watch(store, found, interval, width)
 
@@ -168,10 +168,9 @@ def _drawn(now: Now, live: dict[str, Any] | None, width: int, height: int) -> Te
     from rich.text import Text
 
     from spanloom.cli._page import styled
-    from spanloom.viewer._layout import fit
     from spanloom.viewer.top import top_lines
 
-    below = list(fit(live_lines(live), width))[: max(0, height // 2)]
+    below = list(live_lines(live, width))[: max(0, height // 2)]
     above = top_lines(now, width=width, height=height - 1 - len(below))
     return Text("\n", no_wrap=True, overflow="crop").join(styled(line) for line in chain(above, below))
 

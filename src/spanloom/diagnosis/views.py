@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
@@ -80,7 +81,7 @@ class Views:
         return TaskView(
             key=seen.key,
             name=name,
-            label=chain.function if _NUMBERED.fullmatch(name) else name,
+            label=_label(name, chain, seen.task),
             function=chain.function,
             state=seen.state,
             loop=id(seen.loop),
@@ -143,6 +144,17 @@ class Views:
                 names.append(instruction.argval)
         made = names[-2:] if names and names[-1] == "wait" else names[-1:]
         return not _MAKERS.isdisjoint(made)
+
+
+def _label(name: str, chain: _Chain, task: asyncio.Task[Any]) -> str:
+    if not _NUMBERED.fullmatch(name):
+        return name
+    if chain.function:
+        return chain.function
+    function = field(
+        field(task, "_coro"), "__qualname__"
+    )  # it runs, or is about to: there is no chain to read
+    return bare_name(function) if type(function) is str else name
 
 
 def _frame(frame: FrameType, function: str) -> FrameView:
