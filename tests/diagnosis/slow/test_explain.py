@@ -167,6 +167,7 @@ def test_loop_lag_is_summed_by_place() -> None:
 
     (found,) = findings([lag(1, 1.5, "a.py:3"), lag(2, 0.5, "b.py:9"), lag(3, 1.0, "a.py:3")])
     assert (found.code, found.location, found.since_s) == ("LOOP_LAG", "a.py:3", 3.0)
+    assert "at least 3.0 s of the 10 s that the run lasted, 2.5 s of them at a.py:3:" in found.message
     assert findings([lag(1, 0.05, "a.py:3")]) == []
 
 

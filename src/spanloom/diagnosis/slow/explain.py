@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, takewhile
+from pathlib import PurePath
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -105,9 +106,9 @@ def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
         share,
         f"Batch `{batch.name}` lasted {_s(batch.duration_ns)}, the last {_s(share)} of it for "
         f"{listed(names)} alone: a job "
-        f"usually took {_s(usual)}, and {'this' if len(late) == 1 else 'the longest of these'} "
-        f"{_s(max(runs[number] for number in late))}. Without, it would have ended after "
-        f"{_s(batch.duration_ns - share)}; a timeout for each job would bound it.",
+        f"usually took {_s(usual)}, {'this one' if len(late) == 1 else 'the longest of these'} "
+        f"{_s(max(runs[number] for number in late))}. Without {'it' if len(late) == 1 else 'them'}, the batch "
+        f"would have ended after {_s(batch.duration_ns - share)}; a timeout for each job would bound it.",
         tuple(f"{name}: ran {_s(runs[number])}" for name, number in zip(names[:10], worst, strict=False)),
     )
 
@@ -260,16 +261,15 @@ def _lag(numbers: RunNumbers, run_ns: int) -> Iterator[Finding]:
     places = sorted(numbers.lag_ns, key=lambda place: -numbers.lag_ns[place])
     first = places[0]
     place = None if first == "?" else first
-    where = "" if place is None else f", {_s(numbers.lag_ns[first])} of them at {place}"
+    most = "" if len(places) == 1 else f"{_s(numbers.lag_ns[first])} of them "
+    where = "" if place is None else f", {most}at {PurePath(place).name}"
     finding = _finding(
         "LOOP_LAG",
         "PROVEN",
         held,
-        f"The event loop was held by single callbacks for {_s(held)} of the {_s(run_ns)} that the run "
-        f"lasted{where}: nothing "
-        "else could go on meanwhile. Without them it would have been so much shorter at most; move what "
-        "blocks into "
-        "`asyncio.to_thread`, or into a process.",
+        f"Blocking code held the event loop for at least {_s(held)} of the {_s(run_ns)} that the run "
+        f"lasted{where}: nothing else could run meanwhile. Move it into `await asyncio.to_thread(...)`, or "
+        "into a process if it computes.",
         tuple(f"{_s(numbers.lag_ns[each])} at {each}" for each in places[:10]),
     )
     yield Finding(

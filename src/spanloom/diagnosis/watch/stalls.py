@@ -14,6 +14,7 @@ import logging
 import math
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +43,7 @@ COUNT_PAUSE_S: Final = 15.0
 """Between two counts of the tasks of such a program."""
 BATCH_STEP_S: Final = 1.0
 LAG_S: Final = 0.25
-"""From here on a hold of a loop is an event."""
+"""From here on holds of a loop, those of one second in one place together, are an event."""
 MAX_LAGS: Final = 5
 """Events of holds a second; the longest are told."""
 _logger = logging.getLogger("spanloom.diagnosis")
@@ -196,14 +197,20 @@ class Reporter:
     # lag ----------------------------------------------------------------------------------------------
 
     def _note_lags(self) -> None:
-        new = [hold for hold in self._new_holds() if hold.own_s(hold.ended_s or 0.0) >= LAG_S]
-        new.sort(key=lambda hold: -hold.lasts_s(0.0))
-        for hold in new[:MAX_LAGS]:
+        # One after the other, each of them short, a dozen callbacks hold a loop as long as a single one that is not.
+        own_s: defaultdict[tuple[str, str | None], float] = defaultdict(float)
+        held_s: defaultdict[tuple[str, str | None], float] = defaultdict(float)
+        for hold in self._new_holds():
             place = hold.place
-            payload: dict[str, object] = {keys.HELD_S: round(hold.lasts_s(0.0), 3)}
-            if place is not None:
-                payload[keys.LOCATION] = f"{place.code.co_filename}:{place.line}"
-            name = hold.function or hold.outermost() or "callback"
+            location = None if place is None else f"{place.code.co_filename}:{place.line}"
+            key = hold.function or hold.outermost() or "callback", location
+            own_s[key] += hold.own_s(hold.ended_s or 0.0)
+            held_s[key] += hold.lasts_s(0.0)
+        long = sorted((key for key in held_s if own_s[key] >= LAG_S), key=held_s.__getitem__, reverse=True)
+        for name, location in long[:MAX_LAGS]:
+            payload: dict[str, object] = {keys.HELD_S: round(held_s[name, location], 3)}
+            if location is not None:
+                payload[keys.LOCATION] = location
             self._own().emit(EventType.LOOP_LAG, payload, name=name)
 
     def _new_holds(self) -> Iterator[Hold]:
