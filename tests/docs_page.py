@@ -4,6 +4,7 @@ A page is a program of its own, in a process of its own, as its reader would run
 
 * every ``python`` block runs, in order, in one namespace; blocks are plain scripts, so a coroutine is run
   with ``asyncio.run``;
+* one that begins with a comment that is the name of a file, ``# crawl.py``, is written to that file instead;
 * every new ``test_*`` function of a block is called after the block, an ``async`` one with ``asyncio.run``, with the
   fixture ``spanloom`` of the pytest plugin if it takes that;
 * a ``console`` block after the line ``<!-- run -->`` is typed into a bash: each line that begins with ``$ ``, and what
@@ -40,6 +41,7 @@ from spanloom.testing import capture_everywhere
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 CONSOLE = re.compile(r"^<!-- run -->\n+```console\n(?P<typed>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<expected>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+NAMED = re.compile(r"# (\w+\.py)\n")
 TIMEOUT_S = 100
 OUTPUT = re.compile(r"^<!-- output -->\n+```text\n(?P<expected>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -55,6 +57,9 @@ VARIES = (
 
 def run_block(example: Example) -> None:
     """Run a block and the tests that it defines; keep what it prints."""
+    if named := NAMED.match(str(example.parsed)):
+        Path(named[1]).write_text(str(example.parsed), encoding="utf-8")
+        return
     namespace, before = example.namespace, set(example.namespace)
     printed = namespace["__printed__"] = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
