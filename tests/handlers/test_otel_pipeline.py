@@ -305,16 +305,18 @@ def test_an_answer_that_trickles_is_over_in_time(slow_from: str, verdict: Verdic
         transport.close()
 
 
-def test_a_collector_that_comes_later_gets_everything() -> None:
-    """Spans that nobody listened for wait until somebody does."""
+def test_a_collector_that_comes_later_gets_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Spans that nobody listened for wait until somebody does; the log says where nobody does, in three words."""
     port = closed_port()
-    pipeline = pipeline_to(f"http://127.0.0.1:{port}/v1/traces")
+    pipeline = pipeline_to(f"http://me:secret@127.0.0.1:{port}/v1/traces")
     put(pipeline, 1, 1001)
     assert not pipeline.flush(0.3)
     with HttpCollector(port=port) as collector:
         assert pipeline.flush(10)
         assert sorted(collector.span_ids) == list(range(1, 1001))
         assert pipeline.close()
+    told = "spans cannot be sent, and will be sent again: not sent ({}: Connection refused)"
+    assert told.format(f"127.0.0.1:{port}") in caplog.messages
 
 
 # what does not arrive ---------------------------------------------------------------------------------------

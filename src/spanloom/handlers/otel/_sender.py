@@ -277,7 +277,9 @@ class Sender:
         """Wait before a request is sent again; False if there is no time for that any more."""
         if retries == 1:
             _logger.warning(
-                "spans cannot be sent, and will be sent again: %s %s", reply.reason, reply.message
+                "spans cannot be sent, and will be sent again: %s%s",
+                reply.reason,
+                f" ({reply.message})" if reply.message else "",
             )
         if self._deadline is not None and self._store.is_durable:
             return False  # tried since the close began, and not lost by waiting for the next process

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -35,6 +36,8 @@ RETRYABLE: Final = frozenset({429, 502, 503, 504})
 TOO_LARGE: Final = 413
 MAX_ANSWER: Final = 64 << 10
 """Bytes of an answer that are read: the specification asks for a few hundred, a broken peer may send for ever."""
+MAX_WRAPPED: Final = 10
+"""Exceptions that are unwrapped to find out what the system said."""
 UNLIMITED: Final = 1 << 62
 
 _SETTINGS: Final = operator.attrgetter("_endpoint", "_headers", "_timeout", "_compression")
@@ -84,9 +87,8 @@ class HttpTransport:
             except (RequestException, OSError, ValueError) as error:
                 # A URL or a header that cannot be sent is a ValueError of requests, and hopeless; all else may pass.
                 is_hopeless = isinstance(error, ValueError)
-                reply = Reply(
-                    Verdict.REFUSED if is_hopeless else Verdict.RETRY, "not sent", one_line(str(error))
-                )
+                verdict = Verdict.REFUSED if is_hopeless else Verdict.RETRY
+                reply = Reply(verdict, "not sent", one_line(_cause(error, self._settings.url)))
                 if result is not None:
                     result.error = error
             else:
@@ -118,6 +120,22 @@ class HttpTransport:
         with response:
             answer = _read(response, deadline)
             return _judge(response.status_code, response.headers, answer)
+
+
+def _cause(error: BaseException, url: str) -> str:
+    """Return where a request could not go, and what the system said: ``localhost:4318: Connection refused``.
+
+    requests and urllib3 wrap that in three sentences of theirs, with the names of their classes.
+    """
+    inner: BaseException | None = error
+    for _ in range(MAX_WRAPPED):
+        if inner is None or (isinstance(inner, OSError) and inner.strerror):
+            break
+        wrapped = (getattr(inner, "reason", None), *inner.args[:1], inner.__cause__, inner.__context__)
+        inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
+    if not isinstance(inner, OSError) or not inner.strerror:
+        return str(error)
+    return f"{urlsplit(url).netloc.rpartition('@')[2]}: {inner.strerror}"
 
 
 def http_transport(exporter: SpanExporter) -> HttpTransport | None:
