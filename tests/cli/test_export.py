@@ -386,3 +386,22 @@ def test_a_run_that_was_killed_is_exported(tmp_path: Path) -> None:
     assert (tmp_path / "csv").read_text(encoding="utf-8").count(",interrupted,") == 2
     slots = Trace((tmp_path / "perfetto").read_bytes()).on("pages, slot 1")
     assert [event["name"] for event in slots] == ["work"] * 3 + ["work [interrupted]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("run.html", "<!DOCTYPE html>"), ("run.csv", "run_id,"), ("run.jsonl", '{"resourceSpans"')],
+)
+def test_the_ending_of_the_file_says_the_format(
+    name: str, begins: str, recorded: Recorded, tmp_path: Path
+) -> None:
+    """Where it is plain; `.json` is that of two."""
+    assert export(recorded.path, "-o", tmp_path / name) == 0
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+    assert export(recorded.path, "-o", tmp_path / "run.json") == 2
+    assert export(recorded.path) == 2
+
+
+def test_what_is_sent_is_otlp(recorded: Recorded) -> None:
+    """Nothing else can be."""
+    assert export(recorded.path, "--endpoint", recorded.receiver.url) == 0

@@ -266,6 +266,7 @@ def test_a_smaller_limit_is_told_first() -> None:
         "B took 500 ms longer than A: 100 ms → 600 ms, +500.0%.",
         "Less went on at once, 6.0 → 1.0 on average: that made B 500 ms longer.",
     ]
+    assert next(verdict(compare(one.analyse(), several.analyse()))).startswith("B took 500 ms less than A: ")
 
 
 def test_what_changed_without_making_a_difference_is_told() -> None:

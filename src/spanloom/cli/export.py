@@ -21,20 +21,28 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 FORMATS: Final = ("otlp", "perfetto", "html", "json", "csv")
+ENDINGS: Final = {".html": "html", ".csv": "csv", ".jsonl": "otlp"}
+"""Of files whose format is plain; ``.json`` may be more than one."""
 READABLE: Final = frozenset({"json", "csv"})
 """What may be written to a terminal."""
 
 
 @click.command(
     epilog=example(
+        "spanloom export last -o run.html",
         "spanloom export last --format perfetto -o run.json",
-        "spanloom export last --format html -o run.html",
         "spanloom export 3f9c --format otlp --endpoint http://localhost:4318",
         "spanloom export last --format csv | head",
     )
 )
 @run_argument()
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="What to make of the run.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="What to make of the run.  [default: what the ending of FILE says: .html, .csv, .jsonl for otlp; "
+    "otlp if it is sent]",
+)
 @click.option(
     "-o",
     "--output",
@@ -66,7 +74,7 @@ READABLE: Final = frozenset({"json", "csv"})
 @json_option
 def export(
     run: str,
-    form: str,
+    form: str | None,
     output: str,
     endpoint: str | None,
     send: bool,
@@ -87,6 +95,7 @@ def export(
     RUN is the start of its id, "last", or a file; without it, the last run.
     """  # noqa: D301 -- \b is for click
     sends = send or endpoint is not None
+    form = form or ("otlp" if sends else _form_of(output))
     _check_options(form, output, sends=sends, protocol=protocol, as_json=as_json)
     if endpoint is not None:
         _check_endpoint(endpoint, protocol)
@@ -107,6 +116,15 @@ def export(
         print_json(told)
     else:
         _tell(told)
+
+
+def _form_of(output: str) -> str:
+    form = ENDINGS.get(Path(output).suffix)
+    if form is None:
+        raise click.UsageError(
+            f"what to make of the run? Add --format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        )
+    return form
 
 
 def _check_options(form: str, output: str, *, sends: bool, protocol: str | None, as_json: bool) -> None:

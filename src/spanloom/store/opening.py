@@ -141,7 +141,9 @@ class Opened:
             self.close()
             raise
         except FileNotFoundError:
-            raise StoreNotFoundError(f"there is no record at {path}") from None
+            raise StoreNotFoundError(
+                f"there is no record at {path}; `spanloom run SCRIPT` makes one, `--file PATH` names another"
+            ) from None
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
         except (sqlite3.Error, UnicodeError) as error:

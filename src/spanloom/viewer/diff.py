@@ -66,7 +66,7 @@ def verdict(comparison: Comparison) -> Iterator[str]:
             yield f"No difference beyond noise: A took {format_ns(a_ns)}, B {format_ns(b_ns)}."
             yield from _nevertheless(comparison)
         return
-    than = "longer" if by_ns > 0 else "shorter"
+    than = "longer" if by_ns > 0 else "less"
     relative = f", {by_ns / a_ns:+.1%}" if a_ns else ""
     yield f"B took {format_ns(abs(by_ns))} {than} than A: {format_ns(a_ns)} → {format_ns(b_ns)}{relative}."
     overlap_first = "overlap" in comparison.differs and abs(comparison.overlap_ns) > abs(comparison.work_ns)
@@ -126,14 +126,18 @@ def _nevertheless(comparison: Comparison) -> Iterator[str]:
             )
 
 
+def _events(count: int) -> str:
+    return f"{count:,} {'event' if count == 1 else 'events'}"
+
+
 def _explains(name: NameChange, of: str) -> str:
     part = name.parts[0]
     count_a, count_b = part.count
     mean_a, mean_b = part.mean_ns
     if mean_a is None:
-        why = f"{count_b:,} events, none in A"
+        why = f"{_events(count_b)}, none in A"
     elif mean_b is None:
-        why = f"{count_a:,} events in A, none in B"
+        why = f"{_events(count_a)} in A, none in B"
     elif abs(part.more_ns) > abs(part.slower_ns):
         why = f"{count_a:,} → {count_b:,} events"
     else:
