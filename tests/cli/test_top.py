@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from spanloom import CallbackManager
+from spanloom import CallbackManager, async_map, use_callback_manager
 from spanloom.cli.top import _look
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import StoreReader
@@ -117,6 +118,28 @@ def test_what_a_run_has_produced_is_as_new_as_what_is_counted(tmp_path: Path) ->
             assert manager.flush()
             now = _look(store, run)
             assert (now.run.produced, now.summary.events) == (3, 3)
+
+
+def test_of_a_thousand_jobs_in_flight_those_are_listed_that_have_been_for_longest(tmp_path: Path) -> None:
+    """And how many more there are, which `--json` has."""
+
+    async def watched() -> str:
+        gate = asyncio.Event()
+        batch = asyncio.create_task(async_map(lambda _: gate.wait(), range(1_000), limit=1_000))
+        text = ""
+        deadline = time.monotonic() + TIMEOUT_S
+        while "which are younger" not in text and time.monotonic() < deadline:
+            text = await asyncio.to_thread(look, tmp_path, "--file", str(file))
+        gate.set()
+        await batch
+        return text
+
+    file = tmp_path / "runs.db"
+    with CallbackManager([RecordHandler(file)]) as manager, use_callback_manager(manager):
+        lines = asyncio.run(watched()).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("and "))
+    assert at < 60
+    assert lines[at - 1].startswith("<lambda>[")
 
 
 def test_a_killed_run_is_shown_as_it_was(tmp_path: Path, process: subprocess.Popen[str]) -> None:

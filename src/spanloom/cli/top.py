@@ -30,6 +30,8 @@ __all__ = ["find_run", "place_of", "top"]
 SHARE: Final = 0.1
 """Most of the time that looking may take: a run of a million jobs is looked at less often."""
 POLL_S: Final = 0.2
+ONCE_LINES: Final = 60
+"""Of the page where it is printed once; of ten thousand jobs in flight, nobody reads more."""
 
 
 @click.command(
@@ -74,7 +76,7 @@ def top(
             print_json(_plain(_look(store, found)) | {"live": _live(found)})
         elif once or not is_terminal():
             columns = page_width(width) if width or is_terminal() else WIDTH
-            lines = top_lines(_look(store, found), width=columns)
+            lines = top_lines(_look(store, found), width=columns, height=ONCE_LINES)
             print_page(chain(lines, live_lines(_live(found), columns)))
         else:
             _watch(store, found, interval, width)
