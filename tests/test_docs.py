@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spanloom.diagnosis.codes import CODES, Code
 from spanloom.events import EventStatus, EventType, keys, model_keys
 from tests.environments import without_ours
 
@@ -87,6 +88,16 @@ def test_every_key_for_models_is_in_the_reference(name: str) -> None:
     assert f"| `{getattr(model_keys, name)}` |" in (DOCS / "reference" / "recorded.md").read_text(
         encoding="utf-8"
     )
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=lambda code: code.name)
+def test_every_code_of_a_finding_is_in_the_table(code: Code) -> None:
+    """With what it means, and a link to the program that has it."""
+    page = (DOCS / "reference" / "findings.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| \[{code.name}\]\((?P<link>\S+)\) \| (?P<meaning>.*) \|$", page, re.MULTILINE)
+    assert row is not None
+    assert row["meaning"] == code.meaning
+    assert f"\n## {code.name}\n" in page or (DOCS / "reference" / row["link"]).is_file()
 
 
 def test_every_environment_variable_is_in_the_reference() -> None:
