@@ -392,11 +392,12 @@ def test_a_group_stands_where_its_first_event_started() -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     """Names and messages from outside are escaped, and cut to a line's length."""
     run = Run("evil\x1b[2J")
-    run.scope("step", "a\nb", 0, 1, status="error", error=ErrorInfo("X", "\r" + "y" * 500))
+    run.scope("step", "a\nb", 0, 1, status="error", error=ErrorInfo("X", "\r\x1b[2J\n" + "y" * 500))
     text = printed(run, 1)
     assert "evil\\x1b[2J" in text
     assert "step a\\nb" in text
-    assert "X: \\r" in text
+    assert "X: \\x1b[2J yyy" in text
+    assert "\r" not in text
     assert all(len(line) < 250 for line in text.splitlines())
     assert len(text.splitlines()) == 2
 
