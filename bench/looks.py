@@ -22,7 +22,7 @@ from typing import Any
 
 from spanloom import run_jobs, why
 from spanloom.diagnosis.watch.client import ask
-from spanloom.diagnosis.watch.watcher import watch
+from spanloom.diagnosis.watch.process import watch
 
 TURN_S = 0.001
 FOR_EVER_S = 3_600.0

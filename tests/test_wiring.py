@@ -76,7 +76,7 @@ def test_a_debug_handler_that_has_seen_nothing_prints_nothing() -> None:
         ("SPANLOOM_RECORDER", "many", ["SPANLOOM_RECORDER=many"]),
         ("SPANLOOM_DEEP", "maybe", ["SPANLOOM_DEEP=maybe", "1 (on)", "0 (off)"]),
         ("SPANLOOM_STALL_AFTER", "soon", ["SPANLOOM_STALL_AFTER=soon", "seconds above 0"]),
-        ("SPANLOOM_STALL_AFTER", "0", ["SPANLOOM_STALL_AFTER=0"]),
+        ("SPANLOOM_STALL_AFTER", "-1", ["SPANLOOM_STALL_AFTER=-1"]),
         ("SPANLOOM_STALL_AFTER", "inf", ["SPANLOOM_STALL_AFTER=inf"]),
     ],
 )

@@ -20,6 +20,8 @@ from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.recorder import DEFAULT_CAPACITY
 from spanloom.callbacks.registry import set_handler_loader, set_instrumenting
+from spanloom.callbacks.standing import STALL_AFTER_S
+from spanloom.callbacks.watchdog import WATCHDOG
 from spanloom.instrument.instrument import instrument, uninstrument, wanted
 from spanloom.instrument.targets import TARGETS
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
     from pathlib import Path
 
+    from spanloom.callbacks.standing import Standing
     from spanloom.handlers.record import RecordHandler
 
 __all__ = [
@@ -61,15 +64,15 @@ def build_default_manager() -> CallbackManager:
 
     ``SPANLOOM_HANDLERS`` names its handlers, separated by commas; ``SPANLOOM_RECORDER`` is the number of ended events
     that its flight recorder keeps, 0 to switch it off; ``SPANLOOM_DEEP`` switches the measuring of busy time on;
-    ``SPANLOOM_STALL_AFTER`` has the process watched, and a batch without progress for so many seconds reported. What
-    cannot be understood or loaded is logged as a warning and left out: a typing error in the environment must not
-    stop a program.
+    ``SPANLOOM_STALL_AFTER`` has the process watched, and a batch without progress for so many seconds reported, 0 for
+    never; without it, such a batch is reported after 30 s by `WATCHDOG`. What cannot be understood or loaded is logged
+    as a warning and left out: a typing error in the environment must not stop a program.
     """
     manager = CallbackManager(recorder=_recorder(), deep=_flag("SPANLOOM_DEEP"))
     for name in wanted_handlers():
         _add(manager, name)
     stall_after = _stall_after()
-    if stall_after is not None:
+    if stall_after:
         _watch_unless_watched(stall_after)
     return manager
 
@@ -207,11 +210,11 @@ def watch_process(
     """Watch this process from now on, so that it can be asked why it is slow or stuck.
 
     Args:
-        stall_after: As for `watch`; ``None`` for what ``SPANLOOM_STALL_AFTER`` says, or else what is usual there.
+        stall_after: As for `watch`; ``None`` for what ``SPANLOOM_STALL_AFTER`` says, or else what is usual.
         dump_signal: As for `watch`.
         recording: The record of it, which is found by the number of the process also when that has ended.
     """
-    from spanloom.diagnosis.watch import STALL_AFTER_S, watch
+    from spanloom.diagnosis.watch import watch
 
     if recording is not None:
         from spanloom.diagnosis.watch.notes import leave_note
@@ -220,14 +223,26 @@ def watch_process(
             leave_note(recording.path, recording.run_id)
         except OSError as error:
             _logger.debug("the record cannot be found by the number of this process: %s", error)
-    watch(stall_after=stall_after or _stall_after() or STALL_AFTER_S, dump_signal=dump_signal)
+    watch(stall_after=stall_after or _usual_stall_after(), dump_signal=dump_signal)
 
 
 def _watch_unless_watched(stall_after: float) -> None:
-    from spanloom.diagnosis.watch.watcher import current
+    from spanloom.diagnosis.watch import current
 
     if current() is None:  # else code was first, and goes before the environment
         watch_process(stall_after=stall_after)
+
+
+def _watch_for_now(standing: Standing, stall_after: float | None) -> Callable[[], object]:
+    from spanloom.diagnosis.watch.process import watch_for_now
+
+    return watch_for_now(standing, stall_after)
+
+
+def _usual_stall_after() -> float | None:
+    """Return the stall time of the process; ``None`` for never."""
+    said = _stall_after()
+    return STALL_AFTER_S if said is None else said or None
 
 
 def _entry_points() -> EntryPoints:
@@ -284,18 +299,27 @@ def _recorder() -> int:
     return DEFAULT_CAPACITY
 
 
-def _stall_after() -> float | None:
-    text = os.environ.get("SPANLOOM_STALL_AFTER", "").strip()
+@cache
+def _seconds(text: str) -> float | None:
+    """Return what ``SPANLOOM_STALL_AFTER`` says; 0 for never, ``None`` for nothing."""
     if not text:
         return None
+    if text.lower() in _FALSE:
+        return 0.0
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if 0 < seconds < math.inf:
+    if 0 <= seconds < math.inf:
         return seconds
-    _logger.warning("SPANLOOM_STALL_AFTER=%s is not a number of seconds above 0; nobody watches for it", text)
+    _logger.warning(
+        "SPANLOOM_STALL_AFTER=%s is not a number of seconds above 0, or 0 for never; left out", text
+    )
     return None
+
+
+def _stall_after() -> float | None:
+    return _seconds(os.environ.get("SPANLOOM_STALL_AFTER", "").strip())
 
 
 def _flag(variable: str) -> bool:
@@ -308,6 +332,7 @@ def _flag(variable: str) -> bool:
 
 
 set_default_factory(build_default_manager)
+WATCHDOG.wire(_watch_for_now, _usual_stall_after)
 set_handler_loader(load_handler)
 set_instrumenting(_instrument_for_others)
 if "SPANLOOM_INSTRUMENT" in os.environ:

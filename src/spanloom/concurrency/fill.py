@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
+from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.map import check_function
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import Sink
@@ -70,6 +71,7 @@ async def fill_batch(
     *,
     max_failure_fraction: float = 0.5,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> list[R]:
     """Return `size` results of ``await func(item)``; a failed item is replaced by the next one.
 
@@ -83,6 +85,7 @@ async def fill_batch(
         size: Results wanted, at least 1.
         max_failure_fraction: Give up when more than this share of `size` has failed, 0 or more.
         desc: Name of the batch; by default the name of `func`.
+        stall_after: As for `run_jobs`.
 
     Returns:
         The results in order of their items in `source`; fewer than `size` if that ran out.
@@ -108,6 +111,7 @@ async def fill_batch(
         call=func,
         function=func,
         desc=desc,
+        stall_after=stall_after,
         quota=size,
     )
     sink.window = cast("Window", run.engine)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, TypeVar, cast, overload
 
+from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import ListSink, OnError, check_on_error
 from spanloom.concurrency.slots import check_count
@@ -81,6 +82,7 @@ async def batch_gather(
     on_error: Literal["raise", "skip"] = "raise",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> list[T]: ...
 
 
@@ -93,6 +95,7 @@ async def batch_gather(
     on_error: Literal["return"],
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> list[T | Exception]: ...
 
 
@@ -104,6 +107,7 @@ async def batch_gather(
     on_error: OnError = "raise",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> list[T] | list[T | Exception]:
     """Run awaitables chunk after chunk: the next chunk starts when the last one has ended.
 
@@ -116,6 +120,7 @@ async def batch_gather(
         on_error: ``"raise"``, ``"return"`` or ``"skip"``, as for `run_jobs`.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of the awaitables' function.
+        stall_after: As for `run_jobs`.
 
     Returns:
         The results in input order.
@@ -132,6 +137,7 @@ async def batch_gather(
         limit=check_count(batch_size, "batch_size"),
         what="batch_size",
         desc=desc,
+        stall_after=stall_after,
         show_progress=show_progress,
         chunked=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Literal, TypeVar, cast, overload
 
+from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.call import check_jobs, compose
 from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
@@ -25,6 +26,7 @@ async def run_jobs(
     workers: int | Limiter = 4,
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     on_error: Literal["raise", "skip"] = "raise",
     timeout: float | None = None,
     retry: object = None,
@@ -41,6 +43,7 @@ async def run_jobs(
     workers: int | Limiter = 4,
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     on_error: Literal["return"],
     timeout: float | None = None,
     retry: object = None,
@@ -56,6 +59,7 @@ async def run_jobs(
     workers: int | Limiter = 4,
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     on_error: OnError = "raise",
     timeout: float | None = None,
     retry: object = None,
@@ -75,6 +79,9 @@ async def run_jobs(
         workers: How many run at once, at least 1, or a limiter.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of the jobs' function.
+        stall_after: Seconds without a job that starts, ends or is tried again, after which it is logged why the batch
+            stands still, and told every handler; above 0. ``None`` for never; ``"default"`` for what holds for the
+            process: 30 s, or as ``SPANLOOM_STALL_AFTER`` says.
         on_error: ``"raise"``: the first failure cancels the other jobs, and is raised when they
             have ended. ``"return"``: the exception takes the place of the result. ``"skip"``: the
             failed job is left out of the list.
@@ -110,6 +117,7 @@ async def run_jobs(
         what="workers",
         call=call,
         desc=desc,
+        stall_after=stall_after,
         isolation=isolation,
         show_progress=show_progress,
     )

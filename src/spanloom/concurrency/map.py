@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast, overload
 
+from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
 from spanloom.concurrency.limits import Limiter
@@ -32,6 +33,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[R]: ...
 
@@ -49,6 +51,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[R | Exception]: ...
 
@@ -66,6 +69,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[tuple[int, R]]: ...
 
@@ -83,6 +87,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[tuple[int, R | Exception]]: ...
 
@@ -99,6 +104,7 @@ async def async_map(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[R] | list[R | Exception] | list[tuple[int, R]] | list[tuple[int, R | Exception]]:
     """Call ``await func(item)`` for every item, and return the results in input order.
@@ -118,6 +124,7 @@ async def async_map(
         isolation: ``"task"`` or ``"context"``.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of `func`.
+        stall_after: As for `run_jobs`.
         checkpoint: A `Checkpoint`: an item whose result it has is not given to `func`, and a job has ended when
             its result is stored.
 
@@ -138,6 +145,7 @@ async def async_map(
         call=call,
         function=func,
         desc=desc,
+        stall_after=stall_after,
         isolation=isolation,
         show_progress=show_progress,
     )

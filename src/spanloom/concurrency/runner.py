@@ -13,6 +13,8 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
 from spanloom.callbacks.registry import load_handler
+from spanloom.callbacks.standing import STALL_AFTER, StallAfter, check_stall_after
+from spanloom.callbacks.watchdog import WATCHDOG, LoopTimer
 from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
 from spanloom.concurrency.limits import Limiter
@@ -42,6 +44,7 @@ class Run(msgspec.Struct, eq=False):
         job_name: The jobs' name, if it is known before they are.
         desc: Name of the batch; by default the jobs' name.
         show_progress: Show a progress bar, unless a handler shows one already.
+        stall_after: Seconds without progress after which the batch is said to stand still; ``None`` for never.
     """
 
     runner: str
@@ -51,6 +54,7 @@ class Run(msgspec.Struct, eq=False):
     job_name: str | None
     desc: str | None = None
     show_progress: bool = False
+    stall_after: StallAfter = "default"
 
     @classmethod
     def unbounded(cls, runner: str, aws: tuple[Any, ...], sink: Sink) -> Run:
@@ -78,6 +82,7 @@ class Run(msgspec.Struct, eq=False):
         desc: str | None = None,
         isolation: Isolation = "task",
         show_progress: bool = False,
+        stall_after: StallAfter = "default",
         chunked: bool = False,
         quota: int | None = None,
         backlog: Callable[[], int] | None = None,
@@ -96,6 +101,8 @@ class Run(msgspec.Struct, eq=False):
             isolation: ``"task"`` or ``"context"``. The latter is a permission: where the fast lane does
                 not apply (a limiter, no limit, an async input), jobs have tasks of their own, too.
             show_progress: Show a progress bar, unless a handler shows one already.
+            stall_after: Seconds without progress after which the batch is said to stand still, above 0; ``None`` for
+                never, ``"default"`` for what holds for the process.
             chunked, quota, backlog: See `Window`.
 
         Raises:
@@ -112,6 +119,8 @@ class Run(msgspec.Struct, eq=False):
             raise TypeError(f"{what} must be an int, a limiter or None, not {type(limit).__name__}")
         if isolation not in ("task", "context"):
             raise ValueError(f"isolation must be 'task' or 'context' (got {isolation!r})")
+        if stall_after != "default":
+            check_stall_after(stall_after)
         engine: Window | Workers
         if isinstance(sink, ResumedSink):
             engine = ResumedWindow(source, sink, limit=size, call=call, limiter=limiter)
@@ -136,7 +145,7 @@ class Run(msgspec.Struct, eq=False):
             )
         job_name = name_of(source.first if function is None else function)
         shown = size if limiter is None else repr(limiter)
-        return cls(runner, source, engine, shown, job_name, desc, show_progress)
+        return cls(runner, source, engine, shown, job_name, desc, show_progress, stall_after)
 
     async def run(self, *, always: bool = False) -> None:
         """Run it under the ambient manager.
@@ -165,6 +174,11 @@ class Run(msgspec.Struct, eq=False):
         error: BaseException | None = None
         busy: BusyMeter | None = None
         progress: _Progress | None = None
+        timer: LoopTimer | None = None
+        if self.stall_after != "default":
+            timer = self._guard(scope)
+        elif WATCHDOG.is_needed and scope.family is not None:
+            timer = WATCHDOG.batch_began()
         try:
             if manager.deep and scope.family is not None:
                 busy = BusyMeter.attach(manager.current, asyncio.get_running_loop())
@@ -178,9 +192,21 @@ class Run(msgspec.Struct, eq=False):
             if busy is not None:
                 busy.detach()
             scope.close(error)
+            if timer is not None:
+                timer.leave()
+            if self.stall_after != "default":
+                STALL_AFTER.pop(scope.event.event_id, None)
             if progress is not None:
                 progress.end()
             error = None
+
+    def _guard(self, scope: BatchScope) -> LoopTimer | None:
+        """Have the batch looked after while it runs."""
+        if self.stall_after != "default":
+            STALL_AFTER[scope.event.event_id] = self.stall_after
+        if scope.family is None or self.stall_after is None:  # nobody hears of it
+            return None
+        return WATCHDOG.batch_began()
 
     async def resume(self, checkpoint: Checkpointing | None, function: object = None) -> None:
         """Run what a checkpoint does not have yet; all of it if there is none.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
+from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.call import check_jobs, compose
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.map import check_function
@@ -160,6 +161,7 @@ def stream(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> OutcomeStream[R]: ...
 
 
@@ -176,6 +178,7 @@ def stream(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> OutcomeStream[R]: ...
 
 
@@ -190,6 +193,7 @@ def stream(
     isolation: Isolation = "task",
     show_progress: bool = False,
     desc: str | None = None,
+    stall_after: StallAfter = "default",
 ) -> OutcomeStream[Any]:
     """Run jobs and hand over the outcome of each as soon as it has ended, in that order.
 
@@ -213,7 +217,7 @@ def stream(
         on_error: ``"return"``: a failure is an outcome with its ``error``. ``"raise"``: the first
             failure cancels the other jobs and is raised by the iteration, after the outcomes that
             came before it. ``"skip"``: failures are left out.
-        timeout, retry, isolation, show_progress, desc: As for `run_jobs`.
+        timeout, retry, isolation, show_progress, desc, stall_after: As for `run_jobs`.
 
     Returns:
         An async context manager that is an async iterator of `Outcome`.
@@ -243,6 +247,7 @@ def stream(
         call=compose(call, timeout=timeout, retry=retry, name=name, limit=limit),
         function=function,
         desc=desc,
+        stall_after=stall_after,
         isolation=isolation,
         show_progress=show_progress,
         backlog=ready.__len__,

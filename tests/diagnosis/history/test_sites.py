@@ -11,7 +11,7 @@ import uvloop
 
 from spanloom.diagnosis.history.memory import Memory
 from spanloom.diagnosis.history.sites import BUDGET, Sites
-from spanloom.diagnosis.watch.watcher import current
+from spanloom.diagnosis.watch.process import current
 
 Runner = Callable[..., object]
 

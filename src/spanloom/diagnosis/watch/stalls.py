@@ -1,8 +1,9 @@
 """Says by itself that nothing moves: once to the log, and as events that the record keeps when the process is killed.
 
-A batch stalls if no job of it has been started, ended or tried again for `stall_after_s`. That is said at the double
-of that time again, at the double of this, and so on. Of a group of tasks that the program runs by itself, it is said
-only if a reason is found: a ``gather`` of two servers stands still until somebody calls one of them.
+A batch stalls if no job of it has been started, ended or tried again for `stall_after_s`, or for twice as long as it
+has stood still before and went on; batches that run inside of a job count as the job's. That is said at the double
+of that time again, at the double of this, and so on. Of one that may rest (`standing.may_rest`), it is said only if a
+reason is found: a ``gather`` of two servers stands still until somebody calls one of them.
 
 A program that has no batches is asked now and then, with pauses that grow likewise: what is found is written down, and
 not said, for it is the program that the terminal belongs to.
@@ -18,7 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from spanloom.callbacks.manager import CallbackManager, running_batches
+from spanloom.callbacks.manager import CallbackManager
+from spanloom.callbacks.standing import STALL_AFTER_S, Stand, Standing, may_rest, outer_id
 from spanloom.diagnosis.watch.pulse import Hold, Pulse
 from spanloom.events import keys
 from spanloom.events.event import Event
@@ -27,9 +29,8 @@ from spanloom.events.types import EventType
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
 
-__all__ = ["STALL_AFTER_S", "Reporter"]
+__all__ = ["Reporter"]
 
-STALL_AFTER_S: Final = 30.0
 FIRST_SNAPSHOT_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 600.0
 """Between two of those, unless they cost too much."""
@@ -49,15 +50,14 @@ MAX_LAGS: Final = 5
 _logger = logging.getLogger("spanloom.diagnosis")
 
 
-class _Batch:
-    """How far a batch was, and since when it is there."""
+class _Said:
+    """What is said of a batch that stands still, and when it is said again."""
 
-    def __init__(self, done: object, now_s: float, stall_after_s: float) -> None:
-        self.done = done
-        self.since_s = now_s
-        self.next_s = now_s + stall_after_s
-        self.pause_s = stall_after_s
-        self.told = False
+    def __init__(self, stand: Stand, limit_s: float) -> None:
+        self.moves: int = stand.moves
+        self.next_s: float = stand.since_s + limit_s
+        self.pause_s: float = limit_s
+        self.told: bool = False
 
 
 class Reporter:
@@ -70,6 +70,7 @@ class Reporter:
         changed_s: Returns when the program was last seen to move, by the monotonic clock; as long as it has not, there
             is nothing new to be written down of it.
         tasks: Returns how many tasks there are.
+        standing: What is known of the batches already.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Reporter:
         stall_after_s: float | None = STALL_AFTER_S,
         changed_s: Callable[[], float] = lambda: math.inf,
         tasks: Callable[[], int] = lambda: 0,
+        standing: Standing | None = None,
     ) -> None:
         self.stall_after_s: float | None = stall_after_s
         self._find = find
@@ -86,7 +88,9 @@ class Reporter:
         self._changed_s = changed_s
         self._tasks = tasks
         self._looked_s = 0.0
-        self._batches: dict[int, _Batch] = {}
+        self._standing = standing or Standing()
+        self._seen: list[Stand] = []
+        self._said: dict[int, _Said] = {}
         self._manager: CallbackManager | None = None
         self._next_step_s = 0.0
         self._next_snapshot_s: float | None = None
@@ -101,8 +105,7 @@ class Reporter:
             return
         self._next_step_s = now_s + BATCH_STEP_S
         self._note_lags()
-        if self.stall_after_s is not None:
-            self._note_batches(now_s, self.stall_after_s)
+        self._note_batches(now_s)
         if self._next_snapshot_s is None:
             self._began_s, self._next_snapshot_s = now_s, now_s + self._pause_s
         elif now_s >= self._next_snapshot_s and self._changed_s() >= self._looked_s:
@@ -122,16 +125,13 @@ class Reporter:
 
     def stalled(self, now_s: float) -> list[tuple[Event, float]]:
         """Return the batches that stand still at least for the stall time, and for how many seconds."""
-        limit_s = self.stall_after_s
-        found: list[tuple[Event, float]] = []
         # A batch was first looked at, or seen to move, up to a step later.
         still_s = self.still_s(now_s) or 0.0
-        for _, event in running_batches():
-            batch = self._batches.get(event.event_id)
-            if limit_s is not None and batch is not None:
-                stood_s = max(still_s, now_s - batch.since_s)
-                if stood_s >= limit_s:
-                    found.append((event, stood_s))
+        found: list[tuple[Event, float]] = []
+        for stand in self._seen:
+            limit_s, stood_s = stand.limit_s(self.stall_after_s), max(still_s, now_s - stand.since_s)
+            if stand.event.end_ns is None and limit_s is not None and stood_s >= limit_s:
+                found.append((stand.event, stood_s))
         return found
 
     def still_s(self, now_s: float) -> float | None:
@@ -141,35 +141,36 @@ class Reporter:
 
     # batches ------------------------------------------------------------------------------------------
 
-    def _note_batches(self, now_s: float, stall_after_s: float) -> None:
-        known: set[int] = set()
-        for manager, event in running_batches():
-            counts = event.counts
-            if counts is None:
+    def _note_batches(self, now_s: float) -> None:
+        before, self._said = self._said, {}
+        found = self._standing.look(now_s)
+        self._seen = [stand for _, stand in found]
+        due: list[tuple[CallbackManager, Stand, _Said]] = []
+        for manager, stand in found:
+            event_id, limit_s = stand.event.event_id, stand.limit_s(self.stall_after_s)
+            said = before.get(event_id)
+            if said is not None and said.moves != stand.moves:
+                if said.told:
+                    _tell(manager, stand.event, [], 0.0)
+                said = None
+            if limit_s is None:
                 continue
-            known.add(event.event_id)
-            # Not those that were cancelled: who gives up a batch that stands still has not made it go on.
-            done = counts.started, counts.ended - counts.cancelled, counts.retried, counts.failed
-            batch = self._batches.get(event.event_id)
-            if batch is None:
-                self._batches[event.event_id] = _Batch(done, now_s, stall_after_s)
-            elif batch.done != done:
-                if batch.told:
-                    _tell(manager, event, [], 0.0)
-                self._batches[event.event_id] = _Batch(done, now_s, stall_after_s)
-            elif now_s >= batch.next_s:
-                self._stalled(manager, event, batch, now_s)
-        for event_id in self._batches.keys() - known:
-            del self._batches[event_id]
+            self._said[event_id] = said = said or _Said(stand, limit_s)
+            if now_s >= said.next_s:
+                due.append((manager, stand, said))
+        if due:
+            inner = {outer_id(stand.event) for _, stand in found}
+            for manager, stand, said in due:
+                said.next_s, said.pause_s = now_s + said.pause_s, 2 * said.pause_s
+                if stand.event.event_id not in inner:  # else it is the inner one that stands still
+                    self._report(manager, stand, said, now_s)
 
-    def _stalled(self, manager: CallbackManager, event: Event, batch: _Batch, now_s: float) -> None:
-        batch.next_s = now_s + batch.pause_s
-        batch.pause_s *= 2
-        stalled_s = now_s - batch.since_s
+    def _report(self, manager: CallbackManager, stand: Stand, said: _Said, now_s: float) -> None:
+        event, stalled_s = stand.event, now_s - stand.since_s
         found = self._find()
-        if not found and _may_rest(event):
+        if not found and may_rest(event):
             return
-        batch.told = True
+        said.told = True
         counts = event.counts
         how_far = f"{counts.ended} jobs done, {counts.in_flight} in flight" if counts is not None else ""
         why = " ".join(finding.message for finding in found[:1]) or "Why cannot be seen."
@@ -219,12 +220,6 @@ class Reporter:
                 if hold not in self._lags:
                     self._lags.add(hold)
                     yield hold
-
-
-def _may_rest(batch: Event) -> bool:
-    """Tell whether a batch may have nothing to do: a group of tasks of any kind, servers that nobody calls as well."""
-    runner = batch.payload.get(keys.RUNNER)
-    return isinstance(runner, str) and runner.startswith(("asyncio.", "anyio."))
 
 
 def _tell(manager: CallbackManager, event: Event, found: list[Finding], stalled_s: float) -> None:

@@ -13,31 +13,25 @@ exit.
 from __future__ import annotations
 
 import _thread
-import atexit
 import contextlib
 import logging
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from spanloom.diagnosis.history import Memory
-from spanloom.diagnosis.history.live import refs
 from spanloom.diagnosis.settings import looking
-from spanloom.diagnosis.watch.answers import answers_of
 from spanloom.diagnosis.watch.endpoint import Bell, Endpoint, wait_for
 from spanloom.diagnosis.watch.loops import see_loops
 from spanloom.diagnosis.watch.pulse import Pulse
 from spanloom.diagnosis.watch.stacks import Stacks
-from spanloom.diagnosis.watch.stalls import STALL_AFTER_S, Reporter
-from spanloom.diagnosis.why import WATCHED
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.watch.stalls import Reporter
 
-__all__ = ["LOOK_S", "Watcher", "current", "watch"]
+__all__ = ["LOOK_S", "Watcher"]
 
 LOOK_S: Final = 0.1
 """Between two looks at loops that are busy; a hold is known after as long."""
@@ -76,7 +70,6 @@ class Watcher:
         observers: Called after each look; one that raises is taken out, and that is logged.
         reporter: Says by itself what stands still.
         finders: Asked for findings of their own whenever somebody asks.
-        forgetters: Called in a forked child, whose tasks are others.
         answers: What is answered to a question, by its word; to be added to before `start`.
         ident: The id of the thread; ``None`` while it does not run.
     """
@@ -86,7 +79,6 @@ class Watcher:
         self.observers: list[Observer] = []
         self.reporter: Reporter | None = None
         self.finders: list[Finder] = []
-        self.forgetters: list[Callable[[], object]] = []
         self.answers: dict[str, Callable[[Mapping[str, Any]], object]] = {"ping": lambda _: "here"}
         self.ident: int | None = None
         self.started_s: float = time.monotonic()
@@ -155,13 +147,16 @@ class Watcher:
 
     def close(self) -> None:
         """Stop the thread, and leave nothing behind."""
-        self.stop()
+        has_stopped = self.stop()
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.close()
         stacks, self._stacks = self._stacks, None
         if stacks is not None:
             stacks.close()
+        if has_stopped and self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
     def _run(self) -> None:
         try:
@@ -282,8 +277,8 @@ class Watcher:
         if self._was_running:
             self.start()
 
-    def after_fork_in_child(self) -> None:
-        """Begin anew, under the child's own id."""
+    def after_fork_in_child(self, *, restart: bool = True) -> None:
+        """Begin anew, under the child's own id, if it is to be watched."""
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.close(unlink=False)
@@ -296,70 +291,6 @@ class Watcher:
         self._running = _thread.allocate_lock()
         self.ident = None
         self.pulses = {}
-        for forget in self.forgetters:
-            forget()
         self.started_s = time.monotonic()
-        if self._was_running:
+        if self._was_running and restart:
             self.start()
-
-
-_current: Watcher | None = None
-
-
-def current() -> Watcher | None:
-    """Return the watcher of this process, if there is one."""
-    return _current
-
-
-def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None = None) -> Watcher:
-    """Watch this process from now on; if it is watched already, only the time is set.
-
-    It can then be asked from another terminal, by ``spanloom why PID``; a batch that stands still is logged with the
-    reason, as a warning, and is a point event of type ``stall``; and what holds a loop for long is one of type
-    ``loop_lag``.
-
-    Args:
-        stall_after: Seconds without progress after which a batch is said to stand still; ``None`` for never.
-        dump_signal: A signal, ``signal.SIGUSR1`` for one, that has the verdict and the stacks of all threads written to
-            standard error; ``None`` for none. The program must not use it itself.
-
-    Returns:
-        The watcher of the process.
-
-    Raises:
-        ValueError: `stall_after` is not more than 0, or `dump_signal` is not one that can be handled.
-    """
-    if stall_after is not None and not stall_after > 0:
-        raise ValueError(f"stall_after is a time above 0 s, or None for never (got {stall_after})")
-    global _current  # noqa: PLW0603 -- there is one in a process
-    if _current is None:
-        watcher = Watcher()
-        memory = Memory()
-        watcher.reporter = Reporter(
-            watcher.findings,
-            lambda: list(watcher.pulses.values()),
-            changed_s=lambda: max(memory.changed, watcher.lively_s()),
-            tasks=lambda: len(refs()),
-        )
-        memory.start()
-        watcher.forgetters.append(memory.after_fork)
-        watcher.observers += [memory.step, watcher.reporter]
-        watcher.finders.append(lambda _: memory.findings())
-        _current = watcher
-        watcher.answers.update(answers_of(watcher))
-        WATCHED.append(watcher.findings)
-        os.register_at_fork(
-            before=watcher.before_fork,
-            after_in_parent=watcher.after_fork_in_parent,
-            after_in_child=watcher.after_fork_in_child,
-        )
-        atexit.register(memory.stop)
-        atexit.register(watcher.close)
-    if _current.reporter is not None:
-        _current.reporter.stall_after_s = stall_after
-    if dump_signal is not None:
-        from spanloom.diagnosis.watch.dump import Dump
-
-        _current.observers.append(Dump(dump_signal, _current.findings))
-    _current.start()
-    return _current
