@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-__all__ = ["JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of"]
+__all__ = ["JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of", "statement_before"]
 
 _ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
@@ -222,14 +222,25 @@ class Bytecode:
         return frozenset(names), frozenset(variables), dynamic
 
 
+def statement_before(instructions: list[dis.Instruction], lasti: int) -> int:
+    """Return the offset at which the statement begins that a frame is in which is suspended at the offset `lasti`."""
+    at = next((index for index, one in enumerate(instructions) if one.offset >= lasti), len(instructions) - 1)
+    return instructions[_statement(instructions, at)].offset
+
+
+def _statement(instructions: list[dis.Instruction], at: int) -> int:
+    """Return the index of the first instruction of the statement that the one at the index `at` belongs to."""
+    while at and not instructions[at - 1].opname.startswith(_STATEMENT_ENDS):
+        at -= 1
+    return at
+
+
 def _loaded(instructions: list[dis.Instruction], at: int) -> set[int]:
     """Return the indexes of the instructions that may have put on the stack what is there at the index `at`.
 
     Those of the present statement, and of the `with` statements of the code, as their managers stay there.
     """
-    start = at
-    while start and not instructions[start - 1].opname.startswith(_STATEMENT_ENDS):
-        start -= 1
+    start = _statement(instructions, at)
     entered = {index for index, one in enumerate(instructions[:at]) if one.opcode in _WITH}
     return {*range(start, at), *entered}
 

@@ -4,8 +4,8 @@ A frame that is inside of ``async with lock:`` has the bound ``lock.__aexit__`` 
 `gc.get_referents` of its coroutine returns it: nothing has to be patched, and locks that were taken long
 before anybody looked are seen. What is entered by other means is followed: exit stacks,
 ``@asynccontextmanager``, classes whose ``__aexit__`` releases an attribute, generators that are suspended
-inside of a ``with``. Locks that are acquired and released by hand are told from the instructions before and
-after the present one.
+inside of a ``with``. Locks that are acquired and released by hand, or by methods that do that for who calls them, are
+told from the instructions before and after the present one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from spanloom.diagnosis.blocks import with_lines
 from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
 from spanloom.diagnosis.chain import Link, is_suspendable, link_of
 from spanloom.diagnosis.fields import attributes, closure_of, field
+from spanloom.diagnosis.lending import GIVES, TAKES, Lending
 from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.variables import variables_of
 
@@ -61,6 +62,7 @@ class Holding:
         named = ("Lock", "Semaphore", "CapacityLimiter")
         kinds += [getattr(backend, name) for name in named if hasattr(backend, name)]
         self.kinds: tuple[type, ...] = tuple(kinds)
+        self._lending = Lending(bytecode, self.is_lockable, lock_of)
         self._enters: dict[tuple[int, int], bool] = {}
         self._taken: dict[tuple[int, int], list[Call]] = {}
         self._inside: dict[tuple[int, int], list[int]] = {}
@@ -77,6 +79,31 @@ class Holding:
                 yield from self._of_job(link, links[at:])
             else:
                 yield from self._of_frame(link, inner, set())
+                if link.code.co_name == "__aexit__" and at:
+                    yield from self._being_left(links, at)
+
+    def _being_left(self, links: Sequence[Link], at: int) -> Iterator[Held]:
+        """Yield what the manager still holds whose ``__aexit__`` is the frame number `at`, and waits.
+
+        The stack of who leaves it does not show it any more.
+        """
+        code, frame, outer = links[at].code, links[at].frame, links[at - 1]
+        variables = variables_of(frame, links[at].owner)
+        manager = variables.get(code.co_varnames[0]) if code.co_argcount else None
+        is_stack = issubclass(type(manager), contextlib.AsyncExitStack)
+        if manager is None or (is_standard(code.co_filename) and not is_stack):
+            return
+        if not is_stack and not any(self._gives_ahead(link) for link in links[at:]):
+            return
+        line = outer.frame.f_lineno or outer.code.co_firstlineno
+        for resource in self._within(manager, _DEPTH, set()):
+            yield Held(resource, outer, line, sure=is_stack)
+
+    def _gives_ahead(self, link: Link) -> bool:
+        """Return whether the code ahead of a frame of the program's own releases something."""
+        if is_standard(link.code.co_filename):
+            return False
+        return not _LEAVES.isdisjoint(self._bytecode.ahead(link.code, link.frame.f_lasti).names)
 
     def _of_job(self, link: Link, inside: Sequence[Link]) -> Iterator[Held]:
         """Yield the slot that a runner has taken for one of its jobs, as if the job's own frame had."""
@@ -241,18 +268,21 @@ class Holding:
             resource = lock_of(resolve(call.path, variables, link.frame.f_globals))
             if self.is_lockable(resource) and id(resource) not in entered:
                 yield Held(resource, link, call.line, sure=False)
+        for resource, line in self._lending.lent(link):
+            if id(resource) not in entered:
+                yield Held(resource, link, line, sure=False)
 
     def _taken_by(self, code: CodeType, lasti: int) -> list[Call]:
         """Return the calls before `lasti` that take what no later one before it gives back."""
         found = self._taken.get((id(code), lasti))
         if found is None:
             last: dict[tuple[str, ...], Call] = {}
-            if not _TAKES.isdisjoint(code.co_names) and lasti >= 0:
+            if not TAKES.isdisjoint(code.co_names) and lasti >= 0:
                 present = self._awaiting(code, lasti)
                 for call in calls_in(self._bytecode.instructions(code)):
                     if call.method in _USES and call.offset <= lasti and call.offset != present:
                         last[call.path] = call
-            found = [call for call in last.values() if call.method in _TAKES]
+            found = [call for call in last.values() if call.method in TAKES]
             self._taken[id(code), lasti] = found
         return found
 
@@ -272,8 +302,7 @@ class Holding:
         return found
 
 
-_TAKES: Final = frozenset({"acquire", "__aenter__", "acquire_nowait"})
-_USES: Final = _TAKES | {"release", "__aexit__"}
+_USES: Final = TAKES | GIVES
 _LEAVES: Final = frozenset({"release", "__aexit__", "__exit__", "aclose"})
 
 

@@ -1,0 +1,106 @@
+"""Methods that take something for who calls them, and others that give it back: ``pool.take()``, ``pool.give_back()``.
+
+Between the two calls it is the caller who holds the lock, and on no stack there is a sign of that. What is called
+before the present statement of a frame is followed into the methods: one that acquires a lock and does not release it
+has taken it, the last call counts. That is told from the order of the instructions, and so it is not sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, Final
+
+from spanloom.diagnosis.ahead import Bytecode, statement_before
+from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["GIVES", "TAKES", "Lending"]
+
+TAKES: Final = frozenset({"acquire", "__aenter__", "acquire_nowait"})
+GIVES: Final = frozenset({"release", "__aexit__"})
+_ACQUIRES: Final = frozenset({"acquire", "acquire_nowait"})
+"""What a method calls that takes and does not give back at its end, as ``async with`` would."""
+_RELEASES: Final = frozenset({"release"})
+_AWAIT: Final = len("await ")
+
+
+class Lending:
+    """Finds what the callers of such methods have, for as long as one look lasts.
+
+    Args:
+        bytecode: Where instructions are remembered.
+        is_lockable: Tells whether something is a lock, a semaphore or a limiter.
+        lock_of: Returns the lock of a condition, else the value itself.
+    """
+
+    def __init__(
+        self, bytecode: Bytecode, is_lockable: Callable[[object], bool], lock_of: Callable[[Any], Any]
+    ) -> None:
+        self._bytecode = bytecode
+        self._is_lockable = is_lockable
+        self._lock_of = lock_of
+        self._calls: dict[tuple[int, int], list[Call]] = {}
+
+    def lent(self, link: Link) -> Iterator[tuple[Any, int]]:
+        """Yield what has been taken for a frame and not been given back, and the line where it asked for that."""
+        key = id(link.code), link.frame.f_lasti
+        calls = self._calls.get(key)
+        if calls is not None and not calls:
+            return  # of thousands of tasks at the same place the first one has told
+        variables = variables_of(link.frame, link.owner)
+        helping = []
+        last: dict[int, tuple[bool, Any, int]] = {}
+        for call in self._before(link.code, link.frame.f_lasti) if calls is None else calls:
+            value = resolve(call.path, variables, link.frame.f_globals)
+            if value is None or self._is_lockable(value):
+                continue
+            taken, given = self._changed_by(value, call.method)
+            if taken or given:
+                helping.append(call)
+            for resource in taken.values() if self._is_awaited(link.code, call) else ():
+                last[id(resource)] = True, resource, call.line
+            for resource in given.values():
+                last[id(resource)] = False, resource, call.line
+        if calls is None:
+            self._calls[key] = helping
+        yield from ((resource, line) for is_taken, resource, line in last.values() if is_taken)
+
+    def _before(self, code: CodeType, lasti: int) -> list[Call]:
+        """Return the calls of methods before the present statement."""
+        if lasti < 0:
+            return []
+        instructions = self._bytecode.instructions(code)
+        end = statement_before(instructions, lasti)
+        return [
+            call
+            for call in calls_in(instructions)
+            if call.offset < end and call.method not in TAKES and call.method not in GIVES
+        ]
+
+    def _is_awaited(self, code: CodeType, call: Call) -> bool:
+        """Return whether the result of a call is awaited there, and not given to a task: ``await`` stands before it."""
+        instructions = iter(self._bytecode.instructions(code))
+        begins = next((one.positions for one in instructions if one.offset == call.offset), None)
+        awaits = next((one.positions for one in instructions if one.opname == "GET_AWAITABLE"), None)
+        if begins is None or awaits is None or begins.col_offset is None or awaits.col_offset is None:
+            return False
+        return (begins.lineno, begins.col_offset) == (awaits.lineno, awaits.col_offset + _AWAIT)
+
+    def _changed_by(self, value: object, method: str) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Return what a method of `value` takes and leaves taken, and what it only gives back."""
+        function = methods_of(value, method)
+        if function is None or not function.__code__.co_argcount:
+            return {}, {}
+        own = {function.__code__.co_varnames[0]: value}
+        found = []
+        for names in (_ACQUIRES, _RELEASES):
+            used = subjects(self._bytecode, function.__code__, own, function.__globals__, names)
+            locks = map(self._lock_of, used)
+            found.append({id(lock): lock for lock in locks if self._is_lockable(lock)})
+        taken, given = found
+        return (
+            {key: lock for key, lock in taken.items() if key not in given},
+            {key: lock for key, lock in given.items() if key not in taken},
+        )
