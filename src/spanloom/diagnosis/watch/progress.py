@@ -22,7 +22,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import attributes, is_a
@@ -30,7 +30,7 @@ from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.atwork import BareCall
 from spanloom.diagnosis.watch.frames import Call, is_own
 
-__all__ = ["fingerprint", "fingerprint_of_call", "is_bound", "is_bound_in_function", "place_of_call"]
+__all__ = ["Round", "fingerprint", "fingerprint_of_call", "is_bound", "is_bound_in_function", "place_of_call"]
 
 MAX_OBJECTS: Final = 150
 DEPTH: Final = 3
@@ -78,6 +78,24 @@ _PASSING: Final = (
 """Made anew at each turn, or of no one's in particular."""
 
 
+class Round(NamedTuple):
+    """How far the ``for`` loops of a frame have come.
+
+    Attributes:
+        left: How many turns are left of each that can tell, the outermost first.
+        is_all: Whether all can.
+        numbers: What the frames count.
+    """
+
+    left: tuple[int, ...]
+    is_all: bool
+    numbers: tuple[tuple[str, float], ...]
+
+    def begins_anew(self, before: object) -> bool:
+        """Tell whether it is further from its end than it was: what goes on around it is an endless loop of its own."""
+        return type(before) is Round and self.is_all and before.is_all and self.left > before.left
+
+
 def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float]]:
     """Return what the coroutines of `chain` know, or the frames of those that run.
 
@@ -99,7 +117,7 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
         ]
         if iterators:
             left = tuple(value.__length_hint__() for value in iterators if type(value) in _COUNTED)
-            things[f"{level}.for"] = left, tuple(numbers.items())
+            things[f"{level}.for"] = Round(left, len(left) == len(iterators), tuple(numbers.items()))
     return things, numbers
 
 

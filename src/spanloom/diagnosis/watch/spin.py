@@ -4,7 +4,8 @@ A loop that has not rested for a while is looked at some sixty times in a fracti
 at work in many of these looks, each time anew, always at the same place, and what it knows does not change: not its
 variables, nor what they hold. A variable that only counts is no progress, unless the way out of the program's own loop
 depends on it. Work that is cut into pieces by ``sleep(0)`` is ready as often, but takes the next item, fills a list or
-comes nearer to a bound.
+comes nearer to a bound. A loop over a few things that begins anew each time is none: there it is progress only if what
+the task knows is as it has never been before.
 
 Not all progress can be seen: it may be in an object of C, or a counter among many. So the turns of a loop in which a
 task seems to spin are measured, by a callback of ours that asks its thread's clock: who spins is round again in
@@ -33,6 +34,7 @@ from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.atwork import BareCall, at_work
 from spanloom.diagnosis.watch.frames import Call, location, place_in, where
 from spanloom.diagnosis.watch.progress import (
+    Round,
     fingerprint,
     fingerprint_of_call,
     is_bound,
@@ -75,6 +77,9 @@ takes some ten microseconds."""
 TURNS_WITHIN_S: Final = 2.0
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
+_Shape = tuple[tuple[type, int], ...]
+"""What the parts of a task's chain are, and what they run."""
+
 
 class _Watched:
     """One task, or call of a function without a task, that was ready."""
@@ -94,11 +99,25 @@ class _Watched:
         self.counted: Counter[str] = Counter()
         self.places: Counter[Call] = Counter()
         self.handle: weakref.ref[Any] | None = None
-        self.prints: dict[tuple[tuple[type, int], ...], tuple[dict[str, object], dict[str, float]]] = {}
+        self.prints: dict[_Shape, tuple[dict[str, object], dict[str, float]]] = {}
+        self.rounds: set[str] = set()
+        self.known: set[tuple[_Shape, frozenset[tuple[str, object]]]] = set()
 
     def is_of(self, who: asyncio.Task[Any] | BareCall) -> bool:
         """Tell whether it is about this task or call, and not about one before it with the same identity."""
         return self.task is None if type(who) is BareCall else self.task is not None and self.task() is who
+
+    def has_changed(self, shape: _Shape, before: dict[str, object], now: dict[str, object]) -> bool:
+        """Tell whether what it knows is something else than before: if it goes round, than ever before."""
+        for key, value in now.items():
+            if type(value) is Round and value.begins_anew(before.get(key)):
+                self.rounds.add(key)
+        if not self.rounds:
+            return before != now
+        state = shape, frozenset((key, value) for key, value in now.items() if key not in self.rounds)
+        is_new = state not in self.known
+        self.known.add(state)
+        return is_new
 
     @property
     def has_ended(self) -> bool:
@@ -224,7 +243,7 @@ def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
 
 
 def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread: int) -> None:
-    shape: tuple[tuple[type, int], ...] = ()
+    shape: _Shape = ()
     if type(who) is BareCall:
         place: Call | None = place_of_call(who)
         now = fingerprint_of_call(who)
@@ -246,7 +265,7 @@ def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread
     seen.prints[shape] = now
     if before is not None:
         seen.compared += 1
-        seen.changes += before[0] != now[0]
+        seen.changes += seen.has_changed(shape, before[0], now[0])
         counted = [name for name, value in now[1].items() if before[1].get(name, value) != value]
         seen.counts += bool(counted)
         seen.counted.update(counted)
