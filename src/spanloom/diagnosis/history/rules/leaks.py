@@ -1,7 +1,8 @@
 """TASK_LEAK: tasks of one kind that are made at a steady rate and do not end.
 
 A task that another one stands and waits for is not leaked, whatever their number: a crawler makes a task for each page
-and gathers those of its links. Nor are tasks that queue for a slot, as long as that moves.
+and gathers those of its links. Nor are tasks that queue for a slot, as long as that moves, nor those of which each has
+an owner that lives, as the heartbeat of a connection that is open.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history.census import Kind
+from spanloom.diagnosis.history.owners import owned
 from spanloom.diagnosis.history.rules.words import finding, near, seconds, times
 from spanloom.diagnosis.history.sight import Sight
 from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
@@ -38,6 +40,8 @@ LATE: Final = 0.4
 """The last part of that time, in which one must have ended where they queue."""
 SOON_S: Final = 60.0
 """A task whose sleep is over by then may yet end."""
+ROUNDS: Final = 2
+"""How often one that sleeps in a loop is taken to sleep again, before it may end."""
 
 
 def leaks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
@@ -53,6 +57,8 @@ def leaks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
         growth = _growth(kind)
         members = by_code.get(kind.code, [])
         if growth is None or not members or not _stay(members) or _queue(kind, members, sights):
+            continue
+        if _have_owners(members, sights):
             continue
         rate, since_s = growth
         found.append((rate, _finding(memory, kind, members, rate, since_s)))
@@ -96,9 +102,12 @@ def _stay(members: list[Sight]) -> bool:
 
 
 def _stays(sight: Sight) -> bool:
-    return not _waits_outside(sight) and (
-        sight.is_endless or sight.pause is None or sight.pause.left_s >= SOON_S
-    )
+    if _waits_outside(sight):
+        return False
+    if sight.is_endless or sight.pause is None:
+        return True
+    again_s = ROUNDS * sight.pause.delay_s if sight.is_in_loop else 0.0
+    return sight.pause.left_s + again_s >= SOON_S
 
 
 def _waits_outside(sight: Sight) -> bool:
@@ -122,6 +131,12 @@ def _queue(kind: Kind, members: list[Sight], sights: list[Sight]) -> bool:
         return True
     holders = [sight for sight in sights if slots in sight.holds]
     return any(not _stays(sight) for sight in holders)
+
+
+def _have_owners(members: list[Sight], sights: list[Sight]) -> bool:
+    """Tell whether most of the tasks are had by tasks of other kinds, each by one of its own."""
+    keys = {sight.key for sight in members}
+    return len(keys & owned(sight.ref for sight in sights if sight.key not in keys)) * 2 > len(keys)
 
 
 def _finding(memory: Memory, kind: Kind, members: list[Sight], rate: float, since_s: float) -> Finding:
