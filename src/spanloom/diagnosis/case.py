@@ -117,14 +117,43 @@ class Case:
 
         Of one that ended well no variables are left, so it is told by the names in its code.
         """
-        givers = (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in HELD else frozenset())
-        called = _last_name(resource.name)
+        givers, called = _giving(kind), _last_name(resource.name)
         found = [
             one
             for one in self.snapshot.ended
-            if (resource.key, kind) in one.gave or (called in one.names and not givers.isdisjoint(one.names))
+            if (one.error is not None or not one.gone)
+            and (
+                (resource.key, kind) in one.gave or (called in one.names and not givers.isdisjoint(one.names))
+            )
         ]
-        return sorted(found, key=lambda one: (one.error is None, (resource.key, kind) not in one.gave))
+        return sorted(
+            found,
+            key=lambda one: (one.error is None, not one.cancelled, (resource.key, kind) not in one.gave),
+        )
+
+    def past(self, resource: Resource, kind: str) -> list[EndedTask]:
+        """Return the ended tasks that may have had to do with a wait for `resource`, as far as names tell.
+
+        That says nothing of whether the wait can end, but who to ask. Those that failed come first, then those of
+        which the names are in their own function.
+        """
+        givers, called = _giving(kind), _last_name(resource.name)
+        found = []
+        for one in self.snapshot.ended:
+            if called in one.names and not givers.isdisjoint(one.names):
+                found.append((one, False))
+            elif any(called in names and not givers.isdisjoint(names) for names in one.through):
+                found.append((one, True))
+        return [one for one, _ in sorted(found, key=lambda each: (each[0].error is None, each[1]))]
+
+    def functions(self, resource: Resource, kind: str) -> list[str]:
+        """Return the program's functions that give what a wait for `resource` needs, as far as names tell."""
+        givers, called = GIVERS.get(kind) or frozenset({"wait"}), _last_name(resource.name)
+        return [
+            one.name
+            for one in self.snapshot.functions
+            if called in one.names and not givers.isdisjoint(one.names)
+        ]
 
     def level(self, members: Iterable[TaskView], resources: Iterable[Resource]) -> Level:
         """Return how sure it is that `members` never get what they wait for."""
@@ -208,6 +237,11 @@ class Case:
     def holder(self, holder: Holder) -> str:
         """Return who holds something, and where it took it."""
         return f"{self.label(holder.task)} ({place(holder.location)})"
+
+
+def _giving(kind: str) -> frozenset[str]:
+    """Return the methods that end a wait, and of what is held those that make others wait."""
+    return (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in HELD else frozenset())
 
 
 def _last_name(name: str) -> str:

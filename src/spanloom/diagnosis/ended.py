@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from gc import get_referents
 from typing import Any
 
@@ -11,6 +12,8 @@ from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import called_by_author, code_of
 from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.functions import Functions
+from spanloom.diagnosis.gone import Gone
 from spanloom.diagnosis.model import EndedTask
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.reach import Reach
@@ -20,13 +23,19 @@ from spanloom.diagnosis.waits import GIVERS
 __all__ = ["Ended"]
 
 _MOST = 200
+_NAMED = 5
+"""Tasks of one function that are told of if they are gone."""
 
 
 class Ended:
     """Reads ended tasks without asking them: `exception()` would silence "never retrieved"."""
 
-    def __init__(self, bytecode: Bytecode, budget: Budget, owned: frozenset[int]) -> None:
+    def __init__(
+        self, bytecode: Bytecode, budget: Budget, owned: frozenset[int], functions: Functions
+    ) -> None:
         self._bytecode = bytecode
+        self._functions = functions
+        self._through: dict[tuple[Any, ...], tuple[frozenset[str], ...]] = {}
         self._budget = budget
         self._owned = owned
         self.found: list[EndedTask] = []
@@ -41,6 +50,47 @@ class Ended:
             if error is None and code is None:
                 continue
             self.found.append(self._describe(task, error, code, wanted))
+
+    def remember(self, gone: Iterable[Gone], tasks: Iterable[Any]) -> None:
+        """Take note of tasks that are gone.
+
+        Args:
+            gone: What was noted of them when they were made, and of those that were lost.
+            tasks: Those that there are, ended ones included.
+        """
+        there: Counter[Any] = Counter()
+        names: set[str] = {one.name for one in self.found if one.error is not None}
+        for task in tasks:
+            there[code_of(field(task, "_coro"))] += 1
+            names.add(asyncio.Task.get_name(task))
+        for one in gone:
+            if one.error is None and one.made <= there[one.codes[0]]:
+                continue
+            if len(self.found) >= _MOST:
+                return
+            used = frozenset().union(*map(self._names, one.codes))
+            missing = [name for name in one.names if one.error is not None or name not in names][-_NAMED:]
+            for name in missing or ("",):
+                self.found.append(
+                    EndedTask(
+                        name,
+                        one.function,
+                        one.error,
+                        one.message,
+                        one.location,
+                        names=used,
+                        through=self._called_by(one.codes),
+                        gone=True,
+                    )
+                )
+                if one.error is not None:
+                    names.add(name)
+
+    def _called_by(self, codes: tuple[Any, ...]) -> tuple[frozenset[str], ...]:
+        found = self._through.get(codes)
+        if found is None:
+            found = self._through[codes] = self._functions.called_by(codes)
+        return found
 
     def _describe(
         self, task: Any, error: BaseException | None, code: Any, wanted: Sequence[Kept]
@@ -76,6 +126,7 @@ class Ended:
             cancelled=field(task, "_state") == "CANCELLED",
             gave=gave,
             names=frozenset(names),
+            through=() if code is None or error is not None else self._called_by((code,)),
         )
 
     def _names(self, code: Any) -> set[str]:

@@ -18,8 +18,10 @@ from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.ended import Ended
 from spanloom.diagnosis.fields import field
-from spanloom.diagnosis.model import EndedTask
-from spanloom.diagnosis.origin import is_standard
+from spanloom.diagnosis.functions import Functions
+from spanloom.diagnosis.gone import Gone
+from spanloom.diagnosis.model import EndedTask, OwnFunction
+from spanloom.diagnosis.origin import is_own, is_standard
 from spanloom.diagnosis.outside import held_outside
 from spanloom.diagnosis.owed import POOLED, Owing
 from spanloom.diagnosis.pace import in_slices
@@ -56,13 +58,24 @@ class Inquiry:
         population: The tasks.
         cast: What else acts.
         crowds: Gets those who are asked together.
+        remembered: Tasks that exist no more.
 
     Attributes:
         ended: What ended tasks could have done.
+        functions: Those of the program that give what can be waited for.
     """
 
-    def __init__(self, bytecode: Bytecode, population: Population, cast: Cast, crowds: Crowds) -> None:
+    def __init__(
+        self,
+        bytecode: Bytecode,
+        population: Population,
+        cast: Cast,
+        crowds: Crowds,
+        remembered: Sequence[Gone] = (),
+    ) -> None:
         self.ended: list[EndedTask] = []
+        self.functions: tuple[OwnFunction, ...] = ()
+        self._remembered = remembered
         self._bytecode = bytecode
         self._population = population
         self._cast = cast
@@ -101,11 +114,27 @@ class Inquiry:
         """Ask the tasks that are many of a kind, and all that is asked of tasks only where some stand still."""
         self._ask(large, wanted, undetermined)
         self._find_takers(wanted.values())
-        ended = Ended(self._bytecode, self._budget, self._owned())
-        ended.read(self._population.ended, tuple(wanted.values()))
-        self.ended = ended.found
+        if undetermined:
+            self._find_ended(wanted)
         self._find_owed(wanted, undetermined)
         self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
+
+    def _find_ended(self, wanted: Mapping[int, Kept]) -> None:
+        """Find the ended tasks, and the functions, that would have been needed."""
+        functions = Functions(self._namespaces())
+        ended = Ended(self._bytecode, self._budget, self._owned(), functions)
+        ended.read(self._population.ended, tuple(wanted.values()))
+        present = [seen.task for seen in self._population.tasks.values()]
+        ended.remember(self._remembered, in_slices([*present, *self._population.ended]))
+        self.ended = ended.found
+        self.functions = functions.using(_ANY_GIVER)
+
+    def _namespaces(self) -> Iterator[dict[str, Any]]:
+        """Yield the globals of the program's own code that tasks run."""
+        for seen in in_slices(self._population.tasks.values()):
+            for link in seen.links:
+                if is_own(link.code.co_filename):
+                    yield link.frame.f_globals
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
         """Ask tasks that were seen since; those of one function at one place together if there are many."""

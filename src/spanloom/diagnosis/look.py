@@ -7,26 +7,27 @@ which the program moves on; `spanloom.diagnosis.why` therefore looks twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spanloom.diagnosis.pace import forget
 from spanloom.diagnosis.settings import looking
 
 if TYPE_CHECKING:
-    from spanloom.diagnosis.model import EndedTask, Snapshot
+    from spanloom.diagnosis.gone import Gone
+    from spanloom.diagnosis.model import Snapshot
 
 __all__ = ["forget", "look"]
 
 
-def look(remembered: Iterable[EndedTask] = ()) -> Snapshot:
+def look(remembered: Sequence[Gone] = ()) -> Snapshot:
     """Take a snapshot of all tasks of all loops, what they wait for, and who can still end that.
 
     A look takes some 50 microseconds of CPU time a task, in slices of a millisecond. In the thread of a loop it holds
     that loop until it is done; from a coroutine, call it by ``await asyncio.to_thread(look)``.
 
     Args:
-        remembered: Ended tasks that somebody has taken note of, besides those that still exist.
+        remembered: Tasks that exist no more, of whom somebody has taken note.
 
     Returns:
         Plain values. None of the program's objects is kept.
@@ -37,9 +38,9 @@ def look(remembered: Iterable[EndedTask] = ()) -> Snapshot:
         from spanloom.diagnosis.running import let_go, running_threads
 
         threads = running_threads()
-        one = Parts(threads)
+        one = Parts(threads, remembered)
         try:
-            return one.take(tuple(remembered))
+            return one.take()
         finally:
             one.forget()
             let_go(threads)

@@ -13,6 +13,7 @@ __all__ = [
     "FrameView",
     "Holder",
     "LoopView",
+    "OwnFunction",
     "Resource",
     "Snapshot",
     "TaskView",
@@ -275,6 +276,8 @@ class EndedTask:
         cancelled: Whether it was cancelled.
         gave: What it could have done: ``(resource key, kind of wait)`` pairs.
         names: Names that its code uses (attributes, variables, functions).
+        through: The same of each function that it may have called, as far as names tell.
+        gone: Whether it exists no more.
     """
 
     name: str
@@ -285,6 +288,21 @@ class EndedTask:
     cancelled: bool = False
     gave: frozenset[tuple[int, str]] = frozenset()
     names: frozenset[str] = frozenset()
+    through: tuple[frozenset[str], ...] = ()
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFunction:
+    """A function of the program's own.
+
+    Attributes:
+        name: Its qualified name, as its author calls it.
+        names: Names that it uses itself.
+    """
+
+    name: str
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +339,7 @@ class Snapshot:
         threads: In no order.
         loops: By key.
         ended: What ended tasks could be found.
+        functions: Those of the program's own that give what somebody may wait for, if it was asked for that.
         batches: Those that run.
         complete: Whether there was time to see everything. If not, nothing is called dead.
     """
@@ -333,5 +352,6 @@ class Snapshot:
     threads: tuple[ThreadView, ...] = ()
     loops: dict[int, LoopView] = field(default_factory=dict)
     ended: tuple[EndedTask, ...] = ()
+    functions: tuple[OwnFunction, ...] = ()
     batches: tuple[BatchView, ...] = ()
     complete: bool = True

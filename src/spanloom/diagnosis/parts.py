@@ -14,10 +14,11 @@ from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fixpoint import progress
+from spanloom.diagnosis.gone import Gone
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.inquiry import Inquiry
 from spanloom.diagnosis.inventory import Inventory
-from spanloom.diagnosis.model import EndedTask, Snapshot
+from spanloom.diagnosis.model import Snapshot
 from spanloom.diagnosis.naming import Search
 from spanloom.diagnosis.pace import empty, forget, in_slices
 from spanloom.diagnosis.population import Population
@@ -34,9 +35,10 @@ class Parts:
 
     Args:
         threads: Those that run.
+        remembered: Tasks that exist no more, of whom somebody has taken note.
     """
 
-    def __init__(self, threads: Sequence[Running]) -> None:
+    def __init__(self, threads: Sequence[Running], remembered: Sequence[Gone] = ()) -> None:
         self._began_s = time.monotonic()
         self._threads = threads
         bytecode = Bytecode()
@@ -45,17 +47,17 @@ class Parts:
         self._population = Population(self._holding)
         self._cast = Cast(bytecode)
         self._inventory = Inventory(self._population, self._cast)
-        self._inquiry = Inquiry(bytecode, self._population, self._cast, crowds)
+        self._inquiry = Inquiry(bytecode, self._population, self._cast, crowds, remembered)
         self._views = Views(bytecode, self._cast, crowds)
         self._crowds = crowds
         self._search = Search()
 
-    def take(self, remembered: tuple[EndedTask, ...]) -> Snapshot:
+    def take(self) -> Snapshot:
         """Find out who waits for what, and, where somebody waits of whom that is not plain, who can still end it."""
         self._population.find(self._threads)
         self._find_actors()
         self._inventory.take()
-        snapshot = self._snapshot(frozenset(), remembered)
+        snapshot = self._snapshot(frozenset())
         undetermined = self._still(snapshot)
         putting = [seen for seen in self._population.tasks.values() if _puts(seen)]
         if not undetermined and not putting:
@@ -66,7 +68,7 @@ class Parts:
         large = self._inquiry.ask_first(wanted, undetermined)
         # So much is known before the large crowds are asked, and in most programs that is enough.
         if large and not putting and self._may_be_enough(undetermined):
-            snapshot = self._snapshot(named, remembered)
+            snapshot = self._snapshot(named)
             if not self._undetermined(snapshot):
                 return snapshot
             forget(snapshot)
@@ -76,7 +78,7 @@ class Parts:
             self._inventory.note_held(seen)
         if late and undetermined:
             self._inquiry.ask(late, self._inventory.wanted(), undetermined)
-        return self._snapshot(named, remembered)
+        return self._snapshot(named)
 
     def _still(self, snapshot: Snapshot) -> list[Seen]:
         """Return the tasks that do not go on by themselves, as far as a snapshot tells, and have not done so by now.
@@ -137,7 +139,7 @@ class Parts:
         live = progress(snapshot, cancels=False)
         return [seen for key, seen in self._population.tasks.items() if key not in live]
 
-    def _snapshot(self, named: frozenset[int], remembered: tuple[EndedTask, ...]) -> Snapshot:
+    def _snapshot(self, named: frozenset[int]) -> Snapshot:
         """Tell what has been found out until now; the names of things only if one of the tasks `named` waits there."""
         tasks = {seen.key: self._views.task(seen) for seen in in_slices(self._population.tasks.values())}
         links = {key: seen.links for key, seen in self._population.tasks.items()}
@@ -154,7 +156,8 @@ class Parts:
             actors=dict(self._cast.actors),
             threads=tuple(self._views.thread(thread) for thread in self._threads),
             loops={key: self._views.loop(*home) for key, home in self._population.loops.items()},
-            ended=(*self._inquiry.ended, *remembered),
+            ended=tuple(self._inquiry.ended),
+            functions=self._inquiry.functions,
             complete=self._inquiry.is_complete,
         )
 

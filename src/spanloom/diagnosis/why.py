@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.look import forget, look
@@ -11,6 +11,7 @@ from spanloom.diagnosis.settings import looking
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.gone import Gone
     from spanloom.diagnosis.model import Snapshot
 
 __all__ = ["WATCHED", "stuck", "why"]
@@ -40,22 +41,26 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     return stuck(apart_s=apart_s)
 
 
-def stuck(*, apart_s: float = APART_S) -> list[Finding]:
+def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = ()) -> list[Finding]:
     """Return what two looks at the tasks have found, without what a watching thread knows; see `why`.
 
     Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
+
+    Args:
+        apart_s: As `why` takes it.
+        remembered: As `spanloom.diagnosis.look.look` takes it.
     """
     with looking():
         from spanloom.diagnosis.verdict import diagnose  # with all its rules, which nobody needs before
 
-        first = look()
+        first = look(remembered)
         second: Snapshot | None = None
         try:
             before = {_same(one) for one in diagnose(first)}
             if not before:
                 return []
             time.sleep(apart_s)
-            second = look()
+            second = look(remembered)
             return [
                 one
                 for one in diagnose(second, first)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
-from spanloom.diagnosis.history.memory import Memory
 from spanloom.diagnosis.history.sites import BUDGET, Sites
-from spanloom.diagnosis.watch.process import current
+from tests.diagnosis.history.listeners import others_rest
 
 Runner = Callable[..., object]
 
@@ -19,19 +18,8 @@ Runner = Callable[..., object]
 @pytest.fixture(autouse=True)
 def nobody_else_listens() -> Iterator[None]:
     """The watcher of this process, where another test has made it, rests: there is one listener at a time."""
-    watcher = current()
-    if watcher is None:
+    with others_rest():
         yield
-        return
-    watcher.stop()
-    owners = [getattr(observer, "__self__", None) for observer in watcher.observers]
-    memories = [owner for owner in owners if isinstance(owner, Memory)]
-    for memory in memories:
-        memory.stop()
-    yield
-    for memory in memories:
-        memory.start()
-    watcher.start()
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from spanloom.diagnosis.origin import is_own
 __all__ = ["Complaints", "Lost", "describe_error"]
 
 MAX_KEPT: Final = 500
+MAX_CODES: Final = 20
+"""Functions that are remembered of one exception's way."""
 MAX_TEXT: Final = 120
 """Characters of an exception's message."""
 _CANCELLED: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -46,6 +48,7 @@ class Lost(msgspec.Struct, frozen=True):
         message: The exception's message, if it is plain text.
         location: Where it was raised, or where the collected task waited: ``file:line``, in the program's own code.
         inside: Name of the function at `location`.
+        codes: Of the program's own functions that the exception came through.
         at: When, by `time.monotonic`.
     """
 
@@ -56,6 +59,7 @@ class Lost(msgspec.Struct, frozen=True):
     message: str | None
     location: str | None
     inside: str
+    codes: tuple[CodeType, ...]
     at: float
 
 
@@ -136,7 +140,15 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
     if error is not None:
         kind, message, location, inside = describe_error(error)
         return Lost(
-            name, bare_name(function or inside), code, kind, message, location, inside, time.monotonic()
+            name,
+            bare_name(function or inside),
+            code,
+            kind,
+            message,
+            location,
+            inside,
+            _own_codes(error),
+            time.monotonic(),
         )
     if not isinstance(task, asyncio.Task) or task.done():
         return None
@@ -145,7 +157,19 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
         if location is None or is_own(at.co_filename):
             location = f"{at.co_filename}:{line_of(at, frame.f_lasti)}"
             inside = bare_name(at.co_qualname)
-    return Lost(name, bare_name(function), code, None, None, location, inside, time.monotonic())
+    return Lost(name, bare_name(function), code, None, None, location, inside, (), time.monotonic())
+
+
+def _own_codes(error: BaseException) -> tuple[CodeType, ...]:
+    """Return the code of the program's own functions in the traceback of an exception, each once."""
+    found: dict[CodeType, None] = {}
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_own(code.co_filename) and len(found) < MAX_CODES:
+            found[code] = None
+        traceback = traceback.tb_next
+    return tuple(found)
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None, str | None, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import links_of
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.history.batches import Batches
@@ -27,6 +28,7 @@ from spanloom.diagnosis.settings import looking
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.gone import Gone
 
 __all__ = ["Memory"]
 
@@ -166,6 +168,26 @@ class Memory:
         self.listening.hear_out(is_storm)
         self.present = present
         return find(self)
+
+    def gone(self) -> list[Gone]:
+        """Return the tasks of which something is known that may exist no more, the lost ones first.
+
+        Whether they do is for who asks to see; the same kind of loss is told once.
+        """
+        from spanloom.diagnosis.gone import Gone
+
+        found: dict[object, Gone] = {}
+        for lost in tuple(self.complaints.lost):
+            codes = dict.fromkeys((*lost.codes, *(() if lost.code is None else (lost.code,))))
+            if lost.error is not None and codes:
+                key = lost.name if lost.code is None else lost.code, lost.error, lost.location
+                found[key] = Gone(
+                    tuple(codes), lost.function, (lost.name,), 1, lost.error, lost.message, lost.location
+                )
+        for code, names in tuple(self.sites.names.items()):
+            function = bare_name(code.co_qualname)
+            found[code] = Gone((code,), function, tuple(names), self.sites.count(code))
+        return list(found.values())
 
     def after_fork(self) -> None:
         """Begin anew in the child, which has other tasks."""

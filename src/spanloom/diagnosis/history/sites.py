@@ -1,11 +1,15 @@
-"""Where tasks are made, and how many of each kind: noted as they are made, as long as that is cheap; see `made`.
+"""Where tasks are made, how many of each kind, and what some are called: noted as they are made; see `made`.
 
-One note costs half a microsecond or so. After `BUDGET` of them in one step nothing is heard any more until the next
-step: a program that makes a hundred thousand tasks a second pays for a few hundred.
+As long as that is cheap: one note costs half a microsecond or so. After `BUDGET` of them in one step nothing is heard
+any more until the next step: a program that makes a hundred thousand tasks a second pays for a few hundred.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from asyncio import tasks
+from asyncio.base_events import BaseEventLoop
 from collections import Counter
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -22,8 +26,15 @@ BUDGET: Final = 300
 MAX_KINDS: Final = 2_000
 MAX_SITES: Final = 8
 """Places that are remembered of one kind."""
+MAX_NAMES: Final = 20
+"""Names that are remembered of one kind: of the first tasks of it; where there are more, the kind says as much."""
 MAX_DEPTH: Final = 12
 """Frames between who makes a task and the set: of the loop, of a task group, of a library."""
+_NAMING: Final = frozenset(
+    inspect.unwrap(function).__code__  # it may be wrapped already by what instruments it
+    for function in (BaseEventLoop.create_task, tasks.create_task, asyncio.TaskGroup.create_task)
+)
+"""What is called with a name, which the task does not have yet when it is noted."""
 
 
 class Sites:
@@ -31,10 +42,12 @@ class Sites:
 
     Attributes:
         made: By code of the task's function, how many were made at which ``file:line``, as far as noted.
+        names: By the same, what the first of them were called, if they were given names.
     """
 
     def __init__(self) -> None:
         self.made: dict[CodeType, Counter[str]] = {}
+        self.names: dict[CodeType, list[str]] = {}
         self._left = 0
         self._source = Monitored(self._note) if LOOPS_ARE_HIDDEN else EnteredInSet(self._note)
 
@@ -77,16 +90,29 @@ class Sites:
                 if len(self.made) >= MAX_KINDS:
                     return
                 sites = self.made[code] = Counter()
+                self.names[code] = []
             frame = maker
-            place = None
+            place = name = None
+            wants_name = len(self.names[code]) < MAX_NAMES
             for _ in range(MAX_DEPTH):
                 if is_own(frame.f_code.co_filename):
                     place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                     break
+                if wants_name and name is None and frame.f_code in _NAMING:
+                    name = _name_in(frame)
                 if frame.f_back is None:
                     break
                 frame = frame.f_back
+            if name is not None:
+                self.names[code].append(name)
             if place is not None and (place in sites or len(sites) < MAX_SITES):
                 sites[place] += 1
         except Exception:  # noqa: BLE001 -- a task must be made, whatever its coroutine is
             return
+
+
+def _name_in(frame: FrameType) -> str | None:
+    """Return the name with which one of `_NAMING` was called; since Python 3.14 it is among the keywords."""
+    variables = frame.f_locals
+    name = variables.get("name") or (variables.get("kwargs") or {}).get("name")
+    return name if type(name) is str else None

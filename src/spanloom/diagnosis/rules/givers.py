@@ -11,15 +11,28 @@ from spanloom.diagnosis.model import EndedTask, Resource, TaskView
 
 __all__ = ["lonely"]
 
+_OF_HOLDERS = {"releases it": "it", "gives one back": "one"}
+"""What those do who have something that others wait for."""
+_TOLD = 4
+"""Tasks, and functions, that a sentence names."""
 _ASKED = 50
 """Tasks of which it is asked whether they wait for those who wait."""
 
 
 class _Givers(NamedTuple):
-    """Who should have ended a wait: the ended tasks, the failed ones first, and those that wait themselves."""
+    """Who should have ended a wait.
+
+    Attributes:
+        ended: The ended tasks that could have, the failed ones first.
+        stuck: Those that wait themselves.
+        past: Other ended tasks that may have had to do with it.
+        functions: Those of the program that would.
+    """
 
     ended: list[EndedTask]
     stuck: list[TaskView]
+    past: list[EndedTask]
+    functions: list[str]
 
 
 def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
@@ -32,7 +45,12 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
     telling = _RULES.get(kind)
     if telling is not None:
         shown = case.in_own_code(members)
-        givers = _Givers(failed, _stuck(case, resource, kind, {task.key for task in members}))
+        givers = _Givers(
+            failed,
+            _stuck(case, resource, kind, {task.key for task in members}),
+            case.past(resource, kind),
+            case.functions(resource, kind),
+        )
         code, sentence = telling(case, shown, resource, givers)
         at = shown[0].at
         location = at.location if at is not None and at.own else None
@@ -85,9 +103,17 @@ def _fate(givers: _Givers, what: str) -> str:
     if not givers.ended and givers.stuck:
         many = "which waits itself" if len(givers.stuck) == 1 else "which wait themselves"
         return f"nobody {what} but {names(givers.stuck)}, {many} at {where(givers.stuck[0])}"
+    if not givers.ended and givers.past:
+        return _past(givers.past, what)
+    if not givers.ended and givers.functions:
+        return (
+            f"nobody is left who {what}: nothing that runs leads to {_listed(givers.functions)}, which would"
+        )
     if not givers.ended:
         return f"nobody is left who {what}"
     one = givers.ended[0]
+    if one.error is None and what in _OF_HOLDERS:
+        return _past(givers.ended, what)
     who = f"`{one.name}`" if one.name and not one.name.startswith("Task-") else f"`{one.function}`"
     if one.function and one.function not in who:
         who = f"{who} ({one.function})"
@@ -99,6 +125,40 @@ def _fate(givers: _Givers, what: str) -> str:
         return f"{who}, which should have, died of {one.error}{said} at {place(one.location)}"
     ended = "was cancelled" if one.cancelled else "has ended"
     return f"{who}, which {what}, {ended}"
+
+
+def _past(ended: list[EndedTask], what: str) -> str:
+    """Tell of tasks that have ended, of which it is not known which of them it was."""
+    first = ended[0]
+    if first.error is not None:
+        others = [first]
+    else:
+        others = [one for one in ended if one.error is None and one.function == first.function]
+        if len({one.function for one in ended}) > 1 and what in _OF_HOLDERS:
+            others = ended
+    named = [f"`{one.name}`" for one in others if one.name and not one.name.startswith("Task-")]
+    told = list(dict.fromkeys(named))[:_TOLD]
+    functions = dict.fromkeys(
+        f"`{one.function}`" for one in others if f"`{one.function}`" not in ("``", *told)
+    )
+    who = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+    of = ", ".join(list(functions)[:_TOLD])
+    who = f"{who} ({of})" if who and of else who or of or "a task"
+    many = len(others) > 1
+    if first.error is not None:
+        said = f"('{first.message}')" if first.message else ""
+        return f"nobody is left who {what}: {who} died of {first.error}{said} at {place(first.location)}"
+    fate = "were cancelled" if many else "was cancelled"
+    if not all(one.cancelled for one in others):
+        fate = "have ended" if many else "has ended"
+    if what in _OF_HOLDERS:
+        return f"nobody is left who {what}: {who} may have had {_OF_HOLDERS[what]}, and {fate}"
+    return f"nobody is left who {what}: {who}, which may have, {fate}"
+
+
+def _listed(names: list[str]) -> str:
+    told = [f"`{name}`" for name in dict.fromkeys(names)]
+    return ", ".join(told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
 
 
 _Told = tuple[str, str]

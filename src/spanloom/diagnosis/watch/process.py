@@ -43,6 +43,7 @@ class _Watch:
         watcher.reporter = self.reporter
         watcher.observers += [memory.step, self.reporter]
         watcher.finders.append(lambda _: memory.findings())
+        watcher.remembered = memory.gone
         watcher.answers.update(answers_of(watcher))
 
     def begin(self) -> None:

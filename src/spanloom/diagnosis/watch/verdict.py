@@ -98,8 +98,8 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
                 yield finding
 
 
-def _tasks(_: Watcher) -> list[Finding]:
-    return stuck()
+def _tasks(watcher: Watcher) -> list[Finding]:
+    return stuck(remembered=watcher.remembered())
 
 
 def _unknown(watcher: Watcher) -> Iterable[Finding]:

@@ -18,7 +18,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from spanloom.diagnosis.settings import looking
@@ -29,6 +29,7 @@ from spanloom.diagnosis.watch.stacks import Stacks
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.finding import Finding
+    from spanloom.diagnosis.gone import Gone
     from spanloom.diagnosis.watch.stalls import Reporter
 
 __all__ = ["LOOK_S", "Watcher"]
@@ -70,6 +71,7 @@ class Watcher:
         observers: Called after each look; one that raises is taken out, and that is logged.
         reporter: Says by itself what stands still.
         finders: Asked for findings of their own whenever somebody asks.
+        remembered: Asked for the tasks that exist no more, of whom somebody has taken note.
         answers: What is answered to a question, by its word; to be added to before `start`.
         ident: The id of the thread; ``None`` while it does not run.
     """
@@ -79,6 +81,7 @@ class Watcher:
         self.observers: list[Observer] = []
         self.reporter: Reporter | None = None
         self.finders: list[Finder] = []
+        self.remembered: Callable[[], Sequence[Gone]] = tuple
         self.answers: dict[str, Callable[[Mapping[str, Any]], object]] = {"ping": lambda _: "here"}
         self.ident: int | None = None
         self.started_s: float = time.monotonic()

@@ -1,0 +1,115 @@
+"""The program's own functions, by their names: what code may call of which no values are left.
+
+A task that is gone has left its code at most. By the names in it, and in the functions that are called so, it can be
+said what the task may have done; that is good for a sentence, and not for a proof.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final
+
+from spanloom.concurrency.names import bare_name
+from spanloom.diagnosis.ahead import MANAGERS
+from spanloom.diagnosis.model import OwnFunction
+from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.pace import in_slices
+
+__all__ = ["Functions"]
+
+MOST: Final = 5_000
+"""Functions that are read; a program has rarely more."""
+_DEPTH: Final = 4
+"""Calls that are followed, one below the other."""
+_CALLED: Final = 200
+"""Functions that are followed of one."""
+
+
+class Functions:
+    """The functions in the program's own modules and classes, inner ones included; read when first asked.
+
+    Args:
+        namespaces: Globals of the program's code, of modules that need not be found by their names.
+    """
+
+    def __init__(self, namespaces: Iterable[dict[str, Any]]) -> None:
+        self._namespaces = namespaces
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[CodeType]]:
+        found: dict[str, list[CodeType]] = {}
+        for code in in_slices(_codes(self._namespaces)):
+            found.setdefault(code.co_name, []).append(code)
+        return found
+
+    def using(self, names: frozenset[str]) -> tuple[OwnFunction, ...]:
+        """Return the functions that use one of `names` themselves."""
+        return tuple(
+            OwnFunction(bare_name(code.co_qualname), frozenset(code.co_names))
+            for codes in self._by_name.values()
+            for code in codes
+            if not names.isdisjoint(code.co_names)
+        )
+
+    def called_by(self, codes: Iterable[CodeType]) -> tuple[frozenset[str], ...]:
+        """Return what is used by each function that `codes` may call, by its name, and what that may call."""
+        now = [code for one in codes for code in _with_inner(one)]
+        passed = {id(code) for code in now}
+        found: list[frozenset[str]] = []
+        for _ in range(_DEPTH):
+            called = [
+                code
+                for name in dict.fromkeys(name for one in now for name in one.co_names)
+                for code in self._by_name.get(name, ())
+                if id(code) not in passed
+            ]
+            now = [inner for code in called for inner in _with_inner(code)]
+            passed.update(map(id, now))
+            found += [frozenset(code.co_names) | MANAGERS for code in now]
+            if not now or len(found) > _CALLED:
+                break
+        return tuple(found)
+
+
+def _codes(namespaces: Iterable[dict[str, Any]]) -> Iterator[CodeType]:
+    spaces = {id(space): space for space in namespaces}
+    for module in list(sys.modules.values()):
+        if issubclass(type(module), ModuleType):
+            path = vars(module).get("__file__")
+            if type(path) is str and is_own(path):
+                spaces[id(vars(module))] = vars(module)
+    passed: set[int] = set()
+    for space in spaces.values():
+        for value in list(space.values()):
+            for code in _codes_of(value):
+                if id(code) not in passed and len(passed) < MOST:
+                    passed.add(id(code))
+                    yield code
+
+
+def _codes_of(value: Any) -> Iterator[CodeType]:
+    """Yield the code of a function of the program's own, or of the methods of a class."""
+    members = list(vars(value).values()) if issubclass(type(value), type) else [value]
+    for member in members:
+        for function in _functions_in(member):
+            while type(function) is FunctionType:
+                if is_own(function.__code__.co_filename):
+                    yield from _with_inner(function.__code__)
+                function = vars(function).get("__wrapped__")  # what a decorator has put away
+
+
+def _functions_in(member: Any) -> tuple[Any, ...]:
+    if type(member) in (staticmethod, classmethod):
+        return (member.__func__,)
+    return (member.fget, member.fset) if type(member) is property else (member,)
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object, and those of the functions that are defined in it."""
+    yield code
+    for const in code.co_consts:
+        if type(const) is CodeType:
+            yield from _with_inner(const)
