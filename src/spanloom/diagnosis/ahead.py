@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-__all__ = ["JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of", "statement_before"]
+__all__ = ["ENDS", "JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of", "statement_before"]
 
-_ENDS: Final = frozenset(
+ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
     | {"RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"}
 )
+"""After which the next instruction is not run."""
 JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs} - {dis.opmap["END_ASYNC_FOR"]})
 """Of instructions. The end of an ``async for`` is one to `dis` from 3.14 on, but only shows where its loop began."""
 _DYNAMIC: Final = frozenset(
@@ -261,7 +262,7 @@ def _reached(
     def successors(index: int) -> list[int]:
         instruction = instructions[index]
         following = []
-        if instruction.opname not in _ENDS and index + 1 < len(instructions):
+        if instruction.opname not in ENDS and index + 1 < len(instructions):
             following.append(index + 1)
         if instruction.opcode in JUMPS:
             following.append(index_of[instruction.argval])
@@ -292,7 +293,7 @@ def _handled(instructions: list[dis.Instruction], index_of: dict[int, int], targ
         found.add(index)
         if instructions[index].opcode in JUMPS:
             todo.append(index_of[instructions[index].argval])
-        if instructions[index].opname not in _ENDS and index + 1 < len(instructions):
+        if instructions[index].opname not in ENDS and index + 1 < len(instructions):
             todo.append(index + 1)
     return found
 
@@ -311,7 +312,7 @@ def _live(
     follow: list[list[int]] = []
     raises: list[list[int]] = []
     for index, instruction in enumerate(instructions):
-        following = [index + 1] if instruction.opname not in _ENDS and index + 1 < len(instructions) else []
+        following = [index + 1] if instruction.opname not in ENDS and index + 1 < len(instructions) else []
         if instruction.opcode in JUMPS:
             following.append(index_of[instruction.argval])
         follow.append(following)

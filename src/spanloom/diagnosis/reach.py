@@ -35,6 +35,7 @@ from types import (
 from typing import Any, Final
 
 from spanloom.diagnosis.ahead import MANAGERS, Ahead, Bytecode
+from spanloom.diagnosis.balanced import RELEASE, takes_first
 from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import SUSPENDABLE, link_of
 from spanloom.diagnosis.fields import (
@@ -125,6 +126,7 @@ class Reach:
         self._waiting: dict[str, list[object]] = {}
         self._todo: list[object] = []
         self._transports = False
+        self._kept_back = False
         self._codes: set[int] = set()
         self._aheads: dict[tuple[int, int], Ahead] = {}
         self._classes: set[tuple[int, bool]] = set()
@@ -336,6 +338,10 @@ class Reach:
             return
         self._codes.add(id(code))
         names, dynamic = self._bytecode.names(code)
+        # Unless a class of the program has such a method, which may do anything.
+        if RELEASE in names and RELEASE not in self._waiting and not dynamic and takes_first(code):
+            self._kept_back = True
+            names -= {RELEASE}
         self.calm |= names
         self._use(names, dynamic, namespace)
 
@@ -383,8 +389,10 @@ class Reach:
             special = name[:2] == "__" == name[-2:] and type(value) is FunctionType and name not in MANAGERS
             if name in self.names or self.dynamic or (special and (made or name not in _CONSTRUCTORS)):
                 self._todo.append(value)
-            else:
-                self._waiting.setdefault(name, []).append(value)
+                continue
+            self._waiting.setdefault(name, []).append(value)
+            if name == RELEASE and self._kept_back:
+                self._learn((RELEASE,))
 
     def _suspended(self, value: Any) -> None:
         if id(value) in self._owned:  # of a task, which runs it and is asked by itself
