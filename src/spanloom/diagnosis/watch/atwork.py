@@ -23,7 +23,7 @@ from spanloom.diagnosis.fields import callbacks_of, field, is_a, is_future, is_t
 from spanloom.diagnosis.watch.frames import is_foreign, is_own
 from spanloom.diagnosis.watch.loops import RUN_ONCE
 
-__all__ = ["BareCall", "at_work"]
+__all__ = ["AtWork", "BareCall", "at_work", "woken_by"]
 
 MOST_READY: Final = 200
 MOST_DUE: Final = 50
@@ -102,7 +102,16 @@ def _is_handle(value: object) -> bool:
 
 def _behind(handle: Any) -> Iterator[asyncio.Task[Any] | BareCall]:
     """Yield whom a handle will run: a task, those that `asyncio.wait` wakes next, or a call of the program's."""
-    function, arguments = _called(handle)
+    return _behind_call(*_called(handle))
+
+
+def woken_by(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
+    """Yield the tasks that wait for the end of a task: by ``await``, ``wait_for`` or ``wait``."""
+    for callback in callbacks_of(task):
+        yield from (who for who in _behind_call(callback, ()) if type(who) is not BareCall)
+
+
+def _behind_call(function: Any, arguments: tuple[object, ...]) -> Iterator[asyncio.Task[Any] | BareCall]:
     while type(function) is functools.partial:
         arguments = (*function.args, *function.keywords.values(), *arguments)
         function = function.func

@@ -23,7 +23,7 @@ import time
 import weakref
 from asyncio.base_events import BaseEventLoop
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CoroutineType
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of
 from spanloom.diagnosis.fields import field, is_a
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.watch.atwork import BareCall, at_work
+from spanloom.diagnosis.watch.atwork import AtWork, BareCall, at_work, woken_by
 from spanloom.diagnosis.watch.frames import Call, location, place_in, where
 from spanloom.diagnosis.watch.progress import (
     Round,
@@ -75,6 +75,7 @@ LONG_TURN_S: Final = 0.000_15
 """Time of the processor in a turn from which on something is computed there, and not only asked for again: who spins
 takes some ten microseconds."""
 TURNS_WITHIN_S: Final = 2.0
+_Work = tuple[asyncio.Task[Any] | BareCall, Any]
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 _Shape = tuple[tuple[type, int], ...]
@@ -165,12 +166,27 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
 def _look_at(loop: asyncio.AbstractEventLoop, thread: int, watched: dict[tuple[int, int], _Watched]) -> bool:
     """Look once; return whether anything runs or is ready."""
     present = at_work(loop, thread)
-    for key, (who, handle) in present.items():
+    for key, (who, handle) in (*present.items(), *_makers(present, watched)):
         seen = watched.get(key)
         if seen is None or not seen.is_of(who):
             seen = watched[key] = _Watched(who)
         _take(seen, handle, who, thread)
     return bool(present)
+
+
+def _makers(
+    present: AtWork, watched: dict[tuple[int, int], _Watched]
+) -> Iterator[tuple[tuple[int, int], _Work]]:
+    """Yield who waits for a task that is at work and was not seen before, as if itself was at work.
+
+    Up to Python 3.11 ``wait_for`` makes a task for each call: who spins around one mostly waits for that.
+    """
+    for key, (who, handle) in present.items():
+        if type(who) is BareCall or (key in watched and watched[key].is_of(who)):
+            continue
+        for maker in woken_by(who):
+            if (id(maker), 0) not in present:
+                yield (id(maker), 0), (maker, handle)
 
 
 def _is_restless(pulse: Pulse, look: Callable[[], object]) -> bool:
