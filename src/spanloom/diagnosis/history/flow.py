@@ -315,11 +315,17 @@ class Flow:
                 break
         return names[0] if names else None
 
+    def _is_returned(self, offset: int) -> bool:
+        """Tell whether what is loaded at `offset` is what the function returns."""
+        following = self._place[offset] + 1
+        return following < len(self._order) and self._at[self._order[following]].opname == "RETURN_VALUE"
+
     def takes_note(self, lasti: int, names: Mapping[str, object]) -> bool:
         """Tell whether the handler of a cancel here stores something that the function reads elsewhere.
 
         A worker that is told to stop may do so when it is done with what it has: ``except CancelledError: draining =
-        True``. Only what lies between the beginning of the handler and its ``POP_EXCEPT`` counts.
+        True``. Only what lies between the beginning of the handler and its ``POP_EXCEPT`` counts; and what is read to
+        be returned decides nothing.
         """
         offset = self._known(lasti)
         handler = None if offset is None else self._handler.get(offset)
@@ -341,7 +347,7 @@ class Flow:
         read = {
             name
             for where, instruction in self._at.items()
-            if where not in inside
+            if where not in inside and not self._is_returned(where)
             for name in _read(instruction)
         }
         return not stored.isdisjoint(read)
