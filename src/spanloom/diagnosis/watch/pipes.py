@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.subprocess
+import gc
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.chain import code_of, link_of
-from spanloom.diagnosis.fields import field, is_a
+from spanloom.diagnosis.fields import field, is_a, module_of
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import tasks_of
@@ -277,7 +279,23 @@ def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
             found += [process, protocol, *(field(protocol, end) for end in ends)]
         elif owner is not None:
             found.append(owner)
+        elif waiter.thread is not None:
+            found += _opened(stuck)
     return [one for one in found if one is not None]
+
+
+def _opened(stuck: _Stuck) -> list[object]:
+    """Return the objects by which the program has all of our ends of a pipe; none if it may have one otherwise."""
+    family = {stuck.pid, *_parents(stuck.pid)}
+    found: list[object] = []
+    numbers: set[int] = set()
+    for process in gc.get_referrers(subprocess.Popen):
+        if is_a(process, subprocess.Popen) and field(process, "pid") in family:
+            files = [field(process, name) for name in ("stdin", "stdout", "stderr")]
+            files = [file for file in files if module_of(type(file)) == "_io" and not file.closed]
+            numbers.update(file.fileno() for file in files)
+            found += [process, *files]
+    return found if numbers.issuperset(stuck.here) else []
 
 
 _NAMES: Final = {0: "standard input", 1: "standard output", 2: "standard error"}
