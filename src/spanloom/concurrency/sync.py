@@ -11,10 +11,12 @@ from typing import Any, Final, TypeVar
 
 from spanloom.exceptions import NestedLoopError
 
-__all__ = ["run_in_thread", "run_sync"]
+__all__ = ["THREAD", "run_in_thread", "run_sync"]
 
 T = TypeVar("T")
 
+THREAD: Final = "spanloom-run_sync"
+"""Name of the threads in which coroutines of the program run."""
 _FOREIGN: Final = ("attached to a different loop", "bound to a different event loop")
 """What asyncio says of a future and of a lock, an event or a queue that belongs to another loop."""
 
@@ -69,7 +71,7 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
         except BaseException as error:  # noqa: BLE001 -- raised in the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=target, name="spanloom-run_sync")
+    thread = threading.Thread(target=target, name=THREAD)
     thread.start()
     thread.join()
     if not errors:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # the checker has no stub for it
 import asyncio
 import concurrent.futures
 import contextvars
 import functools
 import inspect
-import signal
 import threading
 import weakref
-from asyncio import base_events, futures, runners, tasks, timeouts
+from asyncio import base_events, futures, tasks, timeouts
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import thread as pool_threads
@@ -20,33 +18,27 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 from spanloom.diagnosis.ahead import Ahead, Bytecode
+from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.chained import task_behind
 from spanloom.diagnosis.fields import (
-    closure_of,
     field,
     future_done,
     is_a,
     is_future,
     is_pool_call,
     is_task,
-    module_of,
 )
 from spanloom.diagnosis.model import Actor, ActorKind
-from spanloom.diagnosis.origin import belongs_to_us, is_standard
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.running import Running
+from spanloom.diagnosis.signals import OURS, module_called, set_handlers
 from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["Cast"]
 
 Play = Callable[[Reach], None]
-_OURS: Final = (
-    "spanloom.diagnosis",
-    "spanloom.callbacks",
-    "spanloom.handlers",
-    "spanloom.store",
-    "spanloom.cli",
-)
 _SLEEPERS: Final = (futures._set_result_unless_cancelled, tasks._release_waiter)  # type: ignore[attr-defined] # noqa: SLF001 -- of sleep() and wait_for()
 _WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary)
 """Of uvloop's the asynchronous generators; it has its transports in a dictionary of weak values."""
@@ -63,6 +55,7 @@ class Cast:
         plays: What each of them brings to its closure.
         woken: Identities of futures that a timer resolves.
         due: Identities of tasks that a timer cancels.
+        called_from: By identity of a task that a thread waits for, the frames of that thread, the outermost first.
     """
 
     def __init__(self, bytecode: Bytecode) -> None:
@@ -70,6 +63,7 @@ class Cast:
         self.plays: dict[int, Play] = {}
         self.woken: set[int] = set()
         self.due: set[int] = set()
+        self.called_from: dict[int, list[Link]] = {}
         self._bytecode = bytecode
         self._grouped: dict[tuple[str, int], list[tuple[Any, tuple[Any, ...], Any]]] = {}
         self._queued: dict[int, Any] = {}
@@ -150,7 +144,7 @@ class Cast:
             return  # the self-pipe
         if is_task(owner):  # a step of a task, which is ready then
             return
-        if _module_of(function).startswith(_OURS):
+        if module_called(function).startswith(OURS):
             return
         code = field(function, "__code__")
         key = code if type(code) is CodeType else type(owner)
@@ -200,22 +194,7 @@ class Cast:
 
     def signals(self) -> None:
         """Add the handlers of signals that the program has set."""
-        for number in range(1, signal.NSIG):
-            try:
-                # That of the module `signal` compares what the program has set with its own constants.
-                handler = _signal.getsignal(number)
-            except ValueError:
-                continue
-            if not callable(handler) or handler is signal.default_int_handler or is_a(handler, int):
-                continue
-            inner: Any = handler
-            while type(inner) is functools.partial:
-                inner = inner.func
-            function = inner.__func__ if type(inner) is MethodType else inner
-            if function is runners.Runner._on_sigint:  # type: ignore[attr-defined] # noqa: SLF001 -- what asyncio.run() sets
-                continue
-            if _module_of(function).startswith((*_OURS, "spanloom.concurrency")):
-                continue
+        for number, handler in set_handlers():
 
             def play(reach: Reach, handler: Any = handler) -> None:
                 reach.callback(handler, ())
@@ -242,6 +221,12 @@ class Cast:
             if frames[0].f_code is _WORKER and variables_of(frames[0]).get("work_item") is None:
                 return  # it waits for work
             needs = self._awaited_by(frames)
+            for key in needs:
+                self.called_from[key] = [
+                    Link(frame, frame.f_code, frame)
+                    for frame in reversed(frames)
+                    if is_own(frame.f_code.co_filename)
+                ]
             kind: ActorKind = "pool" if any(frame.f_code is _WORKER for frame in frames) else "thread"
             self._add(kind, running.name, self._play_of(frames), needs)
             return
@@ -307,7 +292,7 @@ class Cast:
                 variables = variables_of(frame)
                 future = variables.get("self")
                 if variables.get("timeout") is None and future is not None:
-                    task = _task_behind(future)
+                    task = task_behind(future)
                     return () if task is None or future_done(task) else (id(task),)
         return ()
 
@@ -343,15 +328,9 @@ def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
     return [value for name, value in variables.items() if name in ahead.names]
 
 
-def _module_of(function: object) -> str:
-    """Return the module of what is called: of a function its own, else that of its class."""
-    found = field(function, "__module__")
-    return found if type(found) is str else module_of(type(function))
-
-
 def _is_our_frame(frame: FrameType) -> bool:
     module = frame.f_globals.get("__name__")
-    return isinstance(module, str) and module.startswith(_OURS)
+    return isinstance(module, str) and module.startswith(OURS)
 
 
 def _is_ours(frames: list[FrameType]) -> bool:
@@ -359,12 +338,3 @@ def _is_ours(frames: list[FrameType]) -> bool:
     return any(_is_our_frame(frame) for frame in frames) and all(
         is_standard(frame.f_code.co_filename) or belongs_to_us(frame.f_code.co_filename) for frame in frames
     )
-
-
-def _task_behind(future: Any) -> Any:
-    """Return the task whose end resolves a `concurrent.futures.Future`, as `run_coroutine_threadsafe` has it."""
-    for callback in list(field(future, "_done_callbacks", ())):
-        for content in closure_of(callback).values():
-            if is_task(content):
-                return content
-    return None

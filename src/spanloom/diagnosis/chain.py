@@ -52,11 +52,11 @@ class Link(NamedTuple):
 
 
 def called_by_author(owner: Any) -> str:
-    """Return the qualified name of a coroutine or generator, without the function that its own is defined in.
+    """Return the qualified name of a coroutine, generator or frame, without the function that its own is defined in.
 
     That is the name that `functools.wraps` gives a wrapper; its code object has the wrapper's own.
     """
-    name: str = owner.__qualname__
+    name: str = owner.f_code.co_qualname if type(owner) is FrameType else owner.__qualname__
     return bare_name(name)
 
 

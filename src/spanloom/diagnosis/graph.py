@@ -6,7 +6,7 @@ and not once for each of the others: between them are nodes for the line, and fo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from spanloom.diagnosis.model import Resource, Snapshot, Wait
@@ -50,6 +50,11 @@ class _Graph:
         self._dead = dead
         self._lines: dict[Line, Line | None] = {}
         self._givers: dict[Givers, Givers | None] = {}
+        self._waiting_threads = {
+            key: [one for one in actor.needs if one in dead]
+            for key, actor in snapshot.actors.items()
+            if actor.kind in ("thread", "pool", "caller")
+        }
 
     def behind(self, wait: Wait) -> Iterator[Node]:
         """Yield what a task leads to that waits in this way."""
@@ -90,7 +95,7 @@ class _Graph:
         same = {key for key in dict.fromkeys(resource.waiters) if self._waits_in(line, key)}
         if same.isdisjoint(keys) or (len(same) == 1 and len(keys) > 1):
             return self._all(keys)
-        return self._node(Givers(line), [key for key in keys if key in self._dead and key not in same])
+        return self._node(Givers(line), [key for key in self._dead_of(keys) if key not in same])
 
     def _waits_in(self, line: Line, key: int) -> bool:
         """Return whether a task waits in the same line, or is idle: it gives when it has been given."""
@@ -103,8 +108,16 @@ class _Graph:
     def _all(self, keys: frozenset[int]) -> Givers | None:
         node = Givers(id(keys))
         if node not in self._givers:
-            self._givers[node] = self._node(node, [key for key in keys if key in self._dead])
+            self._givers[node] = self._node(node, list(self._dead_of(keys)))
         return self._givers[node]
+
+    def _dead_of(self, keys: Iterable[int]) -> Iterator[int]:
+        """Yield the dead among those who could give, and for a thread that waits the tasks that it waits for."""
+        for key in keys:
+            if key in self._dead:
+                yield key
+            elif key in self._waiting_threads:
+                yield from self._waiting_threads[key]
 
     def _node(self, node: Givers, keys: Sequence[int]) -> Givers | None:
         if not keys:

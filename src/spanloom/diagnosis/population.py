@@ -13,7 +13,7 @@ from spanloom.diagnosis.registry import current_tasks, every_task, live_refs, me
 from spanloom.diagnosis.running import Running, loop_of
 from spanloom.diagnosis.seen import Seen
 
-__all__ = ["Population"]
+__all__ = ["Population", "runs_until"]
 
 _COMPILED: Final = frozenset({"builtin_function_or_method", "cython_function_or_method"})
 """What uvloop's callbacks are; of another type the name might be a property of the program's."""
@@ -64,7 +64,7 @@ class Population:
                 self.loops[id(loop)] = _Loop(loop, None, None)
             home = self.loops[id(loop)]
             seen = Seen(task, loop)
-            seen.main = home.main is task or _runs_until(task)
+            seen.main = home.main is task or runs_until(task)
             if seen.main and home.main is None:
                 self.loops[id(loop)] = home._replace(main=task)
             seen.look(
@@ -95,7 +95,7 @@ class Population:
             seen.look_again(self.holding)
 
 
-def _runs_until(task: Any) -> bool:
+def runs_until(task: Any) -> bool:
     """Return whether `run_until_complete` waits for the task."""
     for callback in callbacks_of(task):
         is_function = type(callback) is FunctionType or type(callback).__name__ in _COMPILED

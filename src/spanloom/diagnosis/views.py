@@ -22,7 +22,7 @@ from spanloom.diagnosis.running import Running
 from spanloom.diagnosis.seen import Seen
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["Views"]
+__all__ = ["Views", "chain_for"]
 
 _NUMBERED: Final = re.compile(r"Task-\d+")
 _MAKERS: Final = frozenset({"Event", "create_future", "Future"})
@@ -73,7 +73,7 @@ class Views:
         return LoopView(id(loop), name, thread, None if main is None else id(main))
 
     def _task(self, seen: Seen) -> TaskView:
-        chain = self._chain(seen.links)
+        chain = self._chain(chain_for(seen, self._cast))
         name = asyncio.Task.get_name(seen.task)
         if type(seen.task) is JobTask:
             job = getattr(seen.task, "job", None)
@@ -108,11 +108,13 @@ class Views:
             wait.needs,
             id(seen.leaf),
             deliberate=self._is_deliberate(seen),
-            cancels=not any(link.code.co_name == "_wait" for link in seen.links),
+            cancels=wait.cancels and not any(link.code.co_name == "_wait" for link in seen.links),
         )
 
     def _chain(self, links: Sequence[Link]) -> _Chain:
-        key = tuple((id(link.code), link.frame.f_lasti, link.owner.__qualname__) for link in links)
+        key = tuple(
+            (id(link.code), link.frame.f_lasti, getattr(link.owner, "__qualname__", "")) for link in links
+        )
         found = self._chains.get(key)
         if found is None:
             frames = tuple(_frame(link.frame, link.function) for link in links)
@@ -151,10 +153,20 @@ def _label(name: str, chain: _Chain, task: asyncio.Task[Any]) -> str:
         return name
     if chain.function:
         return chain.function
-    function = field(
-        field(task, "_coro"), "__qualname__"
-    )  # it runs, or is about to: there is no chain to read
+    # It runs, or is about to: there is no chain to read.
+    function = field(field(task, "_coro"), "__qualname__")
     return bare_name(function) if type(function) is str else name
+
+
+def chain_for(seen: Seen, cast: Cast) -> list[Link]:
+    """Return the await chain of a task; of one that has no code of the program's, after that of the thread that waits.
+
+    So it is with ``run_coroutine_threadsafe(queue.put(item), loop).result()``.
+    """
+    called_from = cast.called_from.get(seen.key)
+    if not called_from or any(is_own(link.code.co_filename) for link in seen.links):
+        return seen.links
+    return [*called_from, *seen.links]
 
 
 def _frame(frame: FrameType, function: str) -> FrameView:

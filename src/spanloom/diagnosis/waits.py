@@ -13,7 +13,7 @@ from asyncio import locks as asyncio_locks
 from asyncio import queues, tasks
 from collections.abc import Callable, Iterable, Sequence
 from gc import get_referents
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any, Final, Literal, NamedTuple
 
 from spanloom.concurrency.engine import Engine
@@ -21,9 +21,8 @@ from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.window import Window
 from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.chained import ends_behind, stands_for_itself
 from spanloom.diagnosis.fields import (
-    callbacks_of,
-    closure_of,
     field,
     future_done,
     gathered,
@@ -32,9 +31,10 @@ from spanloom.diagnosis.fields import (
 )
 from spanloom.diagnosis.landmarks import WAIT_FOR
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
+from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["GIVERS", "RawWait", "Table", "is_io", "subject_of"]
+__all__ = ["GIVERS", "TAKERS", "RawWait", "Table", "is_io", "subject_of"]
 
 
 class RawWait(NamedTuple):
@@ -45,6 +45,7 @@ class RawWait(NamedTuple):
     targets: Sequence[object] = ()
     needs: Literal["all", "any"] = "all"
     depth: int = -1
+    cancels: bool = True
 
 
 GIVERS: Final[dict[str, frozenset[str] | None]] = {
@@ -68,6 +69,8 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
 ``"parties"``: what makes tasks, which may come to a barrier.
 """
 
+TAKERS: Final = frozenset({"acquire"})
+"""What the method is called that takes a lock or a permit by hand."""
 _IO_FILES: Final = (
     *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
     *("base_subprocess.py", "sslproto.py", "proactor_events.py"),
@@ -164,7 +167,7 @@ class Table:
             if link.code is WAIT_FOR:
                 inner = [one for one in get_referents(link.owner) if is_future(one) and one is not leaf]
                 if inner:
-                    return RawWait("task", None, tuple(inner), depth=at)
+                    return _ends(RawWait("task", None, tuple(inner), depth=at))
         return RawWait("sleep")
 
     def classify(self, links: Sequence[Link], leaf: object) -> RawWait:
@@ -174,27 +177,30 @@ class Table:
             if reader is not None:
                 found = reader(links, at, leaf)
                 if found is not None:
-                    return found
+                    return _ends(found)
             elif is_io(link.code.co_filename):
                 return RawWait("io", depth=at)
         if is_task(leaf):
             return RawWait("task", None, (leaf,))
         children = gathered(leaf)
         if children is not None:
-            return RawWait("group", None, tuple(children))
-        shielded = _shielded(leaf)
-        return RawWait("future", leaf) if shielded is None else RawWait("future", None, (shielded,))
+            return _ends(RawWait("group", None, tuple(children)))
+        if stands_for_itself(leaf):
+            return RawWait("future", leaf)
+        found = _ends(RawWait("task", None, (leaf,)))
+        return RawWait("future", leaf) if found.targets == (leaf,) else found
 
 
-def _shielded(future: object) -> object:
-    """Return what `asyncio.shield` has given `future` for; ``None`` if it has not."""
-    for callback in callbacks_of(future):
-        is_function = type(callback) is FunctionType
-        if is_function and callback.__qualname__ == "shield.<locals>._outer_done_callback":
-            inner = closure_of(callback).get("inner")  # from 3.14 on the task that waits is among them, too
-            if is_future(inner):
-                return inner
-    return None
+def _ends(wait: RawWait) -> RawWait:
+    """Return a wait for the tasks that have to end, and not for the futures that stand for them."""
+    if all(map(is_task, wait.targets)):
+        return wait
+    found = [list(ends_behind(target)) for target in in_slices(wait.targets) if not future_done(target)]
+    if wait.needs == "any" and any(len(ends) > 1 for ends in found):
+        return wait
+    ends = [end for some in found for end in some]
+    targets = tuple(dict.fromkeys(end for end, _ in ends))
+    return wait._replace(targets=targets, cancels=any(cancels for _, cancels in ends))
 
 
 def is_io(filename: str) -> bool:

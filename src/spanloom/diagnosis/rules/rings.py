@@ -203,7 +203,7 @@ def _nested(case: Case, members: list[TaskView], slots: list[TaskView]) -> Findi
     took = dict.fromkeys(place(one.location) for one in resource.holders)
     wanted = dict.fromkeys(task.starting or called(task) for task in inner if task.at is not None)
     size = resource.size if resource.size is not None else len(resource.holders)
-    first = inner[0].at
+    first = case.in_own_code(inner)[0].at  # who streams waits by a task of ours
     calls = ", ".join(name if "`" in name else f"`{name}`" for name in wanted)
     at = "?" if first is None else place(first.location)
     message = (
@@ -216,6 +216,7 @@ def _nested(case: Case, members: list[TaskView], slots: list[TaskView]) -> Findi
         message,
         [*slots, *(task for task in inner if task not in slots)],
         resource,
+        location=first.location if first is not None and first.own else None,
         others=holders,
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of
+from spanloom.diagnosis.chained import sources
 from spanloom.diagnosis.fields import (
     callbacks_of,
     closure_of,
@@ -27,6 +28,8 @@ from spanloom.diagnosis.fields import (
     is_future,
     is_task,
 )
+from spanloom.diagnosis.population import runs_until
+from spanloom.diagnosis.watch.callbacks import may_call
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows, knows_task
 from spanloom.diagnosis.watch.threads import PoolNow, SyncWait, ThreadNow, Threads, item_name
@@ -93,9 +96,17 @@ class Needs:
     def of_thread(self, thread: ThreadNow) -> Need | None:
         """Return what `thread` needs."""
         wait = thread.wait
+        if thread.loop is not None and thread.loop.polls:
+            loop = thread.loop.loop
+            return self._once(thread.ident, lambda: self._of_main(loop))
         if wait is None or (wait.timed and not self.timed):
             return None
         return self._once(thread.ident, lambda: self.of_wait(wait))
+
+    def _of_main(self, loop: asyncio.AbstractEventLoop) -> Need | None:
+        """Return what the task needs that a loop runs until."""
+        main = next((task for task in _tasks_of(loop) if runs_until(task)), None)
+        return None if main is None else self.of_async(main)
 
     def _once(self, key: int, find: Any) -> Need | None:  # Any: a closure of the caller's
         self._steps += 1
@@ -133,7 +144,7 @@ class Needs:
         """Return what a future of ``concurrent.futures`` needs."""
         if future.done():
             return None
-        for other in _linked(list(field(future, "_done_callbacks", ()))):
+        for other in sources(list(field(future, "_done_callbacks", ()))):
             if is_future(other):
                 return self.of_async(other)
         for thread in self.seen.threads.values():
@@ -207,7 +218,7 @@ class Needs:
                     if need is not None:
                         return need
             return None
-        for other in _linked(callbacks_of(future)):
+        for other in sources(callbacks_of(future)):
             if is_a(other, Future):
                 return self.of_future(other)
         return None
@@ -215,7 +226,7 @@ class Needs:
     @staticmethod
     def awaits(task: asyncio.Task[Any], future: Future[Any]) -> bool:
         """Tell whether `task` is suspended until `future`, of a pool, is done."""
-        return any(other is future for other in _linked(callbacks_of(field(task, "_fut_waiter"))))
+        return any(other is future for other in sources(callbacks_of(field(task, "_fut_waiter"))))
 
     def _of_shared(self, what: object) -> Need | None:
         """Of an event, a queue or the like: what needs everybody who knows it and could do something with it."""
@@ -252,33 +263,30 @@ class Needs:
                 for task in sorted(tasks, key=lambda task: not _gives(task)):
                     name = function_of(task)
                     yield Need(frozenset({id(now.loop)}), coroutine=name, steps=(f"coroutine {name}",))
+                if not tasks and may_call(now.loop, what):
+                    yield Need(frozenset({id(now.loop)}), steps=("a callback",))
             elif not now.polls:
                 yield self.of_thread(thread)
+            elif may_call(now.loop, what):
+                yield None  # a timer, a socket or a signal may end it
             else:
                 yield from (self.of_async(task) for task in _tasks_that_know(now.loop, what))
 
 
-def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[asyncio.Task[Any]]:
+def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     from spanloom.diagnosis.watch.blocked import tasks_of
 
-    for task in tasks_of(loop):
-        if not task.done() and knows_task(task, what):
-            yield task
+    return [task for task in tasks_of(loop) if not task.done()]
+
+
+def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[asyncio.Task[Any]]:
+    return (task for task in _tasks_of(loop) if knows_task(task, what))
 
 
 def _gives(task: asyncio.Task[Any]) -> bool:
     """Tell whether the code of a task names what gives somebody else something to go on with."""
     codes = [code_of(part) for part in await_chain(task)]
     return any(code is not None and not _GIVING.isdisjoint(code.co_names) for code in codes)
-
-
-def _linked(callbacks: Iterable[object]) -> Iterator[object]:
-    """Yield what asyncio's ``_chain_future`` has tied to a future: the source of its result."""
-    for callback in callbacks:
-        if type(callback) is FunctionType and callback.__module__ == "asyncio.futures":
-            around = closure_of(callback)
-            if "source" in around:
-                yield around["source"]
 
 
 def _handed_over(future: Future[Any], seen: Threads) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:

@@ -17,7 +17,7 @@ from spanloom.diagnosis.fields import is_a, is_future, is_task
 __all__ = ["await_chain", "knows", "knows_task"]
 
 MAX_OBJECTS: Final = 3_000
-DEPTH: Final = 4
+DEPTH: Final = 6
 _LEAVES: Final = (str, bytes, int, float, bool, complex, type(None), ModuleType, type, bytearray, memoryview)
 
 

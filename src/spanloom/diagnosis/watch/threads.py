@@ -22,6 +22,7 @@ from concurrent.futures import _base
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
+from spanloom.concurrency import sync
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, module_of
 from spanloom.diagnosis.variables import variables_of
@@ -157,7 +158,7 @@ def see_threads(without: int = 0) -> Threads:
     while frames:
         ident, frame = frames.popitem()
         name = thread_name(ident)
-        if not name.startswith("spanloom-"):
+        if name == sync.THREAD or not name.startswith("spanloom-"):
             thread = ThreadNow(ident, name, stack_of(frame), loop=loops.get(ident))
             thread.native_id = native_id(ident)
             _read(thread, frame, seen)
