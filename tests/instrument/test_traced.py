@@ -14,12 +14,20 @@ import types
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from types import MethodType
+from typing import Any, ClassVar, cast
 
 import pytest
 
 import spanloom
-from spanloom import CallbackManager, Event, instrument_class, instrument_module, traced
+from spanloom import (
+    CallbackManager,
+    Event,
+    get_callback_manager,
+    instrument_class,
+    instrument_module,
+    traced,
+)
 from spanloom.instrument.patches import Patches
 from tests.instrument.conftest import tree
 
@@ -224,9 +232,165 @@ def test_functions_and_methods_can_be_pickled(function: Any) -> None:
     """Pickle takes a traced function by its name, as any function, and copies of it are the function itself."""
     again = pickle.loads(pickle.dumps(function))
     assert again.__qualname__ == function.__qualname__
-    assert copy.copy(function) is function
-    assert copy.deepcopy(function) is function
+    assert copy.copy(function) == function
     assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top
+    if not inspect.ismethod(function):
+        assert copy.copy(function) is copy.deepcopy(function) is function
+
+
+class Part:
+    def __init__(self) -> None:
+        self.callback = self.called
+
+    @traced
+    def called(self) -> Part:
+        return self
+
+    @traced
+    @staticmethod
+    def alone() -> int:
+        return 1
+
+
+class Special(Part): ...
+
+
+def test_methods_are_bound_as_methods_are() -> None:
+    """They are the objects that Python makes of functions: for weak references, for copies, and for ``is``."""
+    part = Part()
+    assert type(part.called) is MethodType
+    assert cast("Any", part.called).__func__ is Part.called
+    again = weakref.WeakMethod(part.called)()
+    assert again is not None
+    assert again() is part
+    copied = copy.deepcopy(part)
+    assert copied.callback() is copied
+    # Whether a class has a method of its own is found out like this.
+    assert Special.called is Part.called
+    assert Special.alone is Part.alone
+    assert Part.called(part) is part
+
+
+def test_hooks_of_classes_stay_classmethods() -> None:
+    """Python makes classmethods of two kinds of functions in the body of a class, traced ones included."""
+
+    class Plugin:
+        known: ClassVar[list[tuple[str, int]]] = []
+
+        @traced
+        def __init_subclass__(cls, *, rank: int) -> None:
+            cls.known.append((cls.__name__, rank))
+
+        @traced
+        def __class_getitem__(cls, item: object) -> object:
+            return cls, item
+
+    class First(Plugin, rank=1): ...
+
+    assert Plugin.known == [("First", 1)]
+    assert cast("Any", First)[int] == (First, int)
+
+
+class Kept(property):
+    """As werkzeug's cached property: its function is called once."""
+
+    def __init__(self, function: Any, key: str = "kept") -> None:
+        super().__init__(function)
+        self.key = key
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        if self.key not in vars(instance):
+            assert self.fget is not None
+            vars(instance)[self.key] = self.fget(instance)
+        return vars(instance)[self.key]
+
+
+class Fresh(functools.cached_property[int]):
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else self.func(instance)
+
+
+def test_properties_of_other_classes_stay_what_they_are(manager: CallbackManager) -> None:
+    """A property that keeps its value still does, and one that does not keep it still does not."""
+
+    class Page:
+        @traced
+        @Kept
+        def one(self) -> list[int]:
+            """It is kept."""
+            return []
+
+        @Kept
+        def two(self) -> list[int]:
+            return []
+
+        @traced
+        @Fresh
+        def three(self) -> Any:
+            return []
+
+    Page.two.key = "second"
+    instrument_class(Page, properties=True)
+    page = Page()
+    assert page.one is page.one
+    assert page.two is page.two
+    assert page.three is not page.three
+    assert vars(page) == {"kept": [], "second": []}
+    assert Page.one.__doc__ == "It is kept."
+    assert manager.stats().produced == 4
+
+
+@traced
+@types.coroutine
+def stepped() -> Any:
+    yield
+    return 1
+
+
+@types.coroutine
+@traced
+def stepped_below() -> Any:
+    yield
+    return 1
+
+
+@get_callback_manager().trace()
+@types.coroutine
+def stepped_by_manager() -> Any:
+    yield
+    return 1
+
+
+@pytest.mark.parametrize("function", [stepped, stepped_below, stepped_by_manager])
+async def test_generators_that_can_be_awaited_still_can_be(function: Any) -> None:
+    """A function that ``types.coroutine`` has made is awaited, not iterated over."""
+    assert await function() == 1
+    waiting = function()
+    assert inspect.isawaitable(waiting)
+    waiting.close()
+
+
+def test_a_traced_classmethod_is_traced_once(manager: CallbackManager) -> None:
+    """Also where ``traced`` stands below ``classmethod`` and the class is instrumented; a class in it is no method."""
+
+    class Client:
+        @classmethod
+        @traced
+        def make(cls) -> None: ...
+
+        @staticmethod
+        @traced
+        def check() -> None: ...
+
+        kind = staticmethod(dict)
+
+    assert len(instrument_class(Client)) == 0
+    assert Client.kind is dict
+    Client.make()
+    Client.check()
+    assert manager.stats().produced == 2
 
 
 def lines_of(error: BaseException) -> list[tuple[str, str]]:
@@ -406,7 +570,7 @@ async def test_arguments_are_attached_on_request_only(manager: CallbackManager) 
     await later(1, Secret(), missing=None)
     Holder().method(3)
     Holder.method(Holder(), 4)
-    traced(attributes=["n"])(Holder().method.__wrapped__)(5)
+    traced(attributes=["n"])(Holder.method.__wrapped__.__get__(Holder()))(5)
     assert manager.recorder is not None
     first, second, third, fourth, fifth, sixth, *_, bound = manager.recorder.ended()
     assert dict(first.payload) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
@@ -14,7 +15,7 @@ from spanloom.events.types import EventType
 if TYPE_CHECKING:
     from spanloom.callbacks.emitter import Emitter
 
-__all__ = ["Scope", "async_generator", "decorate", "generator", "hide_frame", "wrap"]
+__all__ = ["Scope", "async_generator", "awaitable_generator", "decorate", "generator", "hide_frame", "wrap"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +62,7 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
     if inspect.isasyncgenfunction(function):
         wrapped = async_generator(function, scope)
     elif inspect.isgeneratorfunction(function):
-        wrapped = generator(function, scope)
+        wrapped = generator(function, scope, is_awaitable=awaitable_generator(function))
     elif inspect.iscoroutinefunction(function):
         wrapped = _coroutine(function, scope)
     else:
@@ -91,9 +92,15 @@ def _coroutine(function: Callable[P, Any], scope: Callable[[], Scope]) -> Callab
 
 
 def generator(
-    function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], Scope]
+    function: Callable[P, Generator[Any, Any, Any]], scope: Callable[[], Scope], *, is_awaitable: bool = False
 ) -> Callable[P, Generator[Any, Any, Any]]:
-    """Wrap a generator function, so that each of its generators runs in a `scope` of its own."""
+    """Wrap a generator function, so that each of its generators runs in a `scope` of its own.
+
+    Args:
+        function: The generator function.
+        scope: Makes the scope of one generator.
+        is_awaitable: Whether its generators can be awaited: ``types.coroutine`` has made it.
+    """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
@@ -128,7 +135,15 @@ def generator(
             context.end(error)
             del error, closing
 
+    if is_awaitable:
+        types.coroutine(call)  # changes it in place
     return call
+
+
+def awaitable_generator(made: Any) -> bool:
+    """Tell whether a generator, or those of a generator function, can be awaited, as ``types.coroutine`` has it."""
+    code = getattr(made, "gi_code", None) or getattr(made, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
 
 def async_generator(

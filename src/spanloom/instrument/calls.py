@@ -10,7 +10,7 @@ from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.callbacks.decorate import async_generator, generator, hide_frame
+from spanloom.callbacks.decorate import async_generator, awaitable_generator, generator, hide_frame
 from spanloom.instrument.functions import Args, KwArgs, Wrapper
 from spanloom.instrument.harmless import guarded
 from spanloom.instrument.selected import Selector
@@ -138,7 +138,8 @@ def _generator(
             hide_frame(error)
             raise
         data = None if payload is None else payload(instance, args, kwargs)
-        outer = drive(lambda: inner, lambda: get_callback_manager().event(type, data, name=name))()
+        options = {"is_awaitable": True} if awaitable_generator(inner) else {}
+        outer = drive(lambda: inner, lambda: get_callback_manager().event(type, data, name=name), **options)()
         outer.__name__, outer.__qualname__ = inner.__name__, inner.__qualname__
         return outer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,12 +82,15 @@ def traced(
 def _traced(
     function: Any,
     name: str | None,
-    type: str,
+    event_type: str,
     attributes: Attributes,
     enabled: Callable[[], bool] | None = None,
 ) -> Any:
     from spanloom.instrument.calls import wrapper_of
     from spanloom.instrument.wrapped import QuickFunction, WrappedFunction
+
+    def again(inner: Any, attributes: Attributes = attributes) -> Any:
+        return inner and _traced(inner, name, event_type, attributes, enabled)
 
     if isinstance(function, WrappedFunction):
         return function
@@ -94,19 +98,39 @@ def _traced(
         instrument_class(function)
         return function
     if isinstance(function, functools.cached_property):
-        return functools.cached_property(_traced(function.func, name, type, attributes, enabled))
+        return _like_cached_property(function, again(function.func))
     if isinstance(function, property):
-        getter, setter, deleter = (
-            accessor and _traced(accessor, name, type, (), enabled)
-            for accessor in (function.fget, function.fset, function.fdel)
-        )
-        return property(getter, setter, deleter, function.__doc__)
+        getter, setter, deleter = function.fget, function.fset, function.fdel
+        return _like_property(function, again(getter, ()), again(setter, ()), again(deleter, ()))
+    if type(function) in (classmethod, staticmethod) and isinstance(function.__func__, FunctionType):
+        inner = again(function.__func__)
+        return function if inner is function.__func__ else type(function)(inner)
     inner = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     if not callable(inner):
         raise TypeError(f"traced() is for functions, methods, properties and classes, not {function!r}")
     selector = Selector(inner, attributes) if attributes else None
-    wrapper = wrapper_of(inner, type, name or name_of(inner) or "call", selector)
+    wrapper = wrapper_of(inner, event_type, name or name_of(inner) or "call", selector)
     return QuickFunction(function, wrapper, enabled)
+
+
+def _like_property(original: property, fget: Any, fset: Any, fdel: Any) -> property:
+    """Return a property with other accessors; of the same class, which may keep what the first call returns."""
+    if type(original) is property:
+        return property(fget, fset, fdel, original.__doc__)
+    made = property.__new__(type(original))  # neither its own arguments nor `copy` are known to make one
+    vars(made).update(vars(original))
+    property.__init__(made, fget, fset, fdel, original.__doc__)
+    return made
+
+
+def _like_cached_property(
+    original: functools.cached_property[Any], function: Any
+) -> functools.cached_property[Any]:
+    if type(original) is functools.cached_property:
+        return functools.cached_property(function)
+    made = copy.copy(original)
+    made.func = function
+    return made
 
 
 def instrument_class(
@@ -187,10 +211,22 @@ def _trace_members(
     exclude: str | Iterable[str],
 ) -> None:
     for name in _chosen(vars(cls), kinds, include, exclude):
+        if not _is_to_trace(vars(cls)[name]):
+            continue
         patches.replace(cls, name, functools.partial(_undoable, patches))
         member = vars(cls)[name]
         if isinstance(member, functools.cached_property):
             member.__set_name__(cls, name)  # as the making of a class does
+
+
+def _is_to_trace(member: Any) -> bool:
+    """Tell whether a classmethod or staticmethod is one of a function, traced by nobody; of all else, say yes."""
+    from spanloom.instrument.wrapped import WrappedFunction
+
+    if not isinstance(member, (classmethod, staticmethod)):
+        return True
+    inner = member.__func__
+    return callable(inner) and not isinstance(inner, (WrappedFunction, type))
 
 
 def _chosen(

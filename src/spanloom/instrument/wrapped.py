@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 else:
     FunctionWrapper = wrapt.FunctionWrapper
     BoundFunctionWrapper = wrapt.BoundFunctionWrapper
+
+
+_CLASS_METHODS: Final = ("__init_subclass__", "__class_getitem__")
+"""Python makes classmethods of functions that have these names in the body of a class, but of nothing else."""
 
 
 class _Bound(Copied, BoundFunctionWrapper):
@@ -48,10 +53,12 @@ class WrappedFunction(Copied, FunctionWrapper):
 
 
 class QuickFunction(WrappedFunction):
-    """A `WrappedFunction` that asks the function itself for nothing when it is called; of a bound one, see `_Bound`.
+    """A `WrappedFunction` that asks the function itself for nothing when it is called, and is bound as functions are.
 
     wrapt asks each time what the function is bound to, and for most is told by an AttributeError that they are not:
-    half a microsecond. The wrapper runs one frame deeper than that of a `WrappedFunction`.
+    half a microsecond. The wrapper runs one frame deeper than that of a `WrappedFunction`. A plain function in a class
+    is the same object at each look (``Sub.run is Base.run`` tells whether it is overridden), and a method of an
+    instance one that ``weakref.WeakMethod`` can make anew.
     """
 
     def __init__(
@@ -59,6 +66,17 @@ class QuickFunction(WrappedFunction):
     ) -> None:
         super().__init__(wrapped, wrapper, enabled)
         self._self_call = wrapped, getattr(wrapped, "__self__", None), wrapper, enabled
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if type(self._self_call[0]) is not FunctionType:
+            return super().__get__(instance, owner)
+        return self if instance is None else MethodType(self, instance)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if type(self._self_call[0]) is FunctionType and name in _CLASS_METHODS:
+            setattr(owner, name, classmethod(self))
+        elif (set_name := getattr(self._self_call[0], "__set_name__", None)) is not None:
+            set_name(owner, name)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         wrapped, instance, wrapper, enabled = self._self_call
