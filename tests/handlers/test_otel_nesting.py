@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import logging
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import baggage
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -24,6 +26,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, 
 from opentelemetry.trace import StatusCode
 
 from spanloom import RetryPolicy, async_map, batch_gather, propagate, stream, use_callback_manager
+from spanloom.handlers.otel import remote_parent
 from spanloom.testing import virtual_clock
 from tests.environments import without_ours
 from tests.handlers.otel_setup import Setup, id_of, parent_of, trace_of
@@ -41,6 +44,103 @@ def nothing_was_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 def attribute(span: ReadableSpan, name: str) -> Any:
     return (span.attributes or {}).get(name)
+
+
+class Inheriting(SpanProcessor):
+    """Copies what a span is to have of its parent, as many do with a tenant or a user."""
+
+    def on_start(self, span: Any, parent_context: context_api.Context | None = None) -> None:
+        parent: Any = trace_api.get_current_span(parent_context)
+        if parent.is_recording():
+            span.set_attribute("parent", parent.name)
+            span.set_attribute("tenant", parent.attributes.get("tenant", "?"))
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_the_current_span_can_be_read_like_the_sdks(otel: Setup, lane: Any) -> None:
+    """A processor that looks at the parent of a span finds there what it is used to."""
+    otel.provider.add_span_processor(Inheriting())
+
+    async def job(number: int) -> None:
+        span: Any = trace_api.get_current_span()
+        span.set_attribute("tenant", f"t{number}")
+        span.update_name(f"job {number}")
+        with otel.tracer.start_as_current_span(f"user {number}"):
+            pass
+        assert span.end_time is None
+        assert f'"tenant": "t{number}"' in span.to_json()
+        read.append((span.context.span_id, span.parent.span_id, span.start_time, span.resource, span.kind))
+        with pytest.raises(AttributeError):
+            assert span.nothing_of_the_sort
+
+    read: list[Any] = []
+    otel.run(async_map(job, range(2), isolation=lane, desc="batch"))
+    for number in range(2):
+        user, done = otel.span(f"user {number}"), otel.span(f"job {number}")
+        assert (attribute(user, "parent"), attribute(user, "tenant")) == (f"job {number}", f"t{number}")
+        assert read[number] == (id_of(done), parent_of(done), done.start_time, done.resource, done.kind)
+
+
+def test_a_span_that_is_not_recorded_shows_nothing() -> None:
+    """As the SDK's own span, which is another kind of object then."""
+    otel = Setup(ALWAYS_OFF)
+    with otel.manager.event("event"):
+        span: Any = trace_api.get_current_span()
+        assert not span.is_recording()
+        with pytest.raises(AttributeError):
+            assert span.attributes
+    with pytest.raises(AttributeError):  # over: what was current before it answers, an invalid span
+        assert span.attributes
+
+
+def test_what_is_attached_inside_of_an_event_stays(otel: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baggage that is set to last outlives the event it was set in, as without us; that of the environment does not."""
+    monkeypatch.setenv("TRACEPARENT", f"00-{1:032x}-{2:016x}-01")
+    monkeypatch.setenv("BAGGAGE", "from=environment")
+
+    def attach(key: str) -> None:
+        context_api.attach(baggage.set_baggage(key, "set"))
+
+    def scenario() -> None:
+        with otel.manager.event("outer"):
+            with otel.manager.event("inner"):
+                attach("first")
+            assert baggage.get_all() == {"from": "environment", "first": "set"}
+            assert trace_api.get_current_span().is_recording()
+        assert not trace_api.get_current_span().get_span_context().is_valid
+        assert baggage.get_baggage("first") == "set"
+        with otel.manager.event("cleared"):
+            context_api.attach(baggage.clear())
+        assert baggage.get_all() == {}
+        with otel.manager.event("untouched"):
+            assert baggage.get_all() == {}
+        with remote_parent({"traceparent": f"00-{3:032x}-{4:016x}-01", "baggage": "from=sender"}):
+            with otel.manager.event("received"):
+                attach("second")
+            assert baggage.get_all() == {"from": "sender", "second": "set"}
+        assert baggage.get_all() == {}
+
+    contextvars.Context().run(scenario)
+    assert {trace_of(span) for span in otel.spans()} == {1, 3}
+    (received,) = otel.named("received")
+    assert parent_of(received) == 4
+
+
+def test_baggage_of_the_environment_is_gone_after_the_trace(
+    otel: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is current inside of the trace only, also where something else was attached there."""
+    monkeypatch.setenv("BAGGAGE", "from=environment")
+
+    def scenario() -> None:
+        key = context_api.create_key("mine")
+        with otel.manager.event("outer"):
+            assert baggage.get_all() == {"from": "environment"}
+            context_api.attach(context_api.set_value(key, "set"))
+        assert baggage.get_all() == {}
+        assert context_api.get_value(key) == "set"
+
+    contextvars.Context().run(scenario)
 
 
 def test_values_are_kept_as_they_were_when_they_were_given(otel: Setup) -> None:

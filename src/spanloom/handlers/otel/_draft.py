@@ -157,8 +157,8 @@ class Draft:
         if self._status.status_code is not StatusCode.OK and status.status_code is not StatusCode.UNSET:
             self._status = status
 
-    def end(self, end_ns: int) -> ReadableSpan:
-        """Return the finished span."""
+    def end(self, end_ns: int | None) -> ReadableSpan:
+        """Return the finished span; with ``None``, one that can only be read so far."""
         origin = self._origin
         return ReadableSpan(
             name=self.name,

@@ -24,7 +24,7 @@ from spanloom.redaction import redact_named
 if TYPE_CHECKING:
     from spanloom.handlers.otel._live import Call
 
-__all__ = ["OpenSpan", "finish"]
+__all__ = ["OpenSpan", "finish", "repeat"]
 
 _MAX_TIME_NS: Final = 1 << 64
 
@@ -76,7 +76,7 @@ def finish(
     if note is not None:
         omitted += note.omitted
         if note.calls is not None:
-            omitted += _repeat(span, note.calls)
+            omitted += repeat(span, note.calls)
     if omitted:
         span.set_attribute("spanloom.omitted", omitted)
     error = event.error
@@ -86,7 +86,7 @@ def finish(
             span.add_event("exception", exception_attributes(error), event.end_wall_ns)
 
 
-def _repeat(span: OpenSpan, calls: Iterable[Call]) -> int:
+def repeat(span: OpenSpan, calls: Iterable[Call]) -> int:
     """Make `calls` again; return how many could not be made."""
     failed = 0
     for method, arguments in calls:

@@ -15,7 +15,7 @@ import time
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
@@ -25,9 +25,6 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
-
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = [
     "EVENT_KEY",
@@ -48,6 +45,8 @@ EVENT_KEY: Final = context_api.create_key("spanloom-event")
 (SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
 """Where a context holds its current span. The API does not name it, but it shows it: a context with nothing else."""
 
+_OURS: Final = frozenset((SPAN_KEY, EVENT_KEY))
+
 Call = tuple[str, tuple[object, ...]]
 """A method of a span and its arguments, to be repeated on the real span."""
 
@@ -65,6 +64,14 @@ class Maker(Protocol):
 
     def keep(self, event: Event, call: Call) -> None:
         """Take what user code does to the span of `event`, to be repeated on the real one."""
+
+    def read(self, event: Event, name: str) -> object:
+        """Return what the SDK's span of the open `event` would show by `name`.
+
+        Raises:
+            AttributeError: it would show nothing by that name.
+        """
+        ...
 
 
 class StandIn(trace_api.Span):
@@ -94,14 +101,18 @@ class LiveSpan(StandIn):
         event: The event.
         maker: Makes its real span.
         outer: The OpenTelemetry context that was current before.
+
+    Attributes:
+        beside: What else is current with it, as `attach` was given it. Not set by `job_attacher`.
     """
 
-    __slots__ = ("event", "known", "maker")
+    __slots__ = ("beside", "event", "known", "maker")
 
     def __init__(self, event: Event, maker: Maker, outer: Context) -> None:
         self.event: Event = event
         self.maker: Maker = maker
         self.outer = outer
+        self.beside: Context = outer
         self.known: SpanContext | None = None  # asked for when it is needed: by most jobs never
 
     @property
@@ -155,6 +166,11 @@ class LiveSpan(StandIn):
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: the event ends the span."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LiveSpan.__slots__ or name.startswith("_"):  # not set: it is being copied
+            raise AttributeError(name)
+        return getattr(self._behind(), name) if self.is_over else self.maker.read(self.event, name)
 
     def _do(self, method: str, *arguments: object) -> None:
         if self.is_over:
@@ -221,6 +237,7 @@ def _is_past(live: LiveSpan, starting: Event | None, maker: Maker | None) -> boo
 
 def attach(live: LiveSpan, context: Context) -> None:
     """Make `live` the current span of the running task or thread, in what else `context` holds."""
+    live.beside = context
     context_api.attach(Context({**context, SPAN_KEY: live, EVENT_KEY: live}))
 
 
@@ -270,8 +287,20 @@ def job_attacher(
 
 
 def detach(event: Event) -> None:
-    """Set back what was current before `event`, if the stand-in of `event` is current here."""
+    """Set back what was current before `event`, if the stand-in of `event` is current here.
+
+    What user code has attached meanwhile and means to last, baggage for one, stays: without us nobody would take it.
+    """
     context = context_api.get_current()
     live = context.get(SPAN_KEY)
-    if isinstance(live, LiveSpan) and live.event is event:
-        context_api.attach(live.outer)
+    if not isinstance(live, LiveSpan) or live.event is not event:
+        return
+    outer = live.outer
+    beside = getattr(live, "beside", outer)
+    if len(context) > len(_OURS) or len(beside) > len(_OURS):
+        changed = {key: value for key, value in context.items() if beside.get(key) is not value}
+        gone = beside.keys() - context.keys() - _OURS
+        if gone or not changed.keys() <= _OURS:
+            kept = {key: value for key, value in changed.items() if key not in _OURS}
+            outer = Context({**{key: value for key, value in outer.items() if key not in gone}, **kept})
+    context_api.attach(outer)

@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from spanloom.events.link import header_of
-from spanloom.handlers.otel._live import StandIn, open_context
+from spanloom.handlers.otel._live import SPAN_KEY, StandIn, open_context
 
 __all__ = ["RemoteParent", "environment_parent", "inject", "inject_environment", "remote_parent"]
 
@@ -106,7 +106,11 @@ class RemoteParent:
         # Not ``detach``: a generator may be closed in another context than it was started in. See `LiveSpan`.
         if self._span is not None:
             self._span.has_ended = True
-        if self._entered is not None and context_api.get_current() is self._entered[1]:
+        if self._entered is None:
+            return
+        current = context_api.get_current()
+        is_here = self._span is not None and current.get(SPAN_KEY) is self._span
+        if is_here or current is self._entered[1]:
             context_api.attach(self._entered[0])
 
 

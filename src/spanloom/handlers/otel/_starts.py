@@ -303,6 +303,25 @@ class SpanStarts:
             return note.span.is_recording()
         return self.decision(trace, note).decision is not Decision.DROP
 
+    def read(self, event: Event, name: str) -> object:
+        """Return what the SDK's span of the open `event` would show by `name`.
+
+        Raises:
+            AttributeError: it would show nothing by that name, or is not recorded.
+        """
+        from spanloom.handlers.otel._unfinished import READABLE, unfinished  # it builds spans, as we do not
+
+        trace, note = self.recall(event)
+        if note is not None and note.span is not None:
+            return getattr(note.span, name)
+        tracer = self._tracer
+        if name not in READABLE or not isinstance(tracer, SdkTracer) or not self.records(event):
+            raise AttributeError(f"the span of {event.type} {event.name!r} shows no {name}")
+        asked = trace.result if event.parent_id is None else None if note is None else note.result
+        above = self.parent_context(event, trace, note)
+        known = self.identify(event)
+        return getattr(unfinished(event, tracer, known, above, asked, note, self._rules), name)
+
     def keep(self, event: Event, call: Call) -> None:
         """Take what user code does to the span of `event`, to be repeated on the real one."""
         note = self._notes.of(event.event_id)
