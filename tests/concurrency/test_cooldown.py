@@ -354,6 +354,19 @@ def test_a_status_is_a_number_of_http() -> None:
     assert status_code_of(error(code=404)) == 404
 
 
+def test_no_other_name_of_a_status_is_asked_for() -> None:
+    """Aiohttp's errors without an answer have the status 0, and warn of whoever reads their ``code``."""
+
+    class UnansweredError(Exception):
+        status = 0
+
+        @property
+        def code(self) -> int:
+            raise AssertionError("deprecated")
+
+    assert status_code_of(UnansweredError()) is None
+
+
 def broken(_: Exception) -> bool:
     raise AttributeError("status_code")
 

@@ -156,6 +156,17 @@ def test_events_in_a_thread_lie_under_the_job(threads: CallbackManager) -> None:
     assert tree(threads)[:3] == ["batch inside ok", "  job inside ok", "    step inside ok"]
 
 
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_what_is_no_function_fails_as_ever(
+    kind: type[ThreadPoolExecutor | ProcessPoolExecutor], threads: CallbackManager
+) -> None:
+    """It is given to the thread, and is a ``TypeError`` there."""
+    nothing: Any = None
+    with kind(1) as pool, pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        pool.submit(nothing).result()
+    assert tree(threads) == []
+
+
 async def test_run_in_executor_and_to_thread(threads: CallbackManager) -> None:
     """The first is a job like any other; the second carries a context by itself and is asyncio's to show."""
     loop = asyncio.get_running_loop()

@@ -67,6 +67,8 @@ def status_code_of(error: BaseException) -> int | None:
     for owner in (error, response):
         for name in ("status_code", "status", "code"):
             code = getattr(owner, name, None)
-            if isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 599:
-                return code
+            if isinstance(code, int) and not isinstance(code, bool):
+                if 100 <= code <= 599:
+                    return code
+                break  # none: it means no other by its other names, and aiohttp warns of one of them
     return None

@@ -45,9 +45,10 @@ def patch_blocks(executor: type, patches: Patches) -> None:
 
 
 def is_shown(function: object) -> bool:
-    """Tell whether a function that is submitted is to be a job: not what carries a context along by itself."""
+    """Tell whether what is submitted is to be a job: not what carries a context along by itself, or is no function."""
     inner = function.func if isinstance(function, functools.partial) else function
-    return not (type(inner) is BuiltinMethodType and isinstance(inner.__self__, Context))  # to_thread
+    carries = type(inner) is BuiltinMethodType and isinstance(inner.__self__, Context)  # to_thread
+    return callable(function) and not carries
 
 
 def is_open(executor: object) -> bool:
