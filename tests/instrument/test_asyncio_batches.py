@@ -17,6 +17,7 @@ import pytest
 import spanloom
 from spanloom import CallbackManager, Event, run_jobs, use_callback_manager
 from spanloom.handlers.progress import ProgressHandler
+from spanloom.instrument.task_batch import CHUNK
 from tests.instrument.conftest import ended, tree
 from tests.virtual import in_virtual_time
 
@@ -58,6 +59,21 @@ async def test_a_gather_with_a_semaphore_is_a_batch(patched: CallbackManager) ->
     assert all(batch.start_ns <= job.start_ns - (job.queue_ns or 0) <= began[0] for job in jobs)
     assert all(batch.start_ns <= job.start_ns <= (job.end_ns or 0) <= (batch.end_ns or 0) for job in jobs)
     assert ended(patched, "slot_wait") == []
+
+
+async def test_jobs_whose_first_step_is_still_to_come_are_not_in_flight(patched: CallbackManager) -> None:
+    """Whether they have to wait shows in that step; until then, those before them may hold the loop for a while."""
+    slots = asyncio.Semaphore(1)
+    seen: list[int] = []
+
+    async def job(number: int) -> None:
+        async with slots:
+            if number == 0:
+                seen.append(sum(event.type == "job" for event in patched.in_flight()))
+
+    await asyncio.gather(*(job(number) for number in range(100)))
+    assert seen == [CHUNK]
+    assert [event for event in patched.in_flight() if event.type == "job"] == []
 
 
 async def test_jobs_that_wait_for_their_slot_are_not_in_flight(patched: CallbackManager) -> None:

@@ -4,6 +4,9 @@ Theory of operation. Nothing of a task is replaced or stepped. A task is started
 made right before its first step, by a callback of the loop that stands before that step in the loop's line; its
 done-callback ends the event. Whether the event is a job, and of which batch, may be settled until then: what
 ``asyncio.create_task`` has started is a job of the ``asyncio.gather`` that it is given to in the same turn of the loop.
+
+A long module, for it is one class: where a job is, before its first step, running, in the queue or over, is what its
+few containers say together.
 """
 
 from __future__ import annotations
@@ -89,6 +92,7 @@ class TaskBatch:
         "_scope",
         "_sealed",
         "_turn_ns",
+        "_unstepped",
     )
 
     def __init__(
@@ -114,6 +118,9 @@ class TaskBatch:
         self._noted = 0
         self._turn_ns: int | None = None
         self._chunk: list[JobEvent] | None = None
+        # Chunks whose first steps are to come. Whether a job has to wait for a slot shows in that step, and those
+        # before it may hold the loop for long: until then it is neither open nor started.
+        self._unstepped: list[list[JobEvent]] = []
         self._error: BaseException | None = None
         self._fails_with_jobs = fails_with_jobs
         self._lock = threading.Lock()
@@ -145,10 +152,10 @@ class TaskBatch:
 
     @property
     def started(self) -> int:
-        return self._begun - len(self._queued)
+        return self._begun - len(self._queued) - sum(map(len, self._unstepped.copy()))
 
     def __len__(self) -> int:
-        return self._begun - self._ended - len(self._queued)
+        return self.started - self._ended
 
     def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         opened, queued = self._open, self._queued
@@ -199,7 +206,9 @@ class TaskBatch:
             self._reserved = index + 1
             self._jobs += 1
             self._begun += 1
-            self._open[index] = record = JobEvent(family, index, now, None, detail)
+            record = JobEvent(family, index, now, None, detail)
+            if call_soon is None:
+                self._open[index] = record
         context.run(self._manager.current.set, record)
         if self._scope.starts is not None:
             context.run(self._scope.starts, record)
@@ -207,6 +216,7 @@ class TaskBatch:
             chunk = self._chunk
             if chunk is None or len(chunk) == CHUNK:
                 self._chunk = chunk = []
+                self._unstepped.append(chunk)
                 call_soon(self._take_first_steps, chunk, call_soon)
             chunk.append(record)
         return record
@@ -214,7 +224,7 @@ class TaskBatch:
     def drop(self, record: JobEvent) -> None:
         """Forget a job that could not be started."""
         with self._lock:
-            self._open.pop(record.index, None)
+            self._take_out(record)
             self._begun -= 1
         self._count(jobs=-1)
 
@@ -252,7 +262,7 @@ class TaskBatch:
             record: What `begin` has returned.
             error: What ended the job.
         """
-        if self._open.pop(record.index, None) is None:
+        if not self._take_out(record):
             return
         # A task is done before the turn of the loop that says so: before the jobs that have got their slots in that.
         ended_ns = monotonic_ns() if self._turn_ns is None else self._turn_ns
@@ -270,6 +280,17 @@ class TaskBatch:
             if scope.deliver_too is not None:
                 scope.deliver_too(record)
         self._count(ended=1)
+
+    def _take_out(self, record: JobEvent) -> bool:
+        """Forget that a job is open, or that its first step is to come; return whether either was so."""
+        if self._open.pop(record.index, None) is not None:
+            return True
+        for chunk in self._unstepped:
+            for at, other in enumerate(chunk):
+                if other is record:
+                    del chunk[at]
+                    return True
+        return False
 
     def never_began(self) -> None:
         """Expect one job less."""
@@ -304,6 +325,9 @@ class TaskBatch:
             return  # or it has never begun, or has ended
         with self._lock:
             self._jobs = self._begun  # what was expected besides will not come any more
+            for chunk in self._unstepped:
+                self._open.update((record.index, record) for record in chunk)
+            self._unstepped.clear()
         for record in list(self._open.values()):
             self.end(record, CancelledError())
         self.seal(CancelledError())
@@ -314,6 +338,8 @@ class TaskBatch:
         now = monotonic_ns()
         for record in chunk:
             restart_job(record, now)
+            self._open[record.index] = record
+        self._unstepped.remove(chunk)
         if self._chunk is chunk:
             self._chunk = None
         self.take_first_step(call_soon)
