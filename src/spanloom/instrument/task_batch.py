@@ -224,7 +224,8 @@ class TaskBatch:
     def drop(self, record: JobEvent) -> None:
         """Forget a job that could not be started."""
         with self._lock:
-            self._take_out(record)
+            if self._open.pop(record.index, None) is None:
+                self._unstep(record)
             self._begun -= 1
         self._count(jobs=-1)
 
@@ -262,7 +263,7 @@ class TaskBatch:
             record: What `begin` has returned.
             error: What ended the job.
         """
-        if not self._take_out(record):
+        if self._open.pop(record.index, None) is None and not self._unstep(record):
             return
         # A task is done before the turn of the loop that says so: before the jobs that have got their slots in that.
         ended_ns = monotonic_ns() if self._turn_ns is None else self._turn_ns
@@ -281,10 +282,8 @@ class TaskBatch:
                 scope.deliver_too(record)
         self._count(ended=1)
 
-    def _take_out(self, record: JobEvent) -> bool:
-        """Forget that a job is open, or that its first step is to come; return whether either was so."""
-        if self._open.pop(record.index, None) is not None:
-            return True
+    def _unstep(self, record: JobEvent) -> bool:
+        """Forget that a job's first step is to come; return whether it was."""
         for chunk in self._unstepped:
             for at, other in enumerate(chunk):
                 if other is record:
