@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
 
-from spanloom.diagnosis.crowds import Crowds
-from spanloom.diagnosis.views import Views
+from spanloom.diagnosis.views import _Chain, _label
 
 
 async def label(name: str | None) -> str:
@@ -16,13 +13,9 @@ async def label(name: str | None) -> str:
     async def fetch() -> None: ...
 
     task = asyncio.create_task(fetch(), name=name)
-    nothing: Any = SimpleNamespace(due=frozenset(), woken=frozenset())
-    crowds: Any = SimpleNamespace(members=lambda _: ())
-    fields = {"key": 1, "loop": None, "state": "ready", "main": False, "leaf": None, "was": None}
-    seen: Any = SimpleNamespace(task=task, links=(), wait=None, cancellers=(), view=None, **fields)
-    view = Views(nothing, nothing, cast("Crowds", crowds)).task(seen)
+    found = _label(task.get_name(), _Chain((), -1, ""), task)
     await task
-    return view.label
+    return found
 
 
 async def test_a_task_whose_frames_cannot_be_read_is_called_by_its_function() -> None:
