@@ -74,6 +74,8 @@ def test_a_debug_handler_that_has_seen_nothing_prints_nothing() -> None:
         ("SPANLOOM_HANDLERS", "debg", ["debg", "debug, logging, otel, progress"]),
         ("SPANLOOM_RECORDER", "-1", ["SPANLOOM_RECORDER=-1", "0 or more", "4096"]),
         ("SPANLOOM_RECORDER", "many", ["SPANLOOM_RECORDER=many"]),
+        ("SPANLOOM_RECORDER", "9" * 19, ["SPANLOOM_RECORDER=9999"]),
+        ("SPANLOOM_RECORDER", "9" * 5000, ["SPANLOOM_RECORDER=9999"]),
         ("SPANLOOM_DEEP", "maybe", ["SPANLOOM_DEEP=maybe", "1 (on)", "0 (off)"]),
         ("SPANLOOM_STALL_AFTER", "soon", ["SPANLOOM_STALL_AFTER=soon", "seconds above 0"]),
         ("SPANLOOM_STALL_AFTER", "-1", ["SPANLOOM_STALL_AFTER=-1"]),

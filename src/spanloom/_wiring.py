@@ -55,6 +55,8 @@ _BUILT_IN: Final = {
 }
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+MOST_DIGITS: Final = 18
+"""Of a number of events: what has more is none that a list could have."""
 
 _logger = logging.getLogger("spanloom")
 
@@ -289,10 +291,10 @@ def _recorder() -> int:
     text = os.environ.get("SPANLOOM_RECORDER", "").strip()
     if not text:
         return DEFAULT_CAPACITY
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= MOST_DIGITS:
         return int(text)
     _logger.warning(
-        "SPANLOOM_RECORDER=%s is not a number of events to keep, 0 or more; %d are kept",
+        "SPANLOOM_RECORDER=%.99s is not a number of events to keep, 0 or more; %d are kept",
         text,
         DEFAULT_CAPACITY,
     )
