@@ -367,6 +367,43 @@ def test_what_others_put_on_a_loop_stays_there() -> None:
     assert {"inside", "outside"} <= set(calls)
 
 
+def test_what_others_put_on_the_handles_of_all_loops_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tools do that log slow callbacks: put there while a batch runs, it goes on, and nothing counts twice."""
+    plain: Any = asyncio.Handle.__dict__["_run"]
+    monkeypatch.setattr(asyncio.Handle, "_run", plain)  # which it is again after the test
+    calls: list[object] = []
+
+    async def job() -> int:
+        run: Any = asyncio.Handle.__dict__["_run"]
+
+        def around(handle: Any) -> None:
+            calls.append(handle)
+            run(handle)
+
+        if not calls:
+            setattr(asyncio.Handle, "_run", around)  # noqa: B010 -- it has no public name
+        await asyncio.sleep(0.01)
+        return burn(30)
+
+    async def main() -> list[int]:
+        burned = await run_jobs([job])
+        theirs = asyncio.Handle.__dict__["_run"]
+        assert theirs is not plain
+        burned += await run_jobs([job])  # what is left of the first clock must not count once more
+        assert asyncio.Handle.__dict__["_run"] is theirs
+        before = len(calls)
+        await asyncio.sleep(0.01)
+        assert len(calls) > before
+        return burned
+
+    def measure() -> tuple[list[Event], list[int]]:
+        with deep() as manager:
+            burned = asyncio.run(main())
+        return jobs_of(manager), burned
+
+    agree(measure)
+
+
 def test_a_loop_that_takes_no_clock_is_told_of_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

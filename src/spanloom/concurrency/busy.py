@@ -140,12 +140,16 @@ class _HandleClock:
     def __init__(self) -> None:
         self.users = 0
         self._original: Callable[[Any], None] = getattr(asyncio.Handle, _SEAM)
+        self._mine = _timed(self._original, self)
 
     def install(self) -> None:
-        setattr(asyncio.Handle, _SEAM, _timed(self._original))
+        setattr(asyncio.Handle, _SEAM, self._mine)
 
     def remove(self) -> None:
-        setattr(asyncio.Handle, _SEAM, self._original)
+        if (
+            getattr(asyncio.Handle, _SEAM) is self._mine
+        ):  # else somebody has put something around it; it goes on
+            setattr(asyncio.Handle, _SEAM, self._original)
 
 
 class _LoopClock:
@@ -199,8 +203,11 @@ def _call(callback: Callable[..., object], *args: object) -> None:
             _credit_open(current.get(), busy_ns)
 
 
-def _timed(original: Callable[[Any], None]) -> Callable[[Any], None]:
+def _timed(original: Callable[[Any], None], clock: _Clock) -> Callable[[Any], None]:
     def _run(self: Any) -> None:
+        if not clock.users:  # left where it was, inside of somebody else's: another clock may be around that
+            original(self)
+            return
         _step.mark_ns = monotonic_ns()
         original(self)
         context = self._context
