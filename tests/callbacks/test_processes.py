@@ -226,6 +226,39 @@ os.waitpid(pid, 0)
 
 
 @fork
+def test_a_fork_while_another_thread_makes_the_default_manager_leaves_a_working_child(
+    run_python: Callable[[str], str],
+) -> None:
+    """That may take as long as the imports of its handlers; the child makes one of its own."""
+    out = run_python(
+        PRELUDE
+        + """
+from spanloom.callbacks import ambient
+making, go_on = threading.Event(), threading.Event()
+def slow():
+    making.set()
+    go_on.wait(30)
+    return CallbackManager()
+ambient.set_default_factory(slow)
+thread = threading.Thread(target=ambient.get_callback_manager)
+thread.start()
+making.wait(30)
+pid = os.fork()
+if pid == 0:
+    guard = threading.Timer(20, os._exit, [3])  # of a child that would wait for ever
+    guard.start()
+    ambient.set_default_factory(CallbackManager)
+    ambient.get_callback_manager().emit(name="own")
+    os._exit(0)
+go_on.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert out == "0\n"
+
+
+@fork
 def test_an_event_that_was_open_at_the_fork_ends_in_the_parent_only(run_python: Callable[[str], str]) -> None:
     """A child that leaves its parent's block, or loses its parent's trace, ends nothing of the parent's."""
     out = run_python(

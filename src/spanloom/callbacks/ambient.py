@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -143,3 +144,11 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
         return context.copy().run(function, *args, **kwargs)
 
     return call
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 -- the thread that was making the manager, and held it, is not here
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
