@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import logging
@@ -117,6 +118,27 @@ def test_doing_it_twice_is_doing_it_once(library: Any, manager: CallbackManager)
     spanloom.instrument("a_library")
     assert module.compute(1) == 2
     assert tree(manager) == ["call compute ok"]
+
+
+def test_a_target_under_another_is_patched_once(manager: CallbackManager) -> None:
+    """Two targets have something around a semaphore's `acquire`; asking for the lower one again adds nothing."""
+    original = vars(asyncio.Semaphore)["acquire"]
+    spanloom.instrument("asyncio")
+    spanloom.instrument("asyncio.sync")
+    upper = vars(asyncio.Semaphore)["acquire"]
+    spanloom.instrument()
+    assert vars(asyncio.Semaphore)["acquire"] is upper
+
+    async def main() -> None:
+        semaphore = asyncio.Semaphore(1)
+        await semaphore.acquire()
+        asyncio.get_running_loop().call_soon(semaphore.release)
+        await semaphore.acquire()
+
+    asyncio.run(main())
+    assert tree(manager) == ["slot_wait Semaphore ok"]
+    spanloom.uninstrument()
+    assert vars(asyncio.Semaphore)["acquire"] is original
 
 
 def test_a_method_that_is_inherited_is_given_back_to_its_base(library: Any) -> None:

@@ -25,6 +25,8 @@ __all__ = ["Patches"]
 
 _MISSING: Final = object()
 _OURS: Final = "spanloom"
+MAX_WRAPPERS: Final = 100
+"""Functions around one another that are looked at; one may wrap itself."""
 
 
 class _Replaced(msgspec.Struct, eq=False):
@@ -60,7 +62,8 @@ class Patches:
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> Any:
         """Replace an attribute of a module or class, and return what it was.
 
-        Nothing happens if it is a replacement of ours already: patching twice is patching once.
+        Nothing happens if it is a replacement of ours already, or one of somebody else's, another target's for one,
+        that wraps ours: patching twice is patching once.
 
         Args:
             owner: The module or class.
@@ -77,7 +80,7 @@ class Patches:
             if original is _MISSING:  # not in the words of a module that is in the middle of its import
                 raise AttributeError(f"{owner.__name__} has no {name}")
             for done in self._done:
-                if done.owner is owner and done.name == name and done.replacement is original:
+                if done.owner is owner and done.name == name and _is_within(done.replacement, original):
                     return done.original
             replacement = make(original)
             setattr(owner, name, replacement)
@@ -166,6 +169,15 @@ class Patches:
     def _functions(self) -> Iterator[_Replaced]:
         """Yield what other modules may have got by name: not the attributes of classes."""
         return (done for done in self._done if isinstance(done.owner, ModuleType))
+
+
+def _is_within(replacement: Any, function: Any) -> bool:
+    """Tell whether `function` is `replacement`, or wraps it, as `functools.wraps` and wrapt let be seen."""
+    for _ in range(MAX_WRAPPERS):
+        if function is replacement or function is None:
+            break
+        function = getattr(function, "__wrapped__", None)
+    return function is replacement
 
 
 def _put_back(done: _Replaced) -> None:
