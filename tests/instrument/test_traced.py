@@ -9,6 +9,7 @@ import functools
 import gc
 import inspect
 import pickle
+import sys
 import traceback
 import types
 import warnings
@@ -370,6 +371,27 @@ async def test_generators_that_can_be_awaited_still_can_be(function: Any) -> Non
     waiting = function()
     assert inspect.isawaitable(waiting)
     waiting.close()
+
+
+def test_a_function_that_has_two_names_keeps_both(manager: CallbackManager) -> None:
+    """``old = new`` in a module or a class: they stay one object, also for pickle."""
+    source = "def new(): ...\nold = new\nclass Client:\n    def get(self): ...\n    fetch = get"
+    module: Any = types.ModuleType("aliases_of_a_library")
+    exec(source, vars(module))
+    sys.modules[module.__name__] = module
+    try:
+        patches = instrument_module(module)
+        assert module.old is module.new
+        assert module.Client.fetch is module.Client.get
+        assert pickle.loads(pickle.dumps(module.old)) is module.old
+        module.old()
+        module.Client().fetch()
+        assert manager.stats().produced == 2
+        patches.undo()
+        assert module.old is module.new
+        assert type(module.old) is types.FunctionType
+    finally:
+        del sys.modules[module.__name__]
 
 
 def test_a_traced_classmethod_is_traced_once(manager: CallbackManager) -> None:

@@ -161,7 +161,7 @@ def instrument_class(
         raise TypeError(f"instrument_class() needs a class, not {cls!r}")
     patches = Patches()
     kinds = (*_METHODS, *_PROPERTIES) if properties else _METHODS
-    _trace_members(patches, cls, kinds, include, exclude)
+    _trace_members(patches, _Undoable(patches), cls, kinds, include, exclude)
     return patches
 
 
@@ -187,24 +187,37 @@ def instrument_module(
     if not isinstance(module, ModuleType):
         raise TypeError(f"instrument_module() needs a module, not {module!r}")
     patches = Patches()
+    make = _Undoable(patches)
     for name in _chosen(vars(module), (FunctionType, type), include, exclude):
         value = vars(module)[name]
         if value.__module__ != module.__name__:
             continue
         if not inspect.isclass(value):
-            patches.replace(module, name, functools.partial(_undoable, patches))
+            patches.replace(module, name, make)
         else:
-            _trace_members(patches, value, _METHODS, "*", ())
+            _trace_members(patches, make, value, _METHODS, "*", ())
     patches.settle()
     return patches
 
 
-def _undoable(patches: Patches, function: Any) -> Any:
-    return _traced(function, None, EventType.CALL, (), patches.is_active)
+class _Undoable:
+    """Traces functions until they are undone; one that has two names, one time: it has them still."""
+
+    def __init__(self, patches: Patches) -> None:
+        self._patches = patches
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, function: Any) -> Any:
+        made = self._made.get(id(function))
+        if made is None:
+            made = function, _traced(function, None, EventType.CALL, (), self._patches.is_active)
+            self._made[id(function)] = made
+        return made[1]
 
 
 def _trace_members(
     patches: Patches,
+    make: _Undoable,
     cls: type,
     kinds: tuple[type, ...],
     include: str | Iterable[str],
@@ -213,7 +226,7 @@ def _trace_members(
     for name in _chosen(vars(cls), kinds, include, exclude):
         if not _is_to_trace(vars(cls)[name]):
             continue
-        patches.replace(cls, name, functools.partial(_undoable, patches))
+        patches.replace(cls, name, make)
         member = vars(cls)[name]
         if isinstance(member, functools.cached_property):
             member.__set_name__(cls, name)  # as the making of a class does
