@@ -102,23 +102,28 @@ class _Watched:
         self.handle: weakref.ref[Any] | None = None
         self.prints: dict[_Shape, tuple[dict[str, object], dict[str, float]]] = {}
         self.rounds: set[str] = set()
-        self.known: set[tuple[_Shape, frozenset[tuple[str, object]]]] = set()
+        self.states: list[tuple[_Shape, dict[str, object]]] = []
 
     def is_of(self, who: asyncio.Task[Any] | BareCall) -> bool:
         """Tell whether it is about this task or call, and not about one before it with the same identity."""
         return self.task is None if type(who) is BareCall else self.task is not None and self.task() is who
 
-    def has_changed(self, shape: _Shape, before: dict[str, object], now: dict[str, object]) -> bool:
-        """Tell whether what it knows is something else than before: if it goes round, than ever before."""
+    def note_rounds(self, before: dict[str, object], now: dict[str, object]) -> None:
+        """Take note of the loops that have begun anew since the look before."""
         for key, value in now.items():
             if type(value) is Round and value.begins_anew(before.get(key)):
                 self.rounds.add(key)
+
+    @property
+    def got_on(self) -> int:
+        """In how many of the looks that were compared it knew something else: if it goes round, than ever before."""
         if not self.rounds:
-            return before != now
-        state = shape, frozenset((key, value) for key, value in now.items() if key not in self.rounds)
-        is_new = state not in self.known
-        self.known.add(state)
-        return is_new
+            return self.changes
+        known = {
+            (shape, frozenset((key, value) for key, value in state.items() if key not in self.rounds))
+            for shape, state in self.states
+        }
+        return len(known) - len(self.prints)
 
     @property
     def has_ended(self) -> bool:
@@ -156,7 +161,7 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
         return None  # one that shows nothing of its turns, and is woken by sockets as fast as it can work
     found = [seen for seen in watched.values() if seen.looks >= PRESENT * looks and _spins(seen)]
     if found and _turn_s(loop) > LONG_TURN_S:
-        still = [one for one in found if not one.changes and not one.counts]
+        still = [one for one in found if not one.got_on and not one.counts]
         others = [seen for seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
         found = still if others else []  # it computes; or else others do, beside one that spins
     found.sort(key=lambda one: -one.again)
@@ -278,10 +283,12 @@ def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread
     if place is not None:
         seen.places[place] += 1
     before = seen.prints.get(shape)
+    seen.states.append((shape, now[0]))
     seen.prints[shape] = now
     if before is not None:
         seen.compared += 1
-        seen.changes += seen.has_changed(shape, before[0], now[0])
+        seen.changes += before[0] != now[0]
+        seen.note_rounds(before[0], now[0])
         counted = [name for name, value in now[1].items() if before[1].get(name, value) != value]
         seen.counts += bool(counted)
         seen.counted.update(counted)
@@ -301,7 +308,7 @@ def _spins(seen: _Watched) -> bool:
 
 def _gets_on(seen: _Watched) -> bool:
     """Tell whether what a task knows changes most of the time."""
-    return seen.changes > PROGRESS * seen.compared
+    return seen.got_on > PROGRESS * seen.compared
 
 
 def _finding(found: list[_Watched], since_s: float) -> Finding:
