@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import futures, tasks
 from collections.abc import Callable, Mapping
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Final, TypeGuard, TypeVar
 
 from spanloom.concurrency.task import JobTask
@@ -19,17 +19,23 @@ __all__ = [
     "field",
     "future_done",
     "gathered",
+    "in_class",
     "is_a",
     "is_future",
     "is_pool_call",
     "is_task",
+    "loop_of",
     "module_of",
+    "namespace_of",
+    "task_cancelling",
+    "task_name",
 ]
 
 FUTURES: Final[tuple[type, ...]] = tuple({asyncio.Future, futures._PyFuture})  # type: ignore[attr-defined] # noqa: SLF001 -- who has no C has this
 TASKS: Final[tuple[type, ...]] = tuple({asyncio.Task, tasks._PyTask})  # type: ignore[attr-defined] # noqa: SLF001 -- who has no C has this
 _T = TypeVar("_T")
 _NOTHING: Final[Mapping[str, object]] = {}
+_MODULE_DICT: Final[Any] = vars(ModuleType)["__dict__"]
 _DESCRIPTORS: Final = (MemberDescriptorType, GetSetDescriptorType)
 
 
@@ -58,6 +64,11 @@ def is_pool_call(value: object) -> bool:
     """Return whether `value` is what an executor of the standard library keeps of a call until that has ended."""
     kind = type(value)
     return kind.__name__ == "_WorkItem" and module_of(kind).startswith("concurrent.futures.")
+
+
+def in_class(kind: type, name: str) -> object:
+    """Return what instances of a class have from it under a name, as it is there; ``None`` if there is nothing."""
+    return next((cls.__dict__[name] for cls in kind.__mro__ if name in cls.__dict__), None)
 
 
 def attributes(value: object) -> Mapping[str, object]:
@@ -126,6 +137,31 @@ def future_done(value: object) -> bool:
     read = _STATES.get(type(value))
     state = field(value, "_state", "PENDING") if read is None else read(value)
     return bool(state != "PENDING")
+
+
+def loop_of(future: object) -> Any:
+    """Return the loop of a future of asyncio, without asking a subclass; ``None`` if it has none."""
+    return field(future, "_loop")
+
+
+def task_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of a task, without asking a subclass."""
+    name = asyncio.Task.get_name if issubclass(type(task), asyncio.Task) else tasks._PyTask.get_name  # type: ignore[attr-defined] # noqa: SLF001 -- as above
+    return str(name(task))
+
+
+def task_cancelling(task: asyncio.Task[Any]) -> int:
+    """Return how many requests to cancel a task are pending, without asking a subclass."""
+    pending = asyncio.Task.cancelling if issubclass(type(task), asyncio.Task) else tasks._PyTask.cancelling  # type: ignore[attr-defined] # noqa: SLF001 -- as above
+    return int(pending(task))
+
+
+def namespace_of(module: object) -> Mapping[str, Any]:
+    """Return the variables of a module; empty if it is none.
+
+    Not by ``vars``: a module that is loaded when it is used would be loaded.
+    """
+    return _MODULE_DICT.__get__(module) or _NOTHING if issubclass(type(module), ModuleType) else _NOTHING
 
 
 def gathered(future: object) -> list[Any] | None:

@@ -44,10 +44,12 @@ from spanloom.diagnosis.fields import (
     attributes,
     field,
     future_done,
+    in_class,
     is_future,
     is_pool_call,
     is_task,
     module_of,
+    namespace_of,
 )
 from spanloom.diagnosis.hubs import is_hub
 from spanloom.diagnosis.origin import is_standard
@@ -161,7 +163,7 @@ class Reach:
         for value in values:
             for reference in weakref.getweakrefs(value):
                 self.value(*_told_of_end(reference))
-            finaliser = getattr(type(value), "__del__", None)
+            finaliser = in_class(type(value), "__del__")
             if type(finaliser) is FunctionType:  # of the object itself nothing else will be called
                 self.value(finaliser, *(one for one in get_referents(value) if one is not type(value)))
 
@@ -229,6 +231,8 @@ class Reach:
             self._method(value)
         elif kind is BuiltinFunctionType or kind.__name__ == "method-wrapper":
             owner = field(value, "__self__")
+            if _wakes(value.__name__, owner):
+                return
             if owner is not None and type(owner) is not ModuleType:
                 self.gives.add((id(owner), value.__name__))
                 todo.append(owner)
@@ -273,8 +277,8 @@ class Reach:
 
     def _protocol(self, value: Any, kind: type) -> None:
         """Take it that a protocol which is like asyncio's own, whose code is not read, sets the events that it has."""
-        path = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if path is not None and is_standard(path):
+        path = namespace_of(sys.modules.get(kind.__module__)).get("__file__")
+        if type(path) is str and is_standard(path):
             events = [one for one in attributes(value).values() if issubclass(type(one), asyncio.Event)]
             self.gives.update((id(event), "set") for event in events)
 
@@ -325,8 +329,10 @@ class Reach:
         self.value(function, *found)
 
     def _method(self, method: MethodType) -> None:
-        self._todo.append(method.__self__)
         name = field(method.__func__, "__name__", "")
+        if _wakes(name, method.__self__):
+            return
+        self._todo.append(method.__self__)
         self.gives.add((id(method.__self__), name))
         code = _code_behind(method.__func__)
         if code is not None and not is_standard(code.co_filename):
@@ -346,10 +352,11 @@ class Reach:
         self._use(names, dynamic, namespace)
 
     def _module(self, module: ModuleType) -> None:
-        path = getattr(module, "__file__", None)
-        if path is None or is_standard(path) or module.__name__.startswith(_SILENT):
+        namespace = namespace_of(module)
+        path, name = namespace.get("__file__"), namespace.get("__name__")
+        if type(path) is not str or is_standard(path) or (type(name) is str and name.startswith(_SILENT)):
             return
-        self._entries(list(vars(module).items()))
+        self._entries(list(namespace.items()))
 
     def _class(self, cls: Any, *, made: bool) -> None:
         """Add the methods of a class: those with a special name, and those whose names the code uses.
@@ -373,8 +380,8 @@ class Reach:
                 or module in _PRIMITIVES
             ):
                 continue
-            path = getattr(sys.modules.get(module), "__file__", None)
-            if path is not None and is_standard(path):
+            path = namespace_of(sys.modules.get(module)).get("__file__")
+            if type(path) is str and is_standard(path):
                 continue
             self._entries(list(vars(base).items()), made=made)
 
@@ -426,6 +433,13 @@ def _told_of_end(reference: Any) -> tuple[object, ...]:
     return (callback,)
 
 
+def _wakes(name: object, owner: object) -> bool:
+    """Tell whether this is how a future wakes who waits for it: by that nobody has got hold of the task."""
+    return name in _WAKING and is_task(owner)
+
+
+_WAKING: Final = frozenset({"task_wakeup", "__wakeup"})
+"""Of a task in C, and of one in Python."""
 _CONSTRUCTORS: Final = frozenset(
     {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"}
 )

@@ -186,7 +186,9 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
         for key in resource.actors.get("join", ())
         if key in case.snapshot.tasks and key in case.dead
     ] or [case.snapshot.tasks[key] for key in resource.waiters if key not in {task.key for task in members}]
-    functions = dict.fromkeys(f"`{task.function}`" for task in takers)
+    functions = dict.fromkeys(
+        f"`{task.function}`" for taker in takers[:_ASKED] for task in _behind(case, taker)
+    )
     missing = (resource.unfinished or 0) - (resource.used or 0)
     by = f" by {', '.join(functions)}" if functions else ""
     died = f"; {_fate(givers, 'reports them')}" if givers.ended else ""
@@ -196,6 +198,14 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
         f"{missing} were taken out{by} without task_done(){queued}{died}. "
         "Call task_done() for each item that was taken, best in a `finally`."
     )
+
+
+def _behind(case: Case, task: TaskView) -> list[TaskView]:
+    """Return who waits for a task that runs nothing of the program's own, as that in which `wait_for` waits."""
+    if any(frame.own for frame in task.chain):
+        return [task]
+    others = case.snapshot.tasks.values()
+    return [one for one in others if one.wait is not None and task.key in one.wait.targets] or [task]
 
 
 def _event(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
