@@ -23,6 +23,7 @@ from spanloom.diagnosis.chained import task_behind
 from spanloom.diagnosis.fields import (
     field,
     future_done,
+    in_class,
     is_a,
     is_future,
     is_pool_call,
@@ -78,7 +79,7 @@ class Cast:
 
     def loop(self, loop: Any) -> None:
         """Add what a loop has before it."""
-        if not isinstance(getattr(type(loop), "_run_once", None), FunctionType):
+        if not is_a(in_class(type(loop), "_run_once"), FunctionType):
             self._foreign_loop(loop)
             return
         for handle in in_slices(list(field(loop, "_ready", ()))):

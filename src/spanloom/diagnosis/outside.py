@@ -19,7 +19,7 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 from spanloom.diagnosis.chain import SUSPENDABLE
-from spanloom.diagnosis.fields import field, is_task, module_of
+from spanloom.diagnosis.fields import field, is_task, module_of, namespace_of
 from spanloom.diagnosis.pace import step
 from spanloom.diagnosis.variables import variables_of
 
@@ -216,5 +216,5 @@ def _may_use(value: Any) -> bool:
         return False
     if not kind.__flags__ & _HEAP_TYPE:
         return True
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = namespace_of(sys.modules.get(module)).get("__file__")
     return isinstance(file, str) and not file.endswith((".py", ".pyc"))

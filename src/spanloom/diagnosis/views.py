@@ -14,7 +14,7 @@ from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
-from spanloom.diagnosis.fields import field, future_done
+from spanloom.diagnosis.fields import field, future_done, task_cancelling
 from spanloom.diagnosis.model import FrameView, LoopView, TaskView, ThreadView, Wait
 from spanloom.diagnosis.origin import belongs_to_us, is_own
 from spanloom.diagnosis.pace import in_slices
@@ -76,7 +76,7 @@ class Views:
         chain = self._chain(chain_for(seen, self._cast))
         name = asyncio.Task.get_name(seen.task)
         if type(seen.task) is JobTask:
-            job = getattr(seen.task, "job", None)
+            job = field(seen.task, "job")
             name = f"{name}[{job.index}]" if job is not None else name
         return TaskView(
             key=seen.key,
@@ -88,7 +88,7 @@ class Views:
             chain=chain.frames,
             wait=self._wait(seen),
             main=seen.main,
-            cancelling=int(seen.task.cancelling()),
+            cancelling=task_cancelling(seen.task),
             depth=chain.depth,
             starting=_starting(seen.links),
             deadline=seen.key in self._cast.due

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import importlib.util
 import signal
 import threading
 import weakref
 from collections.abc import Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +21,8 @@ from spanloom.diagnosis import look
 from spanloom.diagnosis.chain import code_of, link_of, links_of
 from spanloom.diagnosis.history.census import _own_code
 from spanloom.diagnosis.history.company import Company, is_awaited
-from spanloom.diagnosis.history.memory import _stands
+from spanloom.diagnosis.history.live import label_of
+from spanloom.diagnosis.history.memory import Memory, _stands
 from spanloom.diagnosis.history.sight import see
 from spanloom.diagnosis.watch.atwork import _woken_by
 from spanloom.diagnosis.watch.blocked import wakes_for
@@ -28,7 +31,7 @@ from spanloom.diagnosis.watch.locks import _holders
 from spanloom.diagnosis.watch.needs import Needs, _coroutine_name
 from spanloom.diagnosis.watch.pipes import _served_by
 from spanloom.diagnosis.watch.progress import fingerprint
-from spanloom.diagnosis.watch.pulse import function_of
+from spanloom.diagnosis.watch.pulse import Hold, Used, function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
 from spanloom.diagnosis.watch.spin import _chain
 from spanloom.diagnosis.watch.threads import function_name, see_threads
@@ -230,6 +233,87 @@ def test_a_coroutine_of_the_programs_own_class_is_asked_for_nothing(asked: list[
 
     asyncio.run(main())
     gc.collect()
+
+
+class TouchyTask(asyncio.Task[Any]):
+    """A task that says when one of its own methods is called."""
+
+    def get_name(self) -> str:
+        ASKED.append("get_name")
+        return super().get_name()
+
+    def done(self) -> bool:
+        ASKED.append("done")
+        return super().done()
+
+    def cancelling(self) -> int:
+        ASKED.append("cancelling")
+        return super().cancelling()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        ASKED.append("get_loop")
+        return super().get_loop()
+
+
+def test_no_method_of_a_tasks_own_class_is_called(asked: list[str]) -> None:
+    """Neither by a look, nor by what is remembered between looks, nor by who notes what holds a loop."""
+
+    async def wait(event: asyncio.Event) -> None:
+        await event.wait()
+
+    async def main() -> None:
+        event = asyncio.Event()
+        task = TouchyTask(wait(event), name="touchy")
+        await asyncio.sleep(0)
+        memory = Memory()
+        asked.clear()
+        try:
+            for step in range(3):
+                memory.step(memory.since + step * 10)
+        finally:
+            memory.stop()
+        look()
+        assert Hold(0.0, task, Used(0.0, 0.0)).task == label_of(task, "wait") == "touchy"
+        assert [sight.key for sight in see([weakref.ref(task)])] == [id(task)]
+        assert _stands(task) == _stands(task)
+        found = asked.copy()
+        event.set()
+        await task
+        assert found == []
+
+    asyncio.run(main())
+
+
+def test_a_module_is_asked_for_nothing(asked: list[str]) -> None:
+    """One that is loaded when it is used is not loaded, and one that answers for names it has not is not called."""
+    spec = importlib.util.find_spec("tests.waited")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    lazy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lazy)
+    answering = ModuleType("answering")
+    vars(answering)["__getattr__"] = asked.append
+
+    async def wait(event: asyncio.Event, *modules: ModuleType) -> None:
+        await event.wait()
+        for module in modules:
+            module.NAP_S  # noqa: B018 -- so that it is ahead
+
+    async def main() -> None:
+        event = asyncio.Event()
+        task = asyncio.create_task(wait(event, lazy, answering))
+        await asyncio.sleep(0)
+        asked.clear()
+        look()
+        assert asked == []
+        assert type(lazy) is not ModuleType  # which it is when it has been loaded
+        event.set()
+        await task
+        assert asked == ["NAP_S"]
+        assert type(lazy) is ModuleType
+
+    asyncio.run(main())
 
 
 def test_what_a_variable_held_lives_no_longer_because_it_was_looked_at() -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of, links_of
-from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.fields import field, future_done, loop_of, task_cancelling
 from spanloom.diagnosis.history.live import Ref, refs, with_task
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
@@ -132,7 +132,7 @@ class Census:
         return found
 
     def _meet(self, ref: Ref, now: float, task: asyncio.Task[Any]) -> None:
-        loop = task.get_loop()
+        loop = loop_of(task)
         if not isinstance(loop, BaseEventLoop):
             self._loops.add(weakref.ref(loop))
         code = _own_code(task)
@@ -149,9 +149,9 @@ class Census:
         self.met += 1
 
     def _visit(self, member: Member, now: float, task: asyncio.Task[Any]) -> None:
-        if task.done():
+        if future_done(task):
             self._end(member, now)
-        elif task.cancelling():
+        elif task_cancelling(task):
             if member.cancelled_at is None:
                 member.cancelled_at = now
                 member.went_on = 0

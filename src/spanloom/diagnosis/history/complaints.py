@@ -21,7 +21,7 @@ import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of, links_of
-from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.fields import attributes, field, future_done, is_a, task_name
 from spanloom.diagnosis.history.live import line_of
 from spanloom.diagnosis.origin import is_own
 
@@ -93,8 +93,8 @@ class Complaints:
 
     def listen_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hear what a loop of another make is told, as uvloop's are."""
-        own = getattr(loop, "__dict__", None)
-        if isinstance(loop, BaseEventLoop) or own is None or "call_exception_handler" in own:
+        own = attributes(loop)
+        if is_a(loop, BaseEventLoop) or type(own) is not dict or "call_exception_handler" in own:
             return
         original = type(loop).call_exception_handler
         of = weakref.ref(loop)  # held by a function in its own dictionary, a loop would hold itself
@@ -135,7 +135,7 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
     name, function, code = "", "", None
     if isinstance(future, asyncio.Task):
         coroutine = field(future, "_coro")
-        name, code = future.get_name(), code_of(coroutine)
+        name, code = task_name(future), code_of(coroutine)
         function = field(coroutine, "__qualname__", "")
     if error is not None:
         kind, message, location, inside = describe_error(error)
@@ -150,7 +150,7 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
             _own_codes(error),
             time.monotonic(),
         )
-    if not isinstance(task, asyncio.Task) or task.done():
+    if not isinstance(task, asyncio.Task) or future_done(task):
         return None
     location, inside = None, function
     for _, at, frame in links_of(task):

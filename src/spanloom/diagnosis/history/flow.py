@@ -20,10 +20,11 @@ from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
 from enum import Flag
 from functools import lru_cache
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Final
 
 from spanloom.diagnosis.ahead import JUMPS
+from spanloom.diagnosis.fields import namespace_of
 
 __all__ = ["Flow", "Outcome", "flow_of"]
 
@@ -259,7 +260,7 @@ class Flow:
                 found.append(_look_up(names, load.argval))
             elif load.opname == "LOAD_ATTR":
                 owner = found.pop() if found else None
-                value = vars(owner).get(load.argval) if isinstance(owner, ModuleType) else None
+                value = namespace_of(owner).get(load.argval)
                 found.append(value)
             elif load.opname not in {"BUILD_TUPLE", "PUSH_NULL", "EXTENDED_ARG"}:
                 found.append(None)
@@ -381,8 +382,8 @@ def _look_up(names: Mapping[str, object], name: object) -> object:
     value = names.get(str(name))
     if value is None:
         built_in = names.get("__builtins__")
-        table = vars(built_in) if isinstance(built_in, ModuleType) else built_in
-        value = table.get(str(name)) if isinstance(table, dict) else None
+        table = built_in if type(built_in) is dict else namespace_of(built_in)
+        value = table.get(str(name))
     return value
 
 

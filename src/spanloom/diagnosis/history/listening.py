@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from spanloom.diagnosis.chain import links_of
+from spanloom.diagnosis.fields import field, future_done, loop_of
 from spanloom.diagnosis.history.live import Ref, with_task
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Listening:
         return None
 
     def _listen(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        thread = getattr(loop, "_thread_id", None)
+        thread = field(loop, "_thread_id")
         if not isinstance(thread, int) or thread == threading.get_ident():
             return
         from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # what most programs never need
@@ -159,13 +160,13 @@ def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop 
     found: list[asyncio.AbstractEventLoop] = []
 
     def look(task: asyncio.Task[Any]) -> None:
-        if task.done():
+        if future_done(task):
             return
         for _, code, frame in links_of(task):
             lasti = frame.f_lasti
             ours = belongs_to_us(code.co_filename) and not code.co_filename.endswith("attempts.py")
             if not is_standard(code.co_filename) and not ours and lasti >= 0 and flow_of(code).retries(lasti):
-                found.append(task.get_loop())
+                found.append(loop_of(task))
                 return
 
     for ref in refs:

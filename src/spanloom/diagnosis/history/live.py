@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any, Final, TypeGuard
 
 from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.fields import loop_of, task_name
 from spanloom.diagnosis.landmarks import SLEEP
 from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN, live_refs, meet
 from spanloom.diagnosis.running import let_go, running_threads
@@ -67,7 +68,7 @@ def with_task(ref: Ref, look: Callable[[asyncio.Task[Any]], None]) -> bool:
         look(task)
     finally:
         if sys.getrefcount(task) < _ALONE:
-            loop = task.get_loop()
+            loop = loop_of(task)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_drop, task)
         del task
@@ -113,7 +114,7 @@ def label_of(task: asyncio.Task[Any], function: str) -> str:
 
     Its name, or its function if it was given none.
     """
-    name = task.get_name()
+    name = task_name(task)
     if name.startswith("Task-") and name[5:].isdecimal():
         return function
     return name

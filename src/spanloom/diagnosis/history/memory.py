@@ -17,7 +17,7 @@ import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import links_of
-from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.fields import field, future_done
 from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
@@ -248,5 +248,5 @@ def _watch(ref: Ref, watched: list[_Restless], task: asyncio.Task[Any]) -> None:
 
 
 def _note_move(watched: _Restless, moved: list[Ref], task: asyncio.Task[Any]) -> None:
-    if not task.done() and _stands(task) != watched.stands:
+    if not future_done(task) and _stands(task) != watched.stands:
         moved.append(watched.ref)

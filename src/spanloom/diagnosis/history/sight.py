@@ -24,7 +24,7 @@ from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.stream import OutcomeStream
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.chain import Link, called_by_author, links_of
-from spanloom.diagnosis.fields import field, is_task
+from spanloom.diagnosis.fields import field, future_done, is_task, loop_of, task_cancelling
 from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awaited, job_of
 from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.live import Ref, is_timer, label_of, line_of, with_task
@@ -231,7 +231,7 @@ class _Chain:
         if self._waits_for_many:
             for suspended, _, _ in self._frames:
                 self.crowd = self.crowd or crowd_of(suspended)
-        self.cancel = cancel_here(self._frames) if task.cancelling() else (False, False, -1)
+        self.cancel = cancel_here(self._frames) if task_cancelling(task) else (False, False, -1)
         self._frames.clear()
 
     def _add(self, link: Link) -> None:
@@ -292,7 +292,7 @@ def _retries_for_others(code: CodeType) -> bool:
 
 
 def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]) -> None:
-    if task.done():
+    if future_done(task):
         return
     chain = _Chain(task)
     function = next((step.function for step in chain.steps if step.is_own), "")
@@ -304,14 +304,14 @@ def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]
             ref=ref,
             name=label_of(task, function or (chain.steps[0].function if chain.steps else "")),
             chain=tuple(chain.steps),
-            pause=_pause(chain, task.get_loop()),
+            pause=_pause(chain, loop_of(task)),
             awaits_task=id(awaited) if is_task(awaited) else None,
             is_awaited=is_awaited(task),
             is_joined=company.is_joined(task),
             siblings=company.siblings_of(task),
             crowd=chain.crowd,
             job=job_of(task),
-            cancelling=task.cancelling(),
+            cancelling=task_cancelling(task),
             must_cancel=bool(field(task, "_must_cancel", False)),
             cleans_up=chain.cleans_up,
             goes_on=goes_on,

@@ -9,7 +9,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from spanloom.diagnosis.fields import callbacks_of, closure_of, field, future_done, gathered, is_a, is_task
+from spanloom.diagnosis.fields import (
+    callbacks_of,
+    closure_of,
+    field,
+    future_done,
+    gathered,
+    is_a,
+    is_task,
+    task_name,
+)
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
 from spanloom.diagnosis.watch.loops import HANDLE_RUN
@@ -173,10 +182,10 @@ def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
     own = None if hold.own is None else hold.own()
     found: list[str] = []
     for task in tasks_of(loop):
-        if task is own or task.done():
+        if task is own or future_done(task):
             continue
         if own is None or not _waits_only_for(task, own):
-            found.append(task.get_name())
+            found.append(task_name(task))
             if len(found) >= 100:
                 break
     if not found and is_a(loop, BaseEventLoop):
@@ -187,7 +196,7 @@ def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
 def _awaiting(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
     """Return the tasks that wait for the holder's own: they could not be cancelled, nor could a signal be handled."""
     own = None if hold.own is None else hold.own()
-    return [task.get_name() for task in tasks_of(loop) if task is not own and not task.done()][:100]
+    return [task_name(task) for task in tasks_of(loop) if task is not own and not future_done(task)][:100]
 
 
 def tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.entered import exits_in
 from spanloom.diagnosis.chain import Link, link_of
-from spanloom.diagnosis.fields import attributes, field, future_done, is_a
+from spanloom.diagnosis.fields import attributes, field, future_done, is_a, task_name
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.blocked import described, evidence_of, jobs_of, tasks_of
 from spanloom.diagnosis.watch.expressions import acquired
@@ -185,7 +185,7 @@ def _finding(
     thread: ThreadNow, hold: Hold, since_s: float, text: str, holder: _Holder, *, is_known: bool
 ) -> Finding:
     task = holder.task
-    name, function = task.get_name(), function_of(task)
+    name, function = task_name(task), function_of(task)
     who = name if function in {None, name} else f"{name} ({function})"
     at = "?"
     suspended = place_in(await_chain(task))

@@ -276,7 +276,7 @@ class Needs:
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     from spanloom.diagnosis.watch.blocked import tasks_of
 
-    return [task for task in tasks_of(loop) if not task.done()]
+    return [task for task in tasks_of(loop) if not future_done(task)]
 
 
 def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[asyncio.Task[Any]]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.chain import code_of, link_of
-from spanloom.diagnosis.fields import field, is_a, module_of
+from spanloom.diagnosis.fields import field, future_done, is_a, loop_of, module_of, task_name
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import tasks_of
@@ -127,7 +127,7 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
         for thread in seen.threads.values()
         if thread.loop is not None
         for task in tasks_of(thread.loop.loop)
-        if not task.done()
+        if not future_done(task)
     ]
     if _is_served(stuck, seen, tasks):
         return None
@@ -140,7 +140,7 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
     loops_held = {
         id(one.thread.loop.loop) for one in waiters if one.thread is not None and one.thread.loop is not None
     }
-    stopped = [task for task in tasks if id(task.get_loop()) in loops_held]
+    stopped = [task for task in tasks if id(loop_of(task)) in loops_held]
     served = [one.task or _served(one, tasks) for one in waiters]
     dead = behind([*(task for task in served if task is not None), *stopped], tasks)
     if any(has_deadline(task) for task in dead if task not in stopped):
@@ -315,7 +315,7 @@ def _who(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> tuple[str, str]:
     if task is None:
         name = thread.name if thread is not None else "?"
         return name, f"thread {name}"
-    name, function = task.get_name(), function_of(task)
+    name, function = task_name(task), function_of(task)
     who = f"task {name}" if function in {None, name} else f"task {name} ({function})"
     return name, who if thread is None or thread.loop is not None else f"{who}, by thread {thread.name},"
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.fields import field, task_name
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
 from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
@@ -65,7 +65,7 @@ class Hold:
         self.function: str | None = None
         self.own: weakref.ref[asyncio.Task[Any]] | None = None
         if task is not None:
-            self.task = task.get_name()
+            self.task = task_name(task)
             self.function = function_of(task)
             self.own = weakref.ref(task)
         self.places: Counter[Call] = Counter()

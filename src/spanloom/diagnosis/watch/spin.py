@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of
-from spanloom.diagnosis.fields import field, is_a
+from spanloom.diagnosis.fields import field, future_done, is_a, task_name
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.atwork import AtWork, BareCall, at_work, woken_by
 from spanloom.diagnosis.watch.frames import Call, location, place_in, where
@@ -129,7 +129,7 @@ class _Watched:
     def has_ended(self) -> bool:
         """Whether it is about a task that is done, or gone."""
         task = None if self.task is None else self.task()
-        return self.task is not None and (task is None or task.done())
+        return self.task is not None and (task is None or future_done(task))
 
 
 def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
@@ -343,5 +343,5 @@ def _called(seen: _Watched) -> tuple[str, str]:
     task = None if seen.task is None else seen.task()
     if task is None:
         return seen.name, f"callback {seen.name}(), which asks for itself again (call_soon),"
-    name, function = task.get_name(), function_of(task)
+    name, function = task_name(task), function_of(task)
     return name, f"task {name}" if function in {None, name} else f"task {name} ({function})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from spanloom.diagnosis.fields import loop_of
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history.live import with_task
 from spanloom.diagnosis.history.rules.words import finding, listed, near, seconds
@@ -66,7 +67,7 @@ def _of_queues(sights: list[Sight]) -> Iterator[Finding]:
 def _owed(sight: Sight) -> frozenset[int]:
     """Return the identities of what a task will put back into, or notify of, what it has taken."""
     found: list[frozenset[int]] = []
-    with_task(sight.ref, lambda task: found.append(given_back(task, task.get_loop())))
+    with_task(sight.ref, lambda task: found.append(given_back(task, loop_of(task))))
     return found[0] if found else frozenset()
 
 
