@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -184,14 +184,14 @@ async def test_a_batch_without_a_job_in_flight_may_rest(looks: Looks) -> None:
     async def scenario() -> None:
         gate = asyncio.Event()
 
-        async def items() -> object:
+        async def items() -> AsyncIterator[int]:
             yield 1
             await gate.wait()
 
         async def job(_: object) -> None:
             await asyncio.sleep(0)
 
-        batch = asyncio.create_task(async_map(job, items(), limit=2, desc="resting"))  # type: ignore[arg-type, func-returns-value]
+        batch = asyncio.create_task(async_map(job, items(), limit=2, desc="resting"))
         busy = asyncio.create_task(run_jobs([gate.wait()], desc="busy"))
         await turns()
         stands = looks()

@@ -8,11 +8,13 @@ import sys
 import textwrap
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 
-from spanloom import run_jobs
-from spanloom.callbacks.watchdog import FEW, WATCHDOG, LoopTimer
+from spanloom import CallbackManager, run_jobs, use_callback_manager
+from spanloom.callbacks.standing import Standing
+from spanloom.callbacks.watchdog import FEW, WATCHDOG, LoopTimer, Watchdog
 from spanloom.testing import VirtualClockLoop
 from tests.environments import run_program
 
@@ -204,6 +206,38 @@ def test_a_loop_without_timers_has_none() -> None:
     timer.set(poor)  # type: ignore[arg-type] # as above
     timer.leave()
     assert timer.open == 0
+
+
+async def test_that_the_diagnosis_cannot_be_loaded_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A process has no file descriptors left, for one; it is tried again, and ended when everything moves."""
+    begun: list[float | None] = []
+
+    def begin(_: Standing, stall_after: float | None) -> Callable[[], object]:
+        begun.append(stall_after)
+        if len(begun) < 3:
+            raise OSError(24, "Too many open files")
+        return lambda: begun.append(None)
+
+    watchdog = Watchdog()
+    watchdog.wire(begin, lambda: 30.0)
+    watchdog._usual_s = 30.0  # as `start` sets it
+    gate = asyncio.Event()
+    with use_callback_manager(CallbackManager()):
+        batch = asyncio.create_task(run_jobs([gate.wait(), ever()]))
+        await asyncio.sleep(0)
+        for second in range(14):
+            watchdog._look(1000.0 + second)
+        assert begun == [30.0, 30.0, 30.0]
+        gate.set()
+        await asyncio.sleep(0.01)
+        for second in range(14, 21):
+            watchdog._look(1000.0 + second)
+        assert begun == [30.0, 30.0, 30.0, None]
+        batch.cancel()
+        await asyncio.wait([batch])
+    assert [record.message for record in caplog.records if record.name == "spanloom.diagnosis"] == [
+        "a batch stands still, and what would say why cannot be loaded: OSError: [Errno 24] Too many open files"
+    ]
 
 
 @LINUX

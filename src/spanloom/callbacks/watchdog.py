@@ -131,6 +131,7 @@ class Watchdog:
         self._standing = Standing()
         self._calm_s = 0.0
         self._end: Callable[[], object] | None = None
+        self._has_failed = False
         self._changing = _thread.allocate_lock()
         self._ident: int | None = None
         self._stopping = False
@@ -232,9 +233,18 @@ class Watchdog:
         if any(_is_due(stand, self._usual_s) for _, stand in self._standing.look(now_s)):
             self._calm_s = now_s + CALM_S
             if self._end is None and self._begin is not None:
-                self._end = self._begin(self._standing.copy(), self._usual_s)
+                self._have_watched(self._begin)
         elif now_s > self._calm_s:
             self._leave()
+
+    def _have_watched(self, begin: Begin) -> None:
+        try:
+            self._end = begin(self._standing.copy(), self._usual_s)
+        except Exception as error:  # noqa: BLE001 -- whatever it is: it is tried again with the next look
+            if not self._has_failed:
+                self._has_failed = True
+                what = f"{type(error).__name__}: {error}"
+                _logger.warning("a batch stands still, and what would say why cannot be loaded: %s", what)
 
     def _leave(self) -> None:
         end, self._end = self._end, None
