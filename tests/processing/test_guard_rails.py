@@ -197,7 +197,7 @@ def test_money_may_be_decimal() -> None:
     """As prices often are, which cannot be added to floats."""
 
     async def scenario() -> None:
-        rails = GuardRails(max_cost=Decimal("0.3"), cost=lambda result: Decimal("0.1"))  # type: ignore[arg-type, return-value]
+        rails = GuardRails(max_cost=Decimal("0.3"), cost=lambda result: Decimal("0.1"))  # type: ignore[arg-type, return-value]  # money
         results, _, _ = await process(rails, Calls(), "abcd", config(1))
         assert [one.success for one in results] == [True] * 3 + [False]
         assert results[3].error == "BatchStoppedError: 0.3 spent of at most 0.3"
