@@ -261,6 +261,7 @@ def test_methods_are_bound_as_methods_are() -> None:
     part = Part()
     assert type(part.called) is MethodType
     assert cast("Any", part.called).__func__ is Part.called
+    assert repr(Part.called).startswith("<function Part.called at")
     again = weakref.WeakMethod(part.called)()
     assert again is not None
     assert again() is part

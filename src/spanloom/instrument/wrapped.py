@@ -48,6 +48,9 @@ class WrappedFunction(Copied, FunctionWrapper):
     ) -> None:
         super().__init__(wrapped, wrapper, enabled)
 
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return by_name(self)
 
