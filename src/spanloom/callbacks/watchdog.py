@@ -31,7 +31,7 @@ __all__ = ["WATCHDOG", "LoopTimer", "Watchdog"]
 
 LONG_S: Final = 1.0
 """From here on a batch is not a short one."""
-FEW: Final = 2
+FEW: Final = 1
 """Times in a second that the timer of a loop is cancelled when its last batch ends."""
 STEP_S: Final = 1.0
 LOOK_AFTER_S: Final = 10.0
