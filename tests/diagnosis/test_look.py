@@ -49,6 +49,19 @@ async def test_nothing_of_a_look_is_left_for_the_collector() -> None:
     assert left == []
 
 
+async def test_a_look_at_few_objects_says_that_it_has_not_seen_all() -> None:
+    """Who could end a wait is then not known, and nothing is called dead; a look with more objects has seen all."""
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(forever())
+    await asyncio.sleep(0)
+    assert not (await beside(lambda: look(objects=1))).complete
+    assert (await beside(look)).complete
+    task.cancel()
+
+
 @pytest.mark.parametrize("number", [0, 1, 7, 8, 100])
 def test_slices_leave_nothing_out(number: int) -> None:
     """Values come in their order and all of them; a dictionary that is emptied is empty."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
-from spanloom.diagnosis.budget import Budget
+from spanloom.diagnosis.budget import MOST, Budget
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.ended import Ended
@@ -36,8 +36,6 @@ from spanloom.diagnosis.waits import GIVERS
 
 __all__ = ["Inquiry"]
 
-BUDGET: Final = 400_000
-"""Objects that one look visits in search of who can still end a wait: about half a second."""
 _ALONE: Final = 100
 """Tasks up to which each is asked by itself; more of the same function at the same place are asked together."""
 _ASKED: Final = 300
@@ -59,6 +57,7 @@ class Inquiry:
         cast: What else acts.
         crowds: Gets those who are asked together.
         remembered: Tasks that exist no more.
+        objects: How many may be visited.
 
     Attributes:
         ended: What ended tasks could have done.
@@ -72,6 +71,7 @@ class Inquiry:
         cast: Cast,
         crowds: Crowds,
         remembered: Sequence[Gone] = (),
+        objects: int = MOST,
     ) -> None:
         self.ended: list[EndedTask] = []
         self.functions: tuple[OwnFunction, ...] = ()
@@ -80,7 +80,7 @@ class Inquiry:
         self._population = population
         self._cast = cast
         self._crowds = crowds
-        self._budget = Budget(BUDGET)
+        self._budget = Budget(objects)
         self._known_owned: frozenset[int] | None = None
 
     @property

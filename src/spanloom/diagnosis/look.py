@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.pace import forget
 from spanloom.diagnosis.settings import looking
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["forget", "look"]
 
 
-def look(remembered: Sequence[Gone] = ()) -> Snapshot:
+def look(remembered: Sequence[Gone] = (), objects: int = MOST) -> Snapshot:
     """Take a snapshot of all tasks of all loops, what they wait for, and who can still end that.
 
     A look takes some 50 microseconds of CPU time a task, in slices of a millisecond. In the thread of a loop it holds
@@ -28,6 +29,8 @@ def look(remembered: Sequence[Gone] = ()) -> Snapshot:
 
     Args:
         remembered: Tasks that exist no more, of whom somebody has taken note.
+        objects: How many may be visited in search of who can still end a wait. Where that is not enough, nothing is
+            called dead.
 
     Returns:
         Plain values. None of the program's objects is kept.
@@ -38,7 +41,7 @@ def look(remembered: Sequence[Gone] = ()) -> Snapshot:
         from spanloom.diagnosis.running import let_go, running_threads
 
         threads = running_threads()
-        one = Parts(threads, remembered)
+        one = Parts(threads, remembered, objects)
         try:
             return one.take()
         finally:

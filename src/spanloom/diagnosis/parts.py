@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.gone import Gone
@@ -36,9 +37,12 @@ class Parts:
     Args:
         threads: Those that run.
         remembered: Tasks that exist no more, of whom somebody has taken note.
+        objects: How many may be visited.
     """
 
-    def __init__(self, threads: Sequence[Running], remembered: Sequence[Gone] = ()) -> None:
+    def __init__(
+        self, threads: Sequence[Running], remembered: Sequence[Gone] = (), objects: int = MOST
+    ) -> None:
         self._began_s = time.monotonic()
         self._threads = threads
         bytecode = Bytecode()
@@ -47,7 +51,7 @@ class Parts:
         self._population = Population(self._holding)
         self._cast = Cast(bytecode)
         self._inventory = Inventory(self._population, self._cast)
-        self._inquiry = Inquiry(bytecode, self._population, self._cast, crowds, remembered)
+        self._inquiry = Inquiry(bytecode, self._population, self._cast, crowds, remembered, objects)
         self._views = Views(bytecode, self._cast, crowds)
         self._crowds = crowds
         self._search = Search()

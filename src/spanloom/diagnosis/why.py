@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.look import forget, look
 from spanloom.diagnosis.settings import looking
 
@@ -41,26 +42,26 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     return stuck(apart_s=apart_s)
 
 
-def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = ()) -> list[Finding]:
+def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = (), objects: int = MOST) -> list[Finding]:
     """Return what two looks at the tasks have found, without what a watching thread knows; see `why`.
 
     Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
 
     Args:
         apart_s: As `why` takes it.
-        remembered: As `spanloom.diagnosis.look.look` takes it.
+        remembered, objects: As `spanloom.diagnosis.look.look` takes them.
     """
     with looking():
         from spanloom.diagnosis.verdict import diagnose  # with all its rules, which nobody needs before
 
-        first = look(remembered)
+        first = look(remembered, objects)
         second: Snapshot | None = None
         try:
             before = {_same(one) for one in diagnose(first)}
             if not before:
                 return []
             time.sleep(apart_s)
-            second = look(remembered)
+            second = look(remembered, objects)
             return [
                 one
                 for one in diagnose(second, first)

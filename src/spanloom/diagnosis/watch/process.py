@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from spanloom.callbacks.standing import STALL_AFTER_S, Standing
 from spanloom.callbacks.watchdog import WATCHDOG
+from spanloom.diagnosis.budget import MOST, UNASKED
 from spanloom.diagnosis.history import Memory
 from spanloom.diagnosis.history.live import refs
 from spanloom.diagnosis.watch.answers import answers_of
@@ -38,6 +39,7 @@ class _Watch:
             lambda: list(watcher.pulses.values()),
             changed_s=lambda: max(memory.changed, watcher.lively_s()),
             tasks=lambda: len(refs()),
+            glance=lambda objects: watcher.findings(min(MOST, max(UNASKED, objects))),
             standing=standing,
         )
         watcher.reporter = self.reporter

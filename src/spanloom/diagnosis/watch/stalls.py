@@ -38,6 +38,8 @@ SHARE: Final = 0.000_3
 """Of a core, for asking a program that has no batches."""
 TASK_S: Final = 80e-6
 """What that costs for each task."""
+OBJECT_S: Final = 5e-6
+"""What it costs for each object that is visited in search of who can still end a wait."""
 FREE_S: Final = 0.004
 """What it may cost the first time, 5 s after the start: 50 tasks. Of more, it waits until its share is due."""
 COUNT_PAUSE_S: Final = 15.0
@@ -70,6 +72,8 @@ class Reporter:
         changed_s: Returns when the program was last seen to move, by the monotonic clock; as long as it has not, there
             is nothing new to be written down of it.
         tasks: Returns how many tasks there are.
+        glance: Returns the findings of a look that nobody has asked for, given how many objects its share of the time
+            would pay for; ``None``: `find` does.
         standing: What is known of the batches already.
     """
 
@@ -80,6 +84,7 @@ class Reporter:
         stall_after_s: float | None = STALL_AFTER_S,
         changed_s: Callable[[], float] = lambda: math.inf,
         tasks: Callable[[], int] = lambda: 0,
+        glance: Callable[[int], list[Finding]] | None = None,
         standing: Standing | None = None,
     ) -> None:
         self.stall_after_s: float | None = stall_after_s
@@ -87,6 +92,7 @@ class Reporter:
         self._pulses = pulses
         self._changed_s = changed_s
         self._tasks = tasks
+        self._glance = glance or (lambda _: find())
         self._looked_s = 0.0
         self._standing = standing or Standing()
         self._seen: list[Stand] = []
@@ -115,7 +121,7 @@ class Reporter:
                 return
             self._looked_s = now_s
             began_s = time.thread_time()
-            self._snapshot()
+            self._snapshot(round((now_s - self._began_s) * SHARE / OBJECT_S))
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._next_snapshot_s = now_s + max(self._pause_s, (time.thread_time() - began_s) / SHARE)
 
@@ -179,9 +185,9 @@ class Reporter:
 
     # the program --------------------------------------------------------------------------------------
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, objects: int) -> None:
         """Write down what is wrong with the program, or that it is not wrong any more."""
-        found = [finding for finding in self._find() if finding.severity != "info"]
+        found = [finding for finding in self._glance(objects) if finding.severity != "info"]
         if not found and not self._written:
             return
         self._written = [finding.code for finding in found]

@@ -6,8 +6,10 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
+from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.codes import CODES, in_order
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.settings import looking
@@ -22,7 +24,7 @@ from spanloom.diagnosis.watch.unexplained import unexplained
 from spanloom.diagnosis.why import stuck
 
 if TYPE_CHECKING:
-    from spanloom.diagnosis.watch.watcher import Watcher
+    from spanloom.diagnosis.watch.watcher import Finder, Watcher
 
 __all__ = ["findings_now"]
 
@@ -50,14 +52,19 @@ _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES[
 """What explains why a task does not go on."""
 
 
-def findings_now(watcher: Watcher) -> list[Finding]:
+def findings_now(watcher: Watcher, objects: int = MOST) -> list[Finding]:
     """Return the findings on this process, the cause before its symptoms; empty if it is healthy.
 
     To be called on the watching thread, or on any that is not a loop's.
+
+    Args:
+        watcher: That of the process.
+        objects: As `spanloom.diagnosis.look.look` takes it.
     """
     found: list[Finding] = []
+    tasks: Finder = partial(_tasks, objects=objects)
     with looking():
-        for rule in (_threads, _tasks, *watcher.finders, _unknown):
+        for rule in (_threads, tasks, *watcher.finders, _unknown):
             if rule is _unknown and any(finding.severity != "info" for finding in found):
                 break
             try:
@@ -98,8 +105,8 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
                 yield finding
 
 
-def _tasks(watcher: Watcher) -> list[Finding]:
-    return stuck(remembered=watcher.remembered())
+def _tasks(watcher: Watcher, *, objects: int) -> list[Finding]:
+    return stuck(remembered=watcher.remembered(), objects=objects)
 
 
 def _unknown(watcher: Watcher) -> Iterable[Finding]:

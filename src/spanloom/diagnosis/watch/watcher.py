@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.watch.endpoint import Bell, Endpoint, wait_for
 from spanloom.diagnosis.watch.loops import see_loops
@@ -238,13 +239,13 @@ class Watcher:
                 if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
                     del self.pulses[key]
 
-    def findings(self) -> list[Finding]:
+    def findings(self, objects: int = MOST) -> list[Finding]:
         """Return the findings of this moment; see `spanloom.diagnosis.watch.verdict.findings_now`."""
         with looking():
             # Most of the diagnosis, 40 ms: a program that is watched does without it until somebody asks.
             from spanloom.diagnosis.watch.verdict import findings_now
 
-            return findings_now(self)
+            return findings_now(self, objects)
 
     def look_now(self) -> None:
         """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
