@@ -79,7 +79,9 @@ def test_why_names_the_slow_host_of_one_run(runs: Runs) -> None:
     (found,) = as_json("why", runs.slow)
     assert found["code"] == "SLOW_CALL"
     assert f"`GET {runs.hosts[0]}`" in found["message"]
-    longer_s = runs.truth[1]["lasted"] - runs.truth[0]["lasted"]
+    # Of the same run, for on a busy machine the other one is as much longer as it pleases.
+    slow_s, quick_s, lasted_s = (runs.truth[1][what] for what in ("slow", "quick", "lasted"))
+    longer_s = (slow_s - quick_s) / (slow_s + quick_s) * lasted_s
     assert found["since_s"] == pytest.approx(longer_s, rel=0.05)
 
 
