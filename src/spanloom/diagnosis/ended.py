@@ -51,20 +51,22 @@ class Ended:
                 continue
             self.found.append(self._describe(task, error, code, wanted))
 
-    def remember(self, gone: Iterable[Gone], tasks: Iterable[Any]) -> None:
+    def remember(self, gone: Sequence[Gone], tasks: Iterable[Any]) -> None:
         """Take note of tasks that are gone.
 
         Args:
             gone: What was noted of them when they were made, and of those that were lost.
             tasks: Those that there are, ended ones included.
         """
-        there: Counter[Any] = Counter()
+        if not gone:
+            return
+        there: Counter[int] = Counter()  # by identity: to hash code takes as long as all else
         names: set[str] = {one.name for one in self.found if one.error is not None}
         for task in tasks:
-            there[code_of(field(task, "_coro"))] += 1
+            there[id(code_of(field(task, "_coro")))] += 1
             names.add(asyncio.Task.get_name(task))
         for one in gone:
-            if one.error is None and one.made <= there[one.codes[0]]:
+            if one.error is None and one.made <= there[id(one.codes[0])]:
                 continue
             if len(self.found) >= _MOST:
                 return

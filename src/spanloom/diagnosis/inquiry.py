@@ -131,10 +131,13 @@ class Inquiry:
 
     def _namespaces(self) -> Iterator[dict[str, Any]]:
         """Yield the globals of the program's own code that tasks run."""
+        passed: set[int] = set()
         for seen in in_slices(self._population.tasks.values()):
             for link in seen.links:
-                if is_own(link.code.co_filename):
-                    yield link.frame.f_globals
+                if id(link.code) not in passed:
+                    passed.add(id(link.code))
+                    if is_own(link.code.co_filename):
+                        yield link.frame.f_globals
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
         """Ask tasks that were seen since; those of one function at one place together if there are many."""
