@@ -1,6 +1,6 @@
 # expect: PIPE_DEADLOCK
 # names: run_tool
-# line: 18
+# line: 16
 # when: hang
 # A thread reads the child's output to its end, while the child is stuck in writing its warnings to
 # the other pipe, which nobody reads.
