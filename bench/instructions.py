@@ -38,6 +38,10 @@ OURS = {
     "run_jobs, recorder off": "bench.ours.runners:RUN_JOBS_UNHEARD",
     "run_jobs, context": "bench.ours.runners:CONTEXT",
     "run_jobs, context, recorder off": "bench.ours.runners:CONTEXT_UNHEARD",
+    "gather, four at a time": "bench.ours.calls:GATHER_FOURS",
+    "race, four at a time": "bench.ours.calls:RACE_FOURS",
+    "retry": "bench.ours.calls:RETRY",
+    "retry, no events": "bench.ours.calls:RETRY_UNHEARD",
 }
 
 _CALLGRIND = (
