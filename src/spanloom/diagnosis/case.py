@@ -12,7 +12,7 @@ from spanloom.diagnosis.finding import Finding, Level
 from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.graph import Edges, components, waits_of
 from spanloom.diagnosis.model import HELD, EndedTask, Holder, Resource, Snapshot, TaskView
-from spanloom.diagnosis.waits import GIVERS
+from spanloom.diagnosis.waits import GIVERS, TAKERS
 
 __all__ = ["Case", "called", "in_functions", "names", "place", "quoted", "where"]
 
@@ -22,7 +22,6 @@ _CALLED = 3
 """Functions that a sentence names of one await chain."""
 _FEW = 3
 """Tasks of which all must have stood still; of those beyond, half may have come since."""
-_TAKERS = frozenset({"acquire"})
 
 
 class Case:
@@ -122,6 +121,7 @@ class Case:
             one
             for one in self.snapshot.ended
             if (one.error is not None or not one.gone)
+            and resource.key not in one.waited
             and (
                 (resource.key, kind) in one.gave or (called in one.names and not givers.isdisjoint(one.names))
             )
@@ -140,6 +140,8 @@ class Case:
         givers, called = _giving(kind), _last_name(resource.name)
         found = []
         for one in self.snapshot.ended:
+            if resource.key in one.waited:
+                continue
             if called in one.names and not givers.isdisjoint(one.names):
                 found.append((one, False))
             elif any(called in names and not givers.isdisjoint(names) for names in one.through):
@@ -241,7 +243,7 @@ class Case:
 
 def _giving(kind: str) -> frozenset[str]:
     """Return the methods that end a wait, and of what is held those that make others wait."""
-    return (GIVERS.get(kind) or frozenset({"wait"})) | (_TAKERS if kind in HELD else frozenset())
+    return (GIVERS.get(kind) or frozenset({"wait"})) | (TAKERS if kind in HELD else frozenset())
 
 
 def _last_name(name: str) -> str:

@@ -14,11 +14,11 @@ from spanloom.diagnosis.chain import called_by_author, code_of
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.functions import Functions
 from spanloom.diagnosis.gone import Gone
-from spanloom.diagnosis.model import EndedTask
+from spanloom.diagnosis.model import HELD, EndedTask
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
-from spanloom.diagnosis.waits import GIVERS
+from spanloom.diagnosis.waits import GIVERS, TAKERS
 
 __all__ = ["Ended"]
 
@@ -98,14 +98,16 @@ class Ended:
         self, task: Any, error: BaseException | None, code: Any, wanted: Sequence[Kept]
     ) -> EndedTask:
         reach = Reach(self._bytecode, self._budget, self._owned)
+        raised = _cancel(task) if error is None else error
         location = None
         names: set[str] = set()
-        traceback = None if error is None else error.__traceback__
+        traceback = None if raised is None else raised.__traceback__
         while traceback is not None:
             frame = traceback.tb_frame
             if is_own(frame.f_code.co_filename):
                 location = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
-            names |= self._names(frame.f_code)
+            if error is not None:
+                names |= self._names(frame.f_code)
             if is_own(frame.f_code.co_filename):
                 reach.code(frame.f_code, frame.f_globals)
             reach.value(*get_referents(frame))
@@ -113,11 +115,13 @@ class Ended:
             traceback = traceback.tb_next
         if code is not None:
             names |= self._names(code)
+        waited = _waited_for(raised, wanted)
         gave = frozenset(
             (id(kept.value), kind)
             for kept in wanted
             for kind in kept.kinds()
-            if reach.can(kept.value, GIVERS.get(kind))
+            # Who was cancelled may have been so on purpose: only what it took is missed.
+            if (error is not None or kind in HELD) and reach.can(kept.value, _wanted_of(kind))
         )
         return EndedTask(
             asyncio.Task.get_name(task),
@@ -126,6 +130,7 @@ class Ended:
             _message(error),
             location,
             cancelled=field(task, "_state") == "CANCELLED",
+            waited=waited,
             gave=gave,
             names=frozenset(names),
             through=() if code is None or error is not None else self._called_by((code,)),
@@ -133,6 +138,37 @@ class Ended:
 
     def _names(self, code: Any) -> set[str]:
         return {*self._bytecode.names(code)[0], *code.co_varnames, *code.co_freevars}
+
+
+def _cancel(task: Any) -> BaseException | None:
+    """Return the error that a cancelled task ended with, as long as nobody has been given it."""
+    if field(task, "_state") != "CANCELLED":
+        return None
+    return next((one for one in get_referents(task) if type(one) is asyncio.CancelledError), None)
+
+
+def _wanted_of(kind: str) -> frozenset[str] | None:
+    """Return what the methods are called that end a wait, and of what is held those that take it by hand."""
+    givers = GIVERS.get(kind)
+    return givers | TAKERS if givers is not None and kind in HELD else givers
+
+
+def _waited_for(error: BaseException | None, wanted: Iterable[Kept]) -> frozenset[int]:
+    """Return the keys of what is held that a task was waiting for in vain when `error` was raised in it."""
+    timed_out = issubclass(type(error), TimeoutError)  # by a cancel, which it was made of
+    found: set[int] = set()
+    for one in (error, field(error, "__context__") if timed_out else None):
+        inner: set[int] = set()
+        traceback = None if one is None else one.__traceback__
+        while traceback is not None:
+            if is_own(traceback.tb_frame.f_code.co_filename):
+                inner.clear()
+            else:
+                inner.update(map(id, get_referents(traceback.tb_frame)))
+            traceback = traceback.tb_next
+        found |= inner
+    held = (kept for kept in wanted if not HELD.isdisjoint(kept.kinds())) if found else ()
+    return frozenset(id(kept.value) for kept in held if id(kept.value) in found)
 
 
 def _message(error: BaseException | None) -> str | None:

@@ -272,9 +272,10 @@ class EndedTask:
         function: Qualified name of its function.
         error: Name of the type of the exception that it died of; ``None`` if it ended well or was cancelled.
         message: The exception's message, if that can be had without running the program's code.
-        location: ``file:line`` where the exception was raised.
+        location: ``file:line`` where the exception was raised, or where it was when it was cancelled, if that is known.
         cancelled: Whether it was cancelled.
-        gave: What it could have done: ``(resource key, kind of wait)`` pairs.
+        waited: Keys of the locks and the like that it has not got: it waited for them when it ended.
+        gave: What it could have done, and of locks and the like also taken: ``(resource key, kind of wait)`` pairs.
         names: Names that its code uses (attributes, variables, functions).
         through: The same of each function that it may have called, as far as names tell.
         gone: Whether it exists no more.
@@ -286,6 +287,7 @@ class EndedTask:
     message: str | None = None
     location: str | None = None
     cancelled: bool = False
+    waited: frozenset[int] = frozenset()
     gave: frozenset[tuple[int, str]] = frozenset()
     names: frozenset[str] = frozenset()
     through: tuple[frozenset[str], ...] = ()

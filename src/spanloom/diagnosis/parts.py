@@ -26,7 +26,7 @@ from spanloom.diagnosis.population import Population
 from spanloom.diagnosis.resources import describe
 from spanloom.diagnosis.running import Running, let_go, running_threads
 from spanloom.diagnosis.seen import Seen
-from spanloom.diagnosis.views import Views
+from spanloom.diagnosis.views import Views, chain_for
 
 __all__ = ["Parts"]
 
@@ -146,7 +146,7 @@ class Parts:
     def _snapshot(self, named: frozenset[int]) -> Snapshot:
         """Tell what has been found out until now; the names of things only if one of the tasks `named` waits there."""
         tasks = {seen.key: self._views.task(seen) for seen in in_slices(self._population.tasks.values())}
-        links = {key: seen.links for key, seen in self._population.tasks.items()}
+        links = {key: chain_for(seen, self._cast) for key, seen in self._population.tasks.items()}
         resources = {
             key: describe(kept, links, named, self._crowds, self._search)
             for key, kept in in_slices(self._inventory.kept.items())

@@ -117,9 +117,8 @@ def _fate(givers: _Givers, what: str) -> str:
     who = f"`{one.name}`" if one.name and not one.name.startswith("Task-") else f"`{one.function}`"
     if one.function and one.function not in who:
         who = f"{who} ({one.function})"
-    if what in ("releases it", "gives one back") and one.error is not None:
-        it = "it" if what == "releases it" else "one"
-        return f"{who}, which took {it}, died of {one.error} at {place(one.location)}"
+    if what in _OF_HOLDERS:
+        return f"{who}, which took {_OF_HOLDERS[what]}, died of {one.error} at {place(one.location)}"
     if one.error is not None:
         said = f"('{one.message}')" if one.message else ""
         return f"{who}, which should have, died of {one.error}{said} at {place(one.location)}"
@@ -151,6 +150,8 @@ def _past(ended: list[EndedTask], what: str) -> str:
     fate = "were cancelled" if many else "was cancelled"
     if not all(one.cancelled for one in others):
         fate = "have ended" if many else "has ended"
+    elif not many and first.location:
+        fate = f"{fate} at {place(first.location)}"
     if what in _OF_HOLDERS:
         return f"nobody is left who {what}: {who} may have had {_OF_HOLDERS[what]}, and {fate}"
     return f"nobody is left who {what}: {who}, which may have, {fate}"
@@ -191,7 +192,7 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
     )
     missing = (resource.unfinished or 0) - (resource.used or 0)
     by = f" by {', '.join(functions)}" if functions else ""
-    died = f"; {_fate(givers, 'reports them')}" if givers.ended else ""
+    died = f"; {_fate(givers, 'reports them')}" if givers.ended or (givers.past and not takers) else ""
     queued = f", {resource.used} are still queued" if resource.used else ""
     return "JOIN_WITHOUT_TASK_DONE", (
         f"{_wait(members)} in join() of queue `{resource.name}` for {resource.unfinished} items: "
