@@ -25,7 +25,7 @@ from spanloom.diagnosis.fields import attributes, field, future_done, is_a, task
 from spanloom.diagnosis.history.live import line_of
 from spanloom.diagnosis.origin import is_own
 
-__all__ = ["Complaints", "Lost", "describe_error"]
+__all__ = ["Complaints", "Lost", "lost_with"]
 
 MAX_KEPT: Final = 500
 MAX_CODES: Final = 20
@@ -120,8 +120,12 @@ class Complaints:
         except Exception:  # noqa: BLE001 -- the program's own handler must get its call, whatever was in the context
             return
         if found is not None:
-            self.lost.append(found)
-            self.count += 1
+            self.add(found)
+
+    def add(self, lost: Lost) -> None:
+        """Remember one more, that somebody else has heard of."""
+        self.lost.append(lost)
+        self.count += 1
 
 
 def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | None:
@@ -132,32 +136,40 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
         return None
     if error is not None and (isinstance(error, _CANCELLED) or _reaches_somebody(loop)):
         return None
-    name, function, code = "", "", None
-    if isinstance(future, asyncio.Task):
-        coroutine = field(future, "_coro")
-        name, code = task_name(future), code_of(coroutine)
-        function = field(coroutine, "__qualname__", "")
     if error is not None:
-        kind, message, location, inside = describe_error(error)
-        return Lost(
-            name,
-            bare_name(function or inside),
-            code,
-            kind,
-            message,
-            location,
-            inside,
-            _own_codes(error),
-            time.monotonic(),
-        )
+        return lost_with(error, future)
     if not isinstance(task, asyncio.Task) or future_done(task):
         return None
+    name, function, code = _told_of(task)
     location, inside = None, function
     for _, at, frame in links_of(task):
         if location is None or is_own(at.co_filename):
             location = f"{at.co_filename}:{line_of(at, frame.f_lasti)}"
             inside = bare_name(at.co_qualname)
     return Lost(name, bare_name(function), code, None, None, location, inside, (), time.monotonic())
+
+
+def lost_with(error: BaseException, future: asyncio.Future[Any]) -> Lost:
+    """Return what is lost with the exception of a future, which may be a task."""
+    name, function, code = _told_of(future) if isinstance(future, asyncio.Task) else ("", "", None)
+    kind, message, location, inside = describe_error(error)
+    return Lost(
+        name,
+        bare_name(function or inside),
+        code,
+        kind,
+        message,
+        location,
+        inside,
+        _own_codes(error),
+        time.monotonic(),
+    )
+
+
+def _told_of(task: asyncio.Task[Any]) -> tuple[str, str, CodeType | None]:
+    """Return the name of a task, and the qualified name and the code of its function."""
+    coroutine = field(task, "_coro")
+    return task_name(task), field(coroutine, "__qualname__", ""), code_of(coroutine)
 
 
 def _own_codes(error: BaseException) -> tuple[CodeType, ...]:

@@ -21,6 +21,7 @@ from spanloom.diagnosis.fields import field, future_done
 from spanloom.diagnosis.history.batches import Batches
 from spanloom.diagnosis.history.census import Census
 from spanloom.diagnosis.history.complaints import Complaints
+from spanloom.diagnosis.history.dropped import Dropped
 from spanloom.diagnosis.history.listening import Listening
 from spanloom.diagnosis.history.live import Ref, wakes_at, with_task
 from spanloom.diagnosis.history.sites import Sites
@@ -63,6 +64,7 @@ class Memory:
     Attributes:
         census: How many tasks of each kind.
         complaints: What loops were told of lost tasks.
+        dropped: Adds to them what loops are not told of.
         sites: Where tasks are made.
         batches: How far spanloom's own batches have come.
         listening: What was raised and caught, when that was listened to.
@@ -74,6 +76,7 @@ class Memory:
     def __init__(self) -> None:
         self.census: Census = Census()
         self.complaints: Complaints = Complaints()
+        self.dropped: Dropped = Dropped(self.complaints.add)
         self.sites: Sites = Sites()
         self.batches: Batches = Batches()
         self.listening: Listening = Listening()
@@ -90,6 +93,7 @@ class Memory:
     def start(self) -> None:
         """Begin to listen. The program behaves as it did."""
         self.complaints.listen()
+        self.dropped.listen()
         self.sites.listen()
         self.batches.listen()
 
@@ -97,6 +101,7 @@ class Memory:
         """Listen no more; what is remembered stays."""
         self.listening.end()
         self.complaints.stop()
+        self.dropped.stop()
         self.sites.stop()
         self.batches.stop()
 

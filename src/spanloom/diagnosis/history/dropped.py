@@ -1,0 +1,135 @@
+"""Failures of coroutines that another thread has sent to a loop, and whose futures nobody has.
+
+asyncio copies the exception of such a task into the future that `run_coroutine_threadsafe` has returned, and by that
+takes it for retrieved; a future of `concurrent.futures` never complains. So the copying is listened to. A future that
+is gone as soon as the loop lets go of the callback that copied, and of whose end nobody is told, was held by nothing
+but asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from asyncio import base_events, futures
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, FunctionType
+from typing import Any, Final, NamedTuple
+
+from spanloom.diagnosis.fields import field
+from spanloom.diagnosis.history.complaints import Lost, lost_with
+from spanloom.diagnosis.variables import variables_of
+
+__all__ = ["Dropped"]
+
+MAX_DEPTH: Final = 10
+"""Frames between the copying and the loop."""
+MAX_HELD: Final = 200
+"""Failed futures that somebody has, and that are known until they are gone."""
+RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- a turn of a loop
+_NAME: Final = "_set_concurrent_future_state"
+
+
+class Dropped:
+    """Hears of such failures, between `listen` and `stop`.
+
+    Args:
+        note: Is given what is lost.
+    """
+
+    def __init__(self, note: Callable[[Lost], object]) -> None:
+        self._note = note
+        self._original: Any = None
+        self._listener: Any = None
+        self._held: set[weakref.ref[Any]] = set()
+
+    def listen(self) -> None:
+        """Hear from now on, where this Python copies in the way that is known."""
+        original = getattr(futures, _NAME, None)
+        if self._listener is not None or original is None:
+            return
+
+        def copy(concurrent: Any, source: Any) -> None:
+            try:
+                lost = _lost(concurrent, source)
+            except Exception:  # noqa: BLE001 -- the future must be resolved, whatever was seen of it
+                lost = None
+            original(concurrent, source)
+            if lost is not None:
+                with suppress(Exception):
+                    self._hold(concurrent, lost)
+
+        self._original, self._listener = original, copy
+        setattr(futures, _NAME, copy)
+
+    def stop(self) -> None:
+        """Hear nothing any more."""
+        if self._listener is not None and getattr(futures, _NAME) is self._listener:
+            setattr(futures, _NAME, self._original)
+            self._listener = None
+
+    def _hold(self, concurrent: Any, lost: Lost) -> None:
+        frame = _around(sys._getframe())  # noqa: SLF001 -- the documented way to a frame
+        turn = None if frame is None else _turn(frame)
+        del frame
+        if turn is None or len(self._held) >= MAX_HELD:
+            return
+
+        def gone(reference: weakref.ref[Any]) -> None:
+            self._held.discard(reference)
+            if _is_just_after(turn, sys._getframe(1)):  # noqa: SLF001 -- as above
+                self._note(lost)
+
+        self._held.add(weakref.ref(concurrent, gone))
+
+
+class _Turn(NamedTuple):
+    """A callback of a loop.
+
+    Attributes:
+        loop: Identity of the loop.
+        began: When its turn began, on the loop's clock.
+        number: Which callback of that turn it is.
+    """
+
+    loop: int
+    began: object
+    number: int
+
+
+def _around(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of the loop that calls."""
+    for _ in range(MAX_DEPTH):
+        if frame is None or frame.f_code is RUN_ONCE:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _turn(frame: FrameType) -> _Turn:
+    names = variables_of(frame)
+    number = names.get("i")
+    return _Turn(id(names.get("self")), names.get("end_time"), number if type(number) is int else 0)
+
+
+def _is_just_after(done: _Turn, frame: FrameType) -> bool:
+    """Tell whether a loop lets go of the very callback that was `done`: on its way to the next one, or at the end."""
+    if frame.f_code is not RUN_ONCE:
+        return False
+    now = _turn(frame)
+    return now[:2] == done[:2] and 0 <= now.number - done.number <= 1
+
+
+def _lost(concurrent: Any, source: Any) -> Lost | None:
+    """Return what is lost of a task if nobody has its future; ``None`` if it has not failed, or somebody is told."""
+    error = field(source, "_exception")
+    if not isinstance(source, asyncio.Task) or not isinstance(error, Exception):
+        return None
+    callbacks = field(concurrent, "_done_callbacks", ())
+    # What asyncio itself has asked to be told, it does not look at.
+    passed_on = sum(type(one) is FunctionType and one.__module__ == "asyncio.futures" for one in callbacks)
+    is_told = len(callbacks) > passed_on or passed_on > 1
+    if is_told or field(concurrent, "_waiters") or field(field(concurrent, "_condition"), "_waiters"):
+        return None
+    return lost_with(error, source)
