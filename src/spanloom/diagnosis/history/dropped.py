@@ -14,7 +14,7 @@ import weakref
 from asyncio import base_events, futures
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.fields import field
@@ -27,7 +27,7 @@ MAX_DEPTH: Final = 10
 """Frames between the copying and the loop."""
 MAX_HELD: Final = 200
 """Failed futures that somebody has, and that are known until they are gone."""
-RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- a turn of a loop
+RUN_ONCE: Final[CodeType] = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- a turn of a loop
 _NAME: Final = "_set_concurrent_future_state"
 
 
