@@ -40,19 +40,27 @@ def printable(text: str, limit: int = 200) -> str:
     Names and error messages may come from anywhere, a server's reply for one. Escape sequences in
     them would otherwise move the cursor or forge lines of a log.
     """
-    text = _cut(redact_text(_cut(text, limit + _AHEAD)), limit)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    return _escape(_cut(_without_secrets(text, limit), limit))
 
 
 def one_line(error: ErrorInfo, limit: int = 200) -> str:
     """Return type and message of an error as `printable`, the lines of a message of several as one.
 
-    Clients put advice on a second line ("For more information check: ..."), validators the field that is wrong.
+    Clients put advice on a second line ("For more information check: ..."), validators the field that is wrong. Secrets
+    are looked for before that: where a line ends tells some of them.
     """
-    message = " ".join(error.message[: limit + _AHEAD].split())
-    return printable(f"{error.type}: {message}" if message else error.type, limit)
+    text = f"{error.type}: {error.message}" if error.message else error.type
+    return _escape(_cut(" ".join(_without_secrets(text, limit).split()), limit))
+
+
+def _without_secrets(text: str, limit: int) -> str:
+    return redact_text(_cut(text, limit + _AHEAD))
+
+
+def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def called(type: str, name: str, limit: int = 200) -> str:
