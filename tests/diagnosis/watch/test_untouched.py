@@ -7,6 +7,7 @@ import functools
 import gc
 import importlib.util
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Coroutine, Generator, Iterator
@@ -284,8 +285,9 @@ def test_no_method_of_a_tasks_own_class_is_called(asked: list[str]) -> None:
     asyncio.run(main())
 
 
-def test_a_module_is_asked_for_nothing(asked: list[str]) -> None:
+def test_a_module_is_asked_for_nothing(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is loaded when it is used is not loaded, and one that answers for names it has not is not called."""
+    monkeypatch.delitem(sys.modules, "tests.waited", raising=False)  # another test may have it
     spec = importlib.util.find_spec("tests.waited")
     assert spec is not None
     assert spec.loader is not None
