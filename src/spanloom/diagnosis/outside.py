@@ -31,9 +31,9 @@ MOST: Final = 2_000
 """Objects of one step; of more, none is looked at any more."""
 BUDGET: Final = 4_000_000
 """Objects that are asked what they refer to, all steps together: about half a second."""
-SMALL: Final = 150_000
+SMALL: Final = 250_000
 FEW: Final = 16
-"""Blocks of memory, and objects asked about, up to which all is asked at once, in some ms; else in pieces."""
+"""Blocks of memory, and objects asked about, up to which all is asked at once, in 3 to 4 ms; else in pieces."""
 _CHUNK: Final = 256
 _HEAP_TYPE: Final = 1 << 9
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
