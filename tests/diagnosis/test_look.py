@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from spanloom.diagnosis import look
+from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.fixpoint import progress
+from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.model import Actor, Holder, Resource, Snapshot, TaskView, Wait
 from spanloom.diagnosis.pace import empty, in_slices
 from spanloom.diagnosis.why import stuck
@@ -41,7 +43,8 @@ async def test_nothing_of_a_look_is_left_for_the_collector() -> None:
     gc.disable()
     try:
         await beside(stuck)
-        left = [type(one).__name__ for one in gc.get_objects() if type(one) in (Snapshot, TaskView, Resource)]
+        looked = (Snapshot, TaskView, Resource, Bytecode, Holding)
+        left = [type(one).__name__ for one in gc.get_objects() if type(one) in looked]
     finally:
         gc.enable()
         event.set()

@@ -62,7 +62,7 @@ class Holding:
         named = ("Lock", "Semaphore", "CapacityLimiter")
         kinds += [getattr(backend, name) for name in named if hasattr(backend, name)]
         self.kinds: tuple[type, ...] = tuple(kinds)
-        self._lending = Lending(bytecode, self.is_lockable, lock_of)
+        self._lending = Lending(bytecode, self.kinds, lock_of)
         self._enters: dict[tuple[int, int], bool] = {}
         self._taken: dict[tuple[int, int], list[Call]] = {}
         self._inside: dict[tuple[int, int], list[int]] = {}

@@ -31,15 +31,13 @@ class Lending:
 
     Args:
         bytecode: Where instructions are remembered.
-        is_lockable: Tells whether something is a lock, a semaphore or a limiter.
+        kinds: The types of locks, semaphores and limiters.
         lock_of: Returns the lock of a condition, else the value itself.
     """
 
-    def __init__(
-        self, bytecode: Bytecode, is_lockable: Callable[[object], bool], lock_of: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, bytecode: Bytecode, kinds: tuple[type, ...], lock_of: Callable[[Any], Any]) -> None:
         self._bytecode = bytecode
-        self._is_lockable = is_lockable
+        self._kinds = kinds
         self._lock_of = lock_of
         self._calls: dict[tuple[int, int], list[Call]] = {}
 
@@ -54,7 +52,7 @@ class Lending:
         last: dict[int, tuple[bool, Any, int]] = {}
         for call in self._before(link.code, link.frame.f_lasti) if calls is None else calls:
             value = resolve(call.path, variables, link.frame.f_globals)
-            if value is None or self._is_lockable(value):
+            if value is None or issubclass(type(value), self._kinds):
                 continue
             taken, given = self._changed_by(value, call.method)
             if taken or given:
@@ -98,7 +96,7 @@ class Lending:
         for names in (_ACQUIRES, _RELEASES):
             used = subjects(self._bytecode, function.__code__, own, function.__globals__, names)
             locks = map(self._lock_of, used)
-            found.append({id(lock): lock for lock in locks if self._is_lockable(lock)})
+            found.append({id(lock): lock for lock in locks if issubclass(type(lock), self._kinds)})
         taken, given = found
         return (
             {key: lock for key, lock in taken.items() if key not in given},
