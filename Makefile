@@ -99,24 +99,24 @@ test-fast: $(VENV)/.installed ## run the tests that are not marked slow
 # those between it and the newest what asyncio makes a difference to.
 CORE := tests/callbacks tests/concurrency tests/diagnosis tests/instrument tests/testing
 CORE += --ignore=tests/concurrency/test_differential.py # thousands of programs, on the oldest and the newest
-test-all: ## run the tests on every Python >= 3.11 this machine has
+test-all: ## run the tests on every Python >= 3.11 this machine has, on two of them at once
 	@found=$$(tools/pythons); \
 	if [ -z "$$found" ]; then echo "no Python >= 3.11 found"; exit 1; fi; \
 	echo "Pythons found:"; echo "$$found" | sed 's/^/  /'; \
-	failed=; selected=; newest=$$(echo "$$found" | tail -1 | cut -d' ' -f1); \
+	set --; selected=; newest=$$(echo "$$found" | tail -1 | cut -d' ' -f1); \
 	for version in $$(echo "$$found" | cut -d' ' -f1); do \
 		if [ -n "$$selected" ]; then \
 			selected='-m "not slow"'; \
 			if [ "$$version" != "$$newest" ]; then selected="$$selected $(CORE)"; fi; \
 		fi; \
-		echo; echo "== tests on Python $$version $$selected"; \
-		$(MAKE) --no-print-directory test-on-$$version SELECTED="$$selected" || failed="$$failed $$version"; \
+		set -- "$$@" "test-on-$$version" "SELECTED_$$version=$$selected"; \
 		selected=less; \
 	done; \
-	if [ -n "$$failed" ]; then echo; echo "failed on:$$failed"; exit 1; fi
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going "$$@"
 
 test-on-%: .venvs/%/.installed
-	tools/pytest-twice .venvs/$*/bin/python $(SELECTED) $(PYTEST_ARGS)
+	@echo; echo '== tests on Python $* $(SELECTED_$*)'
+	@tools/pytest-twice .venvs/$*/bin/python $(SELECTED_$*) $(PYTEST_ARGS)
 
 test-jaeger: $(VENV)/.installed ## run the tests against a real Jaeger and a real Collector (built with Go)
 	tools/backends/build jaeger
