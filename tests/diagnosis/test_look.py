@@ -75,6 +75,53 @@ def test_a_look_at_few_objects_says_that_it_has_not_seen_all(run_python: Any) ->
     assert out.split() == ["False", "True"]
 
 
+def test_who_looks_at_once_takes_the_other_for_alive(run_python: Any) -> None:
+    """Each of two calls of ``to_thread(why)`` will end, and so will the wait for both."""
+    out = run_python(
+        """
+        import asyncio
+        from spanloom.diagnosis import why
+
+        async def hold(lock):
+            async with lock, lock: pass
+
+        async def main():
+            task = asyncio.create_task(hold(asyncio.Lock()))
+            for _ in range(10):
+                for found in await asyncio.gather(asyncio.to_thread(why), asyncio.to_thread(why)):
+                    print(*(one.code for one in found))
+            task.cancel()
+
+        asyncio.run(main())
+        """
+    )
+    assert out.split("\n") == ["SELF_RELOCK"] * 20 + [""]
+
+
+def test_what_follows_a_look_in_its_thread_is_still_to_come(run_python: Any) -> None:
+    """A thread that asks, and sets the event afterwards, is not passed by because it is the one that asks."""
+    out = run_python(
+        """
+        import asyncio, threading
+        from spanloom.diagnosis import why
+
+        def ask(loop, event):
+            print(*(one.code for one in why()))
+            loop.call_soon_threadsafe(event.set)
+
+        async def main():
+            event = asyncio.Event()
+            waiting = asyncio.create_task(event.wait())
+            await asyncio.sleep(0)
+            threading.Thread(target=ask, args=(asyncio.get_running_loop(), event)).start()
+            await waiting
+
+        asyncio.run(main())
+        """
+    )
+    assert out == "\n"
+
+
 @pytest.mark.parametrize("number", [0, 1, 7, 8, 100])
 def test_slices_leave_nothing_out(number: int) -> None:
     """Values come in their order and all of them; a dictionary that is emptied is empty."""

@@ -214,10 +214,8 @@ class Cast:
         """
         frames = running.frames
         if running.loop is None:
-            if running.ident == own:
-                self._own_call(frames)
-                return
-            if _is_ours(frames):
+            if running.ident == own or _is_ours(frames):
+                self._call_that_looks(frames)
                 return
             if frames[0].f_code is _WORKER and variables_of(frames[0]).get("work_item") is None:
                 return  # it waits for work
@@ -246,8 +244,18 @@ class Cast:
         if outside and needs:
             self._add("caller", running.name, self._play_of(outside), needs)
 
-    def _own_call(self, frames: list[FrameType]) -> None:
-        """Add that the call of a pool from which this look is taken will end, as in ``to_thread(why)``."""
+    def _call_that_looks(self, frames: list[FrameType]) -> None:
+        """Add what a thread that looks does afterwards: its call of a pool ends, as in ``to_thread(why)``.
+
+        Of more than one who looks at once, each has to take the others for such. Their callers have what they name.
+        What these could come to from there is left out: a debugger, or a test, could come to everything.
+        """
+        for frame in frames:
+            ahead = self._ahead_of(frame)
+            if ahead is not None and not _is_our_frame(frame):
+                named = [frame.f_globals[name] for name in ahead.names & frame.f_globals.keys()]
+                values = [*_values_of(frame, ahead), *named]
+                self._add("pool", "who looks", functools.partial(_hand, ahead=ahead, values=values))
         items = [variables_of(frame).get("work_item") for frame in frames if frame.f_code is _WORKER]
         called = [field(item, "future") for item in items if item is not None]
         if called:
@@ -327,6 +335,10 @@ def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
     if ahead is None or frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         return list(variables.values())
     return [value for name, value in variables.items() if name in ahead.names]
+
+
+def _hand(reach: Reach, ahead: Ahead, values: list[object]) -> None:
+    reach.handed(ahead, values)
 
 
 def _is_our_frame(frame: FrameType) -> bool:

@@ -158,6 +158,16 @@ class Reach:
         self._todo.extend(values)
         self._run()
 
+    def handed(self, ahead: Ahead, values: Iterable[object]) -> None:
+        """Add values on which code calls nothing but the methods that it names itself, and what is in their attributes.
+
+        Without what it could come to from there.
+        """
+        self.names |= ahead.names
+        for value in values:
+            for one in (value, *attributes(value).values()):
+                self.objects[id(one)] = one
+
     def dropped(self, values: Iterable[object]) -> None:
         """Add values that it has and will do nothing with but let go of: their end may be told to somebody."""
         for value in values:

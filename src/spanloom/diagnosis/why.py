@@ -22,6 +22,9 @@ WATCHED: Final[list[Callable[[], list[Finding]]]] = []
 
 APART_S: Final = 0.1
 """Seconds between the two looks: what is found in both was no moment of change."""
+SETTLE_S: Final = 0.005
+"""Seconds that who asks by ``await asyncio.to_thread(why)`` gets to come to the await: a task that still runs may do
+anything, so nothing would be found."""
 
 
 def why(*, apart_s: float = APART_S) -> list[Finding]:
@@ -37,6 +40,7 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     Returns:
         The findings; none if nothing is wrong, or if nothing wrong can be seen.
     """
+    time.sleep(SETTLE_S)
     if WATCHED:
         return WATCHED[0]()
     return stuck(apart_s=apart_s)
