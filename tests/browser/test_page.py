@@ -564,6 +564,16 @@ asyncio.run(main())
 """
 
 
+STUCK: Final = [
+    {
+        "code": "LOCK_CYCLE",
+        "level": "PROVEN",
+        "message": "`one` holds lock `<b>a</b>` and wants `b`. " * 5 + "So it is.",
+        "location": "crawl.py:7",
+    }
+]
+
+
 def test_a_run_that_was_killed_is_seen_as_it_was_recorded(visit: Open, tmp_path: Path) -> None:
     """The record of a real process that died by SIGKILL has a page with its jobs, attempts, errors and open jobs."""
     died = subprocess.run([sys.executable, "-c", DYING], cwd=tmp_path, timeout=60, check=False)
@@ -571,7 +581,7 @@ def test_a_run_that_was_killed_is_seen_as_it_was_recorded(visit: Open, tmp_path:
     path = tmp_path / "page.html"
     with StoreReader(tmp_path / "runs.db") as store, path.open("w", encoding="utf-8") as file:
         last = store.find("last")
-        write_html(last, store.records(last), file)
+        write_html(last, store.records(last), file, STUCK)
     seen = visit(path)
     shoot(seen, "killed")
     assert re.fullmatch(
@@ -580,6 +590,8 @@ def test_a_run_that_was_killed_is_seen_as_it_was_recorded(visit: Open, tmp_path:
     )
     assert seen.page.locator("#open tbody tr").count() == 8
     assert re.search(r"fetch #200\s+1\.\d+ s\s+1\s+attempt 1 for 1\.\d+ s", seen.page.inner_text("#open"))
+    why = seen.page.locator("section[aria-labelledby=why] tbody tr")
+    assert why.first.inner_text().split("\t") == ["LOCK_CYCLE", "PROVEN", STUCK[0]["message"], "crawl.py:7"]
     errors = seen.page.locator("section[aria-labelledby=errors] tbody tr")
     assert errors.count() == 1
     assert re.search(r"ConnectionError\s+lost <b>.*\s40\s+20\s", errors.first.inner_text())

@@ -17,6 +17,7 @@ from spanloom.handlers._text import printable
 if TYPE_CHECKING:
     from spanloom.cli._file import Tally
     from spanloom.store.model import Record, Run
+    from spanloom.store.reader import StoreReader
 
 __all__ = ["export"]
 
@@ -109,7 +110,9 @@ def export(
             told |= {"endpoint": endpoint, "spans": sent.spans, "left_open": sent.left_open}
         else:
             with writing_to(output) as file:
-                told |= {"file": None if output == STDOUT else output} | _write(form, found, records, file)
+                told |= {"file": None if output == STDOUT else output} | _write(
+                    form, found, records, file, store
+                )
                 told["bytes"] = file.bytes
         told |= {"events": records.count, "dropped": found.dropped}
     if as_json:
@@ -170,17 +173,20 @@ class _Counted:
             yield record
 
 
-def _write(form: str, run: Run, records: Iterable[Record], file: Tally) -> dict[str, object]:
+def _write(
+    form: str, run: Run, records: Iterable[Record], file: Tally, store: StoreReader
+) -> dict[str, object]:
     if form == "otlp":
         from spanloom.viewer.otlp import write_otlp
 
         written = write_otlp(run, records, file.write)
         return {"spans": written.spans, "left_open": written.left_open}
     if form == "html":
+        from spanloom.diagnosis.recorded import explain
         from spanloom.viewer.html import write_html
 
         text = io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", newline="\n")
-        write_html(run, records, text)
+        write_html(run, records, text, explain(store, run))
         text.detach().detach()  # flushes, and leaves the file open
         return {}
     if form == "perfetto":

@@ -1,9 +1,9 @@
-"""The tables of a page: times by name, errors, the slowest jobs."""
+"""The tables of a page: why the run was slow or stuck, times by name, errors, the slowest jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from spanloom.events.types import EventType
 from spanloom.handlers._text import format_ns, printable
@@ -45,19 +45,41 @@ class Section(TypedDict):
     rows: list[list[str | Jump]]
 
 
-def sections(analysis: Analysis, bars: Mapping[int, int]) -> list[Section]:
+def sections(
+    analysis: Analysis, bars: Mapping[int, int], findings: Sequence[Mapping[str, Any]] = ()
+) -> list[Section]:
     """Return the tables of a run.
 
     Args:
         analysis: What there is to say about it.
         bars: By the event id of a slowest job, which bar of the picture it is.
+        findings: Why it was slow or stuck, as JSON has it, the cause first.
     """
     names = sorted(analysis.names, key=lambda stats: (stats.type != EventType.JOB, -_total(stats)))
     return [
+        *_why(findings),
         _names(names, "interrupted" if analysis.run.state == RunState.INTERRUPTED else "open"),
         _errors(analysis.errors),
         _slowest(analysis.slowest, bars),
     ]
+
+
+def _why(findings: Sequence[Mapping[str, Any]]) -> Iterable[Section]:
+    if findings:
+        yield Section(
+            id="why",
+            title="Why it was slow or stuck",
+            note="The cause before its symptoms. What they rest on is told by spanloom why, with --evidence."
+            + _left_out(len(findings)),
+            columns=[_text("finding"), _text("certainty"), _text("what it is"), _text("at")],
+            rows=[
+                [
+                    printable(str(one.get(key) or ""), 2_000)
+                    for key in ("code", "level", "message", "location")
+                ]
+                for one in findings[:MAX_ROWS]
+            ],
+        )
 
 
 def _names(names: list[NameStats], unended: str) -> Section:

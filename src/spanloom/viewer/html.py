@@ -1,9 +1,9 @@
-"""A run as one self-contained web page: the slots over time, the times by name, the errors."""
+"""A run as one self-contained web page: the slots over time, why it was slow, the times by name, the errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, TextIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TextIO
 
 import msgspec
 
@@ -23,7 +23,9 @@ MOST_LISTED: Final = 20
 """Jobs that are named in a sentence."""
 
 
-def write_html(run: Run, records: Iterable[Record], file: TextIO) -> None:
+def write_html(
+    run: Run, records: Iterable[Record], file: TextIO, findings: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write a page that shows `run`: one HTML file, complete in itself, that makes no request.
 
     One pass over `records`; some 60 bytes of memory are held per event. The page has every event in it, about 12
@@ -33,6 +35,7 @@ def write_html(run: Run, records: Iterable[Record], file: TextIO) -> None:
         run: The run.
         records: Its records, in order of start.
         file: Where to write, open for text in UTF-8.
+        findings: Why the run was slow or stuck, as `spanloom.diagnosis.finding.Finding.to_json` has it.
     """
     picture = Picture(run)
     analysis = analyse(run, _drawn(records, picture))
@@ -40,7 +43,8 @@ def write_html(run: Run, records: Iterable[Record], file: TextIO) -> None:
     description = _description(run, picture)
     description["tables"] = tables
     description["unwritten"] = _unwritten(analysis.unwritten)
-    description["sections"] = sections(analysis, picture.bars_of(kept.record for kept in analysis.slowest))
+    bars = picture.bars_of(kept.record for kept in analysis.slowest)
+    description["sections"] = sections(analysis, bars, findings)
     write_page(file, description, columns)
 
 

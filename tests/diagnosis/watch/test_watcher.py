@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -239,7 +240,7 @@ def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
-    """The snapshots that a stuck process writes are in its record: `why last` has the verdict after a kill -9."""
+    """The snapshots that a stuck process writes are in its record: `why last`, and a page, have its verdict then."""
     path = written(
         tmp_path,
         """
@@ -261,6 +262,15 @@ def test_a_killed_run_still_says_what_it_was_stuck_at(tmp_path: Path) -> None:
     found = recorded(tmp_path)
     assert [one["code"] for one in found] == ["SELF_RELOCK"]
     assert "taker" in found[0]["message"]
+    page = tmp_path / "run.html"
+    export = ["export", "last", "--output", str(page), "--file", str(tmp_path / "program.db")]
+    subprocess.run([*SPANLOOM, *export], check=True, timeout=60)
+    described = re.search(r'id="description">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    assert described is not None
+    first = json.loads(described[1])["sections"][0]
+    assert first["id"] == "why"
+    keys = ("code", "level", "message", "location")
+    assert first["rows"] == [[one[key] for key in keys] for one in found]
 
 
 def test_a_run_that_died_before_anything_was_written_down_is_said_to_have(tmp_path: Path) -> None:
