@@ -14,7 +14,7 @@ import traceback
 import types
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import MethodType
 from typing import Any, ClassVar, cast
 
@@ -768,3 +768,58 @@ def test_patches_say_how_many_there_are() -> None:
     assert len(patches) == 2
     patches.undo()
     assert len(patches) == 0
+
+
+@traced
+def down(n: int) -> Any:
+    return down(n + 1)
+
+
+@traced
+async def down_async(n: int) -> Any:
+    return await down_async(n + 1)
+
+
+@traced
+def down_generator(n: int) -> Iterator[int]:
+    yield from down_generator(n + 1)
+
+
+@traced
+async def down_async_generator(n: int) -> AsyncIterator[int]:
+    async for each in down_async_generator(n + 1):
+        yield each
+
+
+async def all_of(n: int) -> list[int]:
+    return [each async for each in down_async_generator(n)]
+
+
+@pytest.mark.parametrize(
+    "fall",
+    [
+        lambda: down(0),
+        lambda: asyncio.run(down_async(0)),
+        lambda: list(down_generator(0)),
+        lambda: asyncio.run(all_of(0)),
+    ],
+    ids=["function", "coroutine", "generator", "async generator"],
+)
+@pytest.mark.parametrize("deeper", range(8))
+def test_where_the_stack_ends_no_event_is_left_open(fall: Callable[[], Any], deeper: int) -> None:
+    """A recursion without an end fails as ever, wherever of our own code the last frame would have been."""
+
+    def from_below(levels: int) -> None:
+        if levels:
+            from_below(levels - 1)
+            return
+        with pytest.raises(RecursionError):
+            fall()
+
+    with spanloom.use_callback_manager(CallbackManager()) as manager:
+        from_below(deeper)
+        assert manager.in_flight() == []
+        assert manager.recorder is not None
+        ended = manager.recorder.ended()
+        assert len(ended) > 50
+        assert {event.status for event in ended} == {"error"}

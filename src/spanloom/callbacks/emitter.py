@@ -28,10 +28,19 @@ from spanloom.callbacks.traces import TraceTable
 from spanloom.callbacks.tries import Try
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.counts import BatchCounts
-from spanloom.events.event import Event, ScopeEvent, complete_scope, data_of, fail_scope
+from spanloom.events.event import (
+    NO_STACK,
+    Event,
+    ScopeEvent,
+    complete_scope,
+    data_of,
+    fail_scope,
+    set_scope_error,
+    set_scope_failure,
+)
 from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.trace import Trace
-from spanloom.events.types import EventType
+from spanloom.events.types import ERROR, EventType
 from spanloom.exceptions import HandlerError
 
 __all__ = ["Emitter"]
@@ -251,7 +260,10 @@ class Emitter:
                 self._tell_start(trace)
             if route.starts:
                 route.start(event)
-        except HandlerError as error:  # raise_handler_errors: nobody else will end the event
+        except (
+            HandlerError,
+            RecursionError,
+        ) as error:  # raise_handler_errors: nobody else will end the event
             self.finish(event, route, error)
             raise
         return event, route
@@ -259,7 +271,11 @@ class Emitter:
     def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
         """End an event that `begin` opened."""
         if error is not None:
-            fail_scope(event, error)
+            try:
+                fail_scope(event, error)
+            except RecursionError:  # nothing more can be called
+                set_scope_failure(event, ERROR)
+                set_scope_error(event, NO_STACK)
         complete_scope(event, monotonic_ns())
         if self._open.pop(event.event_id, None) is None:
             return  # this is a forked child, and the event its parent's: it ends over there

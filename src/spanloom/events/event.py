@@ -26,6 +26,7 @@ from spanloom.events.trace import Trace
 from spanloom.events.types import OK, EventStatus, EventType, status_of
 
 __all__ = [
+    "NO_STACK",
     "Event",
     "JobDetail",
     "JobEvent",
@@ -37,8 +38,12 @@ __all__ = [
     "detail_of",
     "fail_scope",
     "restart_job",
+    "set_scope_error",
+    "set_scope_failure",
 ]
 
+NO_STACK: Final = ErrorInfo("RecursionError", "the stack is used up, so what else there was cannot be told")
+"""For an event that fails where no further call can be made."""
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -296,8 +301,8 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
         return None if self.detail is None else self.detail.data
 
 
-_set_scope_failure = ScopeEvent.__dict__["failure"].__set__
-_set_scope_error = ScopeEvent.__dict__["error"].__set__
+set_scope_failure = ScopeEvent.__dict__["failure"].__set__
+set_scope_error = ScopeEvent.__dict__["error"].__set__
 _set_job_detail = JobEvent.__dict__["detail"].__set__
 
 complete_scope = ScopeEvent.__dict__["end_ns"].__set__
@@ -312,8 +317,8 @@ restart_job = JobEvent.__dict__["start_ns"].__set__
 
 def fail_scope(event: ScopeEvent, error: BaseException) -> None:
     """Write what ended `event`, before `complete_scope` does the rest."""
-    _set_scope_failure(event, status_of(error))
-    _set_scope_error(event, ErrorInfo.of(error))
+    set_scope_failure(event, status_of(error))
+    set_scope_error(event, ErrorInfo.of(error))
 
 
 def data_of(event: Event) -> dict[str, object]:

@@ -63,9 +63,13 @@ def _function(type: str, name: str, payload: Payload | None) -> Wrapper:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             hide_frame(error)
-            manager.leave((event, route), outer, error)
+            if (
+                current.get() is event
+            ):  # as in Emitter.leave; at the end of the stack, a call may be one too many
+                current.set(outer)
+            manager.finish(event, route, error)
             raise
-        if current.get() is event:  # as in Emitter.leave, which would be a call more
+        if current.get() is event:
             current.set(outer)
         manager.finish(event, route, None)
         return result
@@ -90,7 +94,11 @@ def _coroutine(function: Callable[..., Any], type: str, name: str, payload: Payl
             result = await work
         except BaseException as error:
             hide_frame(error)
-            manager.leave((event, route), outer, error)
+            if (
+                current.get() is event
+            ):  # as in Emitter.leave; at the end of the stack, a call may be one too many
+                current.set(outer)
+            manager.finish(event, route, error)
             raise
         if current.get() is event:
             current.set(outer)
