@@ -15,7 +15,7 @@ import pytest
 from spanloom import async_map, current_event, uninstrument
 from spanloom.testing import EventCapture
 from tests.instrument.targets.patching import patched
-from tests.instrument.targets.web import address, payloads, tree
+from tests.instrument.targets.web import NAMED, address, payloads, tree
 
 
 @pytest.fixture
@@ -56,13 +56,8 @@ class Nowhere(aiohttp.abc.AbstractResolver):
 @pytest.mark.parametrize(
     ("url", "name", "port"),
     [
-        ("https://API.example.com/users/7?key=secret", "GET api.example.com", None),
-        ("https://api.example.com:443/", "GET api.example.com", None),
-        ("http://api.example.com:443/", "GET api.example.com:443", 443),
-        ("http://user:p@ss@api.example.com:8000/#part", "GET api.example.com:8000", 8000),
+        *NAMED,
         ("http://[::0001]:1/", "GET [::1]:1", 1),
-        ("http://b\u00fccher.example/", "GET xn--bcher-kva.example", None),
-        ("http://xn--bcher-kva.example/", "GET xn--bcher-kva.example", None),
     ],
 )
 async def test_a_request_is_named_for_its_method_and_host(

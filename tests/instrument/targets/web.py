@@ -25,6 +25,15 @@ ANSWERS = {
 }
 HANGS_UP = {"/cut"}
 NEVER_ENDS = {"/stuck", "/silent"}
+NAMED = [
+    ("https://API.example.com/users/7?key=secret", "GET api.example.com", None),
+    ("https://api.example.com:443/", "GET api.example.com", None),
+    ("http://api.example.com:443/", "GET api.example.com:443", 443),
+    ("http://user:p@ss@api.example.com:8000/#part", "GET api.example.com:8000", 8000),
+    ("http://b\u00fccher.example/", "GET xn--bcher-kva.example", None),
+    ("http://xn--bcher-kva.example/", "GET xn--bcher-kva.example", None),
+]
+"""URLs of requests, what the events of these are called, and the port that they tell if it is not the scheme's."""
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
