@@ -82,6 +82,26 @@ def test_a_straggler_is_named_with_what_the_batch_would_have_taken_without_it() 
     assert "would have ended after 500 ms" in found.message
 
 
+def test_it_is_said_what_a_straggler_was_at() -> None:
+    """Of what took most of its time the innermost: the request, not the attempt around it, nor what was short."""
+    jobs = batch([*side_by_side(4, 10, 50), (100, 3_000)], 5)
+    late = jobs[-1].event_id
+
+    def inside(number: int, parent: int, type: str, name: str, start: int, end: int, **more: Any) -> Record:
+        return Record(
+            number, parent, 7, type, name, start * MS, end * MS, "ok", job_index=40, batch_id=1, **more
+        )
+
+    attempt = inside(100, late, "attempt", "fetch", 110, 2_990, attempt=1)
+    request = inside(101, 100, "request", "GET api.example.com", 120, 2_820)
+    (found,) = findings([*jobs, attempt, inside(102, 100, "step", "parse", 2_820, 2_980), request])
+    assert "this one 2.9 s, 2.7 s of them in request `GET api.example.com`. Without" in found.message
+    (found,) = findings([*jobs, attempt])
+    assert "this one 2.9 s, 2.9 s of them in attempt 1. Without" in found.message
+    (found,) = findings([*jobs, inside(100, late, "step", "parse", 100, 1_000)])
+    assert "this one 2.9 s. Without" in found.message
+
+
 @pytest.mark.parametrize("late", [4, 40], ids=["few late", "a pause made many late"])
 def test_a_straggler_is_named_although_a_pause_made_others_late(late: int) -> None:
     """Jobs that run during a pause of the whole program take long, too; the batch waited for none of them."""

@@ -8,7 +8,7 @@ quickly when many of them ran at once as when few did. Shares of several finding
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, takewhile
 from pathlib import PurePath
 from statistics import median
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from spanloom.diagnosis.finding import Finding, Level
 from spanloom.diagnosis.history.rules.words import listed, seconds
+from spanloom.diagnosis.slow.inside import longest_inside
 from spanloom.diagnosis.slow.numbers import BatchNumbers, RunNumbers, read
 from spanloom.viewer._sweep import end_of
 
 if TYPE_CHECKING:
-    from spanloom.store.model import Run
+    from spanloom.store.model import Record, Run
     from spanloom.store.reader import StoreReader
 
 __all__ = ["explain"]
@@ -59,7 +60,7 @@ def explain(store: StoreReader, run: Run) -> list[Finding]:
     found: list[Finding] = []
     for batch in numbers.batches.values():
         if len(batch.starts) >= LEAST_JOBS and batch.duration_ns > 0:
-            found += _stragglers(batch)
+            found += _stragglers(batch, lambda: store.records(run))
             found += _retries(batch)
             found += _limits(batch, numbers, end_of(run))
     found += _lag(numbers, end_of(run))
@@ -85,7 +86,7 @@ def _s(ns: float) -> str:
 # -----------------------------------------------------------------------------------------------
 
 
-def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
+def _stragglers(batch: BatchNumbers, records: Callable[[], Iterable[Record]]) -> Iterator[Finding]:
     runs = batch.runs_ns()
     usual = median(runs)
     late = {number for number, run in enumerate(runs) if run > STRAGGLER * usual}
@@ -100,6 +101,9 @@ def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
         return
     worst = sorted(late, key=lambda number: -batch.ends[number])
     names = [f"{batch.name}[{batch.indexes[number]}]" for number in worst]
+    longest = max(late, key=runs.__getitem__)
+    at = longest_inside(records(), batch.ids[longest], runs[longest])
+    inside = "" if at is None else f", {_s(at[1])} of them in {at[0]}"
     yield _finding(
         "STRAGGLER",
         "PROVEN",
@@ -107,7 +111,7 @@ def _stragglers(batch: BatchNumbers) -> Iterator[Finding]:
         f"Batch `{batch.name}` lasted {_s(batch.duration_ns)}, the last {_s(share)} of it for "
         f"{listed(names)} alone: a job "
         f"usually took {_s(usual)}, {'this one' if len(late) == 1 else 'the longest of these'} "
-        f"{_s(max(runs[number] for number in late))}. Without {'it' if len(late) == 1 else 'them'}, the batch "
+        f"{_s(runs[longest])}{inside}. Without {'it' if len(late) == 1 else 'them'}, the batch "
         f"would have ended after {_s(batch.duration_ns - share)}; a timeout for each job would bound it.",
         tuple(f"{name}: ran {_s(runs[number])}" for name, number in zip(names[:10], worst, strict=False)),
     )

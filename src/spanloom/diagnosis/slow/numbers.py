@@ -14,7 +14,7 @@ from spanloom.store.model import Record
 __all__ = ["BatchNumbers", "CallNumbers", "RunNumbers", "read"]
 
 MAX_JOBS: Final = 2_000_000
-"""Jobs of one run that are looked at one by one; 64 MB."""
+"""Jobs of one run that are looked at one by one; 80 MB."""
 MOST_NS: Final = (1 << 63) - 1
 _SIZE: Final = re.compile(r"\b(\d+)/(\d+) in use")
 _INSIDE: Final = frozenset({EventType.ATTEMPT, EventType.BACKOFF})
@@ -30,6 +30,7 @@ class BatchNumbers:
         is_fixed: Whether it stayed the same.
         starts, ends, queues: Of each job that ran: when it started and ended, and how long it had waited.
         indexes: The position of each in the input.
+        ids: Its event id.
         failed_ns: Sum of the attempts that failed and were followed by another one.
         backoff_ns: Sum of the pauses between attempts.
         retries: How many attempts were made beyond the first.
@@ -45,6 +46,7 @@ class BatchNumbers:
         self.ends: array[int] = array("q")
         self.queues: array[int] = array("q")
         self.indexes: array[int] = array("q")
+        self.ids: array[int] = array("Q")
         self.failed_ns = 0
         self.backoff_ns = 0
         self.retries = 0
@@ -146,6 +148,7 @@ def _add_job(batch: BatchNumbers, record: Record, end_ns: int) -> None:
     batch.ends.append(end_ns)
     batch.queues.append(record.queue_ns or 0)
     batch.indexes.append(-1 if record.job_index is None else record.job_index)
+    batch.ids.append(record.event_id)
 
 
 def _add_try(batch: BatchNumbers, record: Record, span_ns: int) -> None:
