@@ -260,10 +260,7 @@ class Emitter:
                 self._tell_start(trace)
             if route.starts:
                 route.start(event)
-        except (
-            HandlerError,
-            RecursionError,
-        ) as error:  # raise_handler_errors: nobody else will end the event
+        except (HandlerError, RecursionError) as error:  # nobody else will end the event
             self.finish(event, route, error)
             raise
         return event, route

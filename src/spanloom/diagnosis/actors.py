@@ -251,8 +251,8 @@ class Cast:
         What these could come to from there is left out: a debugger, or a test, could come to everything.
         """
         for frame in frames:
-            ahead = self._ahead_of(frame)
-            if ahead is not None and not _is_our_frame(frame):
+            ahead = None if _is_our_frame(frame) else self._ahead_of(frame)
+            if ahead is not None:
                 named = [frame.f_globals[name] for name in ahead.names & frame.f_globals.keys()]
                 values = [*_values_of(frame, ahead), *named]
                 self._add("pool", "who looks", functools.partial(_hand, ahead=ahead, values=values))

@@ -63,9 +63,8 @@ def _function(type: str, name: str, payload: Payload | None) -> Wrapper:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             hide_frame(error)
-            if (
-                current.get() is event
-            ):  # as in Emitter.leave; at the end of the stack, a call may be one too many
+            # As in Emitter.leave: where the stack ends, a call more may be one too many.
+            if current.get() is event:
                 current.set(outer)
             manager.finish(event, route, error)
             raise
@@ -94,9 +93,8 @@ def _coroutine(function: Callable[..., Any], type: str, name: str, payload: Payl
             result = await work
         except BaseException as error:
             hide_frame(error)
-            if (
-                current.get() is event
-            ):  # as in Emitter.leave; at the end of the stack, a call may be one too many
+            # As in Emitter.leave: where the stack ends, a call more may be one too many.
+            if current.get() is event:
                 current.set(outer)
             manager.finish(event, route, error)
             raise
