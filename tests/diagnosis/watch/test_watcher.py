@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from spanloom.diagnosis.watch.client import ask, watched_pid
+from spanloom.diagnosis.watch.endpoint import Endpoint
 from spanloom.diagnosis.watch.folder import folder, socket_path
 from spanloom.exceptions import NotWatchedError, StoreError
 from spanloom.store import StoreReader
@@ -236,6 +238,59 @@ def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path: Path) -> 
         assert until(lambda: "accepted" in output(path))
         assert until(lambda: socket_path(process.pid).exists())
         assert ask(process.pid, "ping") == "here"
+
+
+LEAKS = """
+    import asyncio, os, resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+    async def main():
+        lock = asyncio.Lock()
+        async def take():
+            async with lock, lock:
+                pass
+        taker = asyncio.create_task(take(), name="taker")
+        leaked = []
+        try:
+            while True:
+                leaked.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            print("none left", flush=True)
+        await taker
+    asyncio.run(main())
+    """
+
+
+@pytest.mark.slow
+def test_a_process_without_descriptors_is_asked_all_the_same(tmp_path: Path) -> None:
+    """Some are kept for that; and afterwards they are kept for the next time."""
+    path = written(tmp_path, LEAKS)
+    with run(path, tmp_path) as process:
+        assert until(lambda: "none left" in output(path))
+        for _ in range(2):
+            assert [found["code"] for found in findings_of(process.pid)] == ["SELF_RELOCK"]
+
+
+def test_where_no_connection_can_be_made_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits could be seen again and again, without a pause."""
+    endpoint = Endpoint({})
+    try:
+        assert not endpoint.is_deaf
+        endpoint.serve()  # nobody is there
+        assert not endpoint.is_deaf
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.connect(str(endpoint.path))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            try:
+                endpoint.serve()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert endpoint.is_deaf
+        monkeypatch.setattr(endpoint, "_deaf_until_s", 0.0)
+        endpoint.serve()
+        assert not endpoint.is_deaf
+    finally:
+        endpoint.close()
 
 
 @pytest.mark.slow

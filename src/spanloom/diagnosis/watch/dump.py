@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.watch.stacks import moved
+from spanloom.diagnosis.watch.descriptors import moved
 
 __all__ = ["Dump"]
 

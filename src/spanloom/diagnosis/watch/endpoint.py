@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from spanloom.diagnosis.settings import looking
+from spanloom.diagnosis.watch.descriptors import Spares, moved
 from spanloom.diagnosis.watch.folder import dump_path, made_folder, pids, socket_path
 
 __all__ = ["PROTOCOL", "Endpoint"]
@@ -31,8 +32,8 @@ MAX_QUESTION: Final = 4_096
 QUESTION_S: Final = 1.0
 ANSWER_S: Final = 2.0
 BACKLOG: Final = 8
-HIGH: Final = 128
-"""File descriptors of ours begin here, where that is possible: a program may count its own."""
+DEAF_S: Final = 1.0
+"""So long nobody is listened to where there is no descriptor for a connection: who waits is seen again at once."""
 _CREDENTIALS: Final = struct.Struct("iII")
 
 Answers = Mapping[str, Callable[[Mapping[str, Any]], object]]
@@ -66,6 +67,13 @@ class Endpoint:
             self._socket.close()
             raise
         self._inode = os.fstat(self._socket.fileno()).st_ino
+        self._spares = Spares(self._socket.fileno())
+        self._deaf_until_s = 0.0
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether nobody is to be waited for now."""
+        return time.monotonic() < self._deaf_until_s
 
     def fileno(self) -> int:
         """Return the descriptor to wait for, or -1 if it is not ours any more."""
@@ -81,13 +89,17 @@ class Endpoint:
 
     def serve(self) -> None:
         """Answer whoever waits."""
-        while self._is_ours():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:  # nobody, any more
-                return
-            with connection, contextlib.suppress(OSError, ValueError):
-                self._serve_one(connection)
+        with self._spares.lent():
+            while self._is_ours():
+                try:
+                    connection, _ = self._socket.accept()
+                except BlockingIOError:  # nobody, any more
+                    return
+                except OSError:
+                    self._deaf_until_s = time.monotonic() + DEAF_S
+                    return
+                with connection, contextlib.suppress(OSError, ValueError):
+                    self._serve_one(connection)
 
     def _serve_one(self, connection: socket.socket) -> None:
         if _peer(connection) != os.getuid():
@@ -118,6 +130,7 @@ class Endpoint:
         Args:
             unlink: Take the socket out of the folder; not in a forked child, to whom it does not belong.
         """
+        self._spares.close()
         if self._is_ours():
             self._socket.close()
         else:
@@ -188,15 +201,8 @@ def tidy() -> None:
 
 def _moved(made: socket.socket) -> socket.socket:
     """Return `made` under a number that is out of the way."""
-    import fcntl
-
-    try:
-        number = fcntl.fcntl(made.fileno(), fcntl.F_DUPFD_CLOEXEC, HIGH)
-    except OSError:  # so many may not be open
-        return made
-    moved = socket.socket(made.family, made.type, made.proto, number)
-    made.close()
-    return moved
+    family, kind, protocol = made.family, made.type, made.proto
+    return socket.socket(family, kind, protocol, moved(made.detach()))
 
 
 def _peer(connection: socket.socket) -> int:

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
+from spanloom.diagnosis.watch.descriptors import moved
 from spanloom.diagnosis.watch.folder import dump_path
 
-__all__ = ["Line", "Stack", "Stacks", "moved", "stacks_of"]
+__all__ = ["Line", "Stack", "Stacks", "stacks_of"]
 
 SIGNAL: Final = getattr(signal, "SIGRTMAX", 0) - 3
 WAIT_S: Final = 1.0
@@ -70,20 +71,6 @@ class Stacks:
         if unlink and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
-
-
-def moved(number: int) -> int:
-    """Return the descriptor under a number that is out of the way of those of the program."""
-    import fcntl
-
-    from spanloom.diagnosis.watch.endpoint import HIGH
-
-    try:
-        high = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, HIGH)
-    except OSError:
-        return number
-    os.close(number)
-    return high
 
 
 # who asks -------------------------------------------------------------------------------------------------

@@ -186,7 +186,8 @@ class Watcher:
         """Wait for the next look, and answer who asks meanwhile; return whether anybody has."""
         bell = -1 if self._bell is None else self._bell.fileno()
         door = -1 if self._endpoint is None else self._endpoint.fileno()
-        ready = wait_for([bell, door], self._pause_s())
+        is_deaf = self._endpoint is not None and self._endpoint.is_deaf
+        ready = wait_for([bell] if is_deaf else [bell, door], self._pause_s())
         if (bell < 0 or (door < 0 and self._endpoint is not None)) and not self._stopping:
             self._reopen()
             return True
