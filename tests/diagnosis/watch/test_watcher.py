@@ -240,6 +240,36 @@ def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path: Path) -> 
         assert ask(process.pid, "ping") == "here"
 
 
+FORKS = """
+    import os, sys, threading
+    if len(sys.argv) > 1:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+    print("forked")
+    """
+
+
+def test_a_program_is_not_warned_of_threads_that_it_has_not_started(tmp_path: Path) -> None:
+    """Python 3.12 and newer warn who forks with threads around; of his own he is still warned."""
+    path = written(tmp_path, FORKS)
+    warns = sys.version_info >= (3, 12)
+    for arguments, warned in (([], False), (["with a thread of its own"], warns)):
+        done = subprocess.run(
+            [*SPANLOOM, "run", "--file", str(tmp_path / "forks.db"), str(path), *arguments],
+            env={**os.environ, "PYTHONWARNINGS": "always::DeprecationWarning"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert (done.stdout, done.returncode) == ("forked\n", 0)
+        assert done.stderr.count("multi-threaded") == (2 if warned else 0)
+
+
 LEAKS = """
     import asyncio, os, resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))

@@ -105,6 +105,9 @@ class _Process:
 
     def _before_fork(self) -> None:
         if self.watch is not None:
+            from spanloom.diagnosis.watch.forking import before_fork  # most programs never fork
+
+            before_fork()
             self.watch.watcher.before_fork()
 
     def _after_fork_in_parent(self) -> None:
