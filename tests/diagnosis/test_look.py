@@ -17,6 +17,7 @@ from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.model import Actor, Holder, Resource, Snapshot, TaskView, Wait
 from spanloom.diagnosis.pace import empty, in_slices
+from spanloom.diagnosis.waits import Table
 from spanloom.diagnosis.why import stuck
 
 KINDS = ("lock", "semaphore", "event", "get", "put", "barrier", "future")
@@ -43,7 +44,7 @@ async def test_nothing_of_a_look_is_left_for_the_collector() -> None:
     gc.disable()
     try:
         await beside(stuck)
-        looked = (Snapshot, TaskView, Resource, Bytecode, Holding)
+        looked = (Snapshot, TaskView, Resource, Bytecode, Holding, Table)
         left = [type(one).__name__ for one in gc.get_objects() if type(one) in looked]
     finally:
         gc.enable()

@@ -124,11 +124,12 @@ class Table:
 
     def _condition(self, function: Any, cls: type, acquire: Any) -> None:
         code = _own_code(acquire)
+        takes = self._readers[code]  # and not the table, which has what reads it
 
         def read(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
             for inner in range(at + 1, len(links)):
                 if links[inner].code is code:  # notified, and in the line for the lock
-                    return self._readers[code](links, inner, leaf)
+                    return takes(links, inner, leaf)
             return _simple("condition", links, at, (cls,))
 
         self._readers[_own_code(function)] = read
