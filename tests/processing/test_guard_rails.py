@@ -255,3 +255,27 @@ def test_bounds_are_checked_when_they_are_given(given: dict[str, Any], message: 
     """The message says what is allowed."""
     with pytest.raises(ValueError, match=message):
         GuardRails(**given)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), BaseException("an exit")])
+def test_a_cost_that_ends_the_batch_is_asked_no_more(error: BaseException) -> None:
+    """All items have their end, and the batch has its own, whoever it was that ended it."""
+    asked: list[str] = []
+
+    def cost(result: WorkItemResult[Any, Any]) -> float:
+        asked.append(result.item_id)
+        raise error
+
+    async def scenario() -> None:
+        watcher = Watcher()
+        rails = GuardRails(max_cost=1, cost=cost)
+        async with Processor(config=config(1), observers=[watcher], guard_rails=rails) as processor:
+            await add(processor, Calls(), *"abcd")
+            with pytest.raises(type(error)) as raised:
+                await processor.process_all()
+        assert isinstance(error, asyncio.CancelledError) or raised.value is error
+        assert asked == ["a"]
+        assert watcher.ends() == dict.fromkeys("abcd", 1)
+        assert watcher.names()[-1] == "BATCH_COMPLETED"
+
+    run(scenario())

@@ -79,6 +79,8 @@ class Guards:
         self._cut_off_at: float | None = None
         self._errors: Counter[str] = Counter()
         self._cost = 0.0
+        self._is_priced = rails.max_cost is not None and rails.cost is not None
+        """Whether results are asked for their cost: no more once that has failed."""
         self.reason: str | None = None
         """Why the batch was stopped; ``None`` if it was not."""
 
@@ -158,13 +160,15 @@ class Guards:
             self._errors[category] += 1
             if self._errors[category] >= (self._rails.max_errors or {}).get(category, math.inf):
                 self.stop(f"{self._errors[category]} items have failed with {category!r}", now=False)
-        if self._rails.max_cost is not None and self._rails.cost is not None:
+        if self._is_priced and self._rails.max_cost is not None and self._rails.cost is not None:
+            self._is_priced = False
             try:
                 self._cost += _number(self._rails.cost(result))
             except Exception:  # noqa: BLE001 -- the user's function; what follows says what comes of it
                 _log.exception("the cost function failed: the batch stops")
                 self.stop("the cost function failed, so the spend cap cannot be kept", now=False)
                 return
+            self._is_priced = True
             if self._cost >= self._rails.max_cost:
                 self.stop(f"{self._cost:g} spent of at most {self._rails.max_cost:g}", now=False)
 
