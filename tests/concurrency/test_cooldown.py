@@ -429,3 +429,12 @@ async def test_a_block_that_another_task_ends_keeps_no_task(limiter: Any) -> Non
     gc.collect()
     assert gone() is None
     assert getattr(limiter, "in_use", 0) == 0
+
+
+def test_a_pause_of_0_stays_one_however_many_come_in_a_row() -> None:
+    """The power that it is multiplied by becomes more than a float can be."""
+    for first, longest in ((0.0, 0.0), (1.0, 600.0)):
+        cooldown = Cooldown(pause_s=first, slow_start_items=0, clock=lambda: 0.0)
+        for _ in range(1100):
+            cooldown.pause()
+        assert cooldown.remaining_s == longest

@@ -292,3 +292,9 @@ async def test_the_published_strategies_say_what_their_formulas_say() -> None:
     assert growing.should_apply_slow_start(50) == (False, 0.0)
     fixed = FixedDelayStrategy(7, 0.5)
     assert (await fixed.on_rate_limit(0, 9), fixed.should_apply_slow_start(10**6)) == (7, (True, 0.5))
+
+
+def test_no_pause_stays_none_however_many_refusals_come_in_a_row() -> None:
+    """The power that it is multiplied by becomes more than a float can be."""
+    for first, longest in ((0.0, 0.0), (1.0, 600.0)):
+        assert run(ExponentialBackoffStrategy(first).on_rate_limit(0, 2000)) == longest

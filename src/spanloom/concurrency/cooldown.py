@@ -183,7 +183,7 @@ class Cooldown(HeedfulBlock):
         try:
             return min(self._longest_s, self._pause_s * self._multiplier**self._in_a_row)
         except OverflowError:
-            return self._longest_s
+            return self._longest_s if self._pause_s else 0.0
 
     def _begin(self, seconds: float, reason: str, error: Exception | None) -> None:
         self.generation += 1
