@@ -703,3 +703,13 @@ def test_deprecated_arguments_warn_and_leave_the_caller_s_configuration_alone() 
     assert (processor.config.max_workers, processor.config.timeout_per_item) == (2, 30.0)
     assert processor.config.rate_limit.cooldown_seconds == 9.0
     assert (given.max_workers, given.rate_limit.cooldown_seconds) == (5, 7)
+
+
+@pytest.mark.filterwarnings("ignore:.*parameter is deprecated")
+def test_a_deprecated_argument_of_0_is_no_default() -> None:
+    """What is out of range is refused, and no pause is no pause."""
+    with pytest.raises(ValueError, match="max_workers must be >= 1"):
+        Processor(0)
+    with pytest.raises(ValueError, match="timeout_per_item must be > 0"):
+        Processor(timeout_per_item=0.0)
+    assert Processor(rate_limit_cooldown=0.0).config.rate_limit.cooldown_seconds == 0

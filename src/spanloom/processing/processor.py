@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.processing.batch import Batch, PostProcessor
 from spanloom.processing.classifier import DefaultErrorClassifier, ErrorClassifier
-from spanloom.processing.config import ProcessorConfig, RateLimitConfig
+from spanloom.processing.config import ProcessorConfig
 from spanloom.processing.dispatch import Dispatcher
 from spanloom.processing.guard_rails import GuardRails, Guards
 from spanloom.processing.item import ItemProcessor
@@ -322,11 +322,7 @@ def _configured(
                 stacklevel=3,
             )
     if config is None:
-        return ProcessorConfig(
-            max_workers=workers or 5,
-            timeout_per_item=timeout or 120.0,
-            rate_limit=RateLimitConfig(cooldown_seconds=cooldown or 300.0),
-        )
+        config = ProcessorConfig()
     changes: dict[str, Any] = {}
     if workers is not None:
         changes["max_workers"] = workers
