@@ -334,6 +334,45 @@ def test_samples_are_the_first_rows() -> None:
     assert [record.value for record in keep(samples=3).results] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("samples", "kept"), [(0, []), (2, [0, 1]), (9, [0, 1, 2])])
+def test_samples_of_an_async_dataset_are_its_first_rows(samples: int, kept: list[int]) -> None:
+    """No more of it is pulled."""
+    pulled: list[int] = []
+
+    async def rows() -> AsyncIterator[int]:
+        for number in range(3):
+            pulled.append(number)
+            yield number
+
+    @foreach("number", rows())
+    async def keep(number: int) -> int:
+        return number
+
+    assert [record.value for record in run(keep(samples=samples)).results] == kept
+    assert pulled == kept
+
+
+def test_an_error_that_cannot_say_what_it_is_spoils_no_other_row() -> None:
+    """Its type still can; a long text stays whole."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    @foreach("number", range(3))
+    def fail(number: int) -> int:
+        if number == 0:
+            raise MuteError
+        if number == 1:
+            raise OSError("x" * 999)
+        return number
+
+    mute, long, sound = fail().results
+    assert mute.error == "MuteError: (its text cannot be made)"
+    assert long.error == "OSError: " + "x" * 999
+    assert sound.value == 2
+
+
 def test_metrics_of_scores_are_computed() -> None:
     """What a score's own metrics say of all rows; a failed row counts as False."""
 

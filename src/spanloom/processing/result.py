@@ -83,10 +83,10 @@ class BatchResult(Generic[TOutput, TContext]):
         return self.total_input_tokens - int(self.total_cached_tokens * CACHE_DISCOUNT)
 
 
-def text_of(error: BaseException) -> str:
-    """Return what a result says of `error`."""
+def text_of(error: BaseException, most: int | None = MAX_TEXT) -> str:
+    """Return what a result says of `error`, with so many characters of its text at most; ``None`` for all."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 -- an exception that cannot say what it is; its type still can
         text = "(its text cannot be made)"
-    return f"{type(error).__name__}: {text[:MAX_TEXT]}"
+    return f"{type(error).__name__}: {text[:most]}"

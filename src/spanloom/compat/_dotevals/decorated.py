@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Self, cast
 
@@ -174,7 +174,7 @@ class _Made:
             )
 
         if manager is None:
-            dataset = self._dataset if samples is None else islice(self._dataset, samples)
+            dataset = self._dataset if samples is None else _first(self._dataset, samples)
             return EvaluationSummary(map(record_of, await over(dataset, self._storage).run(others)))
         session = Session(manager)
         found = None
@@ -183,6 +183,23 @@ class _Made:
         finally:
             summary = session.finish(found)
         return summary
+
+
+def _first(dataset: Any, samples: int) -> Any:
+    """Return the first rows of a dataset, and pull no more of it."""
+    if not hasattr(dataset, "__aiter__"):
+        return islice(dataset, samples)
+
+    async def rows() -> AsyncIterator[object]:
+        left = aiter(dataset)
+        for _ in range(samples):
+            try:
+                row = await anext(left)
+            except StopAsyncIteration:
+                return
+            yield row
+
+    return rows()
 
 
 def _taking(function: Callable[..., Any], columns: Sequence[str]) -> Callable[..., Any]:

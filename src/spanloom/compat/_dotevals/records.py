@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
+from spanloom.processing.result import text_of
 
 __all__ = ["EvaluationSummary", "Record", "StoredResult", "record_of"]
 
@@ -87,7 +88,7 @@ def record_of(record: EvaluationRecord) -> Record:
     """Return how a row went, as its users know it."""
     error = record.error
     if error is not None:
-        return Record(record.item_id, None, f"{type(error).__name__}: {error}", record.row, error)
+        return Record(record.item_id, None, text_of(error, None), record.row, error)
     said = getattr(record.value, "error", None)
     return Record(record.item_id, record.value, None if said is None else str(said), record.row)
 
