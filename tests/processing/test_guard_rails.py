@@ -248,6 +248,7 @@ def test_a_stopped_batch_retries_nothing() -> None:
         ({"batch_timeout": -1}, "batch_timeout must be above 0 seconds"),
         ({"max_errors": {"unknown": 0}}, r"max_errors\['unknown'\] must be at least 1"),
         ({"max_cost": 0, "cost": len}, "max_cost must be above 0"),
+        ({"max_errors": {"x": float("nan")}}, r"max_errors\['x'\] must be at least 1"),
         ({"max_cost": 1}, "max_cost needs a cost"),
     ],
 )

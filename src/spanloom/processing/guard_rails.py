@@ -55,7 +55,7 @@ class GuardRails:
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{what} must be above 0 seconds, or None (got {seconds!r})")
         for category, most in (self.max_errors or {}).items():
-            if most < 1:
+            if not most >= 1:
                 raise ValueError(f"max_errors[{category!r}] must be at least 1 (got {most!r})")
         if self.max_cost is not None and not self.max_cost > 0:
             raise ValueError(f"max_cost must be above 0, or None (got {self.max_cost!r})")
