@@ -37,6 +37,16 @@ from tests.processing.work import Calls
         ),
         (
             ProcessorConfig,
+            {"max_workers": 2.5},
+            "max_workers must be >= 1 (got 2.5). Set config.max_workers to a positive integer (typical: 5-20).",
+        ),
+        (
+            ProcessorConfig,
+            {"progress_interval": float("inf")},
+            "progress_interval must be >= 1 (got inf). Set config.progress_interval to a positive integer.",
+        ),
+        (
+            ProcessorConfig,
             {"timeout_per_item": 0},
             "timeout_per_item must be > 0 (got 0). Set config.timeout_per_item to a positive number in seconds "
             "(typical: 60-300).",
@@ -309,3 +319,11 @@ def test_tokens_of_a_failed_call_are_found_where_clients_keep_them(caplog: pytes
     TokenExtractor.accumulate(total, {"input_tokens": 2})
     TokenExtractor.accumulate(total, {"input_tokens": 3, "total_tokens": 3})
     assert total == nothing | {"input_tokens": 5, "total_tokens": 3}
+
+
+@pytest.mark.parametrize("given", [{"retry": None}, {"retry": 5}, {"rate_limit": RetryConfig()}])
+def test_a_part_of_a_configuration_is_one(given: Any) -> None:
+    """What stands there instead is told, with what is to."""
+    (name,) = given
+    with pytest.raises(TypeError, match=rf"{name} must be a R\w+Config \(got .*\). Leave it out"):
+        ProcessorConfig(**given)

@@ -17,6 +17,11 @@ def _require(fact: bool, rule: str, got: object, hint: str) -> None:
         raise ValueError(f"{rule} (got {got}). {hint}")
 
 
+def _is_count(value: int, least: int) -> bool:
+    """Tell whether `value` is a whole number of at least `least`; one of NumPy's is as good."""
+    return hasattr(value, "__index__") and value >= least
+
+
 @dataclass
 class RetryConfig:
     """How often an item is tried, and how long the pauses in between are.
@@ -52,7 +57,7 @@ class RetryConfig:
             ValueError: one is out of range.
         """
         _require(
-            self.max_attempts >= 1,
+            _is_count(self.max_attempts, 1),
             "max_attempts must be >= 1",
             self.max_attempts,
             "Set retry.max_attempts to a positive integer.",
@@ -124,7 +129,7 @@ class RateLimitConfig:
             "Set rate_limit.cooldown_seconds to a non-negative number.",
         )
         _require(
-            self.slow_start_items >= 0,
+            _is_count(self.slow_start_items, 0),
             "slow_start_items must be >= 0",
             self.slow_start_items,
             "Set rate_limit.slow_start_items to 0 to disable or a positive number.",
@@ -186,9 +191,10 @@ class ProcessorConfig:
 
         Raises:
             ValueError: one is out of range.
+            TypeError: `retry` or `rate_limit` is something else.
         """
         _require(
-            self.max_workers >= 1,
+            _is_count(self.max_workers, 1),
             "max_workers must be >= 1",
             self.max_workers,
             "Set config.max_workers to a positive integer (typical: 5-20).",
@@ -206,7 +212,7 @@ class ProcessorConfig:
             "Set config.post_processor_timeout to a positive number in seconds (typical: 30-120).",
         )
         _require(
-            self.progress_interval >= 1,
+            _is_count(self.progress_interval, 1),
             "progress_interval must be >= 1",
             self.progress_interval,
             "Set config.progress_interval to a positive integer.",
@@ -218,7 +224,7 @@ class ProcessorConfig:
             "Set config.progress_callback_timeout to None to disable or a positive number of seconds.",
         )
         _require(
-            self.max_queue_size >= 0,
+            _is_count(self.max_queue_size, 0),
             "max_queue_size must be >= 0",
             self.max_queue_size,
             "Set config.max_queue_size to 0 for unlimited, or a positive number to limit queue size.",
@@ -230,8 +236,15 @@ class ProcessorConfig:
             "Set config.max_requests_per_minute to None to disable proactive rate limiting, or a positive number "
             "(typical: 10-500 requests/minute).",
         )
-        self.retry.validate()
-        self.rate_limit.validate()
+        for what, part, kind in (
+            ("retry", self.retry, RetryConfig),
+            ("rate_limit", self.rate_limit, RateLimitConfig),
+        ):
+            if not isinstance(part, kind):
+                raise TypeError(
+                    f"{what} must be a {kind.__name__} (got {part!r}). Leave it out for the defaults."
+                )
+            part.validate()
         for warning in (
             self._starving(),
             self._no_time_to_wait(),
