@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -101,6 +102,9 @@ def test_what_is_known_of_the_run(tmp_path: Path) -> None:
     [
         ("raise SystemExit(7)", 7),
         ("raise SystemExit('no')", 1),
+        ("raise SystemExit(-1)", 255),
+        ("raise SystemExit(256)", 0),
+        ("raise SystemExit(2**70)", 255),
         ("1 / 0", 1),
         ("raise KeyboardInterrupt", 130),
         (
@@ -112,6 +116,7 @@ def test_what_is_known_of_the_run(tmp_path: Path) -> None:
 def test_the_exit_code_is_recorded(tmp_path: Path, program: str, code: int) -> None:
     """That of the shell; a run that ended with an exception has ended all the same."""
     done = run(tmp_path, "jobs(3)\n" + program)
+    assert "cannot record" not in done.stderr
     assert done.returncode == (-signal.SIGINT if code == 130 else code)
     found, records = read(tmp_path / ".spanloom" / "runs.db")
     assert (found.state, found.exit_code, jobs_in(records)) == ("ended", code, 3)
@@ -274,3 +279,14 @@ def test_nothing_heavy_is_loaded_for_it(tmp_path: Path) -> None:
         tmp_path, f"import sys; print(sorted(name for name in sys.modules if name.startswith({heavy})))"
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names are UTF-8")
+def test_a_folder_that_is_no_utf8_can_be_worked_in(tmp_path: Path) -> None:
+    """The script runs, and its record, which lies there, can be read."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    done = run(folder, "jobs(3)")
+    assert (done.returncode, done.stderr) == (0, "")
+    found, records = read(folder / ".spanloom" / "runs.db")
+    assert (found.state, jobs_in(records)) == ("ended", 3)

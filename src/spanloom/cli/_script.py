@@ -33,6 +33,7 @@ NO_SUCH_FILE: Final = 2
 """The exit code of ``python`` where it cannot open its script."""
 BY_SIGINT: Final = 130
 """What a shell says of a program that Ctrl-C has ended."""
+C_LONG: Final = 1 << 63
 
 _replaced: Final[list[ModuleType]] = []
 """The ``__main__`` of the command, kept alive to the end of the process."""
@@ -92,10 +93,13 @@ def module(name: str, arguments: Sequence[str]) -> Program:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return the exit code of a process whose main program ends with `error`."""
+    """Return the exit code of a process whose main program ends with `error`, as a shell sees it."""
     if isinstance(error, SystemExit):
         code = error.code
-        return code if isinstance(code, int) else int(code is not None)
+        if not isinstance(code, int):
+            return int(code is not None)
+        # As the interpreter makes a C long of it, and the system a byte of that.
+        return (code if -C_LONG <= code < C_LONG else -1) & 0xFF
     return BY_SIGINT if isinstance(error, KeyboardInterrupt) else 1
 
 
