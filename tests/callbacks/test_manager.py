@@ -91,11 +91,16 @@ def test_names_and_payloads() -> None:
     with context:
         context.set(c=3)
     context.set(d=4)
+    context.set(**{"self": 5})
     given["a"] = 9
     with manager.event().set(only="this"):
         pass
     first, second = recorded(manager)
-    assert (first.type, first.name, first.payload) == ("llm", "llm", {"a": 1, "b": 2, "c": 3, "d": 4})
+    assert (first.type, first.name, first.payload) == (
+        "llm",
+        "llm",
+        {"a": 1, "b": 2, "c": 3, "d": 4, "self": 5},
+    )
     assert (second.type, second.name, second.payload) == ("step", "step", {"only": "this"})
     assert type(second.name) is str
 

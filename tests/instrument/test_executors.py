@@ -116,6 +116,22 @@ def test_a_map_is_a_batch(threads: CallbackManager) -> None:
     ]
 
 
+def named(**values: int) -> dict[str, int]:
+    return values
+
+
+def test_arguments_may_have_any_name(threads: CallbackManager) -> None:
+    """Those that our own calls have, too."""
+    context = multiprocessing.get_context("fork")
+    for executor in (ThreadPoolExecutor(1), ProcessPoolExecutor(1, mp_context=context)):
+        with executor as pool:
+            assert pool.submit(named, self=1, args=2, function=3).result() == {
+                "self": 1,
+                "args": 2,
+                "function": 3,
+            }
+
+
 def test_without_a_block_what_overlaps_is_a_batch(threads: CallbackManager) -> None:
     """A pool that lives on has a batch for as long as something is unfinished, each under its own event."""
     pool = ThreadPoolExecutor(2)

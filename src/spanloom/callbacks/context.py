@@ -104,7 +104,7 @@ class EventContext:
         if self.event is not None and self._route is not None:
             self._route.resume(self.event)
 
-    def set(self, **payload: object) -> Self:
+    def set(self, /, **payload: object) -> Self:
         """Attach values to the event, before, during or after the block. Returns the context."""
         if self.event is not None:
             data_of(self.event).update(payload)
@@ -114,7 +114,7 @@ class EventContext:
             self._data.update(payload)
         return self
 
-    def link(self, target: Linkable | Mapping[str, object], **attributes: object) -> Self:
+    def link(self, /, target: Linkable | Mapping[str, object], **attributes: object) -> Self:
         """Link the event to another one that is not its parent, of this trace or any other. Returns the context.
 
         For fan-in: the message that is worked off, the earlier runs whose results are put together.

@@ -36,7 +36,7 @@ class InChild:
     def __reduce__(self) -> tuple[type[InChild], tuple[Any, ...]]:
         return InChild, (self.trace_id, self.event_id, self.name, self.function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         current = get_callback_manager().current
         outer = current.get()
         # It stands for the event over there, and is never begun or ended here.

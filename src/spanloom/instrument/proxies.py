@@ -44,7 +44,7 @@ class _Limited(Proxy):
 class _Function(_Limited):
     """A function whose result is limited if it is asynchronous."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         unstarted = Unstarted()
         value = self.__wrapped__(*args, **kwargs)
         if not inspect.iscoroutine(value):

@@ -89,7 +89,7 @@ class _InThread:
         self.name = name_of(function)  # who looks at the pool finds us in its place
         self._ready_ns = monotonic_ns()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function, self._function = self._function, None
         assert function is not None  # noqa: S101 -- a thread calls it once
         try:
