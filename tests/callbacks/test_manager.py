@@ -91,7 +91,7 @@ def test_names_and_payloads() -> None:
     with context:
         context.set(c=3)
     context.set(d=4)
-    context.set(**{"self": 5})
+    context.set(self=5)
     given["a"] = 9
     with manager.event().set(only="this"):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,58 @@ def test_what_is_bound_to_a_function_is_part_of_its_version() -> None:
     assert version_of(functools.partial(ask, "a")) != version_of(functools.partial(ask, "b"))
     assert version_of(functools.partial(ask, text="a")) != version_of(functools.partial(ask, text="b"))
     assert version_of(functools.partial(ask, "a")) != version_of(ask)
+
+
+class Effort(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_what_a_partial_is_given_counts(version: str | None) -> None:
+    """Options in a dict, too: results for one temperature are none for another. Objects of the program are none."""
+
+    async def ask(options: Any, text: str) -> str:
+        return f"{options} {text}"
+
+    def of(options: Any) -> tuple[str, str]:
+        return Versions(version).of_function(functools.partial(ask, options))
+
+    for one, other in [({"t": 0}, {"t": 1}), ([1], [2]), ({"t": [0]}, {"t": [1]}), (Effort.LOW, Effort.HIGH)]:
+        assert of(one) == of(one) != of(other)
+    assert of({"a": 1, "b": 2}) == of({"b": 2, "a": 1})
+    assert of(object()) == of(object())
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_an_enum_around_a_function_counts(version: str | None) -> None:
+    """It is as constant as a text."""
+
+    def asking(effort: Effort) -> Any:
+        async def ask(text: str) -> str:
+            return f"{effort} {text}"
+
+        return ask
+
+    low, high = (Versions(version).of_function(asking(effort)) for effort in Effort)
+    assert low != high
+
+
+class Base:
+    @classmethod
+    async def make(cls, text: str) -> str:
+        return cls.__name__ + text
+
+
+class Derived(Base):
+    pass
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_a_classmethod_counts_with_its_class(version: str | None) -> None:
+    """Two classes that inherit it share its name and its code, but no results."""
+    assert Versions(version).of_function(Base.make) == Versions(version).of_function(Base.make)
+    assert Versions(version).of_function(Base.make) != Versions(version).of_function(Derived.make)
 
 
 def test_a_wrapped_function_counts_with_its_wrapper() -> None:

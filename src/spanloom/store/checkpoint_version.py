@@ -2,7 +2,8 @@
 
 The version is made of what the interpreter runs: bytecode, constants and names, of the function and of the functions
 written inside of it; together with the plain constants that are bound to it (defaults, variables of the function
-around it, arguments of a ``partial``), because ``lambda text: ask(model, text)`` is the same code for every model. It
+around it) and whatever JSON knows of the arguments of a ``partial``,
+because ``lambda text: ask(model, text)`` is the same code for every model. It
 does not change with line numbers, comments or the file's path, and it does not see what the function calls, what a
 global variable holds, nor the state of the object that a method is bound to.
 
@@ -17,11 +18,15 @@ import dis
 import functools
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
 from hashlib import blake2b
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
 from types import CodeType, CoroutineType, MethodType
 from typing import Any, Final
+
+from spanloom.store.checkpoint_key import digest_of
 
 __all__ = ["Versions"]
 
@@ -136,6 +141,7 @@ def _within_partials(function: Any, parts: list[str], bound: bool) -> Any:
 def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
     """Append to `parts` what tells functions of one name apart that are not meant to be one."""
     function = _within_partials(function, parts, bound)
+    _add_class(function, parts, bound)
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
@@ -144,7 +150,7 @@ def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
         _add_code(code, parts)
     if bound:
         cells = _closure(function, code)
-        parts.extend(f"{name} {_plain(value)}" for name, value in cells if type(value) in _CONSTANTS)
+        parts.extend(f"{name} {_plain(value)}" for name, value in cells if _is_constant(value))
         defaults = (*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items()))
         if (
             "<" in code.co_qualname and defaults
@@ -159,6 +165,7 @@ def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
         _add_code(function.cr_code, parts)
         return
     if isinstance(function, MethodType):
+        _add_class(function, parts, bound)
         function = function.__func__
     wrapped = getattr(function, "__wrapped__", None)
     if wrapped is not None and depth < MAX_WRAPPED:
@@ -179,8 +186,15 @@ def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
     _add_code(code, parts)
 
 
+def _add_class(function: Any, parts: list[str], bound: bool) -> None:
+    """Append to `parts` the class that a classmethod is of: it has the name of the one that defines it."""
+    owner = getattr(function, "__self__", None)
+    if bound and isinstance(owner, type):
+        parts.append(f"of {_module_name(owner.__module__)}.{owner.__qualname__}")
+
+
 def _partial(function: functools.partial[Any]) -> str:
-    return f"partial {_plain((*function.args, *sorted(function.keywords.items())))}"
+    return f"partial {_plain((*function.args, *sorted(function.keywords.items())), is_given=True)}"
 
 
 def _closure(function: Any, code: CodeType) -> Iterator[tuple[str, object]]:
@@ -204,6 +218,10 @@ def _assigned(code: CodeType) -> set[str]:
     return names & set(code.co_freevars)
 
 
+def _is_constant(value: object) -> bool:
+    return type(value) in _CONSTANTS or isinstance(value, Enum)
+
+
 def _add_code(code: CodeType, parts: list[str]) -> None:
     parts.append(f"{code.co_qualname} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & _KIND}")
     parts.append(
@@ -218,10 +236,25 @@ def _add_code(code: CodeType, parts: list[str]) -> None:
             parts.append(_plain(constant))
 
 
-def _plain(value: object) -> str:
-    """Return the same text for the same constant in every process, and the type's name for what is no constant."""
+def _plain(value: object, *, is_given: bool = False) -> str:
+    """Return the same text for the same constant in every process, and the type's name for what is no constant.
+
+    Args:
+        value: What is bound.
+        is_given: Whether somebody has bound it on purpose: then lists, dicts and all else that JSON knows count, too.
+            Of variables, such things may change while the batch runs.
+    """
+    plain = functools.partial(_plain, is_given=is_given)
     if isinstance(value, tuple):
-        return f"({', '.join(map(_plain, value))})"
+        return f"({', '.join(map(plain, value))})"
     if isinstance(value, frozenset):  # whose order changes from process to process
-        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
-    return repr(value) if type(value) in _CONSTANTS else f"<{type(value).__qualname__}>"
+        return f"{{{', '.join(sorted(map(plain, value)))}}}"
+    if type(value) in _CONSTANTS:
+        return repr(value)
+    name = type(value).__qualname__
+    if isinstance(value, Enum):
+        return f"<{name}.{value.name}>"
+    if is_given:
+        with suppress(TypeError):
+            return f"<{name} {digest_of(value).hex()}>"
+    return f"<{name}>"
