@@ -129,6 +129,26 @@ async def raises_again() -> None:
             pass
 
 
+async def words() -> AsyncIterator[str]:
+    await stop()
+    yield ""
+
+
+async def catches_around_an_iteration() -> None:
+    while True:
+        try:
+            async for _ in words():
+                pass
+        except asyncio.CancelledError:
+            pass
+
+
+async def iterates() -> None:
+    while True:
+        async for _ in words():
+            pass
+
+
 async def catches_and_returns() -> None:
     try:
         while True:
@@ -147,6 +167,8 @@ async def catches_and_returns() -> None:
         (catches_all, Outcome.GOES_ON | Outcome.RETURNS),
         (catches_cancel_in_a_tuple, Outcome.GOES_ON),
         (catches_and_returns, Outcome.RETURNS),
+        (catches_around_an_iteration, Outcome.GOES_ON),
+        (iterates, Outcome.LEAVES),
     ],
 )
 def test_a_cancel_is_followed_through_the_handlers(body: Body, outcome: Outcome) -> None:
@@ -235,6 +257,16 @@ async def drains() -> None:
             draining = True
 
 
+async def drains_an_iteration() -> None:
+    draining = False
+    while not draining:
+        try:
+            async for _ in words():
+                pass
+        except asyncio.CancelledError:
+            draining = True
+
+
 async def counts() -> int:
     errors = 0
     while is_open:
@@ -256,7 +288,13 @@ async def counts_for_its_result() -> int:
 
 @pytest.mark.parametrize(
     ("body", "takes_note"),
-    [(drains, True), (counts, False), (counts_for_its_result, False), (catches_all, False)],
+    [
+        (drains, True),
+        (drains_an_iteration, True),
+        (counts, False),
+        (counts_for_its_result, False),
+        (catches_all, False),
+    ],
 )
 def test_a_handler_that_takes_note_of_a_cancel_is_known(body: Body, takes_note: bool) -> None:
     """What the handler stores and the loop reads is a note; a count that only the handler reads is none.

@@ -187,8 +187,11 @@ class Flow:
                 continue
             thrown_at.add(at)
             handler = self._handler.get(at)
-            if handler is None or self._leads_out(handler):
+            if handler is None:
                 outcome |= Outcome.LEAVES
+                continue
+            if self._leads_out(handler):  # which raises again whatever is not the end of the iteration
+                raised.append(handler)
                 continue
             todo = [handler]
             while todo:
@@ -330,7 +333,7 @@ class Flow:
         """
         offset = self._known(lasti)
         handler = None if offset is None else self._handler.get(offset)
-        while handler is not None and self._at[handler].opname == "CLEANUP_THROW":
+        while handler is not None and self._at[handler].opname in {"CLEANUP_THROW", "END_ASYNC_FOR"}:
             handler = self._handler.get(handler)
         if handler is None:
             return False
