@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from types import CodeType
+from types import AsyncGeneratorType, CodeType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.entered import exits_in
@@ -30,6 +30,7 @@ __all__ = ["lock_across_await"]
 LOCKS: Final[tuple[type, ...]] = (_thread.LockType, _thread.RLock)
 _STACKS: Final = (contextlib.ExitStack, contextlib.AsyncExitStack)
 _SHARED: Final = (threading.Condition, threading.Semaphore)
+_GENERATORS: Final = (GeneratorType, AsyncGeneratorType)
 DEPTH: Final = 5
 
 
@@ -91,7 +92,7 @@ def _holders(task: asyncio.Task[Any]) -> Iterator[_Holder]:
 
 
 def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
-    """Yield the locks that a suspended frame has entered by ``with``, also inside of what it has entered.
+    """Yield the locks that a suspended frame has entered by ``with``, also inside of what it has entered or iterates.
 
     And whether that is sure: a generator that is a context manager may have taken its lock by hand.
     """
@@ -107,6 +108,9 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
     for value in values:
         if is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
             yield from _inside(value, depth - 1, seen)
+        elif is_a(value, _GENERATORS):  # it iterates that, or will: what is entered there is left there
+            yield from ((lock, False) for lock, _ in _entered(value, depth - 1, seen))
+            yield from ((lock, False) for lock in _by_hand(value))
 
 
 def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
