@@ -31,6 +31,8 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
             continue
         if any(_waited(task) in ("put", "get") for task in takers):
             continue  # it waits for the next stage, or for work: not the slow one
+        if all(_is_kept_waiting(case, task, takers) for task in takers):
+            continue
         behind = [
             other for other, tasks in full.items() if other != key and _feeds(case, other, waiting, takers)
         ]
@@ -41,6 +43,14 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
         yield _finding(
             case, resource, takers, stalled, [case.snapshot.resources[other].name for other in behind]
         )
+
+
+def _is_kept_waiting(case: Case, task: TaskView, takers: list[TaskView]) -> bool:
+    """Return whether a task of a stage waits for a lock that somebody holds who has no part in the stage."""
+    resource = case.resource(task)
+    if resource is None or resource.kind != "lock" or not resource.holders:
+        return False
+    return {holder.task for holder in resource.holders}.isdisjoint(one.key for one in takers)
 
 
 def _is_full(resource: Resource) -> bool:
