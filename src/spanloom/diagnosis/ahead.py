@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-__all__ = ["ENDS", "JUMPS", "MANAGERS", "Ahead", "Bytecode", "names_of", "statement_before"]
+__all__ = ["ENDS", "JUMPS", "MANAGERS", "Ahead", "Bytecode", "enters", "names_of", "statement_before"]
 
 ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
@@ -69,7 +69,7 @@ def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
     while codes:
         one = codes.pop()
         names.update(one.co_names)
-        if not _WITH.isdisjoint(one.co_code[::2]) or not _ENTERING.isdisjoint(one.co_names):
+        if enters(one):
             names |= MANAGERS
         here = _DYNAMIC.intersection(one.co_names)
         if here:
@@ -78,6 +78,11 @@ def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
             dynamic = dynamic or here != {"getattr"} or _looks_up(list(dis.get_instructions(one)))
         codes.extend(const for const in one.co_consts if type(const) is CodeType)
     return frozenset(names), dynamic
+
+
+def enters(code: CodeType) -> bool:
+    """Return whether code has a ``with`` statement, or calls what enters a context manager."""
+    return not _WITH.isdisjoint(code.co_code[::2]) or not _ENTERING.isdisjoint(code.co_names)
 
 
 def _looks_up(instructions: Sequence[dis.Instruction]) -> bool:

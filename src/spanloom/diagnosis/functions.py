@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.ahead import MANAGERS
+from spanloom.diagnosis.ahead import MANAGERS, enters
 from spanloom.diagnosis.model import OwnFunction
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
@@ -62,7 +62,7 @@ class Functions:
         for _ in range(_DEPTH):
             called = [
                 code
-                for name in dict.fromkeys(name for one in now for name in one.co_names)
+                for name in dict.fromkeys(name for one in now for name in _called(one))
                 for code in self._by_name.get(name, ())
                 if id(code) not in passed
             ]
@@ -72,6 +72,11 @@ class Functions:
             if not now or len(found) > _CALLED:
                 break
         return tuple(found)
+
+
+def _called(code: CodeType) -> tuple[str, ...]:
+    """Return the names that code may call, those included that a ``with`` statement calls without naming them."""
+    return (*code.co_names, *sorted(MANAGERS)) if enters(code) else code.co_names
 
 
 def _codes(namespaces: Iterable[dict[str, Any]]) -> Iterator[CodeType]:

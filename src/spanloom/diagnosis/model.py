@@ -101,6 +101,7 @@ class TaskView:
         starting: Name of the function of which it wants to start a job, for the pump of one of our runners.
         cancellers: Keys of the actors and tasks that have code before them that may cancel it.
         was: The kind of its wait when it was first seen, if it has moved while the look lasted.
+        began: Whether this is the first that it awaits: then it has taken nothing yet that others could wait for.
     """
 
     key: int
@@ -119,6 +120,7 @@ class TaskView:
     starting: str | None = None
     cancellers: frozenset[int] = frozenset()
     was: str | None = None
+    began: bool = False
 
     @property
     def at(self) -> FrameView | None:

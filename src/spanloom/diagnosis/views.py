@@ -12,11 +12,12 @@ from spanloom.concurrency.names import bare_name
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.before import has_awaited
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fields import field, future_done, task_cancelling
 from spanloom.diagnosis.model import FrameView, LoopView, TaskView, ThreadView, Wait
-from spanloom.diagnosis.origin import belongs_to_us, is_own
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.running import Running
 from spanloom.diagnosis.seen import Seen
@@ -31,11 +32,15 @@ _ENDS: Final = frozenset({"POP_TOP", "RESUME", "BEFORE_ASYNC_WITH", "LOAD_SPECIA
 
 
 class _Chain(NamedTuple):
-    """The frames of an await chain, the index of the innermost own one, and the name of the outermost own one."""
+    """The frames of an await chain, the index of the innermost own one, the name of the outermost own one.
+
+    And whether the task awaits something for the first time.
+    """
 
     frames: tuple[FrameView, ...]
     depth: int
     function: str
+    began: bool = False
 
 
 class Views:
@@ -95,6 +100,7 @@ class Views:
             or (seen.wait is not None and id(seen.leaf) in self._cast.woken),
             cancellers=self._crowds.members(seen.cancellers),
             was=seen.was,
+            began=chain.began,
         )
 
     def _wait(self, seen: Seen) -> Wait | None:
@@ -120,9 +126,15 @@ class Views:
             frames = tuple(_frame(link.frame, link.function) for link in links)
             depth = max((at for at, frame in enumerate(frames) if frame.own), default=-1)
             outer = next((frame.function for frame in frames if frame.own), None)
-            found = _Chain(frames, depth, outer or (frames[0].function if frames else ""))
+            began = bool(links) and not any(map(self._has_awaited, links))
+            found = _Chain(frames, depth, outer or (frames[0].function if frames else ""), began)
             self._chains[key] = found
         return found
+
+    def _has_awaited(self, link: Link) -> bool:
+        if is_standard(link.code.co_filename):  # there it is what its caller awaits
+            return False
+        return has_awaited(self._bytecode.instructions(link.code), link.frame.f_lasti)
 
     def _is_deliberate(self, seen: Seen) -> bool:
         """Return whether the innermost frame of the program's makes what it awaits in the same expression."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from spanloom.diagnosis.case import Case, in_functions, names, place, quoted, where
+from spanloom.diagnosis.case import Case, called, in_functions, names, place, quoted, where
 from spanloom.diagnosis.finding import Finding
-from spanloom.diagnosis.model import EndedTask, Resource, TaskView
+from spanloom.diagnosis.model import HELD, EndedTask, Resource, TaskView
 
 __all__ = ["lonely"]
 
@@ -93,9 +93,14 @@ def _stuck(case: Case, resource: Resource, kind: str, members: set[int]) -> list
         if key in case.dead and key in case.snapshot.tasks and key not in members
     ][:_ASKED]
     return sorted(
-        (task for task in able if task.at and not case.waits_for_one_of(task.key, members)),
+        (task for task in able if _could(task, kind) and not case.waits_for_one_of(task.key, members)),
         key=lambda task: task.name,
     )
+
+
+def _could(task: TaskView, kind: str) -> bool:
+    """Return whether a task that is stuck may be the one: not of what is held, if it has not come to take anything."""
+    return task.at is not None and not (task.began and kind in HELD)
 
 
 def _fate(givers: _Givers, what: str) -> str:
@@ -188,7 +193,7 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
         if key in case.snapshot.tasks and key in case.dead
     ] or [case.snapshot.tasks[key] for key in resource.waiters if key not in {task.key for task in members}]
     functions = dict.fromkeys(
-        f"`{task.function}`" for taker in takers[:_ASKED] for task in _behind(case, taker)
+        _taking(task, resource) for taker in takers[:_ASKED] for task in _behind(case, taker)
     )
     missing = (resource.unfinished or 0) - (resource.used or 0)
     by = f" by {', '.join(functions)}" if functions else ""
@@ -199,6 +204,12 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
         f"{missing} were taken out{by} without task_done(){queued}{died}. "
         "Call task_done() for each item that was taken, best in a `finally`."
     )
+
+
+def _taking(task: TaskView, resource: Resource) -> str:
+    """Return the function of a task; with those in which it takes something, if it is just about to."""
+    takes = task.wait is not None and task.wait.kind == "get" and task.wait.resource == resource.key
+    return (called(task) if takes else "") or f"`{task.function}`"
 
 
 def _behind(case: Case, task: TaskView) -> list[TaskView]:

@@ -93,8 +93,9 @@ def _is_held_unseen(case: Case, line: Line) -> bool:
 
 
 def _wants_lock(case: Case, node: Node) -> bool:
+    """Return whether it is a task that wants a lock, and that may have taken another one before."""
     task = case.snapshot.tasks[node] if isinstance(node, int) else None
-    return task is not None and task.wait is not None and task.wait.kind == "lock"
+    return task is not None and task.wait is not None and task.wait.kind == "lock" and not task.began
 
 
 def _through(edges: Edges, start: int) -> tuple[list[int], int]:
