@@ -10,7 +10,7 @@ from pathlib import PurePath
 from spanloom.diagnosis.codes import CODES
 from spanloom.diagnosis.finding import Finding, Level
 from spanloom.diagnosis.fixpoint import progress
-from spanloom.diagnosis.graph import Edges, components, waits_of
+from spanloom.diagnosis.graph import Edges, Node, components, waits_of
 from spanloom.diagnosis.model import HELD, EndedTask, Holder, Resource, Snapshot, TaskView
 from spanloom.diagnosis.waits import GIVERS, TAKERS
 
@@ -50,6 +50,15 @@ class Case:
     def edges(self) -> Edges:
         """For each dead task the dead tasks that it waits for, and how."""
         return waits_of(self.snapshot, self.dead)
+
+    @cached_property
+    def leading_to(self) -> dict[Node, list[Node]]:
+        """Where the edges to each node come from."""
+        found: dict[Node, list[Node]] = {}
+        for node, targets in self.edges.items():
+            for target in targets:
+                found.setdefault(target, []).append(node)
+        return found
 
     @cached_property
     def causes(self) -> list[list[TaskView]]:

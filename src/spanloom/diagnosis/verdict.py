@@ -8,7 +8,7 @@ from spanloom.diagnosis.case import Case
 from spanloom.diagnosis.codes import in_order
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import Snapshot, TaskView
-from spanloom.diagnosis.rules.givers import lonely
+from spanloom.diagnosis.rules.givers import idle, lonely
 from spanloom.diagnosis.rules.pools import nested_pool
 from spanloom.diagnosis.rules.rings import rings
 from spanloom.diagnosis.rules.slow import bottlenecks
@@ -34,10 +34,17 @@ def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Findin
 
 
 def _findings(case: Case) -> Iterator[Finding]:
-    told: set[tuple[int, str]] = set()
+    lines: dict[tuple[int, str], list[TaskView]] = {}
+    found = [*_closed(case, lines)]
+    found += _open(case, lines, is_alone=not found)
+    yield from found
+    yield from bottlenecks(case)
+
+
+def _closed(case: Case, lines: dict[tuple[int, str], list[TaskView]]) -> Iterator[Finding]:
+    """Yield who waits for each other, in rings and in pools; the others are put into `lines`."""
     nested: set[int] = set()
     no_pools: set[int] = set()
-    lines: dict[tuple[int, str], list[TaskView]] = {}
     for members in case.causes:
         ring = list(rings(case, members))
         if ring:
@@ -58,16 +65,25 @@ def _findings(case: Case) -> Iterator[Finding]:
             continue
         for task, key, kind in _waits(case, members):
             lines.setdefault((key, kind), []).append(task)
+
+
+def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone: bool) -> Iterator[Finding]:
+    """Yield who waits for what nobody gives; who only has no work comes in if there is nothing else."""
+    spare: list[Finding] = []
     for (key, kind), tasks in lines.items():
         if kind in ("get", "join") and (key, "put") in lines:
             continue
         if kind == "get" and (key, "join") in lines:
             continue
         resource = case.snapshot.resources[key]
-        if (key, kind) not in told:
-            told.add((key, kind))
-            yield from lonely(case, _in_line(tasks, resource.waiters), resource, kind)
-    yield from bottlenecks(case)
+        found = list(lonely(case, _in_line(tasks, resource.waiters), resource, kind))
+        if found and idle(case, tasks, resource, kind):
+            spare += found
+        else:
+            is_alone = is_alone and not found
+            yield from found
+    if is_alone:
+        yield from spare
 
 
 def _waits(case: Case, members: Iterable[TaskView]) -> Iterator[tuple[TaskView, int, str]]:

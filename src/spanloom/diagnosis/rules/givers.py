@@ -9,7 +9,7 @@ from spanloom.diagnosis.case import Case, called, in_functions, names, place, qu
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import HELD, EndedTask, Resource, TaskView
 
-__all__ = ["lonely"]
+__all__ = ["idle", "lonely"]
 
 _OF_HOLDERS = {"releases it": "it", "gives one back": "one"}
 """What those do who have something that others wait for."""
@@ -40,7 +40,7 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
     failed = case.failed(resource, kind)
     if not failed and _on_purpose(case, members, kind):
         return
-    if kind == "get" and not failed and not _harmful(case, members):
+    if kind == "get" and not failed and not (_harmful(case, members) or not case.live):
         return
     telling = _RULES.get(kind)
     if telling is not None:
@@ -77,7 +77,15 @@ def _moves(case: Case, key: int) -> bool:
 
 def _harmful(case: Case, members: list[TaskView]) -> bool:
     """Return whether somebody needs a task that waits at an empty queue: else it is a worker without work."""
-    return any(task.main or case.awaited.get(task.key) for task in members) or not case.live
+    return any(task.main or case.awaited.get(task.key) for task in members)
+
+
+def idle(case: Case, members: list[TaskView], resource: Resource, kind: str) -> bool:
+    """Return whether tasks only have no work: nobody waits for what they do, and who gave them work ended well."""
+    if kind != "get" or _harmful(case, members) or any(one.error for one in case.failed(resource, kind)):
+        return False
+    inside = {task.key for task in members}
+    return all(inside.issuperset(case.leading_to.get(key, ())) for key in inside)
 
 
 def _wait(members: list[TaskView]) -> str:
