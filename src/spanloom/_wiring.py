@@ -222,7 +222,6 @@ def watch_process(
         from spanloom.diagnosis.watch.notes import leave_note
 
         try:
-            os.fspath(recording.path).encode()  # a note is JSON: a folder that is no UTF-8 cannot be in it
             leave_note(recording.path, recording.run_id)
         except (OSError, UnicodeError) as error:
             _logger.debug("the record cannot be found by the number of this process: %s", error)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["explain", "explain_stall", "was_given_up"]
 
 _GIVEN_UP: Final = frozenset({EventStatus.CANCELLED.value, EventStatus.TIMEOUT.value})
-_BY_SIGNAL: Final = 128
-"""An exit code above is that of a signal, as shells have it; below 0 it is, as `subprocess` has it."""
+_BY_SIGNAL: Final = range(129, 129 + 64)
+"""An exit code that is that of a signal, as shells have it; below 0 it is, as `subprocess` has it."""
 _TEXTS: Final = ("code", "message", "severity", "level")
 
 
@@ -80,7 +80,7 @@ def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
 
 def was_given_up(run: Run) -> bool:
     """Return whether a signal, Ctrl-C for one, has ended a run."""
-    return run.exit_code is not None and not 0 <= run.exit_code <= _BY_SIGNAL
+    return run.exit_code is not None and (run.exit_code < 0 or run.exit_code in _BY_SIGNAL)
 
 
 def _is_finding(one: object) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from spanloom import RetryPolicy, async_map, get_callback_manager
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.recorded import was_given_up
 from spanloom.diagnosis.slow import explain
 from spanloom.events import keys
 from spanloom.store.model import Record, Run
@@ -229,3 +230,12 @@ def test_times_that_nobody_can_have_measured_are_read(kind: str, end_ns: int) ->
     start_ns = -(1 << 63) if end_ns > 0 else (1 << 62)
     records.append(Record(99, 10, 7, kind, "fetch", start_ns, end_ns, "ok", job_index=0, batch_id=1))
     assert isinstance(findings(records), list)
+
+
+@pytest.mark.parametrize(
+    ("code", "given_up"),
+    [(None, False), (0, False), (1, False), (128, False), (130, True), (137, True), (-9, True), (255, False)],
+)
+def test_who_was_ended_by_a_signal_was_given_up(code: int | None, given_up: bool) -> None:
+    """A program may have any other code of its own, 255 for one, which is what ``sys.exit(-1)`` is."""
+    assert was_given_up(run_of(exit_code=code)) is given_up

@@ -51,16 +51,18 @@ def leave_note(path: str | os.PathLike[str], run_id: str) -> None:
 
     Raises:
         OSError: there is no folder to be had, or it cannot be written to.
+        UnicodeEncodeError: the path is no UTF-8, which a note is.
     """
     pid = os.getpid()
     place = made_folder() / f"{pid:d}{_SUFFIX}"
     _prune(place.parent)
     said = {"path": str(Path(path).absolute()), "run": run_id, "started": _started(pid)}
+    note = msgspec.json.encode(said)
     new = place.with_suffix(f".new{time.monotonic_ns():d}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(said))
+            file.write(note)
         new.replace(place)
     except OSError:
         new.unlink(missing_ok=True)
