@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.cli.killed_example import kill_half_way, spanloom
+from tests.cli.commands import spanloom
+from tests.cli.killed_example import kill_half_way
 
 ROOT = Path(__file__).resolve().parents[2]
 
