@@ -9,6 +9,7 @@ from bench.peers.pool import POOL
 from bench.peers.progress import TQDM_UPDATE
 from bench.peers.spans import SPANS, SPANS_ENCODED
 from bench.plan import BUDGET_CELL, Plan, describe, repeats
+from bench.receiver import Receiver, receiving
 from bench.suites.timed import ratios
 
 SUITE = "handlers"
@@ -16,18 +17,22 @@ PEERS = (TQDM_UPDATE, DEBUG_HANDLER, SPANS, SPANS_ENCODED)
 ROUNDS_FACTOR = 2  # a difference of two ratios spreads more than either of them
 
 
-def _pairs() -> list[tuple[Contender, Contender]]:
+def _pairs(receiver: Receiver) -> list[tuple[Contender, Contender]]:
     peers = [(peer, POOL) for peer in PEERS]
     if not ours.installed():
         return peers
     from bench.ours import handlers
 
-    return [*handlers.WITH_BASES, *peers]
+    return [*handlers.with_bases(receiver), *peers]
 
 
 def measure(plan: Plan) -> list[Figure]:
     """Time each handler beside the same runner without it; the figure is the difference, round by round."""
-    pairs = _pairs()
+    with receiving() as receiver:
+        return _measured(plan, _pairs(receiver))
+
+
+def _measured(plan: Plan, pairs: list[tuple[Contender, Contender]]) -> list[Figure]:
     bases = list(dict.fromkeys(base for _, base in pairs if base is not POOL))
     figures = []
     count, limit = BUDGET_CELL
