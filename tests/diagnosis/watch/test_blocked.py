@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+
 import pytest
 
-from spanloom.diagnosis.watch.blocked import _stays
+from spanloom.diagnosis.watch.blocked import ENOUGH_LOOKS, _stays, blocked
 from spanloom.diagnosis.watch.frames import Call
-from spanloom.diagnosis.watch.pulse import Hold, Used
+from spanloom.diagnosis.watch.pulse import LONG_S, Hold, Used
+from spanloom.diagnosis.watch.watcher import Watcher
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -22,3 +27,35 @@ def test_a_hold_that_is_over_when_looked_at_again_is_none(*, ends: bool) -> None
 
     assert _stays(hold, look) is not ends
     assert sum(hold.places.values()) == (2 if ends else 3)
+
+
+def test_a_loop_that_has_ended_is_not_held_by_what_it_did_last() -> None:
+    go_on = threading.Event()
+
+    async def other() -> None:
+        await asyncio.sleep(3600)
+
+    async def holds() -> None:
+        go_on.wait()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(other())
+    thread = threading.Thread(target=loop.run_until_complete, args=(holds(),), daemon=True)
+    thread.start()
+    watcher = Watcher(endpoint=False)
+    while not watcher.pulses or not any(pulse.hold for pulse in watcher.pulses.values()):
+        time.sleep(LONG_S / 2)
+        watcher.look()
+    (pulse,) = watcher.pulses.values()
+    for _ in range(ENOUGH_LOOKS):
+        watcher.look()
+    assert pulse.hold is not None
+    assert blocked(pulse, pulse.hold.began_s + 10.0, watcher.look) is not None
+    go_on.set()
+    thread.join()
+    assert blocked(pulse, pulse.hold.began_s + 10.0, watcher.look) is None
+    watcher.look()
+    assert pulse.hold is None  # or it would be looked at ten times a second for ever
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()

@@ -21,7 +21,7 @@ from spanloom.diagnosis.fields import (
 )
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
-from spanloom.diagnosis.watch.loops import HANDLE_RUN
+from spanloom.diagnosis.watch.loops import HANDLE_RUN, is_run
 from spanloom.diagnosis.watch.pulse import Hold, Pulse
 
 __all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victims", "wakes_for"]
@@ -50,7 +50,7 @@ def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding |
         look: Looks at all loops once more.
     """
     loop = pulse.loop()
-    if loop is None or loop.is_closed():
+    if loop is None or not is_run(loop):
         return None
     hold = pulse.hold
     if hold is not None and hold.lasts_s(now_s) >= ONCE_S and hold.own_s(now_s) >= COMPUTING_S:

@@ -22,6 +22,7 @@ MAX_NAMES: Final = 8
 
 def live(watcher: Watcher) -> dict[str, Any]:
     """Return the loops, with what holds them, and the resources that are waited for, with holders and waiters."""
+    watcher.look_now()  # to load the modules may have taken a second
     now_s = time.monotonic()
     seen = look()
     waited = sorted(
@@ -30,7 +31,7 @@ def live(watcher: Watcher) -> dict[str, Any]:
     found = {
         "tasks": len(seen.tasks),
         "waiting": sum(task.state == "waiting" for task in seen.tasks.values()),
-        "loops": [_loop(pulse, now_s) for pulse in list(watcher.pulses.values()) if now_s - pulse.seen_s < 2],
+        "loops": [_loop(pulse, now_s) for pulse in watcher.running()],
         "resources": [_resource(one, seen) for one in waited[:MAX_RESOURCES]],
     }
     forget(seen)

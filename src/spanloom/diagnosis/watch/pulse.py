@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, task_name
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
-from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
+from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, is_run, since
 
 __all__ = ["Hold", "Pulse", "Used", "function_of"]
 
@@ -172,6 +172,12 @@ class Pulse:
         if hold is None:
             hold = self.hold = Hold(began_s, now.task, self._used_before)
         hold.add(stack_of(frame, MAX_DEPTH), now_s, self._used)
+
+    def miss(self, now_s: float) -> None:
+        """Take in a look that has not found it: the loop has ended, unless it is only hidden below a deep recursion."""
+        loop = self.loop()
+        if loop is None or not is_run(loop):
+            self._end(now_s)
 
     def _computed(self, pause_s: float) -> bool:
         """Return whether the loop's thread has computed most of the time since the look before."""

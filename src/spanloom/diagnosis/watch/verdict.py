@@ -75,6 +75,8 @@ def findings_now(watcher: Watcher, objects: int = MOST) -> list[Finding]:
 
 
 def _threads(watcher: Watcher) -> Iterator[Finding]:
+    # On a slow machine it took seconds to load these modules, and nobody has looked meanwhile.
+    watcher.look_now()
     now_s = time.monotonic()
     seen = see_threads(watcher.ident or 0)
     found: set[int] = set()
@@ -98,8 +100,8 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     yield from exhausted(seen)
     piped = list(at_pipes(seen))
     yield from piped
-    for pulse in list(watcher.pulses.values()):
-        if pulse.thread not in found and (now_s - pulse.seen_s < 1.0 or pulse.hold is not None):
+    for pulse in watcher.running():
+        if pulse.thread not in found:
             finding = blocked(pulse, now_s, watcher.look_now) or spinning(pulse, watcher.look_now)
             if finding is not None:
                 yield finding

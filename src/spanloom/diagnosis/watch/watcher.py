@@ -49,6 +49,8 @@ RAREST_S: Final = 1.0
 """Between two looks, whatever they cost."""
 STOP_S: Final = 0.5
 """How long a fork waits for the thread to stop."""
+AWAY_S: Final = 1.0
+"""How long a loop may not have been found by looks, and is still taken to run: one below a deep recursion is not."""
 FORGET_S: Final = 60.0
 """How long the pulse of a loop that has ended is kept."""
 
@@ -75,6 +77,7 @@ class Watcher:
         remembered: Asked for the tasks that exist no more, of whom somebody has taken note.
         answers: What is answered to a question, by its word; to be added to before `start`.
         ident: The id of the thread; ``None`` while it does not run.
+        started_s, looked_s: When it was made, and when it looked last, by the monotonic clock.
     """
 
     def __init__(self, *, endpoint: bool = True) -> None:
@@ -86,6 +89,7 @@ class Watcher:
         self.answers: dict[str, Callable[[Mapping[str, Any]], object]] = {"ping": lambda _: "here"}
         self.ident: int | None = None
         self.started_s: float = time.monotonic()
+        self.looked_s: float = self.started_s
         self._wants_endpoint = endpoint
         self._endpoint: Endpoint | None = None
         self._stacks: Stacks | None = None
@@ -220,7 +224,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look at the loops, once."""
-        now_s = time.monotonic()
+        self.looked_s = now_s = time.monotonic()
         frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
         own = _thread.get_ident()
         frames.pop(own, None)
@@ -235,6 +239,9 @@ class Watcher:
                     self._lively_s = now_s
         finally:
             frames.clear()
+        for pulse in self.pulses.values():
+            if pulse.hold is not None and pulse.seen_s < now_s:
+                pulse.miss(now_s)
         if len(self.pulses) > 1:
             for key, pulse in list(self.pulses.items()):
                 if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
@@ -252,6 +259,13 @@ class Watcher:
         """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
         if _thread.get_ident() == self.ident:
             self.look()
+
+    def running(self) -> list[Pulse]:
+        """Return the pulses of the loops that ran in the last look, however long ago that was."""
+        from_s = self.looked_s - AWAY_S
+        return [
+            pulse for pulse in list(self.pulses.values()) if pulse.seen_s > from_s or pulse.hold is not None
+        ]
 
     def lively_s(self) -> float:
         """Return when a loop was last found at work, by the monotonic clock: now if one is held."""
