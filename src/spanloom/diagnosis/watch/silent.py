@@ -29,13 +29,13 @@ def explain_silence(pid: int) -> list[Finding]:
     for number in range(LOOKS):
         if number:
             time.sleep(BETWEEN_S)
-        seen = stacks_of(pid)
+        seen = stacks_of(pid, SILENT_S)
         if seen is None:
             return []
         silent_s, stacks = seen
         calls = {stack.calls for stack in stacks}
         still = calls if still is None else still & calls
-        if silent_s < SILENT_S or any(_is_ours(one) and (_answers(one) or one not in still) for one in calls):
+        if any(_is_ours(one) and (_answers(one) or one not in still) for one in calls):
             return []
     stacks = [stack for stack in stacks if stack.calls in (still or ())]
     found = [finding for stack in stacks if (finding := _of_loop(stack, silent_s)) is not None]

@@ -4,10 +4,16 @@ A call in C that holds the GIL, as a regular expression that backtracks for hour
 What still works is a signal handler in C: that of `faulthandler`, which writes the stacks to a file. The watched
 process has one for a real-time signal that nobody uses, and the one who asks sends it, after some silence and after a
 look whether the handler and the file are still there.
+
+Only after silence: the handler goes through the frames of all threads without the GIL, and where one of them runs
+Python meanwhile, it may read what is no frame any more, and that is the end of the process. So the process leaves in
+the file's times when it ran, and does so as well, from a thread of its own, while an answer is in the making: that may
+take seconds on a slow machine.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import faulthandler
 import os
@@ -16,16 +22,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Final, NamedTuple, TextIO
 
 from spanloom.diagnosis.watch.descriptors import moved
 from spanloom.diagnosis.watch.folder import dump_path
 
-__all__ = ["Line", "Stack", "Stacks", "stacks_of"]
+__all__ = ["Line", "Stack", "Stacks", "is_beating", "stacks_of"]
 
 SIGNAL: Final = getattr(signal, "SIGRTMAX", 0) - 3
 WAIT_S: Final = 1.0
 POLL_S: Final = 0.02
+BEAT_S: Final = 0.05
+"""Between two beats while an answer is in the making."""
 MAX_BYTES: Final = 1_000_000
 
 
@@ -56,6 +65,20 @@ class Stacks:
             with contextlib.suppress(OSError):
                 os.utime(self._number)
 
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat as long as the block lasts, from a thread of its own."""
+        over = _thread.allocate_lock()
+        self.beat()
+        with over:
+            with contextlib.suppress(RuntimeError):  # no more threads are to be had
+                _thread.start_new_thread(self._beat_until, (over,))
+            yield
+
+    def _beat_until(self, over: _thread.LockType) -> None:
+        while not over.acquire(timeout=BEAT_S):
+            self.beat()
+
     def _is_ours(self) -> bool:
         try:
             return os.fstat(self._number).st_ino == self._inode
@@ -71,6 +94,19 @@ class Stacks:
         if unlink and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
+
+
+_BEATS: Final[CodeType] = Stacks._beat_until.__code__  # noqa: SLF001 -- it is what is looked for
+
+
+def is_beating(frame: FrameType) -> bool:
+    """Tell whether `frame` is of the thread that beats."""
+    outer: FrameType | None = frame
+    while outer is not None:
+        if outer.f_code is _BEATS:
+            return True
+        outer = outer.f_back
+    return False
 
 
 # who asks -------------------------------------------------------------------------------------------------
@@ -91,10 +127,10 @@ class Stack(NamedTuple):
     calls: tuple[Line, ...]
 
 
-def stacks_of(pid: int) -> tuple[float, list[Stack]] | None:
+def stacks_of(pid: int, after_s: float) -> tuple[float, list[Stack]] | None:
     """Return for how many seconds process `pid` has not been able to run Python, and the stacks of its threads.
 
-    ``None`` if they cannot be had without harm.
+    ``None`` if they cannot be had without harm, as of a process that has run within the last `after_s` seconds.
     """
     path = dump_path(pid)
     try:
@@ -103,6 +139,8 @@ def stacks_of(pid: int) -> tuple[float, list[Stack]] | None:
             return None
         # Not of its last change, which may be that by an earlier question; nobody has read it but by `_read`.
         silent_s = max(0.0, time.time() - info.st_atime)
+        if silent_s < after_s:
+            return None
         os.kill(pid, SIGNAL)
         text = _appended(path, info.st_size)
     except OSError:

@@ -28,6 +28,7 @@ from spanloom.diagnosis.fields import field, module_of
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of, thread_name
 from spanloom.diagnosis.watch.loops import LoopNow, see_loops
+from spanloom.diagnosis.watch.stacks import is_beating
 
 __all__ = ["PoolNow", "SyncWait", "ThreadNow", "Threads", "function_name", "see_threads"]
 
@@ -158,7 +159,7 @@ def see_threads(without: int = 0) -> Threads:
     while frames:
         ident, frame = frames.popitem()
         name = thread_name(ident)
-        if name == sync.THREAD or not name.startswith("spanloom-"):
+        if name == sync.THREAD or not (name.startswith("spanloom-") or is_beating(frame)):
             thread = ThreadNow(ident, name, stack_of(frame), loop=loops.get(ident))
             thread.native_id = native_id(ident)
             _read(thread, frame, seen)

@@ -199,7 +199,8 @@ class Watcher:
             self._bell.quiet()
         if door in ready and self._endpoint is not None and not self._stopping:
             self.look()
-            self._endpoint.serve()
+            with contextlib.nullcontext() if self._stacks is None else self._stacks.beating():
+                self._endpoint.serve()
             return True
         return False
 
