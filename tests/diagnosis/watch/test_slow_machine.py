@@ -11,10 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from spanloom.diagnosis.finding import Finding, Severity
 from spanloom.diagnosis.watch import spin
 from spanloom.diagnosis.watch.pulse import LONG_S, Pulse
 from spanloom.diagnosis.watch.verdict import _threads
-from spanloom.diagnosis.watch.watcher import Watcher
+from spanloom.diagnosis.watch.watcher import Finder, Watcher
 
 LOADING_S = 5.0
 """For how long nobody has looked."""
@@ -95,3 +96,36 @@ def test_what_held_a_loop_before_the_modules_were_loaded_may_be_over() -> None:
         loop.call_soon_threadsafe(turned.set)
         turned.wait()
         assert not list(_threads(watcher))
+
+
+def test_what_is_found_is_told_while_somebody_waits_for_it() -> None:
+    """Who asks gives up after some time; rules that have not been asked by then cost the answer of the others."""
+    asked: list[str] = []
+
+    def says(code: str, severity: Severity) -> Finder:
+        def rule(_: Watcher) -> list[Finding]:
+            asked.append(code)
+            return [Finding(code, code, severity, "LIKELY", (), None, None, None)]
+
+        return rule
+
+    watcher = watching()
+    watcher.finders = [
+        says("PIPELINE_BOTTLENECK", "info"),
+        says("TASK_LEAK", "error"),
+        says("LOST_EXCEPTION", "error"),
+    ]
+    found = watcher.findings(within_s=0.0)
+    assert asked == ["PIPELINE_BOTTLENECK", "TASK_LEAK"]
+    assert {finding.code for finding in found} == set(asked)
+    asked.clear()
+    watcher.findings(within_s=3600.0)
+    assert asked == ["PIPELINE_BOTTLENECK", "TASK_LEAK", "LOST_EXCEPTION"]
+
+
+def test_a_turn_is_long_by_the_measure_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who spins takes longer for a turn where everything does."""
+    thread_time = time.thread_time
+    assert spin._long_turn_s() >= spin.LONG_TURN_S
+    monkeypatch.setattr(time, "thread_time", lambda: thread_time() * 100)
+    assert spin._long_turn_s() > spin.LONG_TURN_S * 10

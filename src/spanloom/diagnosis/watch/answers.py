@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,15 @@ __all__ = ["answers_of"]
 def answers_of(watcher: Watcher) -> dict[str, Callable[[Mapping[str, Any]], object]]:
     """Return the answers of the process of `watcher`, by the word that asks."""
     return {
-        "why": lambda _: [finding.to_json() for finding in watcher.findings()],
+        "why": lambda asked: [finding.to_json() for finding in watcher.findings(within_s=_within_s(asked))],
         "live": lambda _: _live(watcher),
     }
+
+
+def _within_s(asked: Mapping[str, Any]) -> float:
+    """Return for how long who asks waits for an answer, in seconds; infinite if that is not said."""
+    within_s = asked.get("within_s")
+    return float(within_s) if isinstance(within_s, int | float) else math.inf
 
 
 def _live(watcher: Watcher) -> dict[str, Any]:

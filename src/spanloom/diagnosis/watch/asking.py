@@ -40,4 +40,5 @@ def why_process(
     def explain() -> list[dict[str, Any]] | None:
         return [finding.to_json() for finding in explain_silence(pid)] or None
 
-    return list(ask(pid, "why", timeout_s=timeout_s, meanwhile=[(SILENCE_S, say), (PATIENCE_S, explain)]))
+    meanwhile = [(SILENCE_S, say), (PATIENCE_S, explain)]
+    return list(ask(pid, "why", timeout_s=timeout_s, meanwhile=meanwhile, within_s=timeout_s))

@@ -74,6 +74,8 @@ TURNS: Final = 12
 LONG_TURN_S: Final = 0.000_15
 """Time of the processor in a turn from which on something is computed there, and not only asked for again: who spins
 takes some ten microseconds."""
+LONG_TURN: Final = 6_000
+"""The same for a slow machine: as long as it takes to count so far; less than that time on others."""
 TURNS_WITHIN_S: Final = 2.0
 _Work = tuple[asyncio.Task[Any] | BareCall, Any]
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -160,7 +162,7 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
     if idle > IDLE * looks and not is_a(loop, BaseEventLoop):
         return None  # one that shows nothing of its turns, and is woken by sockets as fast as it can work
     found = [seen for seen in watched.values() if seen.looks >= PRESENT * looks and _spins(seen)]
-    if found and _turn_s(loop) > LONG_TURN_S:
+    if found and _turn_s(loop) > _long_turn_s():
         still = [one for one in found if not one.got_on and not one.counts]
         others = [seen for seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
         found = still if others else []  # it computes; or else others do, beside one that spins
@@ -241,6 +243,17 @@ def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
     while len(turns.costs_s) < TURNS and time.monotonic() < deadline_s:
         time.sleep(PAUSE_S)
     return statistics.median(turns.costs_s[:TURNS]) if turns.costs_s else math.inf
+
+
+def _long_turn_s() -> float:
+    """Return the time of the processor in a turn from which on something is computed there."""
+    took_s = []
+    for _ in range(3):
+        began_s = time.thread_time()
+        for _ in range(LONG_TURN):
+            pass
+        took_s.append(time.thread_time() - began_s)
+    return max(LONG_TURN_S, min(took_s))
 
 
 def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -52,7 +53,7 @@ _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES[
 """What explains why a task does not go on."""
 
 
-def findings_now(watcher: Watcher, objects: int = MOST) -> list[Finding]:
+def findings_now(watcher: Watcher, objects: int = MOST, by_s: float = math.inf) -> list[Finding]:
     """Return the findings on this process, the cause before its symptoms; empty if it is healthy.
 
     To be called on the watching thread, or on any that is not a loop's.
@@ -60,12 +61,15 @@ def findings_now(watcher: Watcher, objects: int = MOST) -> list[Finding]:
     Args:
         watcher: That of the process.
         objects: As `spanloom.diagnosis.look.look` takes it.
+        by_s: When, by the monotonic clock, what has been found is enough: who asks does not wait for ever. On a slow
+            machine, or beside a program that never rests, each rule may take seconds.
     """
     found: list[Finding] = []
     tasks: Finder = partial(_tasks, objects=objects)
     with looking():
         for rule in (_threads, tasks, *watcher.finders, _unknown):
-            if rule is _unknown and any(finding.severity != "info" for finding in found):
+            is_late = time.monotonic() > by_s
+            if (rule is _unknown or is_late) and any(finding.severity != "info" for finding in found):
                 break
             try:
                 found += rule(watcher)

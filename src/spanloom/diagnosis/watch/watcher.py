@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import logging
+import math
 import signal
 import sys
 import time
@@ -248,13 +249,20 @@ class Watcher:
                 if now_s - pulse.seen_s > FORGET_S or pulse.loop() is None:
                     del self.pulses[key]
 
-    def findings(self, objects: int = MOST) -> list[Finding]:
-        """Return the findings of this moment; see `spanloom.diagnosis.watch.verdict.findings_now`."""
+    def findings(self, objects: int = MOST, within_s: float = math.inf) -> list[Finding]:
+        """Return the findings of this moment; see `spanloom.diagnosis.watch.verdict.findings_now`.
+
+        Args:
+            objects: As `spanloom.diagnosis.look.look` takes it.
+            within_s: After how many seconds nobody waits for them any more. When half of that is over, and some have
+                been found, those are all.
+        """
+        by_s = time.monotonic() + within_s / 2
         with looking():
             # Most of the diagnosis, 40 ms: a program that is watched does without it until somebody asks.
             from spanloom.diagnosis.watch.verdict import findings_now
 
-            return findings_now(self, objects)
+            return findings_now(self, objects, by_s)
 
     def look_now(self) -> None:
         """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
