@@ -66,8 +66,17 @@ class Cast:
         self.due: set[int] = set()
         self.called_from: dict[int, list[Link]] = {}
         self._bytecode = bytecode
-        self._grouped: dict[tuple[str, int], list[tuple[Any, tuple[Any, ...], Any]]] = {}
+        self._grouped: dict[
+            tuple[ActorKind, int, tuple[int, ...]], list[tuple[Any, tuple[Any, ...], Any]]
+        ] = {}
+        self._needs: tuple[int, ...] = ()
+        self._stoppable: list[tuple[str, Play]] = []
         self._queued: dict[int, Any] = {}
+
+    def once_stopped(self) -> None:
+        """Add what threads do when somebody has stopped the loops that they run for ever: they may run others."""
+        for name, play in self._stoppable:
+            self._add("caller", name, play)
 
     def _add(self, kind: ActorKind, what: str, play: Play, needs: Iterable[int] = ()) -> int:
         key = -1 - len(self.actors)
@@ -77,8 +86,14 @@ class Cast:
 
     # loops ------------------------------------------------------------------------------------------------
 
-    def loop(self, loop: Any) -> None:
-        """Add what a loop has before it."""
+    def loop(self, loop: Any, needs: Iterable[int] = ()) -> None:
+        """Add what a loop has before it.
+
+        Args:
+            loop: It.
+            needs: The key of a task that goes on only if somebody runs the loop, if nobody does.
+        """
+        self._needs = tuple(needs)
         if not is_a(in_class(type(loop), "_run_once"), FunctionType):
             self._foreign_loop(loop)
             return
@@ -149,7 +164,7 @@ class Cast:
             return
         code = field(function, "__code__")
         key = code if type(code) is CodeType else type(owner)
-        self._grouped.setdefault((kind, id(key)), []).append((inner, args, context))
+        self._grouped.setdefault((kind, id(key), self._needs), []).append((inner, args, context))
 
     def _simple_timer(self, callback: Any, args: tuple[Any, ...]) -> bool:
         if any(callback is one for one in _SLEEPERS):
@@ -163,7 +178,7 @@ class Cast:
 
     def settle(self) -> None:
         """Make one actor of all handles that call the same function."""
-        for (kind, _), calls in self._grouped.items():
+        for (kind, _, needs), calls in self._grouped.items():
             first = calls[0][0]
             function = first.__func__ if type(first) is MethodType else first
             what = field(function, "__qualname__", type(function).__name__)
@@ -175,7 +190,7 @@ class Cast:
                     reach.value(context)
                     reach.callback(callback, args)
 
-            self._add(kind, what, play)  # type: ignore[arg-type] # the key of a group is made from it
+            self._add(kind, what, play, needs)
         self._grouped.clear()
         items = list(self._queued.values())
         if items:
@@ -243,6 +258,8 @@ class Cast:
         needs = tuple(main_keys)
         if outside and needs:
             self._add("caller", running.name, self._play_of(outside), needs)
+        elif outside:
+            self._stoppable.append((running.name, self._play_of(outside)))
 
     def _call_that_looks(self, frames: list[FrameType]) -> None:
         """Add what a thread that looks does afterwards: its call of a pool ends, as in ``to_thread(why)``.

@@ -141,7 +141,8 @@ class _Fixpoint:
         givers = resource.actors.get(kind, frozenset())
         holders = [holder.task for holder in resource.holders]
         sure = [holder.task for holder in resource.holders if holder.sure]
-        if kind in HELD and self._unseen and not sure:
+        is_hidden = self._unseen and not sure if kind in HELD else not self._snapshot.complete
+        if is_hidden and (kind in HELD or kind == "loop"):
             self._node(line, (), 0)
         elif kind == "lock":
             ways: list[_Node] = [*sure] if sure else [self._any_of(givers), *holders]

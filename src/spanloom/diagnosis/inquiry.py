@@ -28,6 +28,7 @@ from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.population import Population
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
+from spanloom.diagnosis.resting import may_find
 from spanloom.diagnosis.running import let_go, running_threads
 from spanloom.diagnosis.seen import Seen, is_running
 from spanloom.diagnosis.takers import taken_from
@@ -200,11 +201,16 @@ class Inquiry:
         crowd = self._crowds.add(keys)
         known = wanted.keys() & reach.objects.keys()
         known |= {key for key, name in reach.gives if key in wanted and name in _ANY_GIVER}
+        finds_loops = reach.dynamic or may_find(reach.names)
+        if finds_loops:
+            known |= {key for key, kept in wanted.items() if kept.is_loop}
         for key in in_slices(known):
             kept = wanted[key]
             kept.known_to.append(crowd)
             for kind in kept.kinds():
-                if reach.can(kept.value, GIVERS.get(kind)):
+                # A thread may be inside of a function of asyncio's that runs a loop, the names in which are not read.
+                runs = kind == "loop" and (finds_loops or keys[0] < 0)
+                if runs or reach.can(kept.value, GIVERS.get(kind)):
                     kept.actors[kind].append(crowd)
         if "cancel" in reach.calm or reach.dynamic or reach.gives:
             for seen in in_slices(undetermined):
@@ -281,7 +287,8 @@ class Inquiry:
         try:
             frames = [frame for thread in threads for frame in thread.frames]
             tasks = [seen.task for seen in self._population.tasks.values()]
-            found = held_outside((kept.value for kept in orphans), frames, tasks)
+            loops = self._population.loops.keys()
+            found = held_outside((kept.value for kept in orphans), frames, tasks, loops)
             frames.clear()
         finally:
             let_go(threads)

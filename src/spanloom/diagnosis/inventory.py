@@ -44,7 +44,10 @@ class Inventory:
         """Enter what all tasks hold and wait for."""
         for seen in in_slices(self._tasks.values()):
             self.note_held(seen)
-            if seen.state == "waiting":
+            if seen.rests:  # whatever it waits for
+                seen.wait = RawWait("loop", seen.loop)
+                self._keep(seen.loop).waiting.append((seen.key, "loop"))
+            elif seen.state == "waiting":
                 seen.wait = self._wait(seen)
 
     def note_held(self, seen: Seen) -> None:

@@ -59,7 +59,7 @@ class Wait:
     Attributes:
         kind: ``"lock"``, ``"semaphore"``, ``"limiter"``, ``"event"``, ``"get"``, ``"put"``, ``"join"``,
             ``"condition"``, ``"barrier"``, ``"future"``, ``"task"``, ``"group"`` (gather, wait, TaskGroup,
-            as_completed), ``"sleep"`` or ``"io"``.
+            as_completed), ``"sleep"``, ``"io"``, or ``"loop"``: that somebody runs its loop, which nobody does.
         resource: Key of the resource, if there is one.
         targets: Keys of the tasks and futures waited for.
         needs: How many of `targets` it takes: ``"all"`` or ``"any"``.
@@ -170,7 +170,7 @@ class Resource:
     Attributes:
         key: Its identity in the snapshot.
         kind: ``"lock"``, ``"semaphore"``, ``"limiter"``, ``"queue"``, ``"event"``, ``"condition"``,
-            ``"barrier"`` or ``"future"``.
+            ``"barrier"``, ``"future"`` or ``"loop"``.
         type: Name of its class.
         name: What the program calls it, as ``Cache._refresh_lock``; the class's name if it has no name.
         holders: Who holds it, as far as can be seen; each as often as it does.

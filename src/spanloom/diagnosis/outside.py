@@ -14,12 +14,12 @@ import gc
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import Any, Final
 
 from spanloom.diagnosis.chain import SUSPENDABLE
-from spanloom.diagnosis.fields import field, is_task, module_of, namespace_of
+from spanloom.diagnosis.fields import field, is_a, is_task, module_of, namespace_of
 from spanloom.diagnosis.pace import step
 from spanloom.diagnosis.variables import variables_of
 
@@ -42,7 +42,8 @@ _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 class _Known:
     """What has been found, and what the walk itself adds to the counts."""
 
-    def __init__(self, candidates: Iterable[Any]) -> None:
+    def __init__(self, candidates: Iterable[Any], loops: Container[int]) -> None:
+        self.loops = loops
         self.level: dict[int, Any] = {id(one): one for one in candidates}
         self.origins: dict[int, set[int]] = {key: {key} for key in self.level}
         self.seen: set[int] = set(self.level)
@@ -51,7 +52,10 @@ class _Known:
 
 
 def held_outside(
-    candidates: Iterable[Any], frames: Sequence[FrameType], tasks: Iterable[Any] = ()
+    candidates: Iterable[Any],
+    frames: Sequence[FrameType],
+    tasks: Iterable[Any] = (),
+    loops: Container[int] = (),
 ) -> frozenset[int]:
     """Return the identities of those of `candidates` to which more refers than can be accounted for.
 
@@ -61,8 +65,10 @@ def held_outside(
         candidates: Objects that the collector tracks.
         frames: The running frames of all threads: their variables are accounted for, as threads are asked.
         tasks: The tasks that are asked: the collector is not told of all that they call when they end.
+        loops: The identities of the loops that are asked. Of one that has not run yet, and has no task, nobody knows;
+            it may have something to call.
     """
-    known = _Known(candidates)
+    known = _Known(candidates, loops)
     running, inner = _variables(frames)
     running.update(_hidden_callbacks(tasks))
     for _ in range(DEPTH):
@@ -167,7 +173,7 @@ def _following(known: _Known, found: dict[int, tuple[Any, set[int]]]) -> dict[in
                 found[id(reference)] = reference, known.origins[id(value)]
     following: dict[int, Any] = {}
     for key, (referrer, origins) in found.items():
-        if _may_use(referrer):
+        if _may_use(referrer) or _is_unasked_loop(referrer, known.loops):
             known.outside |= origins
         elif not (key in known.seen or _is_asked(referrer) or origins <= known.outside):
             known.seen.add(key)
@@ -202,6 +208,10 @@ def _is_asked(value: Any) -> bool:
         or issubclass(kind, type | ModuleType | asyncio.AbstractEventLoop)
         or module_of(kind).startswith("spanloom.diagnosis")
     )
+
+
+def _is_unasked_loop(value: Any, loops: Container[int]) -> bool:
+    return is_a(value, asyncio.AbstractEventLoop) and id(value) not in loops and not value.is_closed()
 
 
 def _may_use(value: Any) -> bool:

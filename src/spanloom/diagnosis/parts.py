@@ -132,9 +132,12 @@ class Parts:
             self._cast.pool(thread)
             with suppress(RuntimeError):
                 self._cast.thread(thread, own, [seen.key for seen in mains if seen.loop is thread.loop])
+        resting = self._population.find_resting(threads)
+        if resting:
+            self._cast.once_stopped()
         let_go(threads)
-        for home in self._population.loops.values():
-            self._cast.loop(home.loop)
+        for key, home in self._population.loops.items():
+            self._cast.loop(home.loop, [resting[key]] if key in resting else ())
         self._cast.signals()
         self._cast.settle()
 

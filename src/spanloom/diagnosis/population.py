@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 from spanloom.diagnosis.fields import callbacks_of, field, future_done, is_task
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.pace import in_slices
-from spanloom.diagnosis.registry import current_tasks, every_task, live_refs, meet
+from spanloom.diagnosis.registry import current_tasks, every_task, known_loops, live_refs, meet
+from spanloom.diagnosis.resting import may_rest, rests
 from spanloom.diagnosis.running import Running, loop_of
 from spanloom.diagnosis.seen import Seen
 
@@ -52,6 +53,8 @@ class Population:
             if thread.loop is not None:
                 self.loops[id(thread.loop)] = _Loop(thread.loop, thread.ident, thread.main)
         meet(home.loop for home in self.loops.values())
+        for loop in known_loops():  # that have run before, and have things to call, if not tasks
+            self.loops.setdefault(id(loop), _Loop(loop, None, None))
         current = current_tasks()
         for task in in_slices(every_task()):
             if future_done(task):
@@ -73,6 +76,29 @@ class Population:
                 moving=home.thread is not None or loop.is_running(),
             )
             self.tasks[seen.key] = seen
+
+    def find_resting(self, threads: Iterable[Running]) -> dict[int, int]:
+        """Find the loops that nobody runs.
+
+        Args:
+            threads: Those that were asked what else they may do, and which may run such a loop next.
+
+        Returns:
+            By identity of each such loop, the key of one of its tasks.
+        """
+        run = {id(thread.loop) for thread in threads}
+        idle = {
+            key
+            for key, home in self.loops.items()
+            if home.thread is None and key not in run and rests(home.loop)
+        }
+        found: dict[int, int] = {}
+        if idle and may_rest():
+            for seen in in_slices(self.tasks.values()):
+                if id(seen.loop) in idle and seen.state == "ready":
+                    seen.rests = True
+                    found[id(seen.loop)] = seen.key
+        return found
 
     def look_again(self) -> list[Seen]:
         """See those again that have moved meanwhile, and those that are new, and return them.

@@ -42,6 +42,11 @@ class Kept:
         """Whether it is a bare future."""
         return is_future(self.value)
 
+    @property
+    def is_loop(self) -> bool:
+        """Whether it is a loop that nobody runs."""
+        return bool(self.waiting) and self.waiting[0][1] == "loop"
+
     def kinds(self) -> tuple[str, ...]:
         """Return in which ways it is waited for."""
         found = dict.fromkeys(kind for _, kind in self.waiting)

@@ -9,6 +9,7 @@ from spanloom.diagnosis.chain import Link, chain_of
 from spanloom.diagnosis.fields import field, future_done
 from spanloom.diagnosis.holders import Held, Holding
 from spanloom.diagnosis.model import TaskState, TaskView
+from spanloom.diagnosis.resting import is_run
 from spanloom.diagnosis.waits import RawWait
 
 __all__ = ["Seen", "is_running"]
@@ -27,6 +28,7 @@ class Seen:
         key: Its identity.
         coro: What it runs.
         main: Whether its loop runs until it is done.
+        rests: Whether nobody runs its loop.
         state: As it was seen last.
         links: Its await chain, and `leaf` what that ends at.
         held: What the frames of that hold.
@@ -45,6 +47,7 @@ class Seen:
         "links",
         "loop",
         "main",
+        "rests",
         "state",
         "task",
         "view",
@@ -58,6 +61,7 @@ class Seen:
         self.key: int = id(task)
         self.coro: Any = field(task, "_coro")
         self.main: bool = False
+        self.rests: bool = False
         self.state: TaskState = "waiting"
         self.links: list[Link] = []
         self.leaf: Any = None
@@ -89,6 +93,7 @@ class Seen:
     def look_again(self, holding: Holding) -> None:
         """Take it for one that can go on, as it has moved or is new, with what it holds now."""
         self.view = None
+        self.rests = False
         self.was = None if self.wait is None else self.wait.kind
         self.wait = None
         self.links, self.leaf = chain_of(self.coro)
@@ -98,6 +103,8 @@ class Seen:
     @property
     def has_moved(self) -> bool:
         """Whether it does not wait any more for what it was seen to wait for."""
+        if self.rests:
+            return is_run(self.loop) or future_done(self.task)
         return self.state == "waiting" and (
             future_done(self.task)
             or field(self.task, "_fut_waiter") is not self.leaf

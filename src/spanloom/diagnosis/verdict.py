@@ -12,10 +12,23 @@ from spanloom.diagnosis.rules.givers import idle, lonely
 from spanloom.diagnosis.rules.pools import nested_pool
 from spanloom.diagnosis.rules.rings import rings
 from spanloom.diagnosis.rules.slow import bottlenecks
+from spanloom.diagnosis.rules.stopped import stopped
 
 __all__ = ["diagnose"]
 
-_FIRST = ("put", "get", "join", "event", "condition", "barrier", "future", "semaphore", "limiter", "lock")
+_FIRST = (
+    "put",
+    "get",
+    "join",
+    "event",
+    "condition",
+    "barrier",
+    "future",
+    "semaphore",
+    "limiter",
+    "lock",
+    "loop",
+)
 """Of several ways in which the members of one component wait, the one that is told."""
 
 
@@ -76,6 +89,9 @@ def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone:
         if kind == "get" and (key, "join") in lines:
             continue
         resource = case.snapshot.resources[key]
+        if kind == "loop":
+            yield from stopped(case, resource)
+            continue
         found = list(lonely(case, _in_line(tasks, resource.waiters), resource, kind))
         if found and idle(case, tasks, resource, kind):
             spare += found

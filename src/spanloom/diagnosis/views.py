@@ -96,8 +96,8 @@ class Views:
             cancelling=task_cancelling(seen.task),
             depth=chain.depth,
             starting=_starting(seen.links),
-            deadline=seen.key in self._cast.due
-            or (seen.wait is not None and id(seen.leaf) in self._cast.woken),
+            deadline=not seen.rests
+            and (seen.key in self._cast.due or (seen.wait is not None and id(seen.leaf) in self._cast.woken)),
             cancellers=self._crowds.members(seen.cancellers),
             was=seen.was,
             began=chain.began,

@@ -32,6 +32,7 @@ from spanloom.diagnosis.fields import (
 from spanloom.diagnosis.landmarks import WAIT_FOR
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.pace import in_slices
+from spanloom.diagnosis.resting import RUNNERS
 from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["GIVERS", "TAKERS", "RawWait", "Table", "is_io", "subject_of"]
@@ -62,6 +63,7 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
         {"create_task", "ensure_future", "TaskGroup", "gather", "start_soon"}
         | {"run_coroutine_threadsafe", "async_map", "async_gather", "async_stream"}
     ),
+    "loop": RUNNERS,
     "future": frozenset({"set_result", "set_exception", "cancel", "set_running_or_notify_cancel"}),
 }
 """What the methods are called that end each kind of wait; ``None``: whoever reaches the object can.

@@ -20,8 +20,9 @@ from spanloom.diagnosis.fields import (
     task_name,
 )
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.resting import is_run
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
-from spanloom.diagnosis.watch.loops import HANDLE_RUN, is_run
+from spanloom.diagnosis.watch.loops import HANDLE_RUN
 from spanloom.diagnosis.watch.pulse import Hold, Pulse
 
 __all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victims", "wakes_for"]

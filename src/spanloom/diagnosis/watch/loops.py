@@ -22,10 +22,10 @@ from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
 from spanloom.diagnosis.chain import link_of
-from spanloom.diagnosis.fields import field, is_a
+from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.registry import current_tasks
 
-__all__ = ["HANDLE_RUN", "RUN_ONCE", "LoopNow", "current_task", "is_run", "see_loops"]
+__all__ = ["HANDLE_RUN", "RUN_ONCE", "LoopNow", "current_task", "see_loops"]
 
 RUN_ONCE: Final[CodeType] = BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- it is what is looked for
 _RUN_FOREVER: Final = BaseEventLoop.run_forever.__code__
@@ -65,13 +65,6 @@ def current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
         return asyncio.current_task(loop)
     except RuntimeError:  # changed under the look
         return None
-
-
-def is_run(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether some thread is inside of a loop's ``run_forever``."""
-    if is_a(loop, BaseEventLoop):
-        return field(loop, "_thread_id") is not None
-    return loop.is_running()
 
 
 def see_loops(frames: dict[int, FrameType]) -> list[LoopNow]:

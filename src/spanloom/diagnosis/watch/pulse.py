@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, task_name
+from spanloom.diagnosis.resting import is_run
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
-from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, is_run, since
+from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
 __all__ = ["Hold", "Pulse", "Used", "function_of"]
 
