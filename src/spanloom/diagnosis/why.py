@@ -34,6 +34,9 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     not taken for a stuck one. Blocks the calling thread meanwhile, and with the thread of a loop that loop: from a
     coroutine, call it by ``await asyncio.to_thread(why)``, which holds the loop for some milliseconds at a time.
 
+    Where a loop is held, and nobody watches the process, it is looked at for up to a second more, for a hold is one
+    only if it lasts.
+
     Args:
         apart_s: Seconds between the looks.
 
@@ -43,7 +46,9 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     time.sleep(SETTLE_S)
     if WATCHED:
         return WATCHED[0]()
-    return stuck(apart_s=apart_s)
+    from spanloom.diagnosis.watch.unwatched import with_holds  # which knows this module
+
+    return with_holds(stuck(apart_s=apart_s))
 
 
 def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = (), objects: int = MOST) -> list[Finding]:

@@ -23,7 +23,7 @@ from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.resting import is_run
 from spanloom.diagnosis.watch.frames import Call, is_own, location, where
 from spanloom.diagnosis.watch.loops import HANDLE_RUN
-from spanloom.diagnosis.watch.pulse import Hold, Pulse
+from spanloom.diagnosis.watch.pulse import LONG_S, Hold, Pulse
 
 __all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victims", "wakes_for"]
 
@@ -59,7 +59,7 @@ def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding |
         if not waiting and hold.lasts_s(now_s) >= ALONE_S:
             waiting = _awaiting(loop, hold)
         return _one(hold, now_s, waiting) if waiting and _stays(hold, look) else None
-    return _many(loop, pulse, now_s)
+    return _many(loop, pulse, _grown(pulse, now_s, look))
 
 
 def _stays(hold: Hold, look: Callable[[], object]) -> bool:
@@ -93,15 +93,36 @@ def _one(hold: Hold, now_s: float, waiting: list[str]) -> Finding:
     )
 
 
-def _many(loop: asyncio.AbstractEventLoop, pulse: Pulse, now_s: float) -> Finding | None:
-    from_s = max(now_s - SPAN_S, pulse.first_s)
-    span_s = now_s - from_s
+def _grown(pulse: Pulse, now_s: float, look: Callable[[], object]) -> float:
+    """Look at a loop that is known for too short a time, if it was held for a good part of that; return when it is.
+
+    Who asks in the first second of a program would be told nothing otherwise.
+    """
+    span_s = now_s - pulse.first_s
+    held_s = sum(part_s for part_s, _ in _parts(pulse, pulse.first_s, now_s))
+    if span_s >= SPAN_S / 2 or held_s < SHARE / 2 * span_s or not held_s:
+        return now_s
+    while time.monotonic() < pulse.first_s + SPAN_S / 2:
+        time.sleep(LONG_S)  # as far apart as ever: what is shorter is not added up
+        look()
+    return max(now_s, time.monotonic())
+
+
+def _parts(pulse: Pulse, from_s: float, now_s: float) -> list[tuple[float, Hold]]:
+    """Return what has held a loop for long or again and again, each with for how long."""
     parts = [(part_s, hold) for at_s, part_s, hold in list(pulse.waited) if at_s >= from_s]
     parts += [
         (min((hold.ended_s or now_s) - max(from_s, hold.began_s), hold.own_s(now_s)), hold)
         for hold in pulse.recent(now_s)
         if hold.computes and hold.own_s(now_s) >= COMPUTING_S
     ]
+    return parts
+
+
+def _many(loop: asyncio.AbstractEventLoop, pulse: Pulse, now_s: float) -> Finding | None:
+    from_s = max(now_s - SPAN_S, pulse.first_s)
+    span_s = now_s - from_s
+    parts = _parts(pulse, from_s, now_s)
     if span_s < SPAN_S / 2 or len(parts) < 2:
         return None
     shares: dict[tuple[str | None, Call | None], float] = defaultdict(float)

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, task_name
-from spanloom.diagnosis.resting import is_run
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
 from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
@@ -176,6 +175,8 @@ class Pulse:
 
     def miss(self, now_s: float) -> None:
         """Take in a look that has not found it: the loop has ended, unless it is only hidden below a deep recursion."""
+        from spanloom.diagnosis.resting import is_run  # most programs start without it
+
         loop = self.loop()
         if loop is None or not is_run(loop):
             self._end(now_s)

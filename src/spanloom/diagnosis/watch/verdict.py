@@ -20,14 +20,14 @@ from spanloom.diagnosis.watch.pipes import at_pipes
 from spanloom.diagnosis.watch.pools import exhausted
 from spanloom.diagnosis.watch.spin import spinning
 from spanloom.diagnosis.watch.sync import own_loop
-from spanloom.diagnosis.watch.threads import see_threads
+from spanloom.diagnosis.watch.threads import Threads, see_threads
 from spanloom.diagnosis.watch.unexplained import unexplained
 from spanloom.diagnosis.why import stuck
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.watch.watcher import Finder, Watcher
 
-__all__ = ["findings_now"]
+__all__ = ["causes", "findings_now", "held_now"]
 
 SURE_S = 0.5
 """How long a loop's thread must have waited to be said to wait for its own loop: other threads may be quick."""
@@ -53,6 +53,22 @@ _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES[
 """What explains why a task does not go on."""
 
 
+def held_now(watcher: Watcher) -> Iterator[Finding]:
+    """Yield what keeps loops at this moment; of these `watcher` has seen no more than the last second."""
+    now_s = time.monotonic()
+    found = dict(_waiting(watcher, see_threads(watcher.ident or 0), now_s))
+    yield from found.values()
+    for pulse in watcher.running():
+        finding = blocked(pulse, now_s, watcher.look_now) if pulse.thread not in found else None
+        if finding is not None:
+            yield finding
+
+
+def causes(found: list[Finding]) -> list[Finding]:
+    """Return findings, the cause before its symptoms, without what is only there because something else is."""
+    return in_order(_causes(found))
+
+
 def findings_now(watcher: Watcher, objects: int = MOST, by_s: float = math.inf) -> list[Finding]:
     """Return the findings on this process, the cause before its symptoms; empty if it is healthy.
 
@@ -75,7 +91,7 @@ def findings_now(watcher: Watcher, objects: int = MOST, by_s: float = math.inf) 
                 found += rule(watcher)
             except Exception:  # one rule that fails must not cost the verdict of the others
                 _logger.debug("a rule of the diagnosis has failed", exc_info=True)
-    return in_order(_causes(found))
+    return causes(found)
 
 
 def _threads(watcher: Watcher) -> Iterator[Finding]:
@@ -83,7 +99,20 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     watcher.look_now()
     now_s = time.monotonic()
     seen = see_threads(watcher.ident or 0)
-    found: set[int] = set()
+    found = dict(_waiting(watcher, seen, now_s))
+    yield from found.values()
+    yield from exhausted(seen)
+    piped = list(at_pipes(seen))
+    yield from piped
+    for pulse in watcher.running():
+        if pulse.thread not in found:
+            finding = blocked(pulse, now_s, watcher.look_now) or spinning(pulse, watcher.look_now)
+            if finding is not None:
+                yield finding
+
+
+def _waiting(watcher: Watcher, seen: Threads, now_s: float) -> Iterator[tuple[int, Finding]]:
+    """Yield the loops' threads that wait for what their loop would have to do, by their ids."""
     for thread in seen.threads.values():
         if thread.loop is None:
             continue
@@ -99,16 +128,7 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
             or own_loop(seen, thread, hold, lasts_s)
         )
         if finding is not None:
-            found.add(thread.ident)
-            yield finding
-    yield from exhausted(seen)
-    piped = list(at_pipes(seen))
-    yield from piped
-    for pulse in watcher.running():
-        if pulse.thread not in found:
-            finding = blocked(pulse, now_s, watcher.look_now) or spinning(pulse, watcher.look_now)
-            if finding is not None:
-                yield finding
+            yield thread.ident, finding
 
 
 def _tasks(watcher: Watcher, *, objects: int) -> list[Finding]:
