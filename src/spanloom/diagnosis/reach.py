@@ -17,6 +17,8 @@ import concurrent.futures
 import contextlib
 import contextvars
 import functools
+import logging
+import operator
 import sys
 import weakref
 from collections.abc import Iterable
@@ -45,6 +47,7 @@ from spanloom.diagnosis.fields import (
     field,
     future_done,
     in_class,
+    is_a,
     is_future,
     is_pool_call,
     is_task,
@@ -54,6 +57,7 @@ from spanloom.diagnosis.fields import (
 from spanloom.diagnosis.hubs import is_hub
 from spanloom.diagnosis.origin import is_standard
 from spanloom.diagnosis.pace import step
+from spanloom.diagnosis.spoken import HEARING, handlers_of, streams
 
 __all__ = ["Reach"]
 
@@ -73,6 +77,7 @@ _ATOMS: Final = frozenset(
         type(NotImplemented),
     }
 )
+_OPERATORS: Final = frozenset({operator.attrgetter, operator.methodcaller})
 _PLAIN: Final[frozenset[type]] = frozenset({dict, list, tuple, set, frozenset, CellType})
 _NOTING: Final = ("spanloom.instrument.spawned", "spanloom.instrument.task_batch")
 _SILENT: Final = (
@@ -129,6 +134,7 @@ class Reach:
         self._todo: list[object] = []
         self._transports = False
         self._kept_back = False
+        self._heard: set[int] = set()
         self._codes: set[int] = set()
         self._aheads: dict[tuple[int, int], Ahead] = {}
         self._classes: set[tuple[int, bool]] = set()
@@ -186,6 +192,8 @@ class Reach:
 
     def _use(self, names: Iterable[str], dynamic: bool, namespace: dict[str, Any]) -> None:
         self._learn(names)
+        for stream in streams(names):
+            self._hear(stream)
         todo = self._todo
         if dynamic:
             self.dynamic = True
@@ -260,7 +268,11 @@ class Reach:
             if kind is not weakref.ref:  # a method is kept as its object and its function
                 todo.extend([referent for referent in get_referents(value) if type(referent) is weakref.ref])
         elif kind in (FrameType, TracebackType, MappingProxyType) or is_hub(kind):
-            return
+            for handler in handlers_of(value):
+                self._hear(handler)
+        elif kind in _OPERATORS:  # what they call is known by a name that they have
+            self._learn(_words(value))
+            todo.extend(get_referents(value))
         elif kind is contextvars.Context:  # of all that it holds, what the code asks for
             self._contexts.append(value)
             todo.extend(value[variable] for variable in self._variables if variable in value)
@@ -284,6 +296,24 @@ class Reach:
             if self._transports and issubclass(kind, asyncio.BaseProtocol):
                 self._protocol(value, kind)
             self._class(kind, made=False)
+
+    def _hear(self, value: object) -> None:
+        """Add what hears of what is logged or printed: of the standard library's, those that it tells in turn."""
+        module = module_of(type(value))
+        if id(value) in self._heard or module.startswith("spanloom."):
+            return
+        self._heard.add(id(value))
+        path = namespace_of(sys.modules.get(module)).get("__file__")
+        if module in sys.builtin_module_names or (type(path) is str and is_standard(path)):
+            inner = list(attributes(value).values())
+            self.promise(inner)
+            for one in inner:
+                if is_a(one, logging.Handler) or in_class(type(one), "write") is not None:
+                    self._hear(one)
+            self._todo.extend(inner)
+            return
+        self._learn(HEARING)
+        self._todo.append(value)
 
     def _protocol(self, value: Any, kind: type) -> None:
         """Take it that a protocol which is like asyncio's own, whose code is not read, sets the events that it has."""
@@ -362,6 +392,8 @@ class Reach:
         self._use(names, dynamic, namespace)
 
     def _module(self, module: ModuleType) -> None:
+        for handler in handlers_of(module):
+            self._hear(handler)
         namespace = namespace_of(module)
         path, name = namespace.get("__file__"), namespace.get("__name__")
         if type(path) is not str or is_standard(path) or (type(name) is str and name.startswith(_SILENT)):
@@ -427,6 +459,19 @@ class Reach:
         if is_task(value) and not future_done(value):
             return
         self._todo.extend(get_referents(value))
+
+
+def _words(value: object) -> set[str]:
+    """Return the names that a ``methodcaller`` or ``attrgetter`` looks up."""
+    found: set[str] = set()
+    todo = list(get_referents(value))
+    while todo:
+        one = todo.pop()
+        if type(one) is str:
+            found.update(one.split("."))
+        elif type(one) is tuple:
+            todo.extend(one)
+    return found
 
 
 def _told_of_end(reference: Any) -> tuple[object, ...]:
