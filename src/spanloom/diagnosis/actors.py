@@ -34,7 +34,7 @@ from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.pace import in_slices
 from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.running import Running
-from spanloom.diagnosis.signals import OURS, module_called, set_handlers
+from spanloom.diagnosis.signals import OURS, module_called, set_handlers, set_hooks
 from spanloom.diagnosis.variables import variables_of
 
 __all__ = ["Cast"]
@@ -97,6 +97,9 @@ class Cast:
         if not is_a(in_class(type(loop), "_run_once"), FunctionType):
             self._foreign_loop(loop)
             return
+        hook = field(loop, "_exception_handler")
+        if hook is not None and not module_called(hook).startswith(OURS):
+            self._hook(hook, self._needs)
         for handle in in_slices(list(field(loop, "_ready", ()))):
             self._handle("callback", handle)
         for handle in in_slices(list(field(loop, "_scheduled", ()))):
@@ -216,6 +219,14 @@ class Cast:
                 reach.callback(handler, ())
 
             self._add("signal", str(number), play)
+
+    def hooks(self) -> None:
+        """Add what is told of failures that nobody has caught: anything that runs may fail."""
+        for hook in set_hooks():
+            self._hook(hook)
+
+    def _hook(self, hook: Any, needs: Iterable[int] = ()) -> None:
+        self._add("hook", "what is told of failures", lambda reach: reach.callback(hook, ()), needs)
 
     # threads ----------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ HELD: Final = frozenset({"lock", "semaphore", "limiter"})
 """Kinds of resources that tasks hold; one that runs at the moment of the look may, without that it could be seen."""
 TaskState = Literal["running", "ready", "waiting"]
 ActorKind = Literal[
-    "timer", "callback", "io", "thread", "pool", "signal", "loop", "task", "caller", "outside"
+    "timer", "callback", "io", "thread", "pool", "signal", "hook", "loop", "task", "caller", "outside"
 ]
 
 
@@ -214,9 +214,9 @@ class Actor:
 
     Attributes:
         key: Its identity in the snapshot.
-        kind: ``"timer"``, ``"callback"``, ``"io"``, ``"thread"``, ``"pool"``, ``"signal"``, ``"loop"``,
-            ``"caller"`` (the code that goes on when a loop's main task has ended) or ``"outside"`` (whoever has the
-            references that are not accounted for).
+        kind: ``"timer"``, ``"callback"``, ``"io"``, ``"thread"``, ``"pool"``, ``"signal"``, ``"hook"`` (what is told of
+            failures), ``"loop"``, ``"caller"`` (the code that goes on when a loop's main task has ended) or
+            ``"outside"`` (whoever has the references that are not accounted for).
         what: Function, file descriptor or thread that it is.
         needs: Keys of the tasks of which one has to be able to go on for this actor to act; empty: it acts by
             itself.

@@ -139,6 +139,7 @@ class Parts:
         for key, home in self._population.loops.items():
             self._cast.loop(home.loop, [resting[key]] if key in resting else ())
         self._cast.signals()
+        self._cast.hooks()
         self._cast.settle()
 
     def _undetermined(self, snapshot: Snapshot) -> list[Seen]:

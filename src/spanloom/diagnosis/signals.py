@@ -1,10 +1,12 @@
-"""The handlers of signals that the program has set, and whose code a call runs."""
+"""The handlers of signals and of failures that the program has set, and whose code a call runs."""
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # the checker has no stub for it
 import functools
 import signal
+import sys
+import threading
 from asyncio import runners
 from collections.abc import Callable, Iterator
 from types import MethodType
@@ -12,7 +14,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.fields import field, is_a, module_of
 
-__all__ = ["OURS", "module_called", "set_handlers"]
+__all__ = ["OURS", "module_called", "set_handlers", "set_hooks"]
 
 OURS: Final = (
     "spanloom.diagnosis",
@@ -42,6 +44,16 @@ def set_handlers() -> Iterator[tuple[int, Callable[..., Any]]]:
             continue
         if not module_called(function).startswith((*OURS, "spanloom.concurrency")):
             yield number, handler
+
+
+def set_hooks() -> Iterator[Callable[..., Any]]:
+    """Yield what the program has set to be told of failures that nobody has caught, of threads and of finalisers."""
+    for hook, usual in (
+        (threading.excepthook, threading.__excepthook__),
+        (sys.unraisablehook, sys.__unraisablehook__),
+    ):
+        if hook is not usual and not module_called(hook).startswith(OURS):
+            yield hook
 
 
 def module_called(function: object) -> str:

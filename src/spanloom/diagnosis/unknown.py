@@ -20,7 +20,7 @@ __all__ = ["unknown_batch", "unknown_process"]
 
 _TOLD: int = 5
 """Groups of tasks that wait for the same at the same place that the sentence names."""
-_UNSEEN = frozenset({"outside", "caller"})
+_UNSEEN = frozenset({"outside", "caller", "hook"})
 
 
 def unknown_batch(
