@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
-__all__ = ["ENDS", "JUMPS", "MANAGERS", "Ahead", "Bytecode", "enters", "names_of", "statement_before"]
+__all__ = [
+    "ENDS",
+    "ITERATORS",
+    "JUMPS",
+    "MANAGERS",
+    "Ahead",
+    "Bytecode",
+    "enters",
+    "iterates",
+    "names_of",
+    "statement_before",
+]
 
 ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
@@ -28,6 +39,8 @@ _DYNAMIC: Final = frozenset(
 )
 MANAGERS: Final = frozenset({"__aenter__", "__aexit__", "__enter__", "__exit__"})
 """What `with` and ``async with`` call without naming it; code that has such a statement is taken to use these names."""
+ITERATORS: Final = frozenset({"__aiter__", "__anext__", "__iter__", "__next__"})
+"""What `for` and ``async for`` call without naming it."""
 _ENTERING: Final = frozenset({"enter_async_context", "enter_context", "push_async_exit", "push"})
 _PATH: Final = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_NAME"}
@@ -42,6 +55,9 @@ _STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
 _WITH: Final = frozenset(
     dis.opmap[name] for name in ("BEFORE_ASYNC_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap
 )
+
+
+_FOR: Final = frozenset({dis.opmap["GET_AITER"], dis.opmap["GET_ITER"]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,11 @@ def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
 def enters(code: CodeType) -> bool:
     """Return whether code has a ``with`` statement, or calls what enters a context manager."""
     return not _WITH.isdisjoint(code.co_code[::2]) or not _ENTERING.isdisjoint(code.co_names)
+
+
+def iterates(code: CodeType) -> bool:
+    """Return whether code has a ``for`` or an ``async for``."""
+    return not _FOR.isdisjoint(code.co_code[::2])
 
 
 def _looks_up(instructions: Sequence[dis.Instruction]) -> bool:

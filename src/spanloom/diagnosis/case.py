@@ -151,20 +151,16 @@ class Case:
         for one in self.snapshot.ended:
             if resource.key in one.waited:
                 continue
-            if called in one.names and not givers.isdisjoint(one.names):
+            if _uses(one.names, called, givers):
                 found.append((one, False))
-            elif any(called in names and not givers.isdisjoint(names) for names in one.through):
+            elif any(_uses(names, called, givers) for names in one.through):
                 found.append((one, True))
         return [one for one, _ in sorted(found, key=lambda each: (each[0].error is None, each[1]))]
 
     def functions(self, resource: Resource, kind: str) -> list[str]:
         """Return the program's functions that give what a wait for `resource` needs, as far as names tell."""
         givers, called = GIVERS.get(kind) or frozenset({"wait"}), _last_name(resource.name)
-        return [
-            one.name
-            for one in self.snapshot.functions
-            if called in one.names and not givers.isdisjoint(one.names)
-        ]
+        return [one.name for one in self.snapshot.functions if _uses(one.names, called, givers)]
 
     def level(self, members: Iterable[TaskView], resources: Iterable[Resource]) -> Level:
         """Return how sure it is that `members` never get what they wait for."""
@@ -253,6 +249,13 @@ class Case:
 def _giving(kind: str) -> frozenset[str]:
     """Return the methods that end a wait, and of what is held those that make others wait."""
     return (GIVERS.get(kind) or frozenset({"wait"})) | (TAKERS if kind in HELD else frozenset())
+
+
+def _uses(names: frozenset[str], called: str, givers: frozenset[str]) -> bool:
+    """Return whether code with these names gives what is called so: ``self._outbox`` may be another's ``outbox``."""
+    if givers.isdisjoint(names):
+        return False
+    return called in names or called.lstrip("_") in {name.lstrip("_") for name in names}
 
 
 def _last_name(name: str) -> str:

@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.ahead import MANAGERS, enters
+from spanloom.diagnosis.ahead import ITERATORS, MANAGERS, enters, iterates
 from spanloom.diagnosis.model import OwnFunction
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
@@ -75,8 +75,10 @@ class Functions:
 
 
 def _called(code: CodeType) -> tuple[str, ...]:
-    """Return the names that code may call, those included that a ``with`` statement calls without naming them."""
-    return (*code.co_names, *sorted(MANAGERS)) if enters(code) else code.co_names
+    """Return the names that code may call, those included that its statements call without naming them."""
+    managers = sorted(MANAGERS) if enters(code) else ()
+    iterators = sorted(ITERATORS) if iterates(code) else ()
+    return (*code.co_names, *managers, *iterators)
 
 
 def _codes(namespaces: Iterable[dict[str, Any]]) -> Iterator[CodeType]:

@@ -1,5 +1,5 @@
 # expect: PIPE_DEADLOCK
-# names: run_filter|spell-check|spell_check
+# names: run_filter|spell-check|spell_check, stdin|stdout
 # line: 39|48
 # when: hang
 # All of a long text is written to the filter before anything is read of what it answers; the filter

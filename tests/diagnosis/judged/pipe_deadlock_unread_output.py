@@ -1,5 +1,5 @@
 # expect: PIPE_DEADLOCK
-# names: build-docs|run_tool|build
+# names: build-docs|run_tool|build, stdout
 # line: 26|34
 # when: hang
 # The output of the tool goes to a pipe that is only read when the tool has ended, and the tool cannot

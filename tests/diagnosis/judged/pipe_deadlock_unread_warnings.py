@@ -1,5 +1,5 @@
 # expect: PIPE_DEADLOCK
-# names: run_tool
+# names: run_tool, stderr
 # line: 16
 # when: hang
 # A thread reads the child's output to its end, while the child is stuck in writing its warnings to

@@ -298,7 +298,7 @@ def _opened(stuck: _Stuck) -> list[object]:
     return found if numbers.issuperset(stuck.here) else []
 
 
-_NAMES: Final = {0: "standard input", 1: "standard output", 2: "standard error"}
+_NAMES: Final = {0: "standard input (stdin)", 1: "standard output (stdout)", 2: "standard error (stderr)"}
 
 
 def _served(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> asyncio.Task[Any] | None:
