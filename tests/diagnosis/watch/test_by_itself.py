@@ -154,9 +154,9 @@ def test_of_batches_inside_of_each_other_the_innermost_is_told(kind: str) -> Non
             await asyncio.sleep(1.5)
             await given_up(batch)
         run(main())
-        print(listener.heard)
+        print(set(map(str, listener.heard)))  # on a busy machine, it may be told once more in that time
     """
-    assert run_on(kind, program) == ["[]", "[('stuck', True, ['SELF_RELOCK'])]"]
+    assert run_on(kind, program) == ["[]", """{"('stuck', True, ['SELF_RELOCK'])"}"""]
 
 
 @LOOPS

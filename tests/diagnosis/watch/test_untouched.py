@@ -25,6 +25,7 @@ from spanloom.diagnosis.history.company import Company, is_awaited
 from spanloom.diagnosis.history.live import label_of
 from spanloom.diagnosis.history.memory import Memory, _stands
 from spanloom.diagnosis.history.sight import see
+from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN
 from spanloom.diagnosis.watch.atwork import _woken_by
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.children import pid_of
@@ -277,7 +278,8 @@ def test_no_method_of_a_tasks_own_class_is_called(asked: list[str]) -> None:
         assert Hold(0.0, task, Used(0.0, 0.0)).task == label_of(task, "wait") == "touchy"
         assert [sight.key for sight in see([weakref.ref(task)])] == [id(task)]
         assert _stands(task) == _stands(task)
-        found = asked.copy()
+        # From Python 3.14 on nothing but `all_tasks` tells which tasks a loop has, and that asks them these two things.
+        found = [one for one in asked if not (LOOPS_ARE_HIDDEN and one in ("done", "get_loop"))]
         event.set()
         await task
         assert found == []
