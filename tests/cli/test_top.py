@@ -17,14 +17,11 @@ from typing import Any
 import pytest
 
 from spanloom import CallbackManager, async_map, use_callback_manager
-from spanloom.cli.top import _look
 from spanloom.handlers.record import RecordHandler
 from spanloom.store import StoreReader
+from spanloom.viewer.looking import look_at
 from tests.cli.commands import command, environment, spanloom
 from tests.terminal import Terminal
-
-if sys.platform != "win32":
-    pass
 
 TIMEOUT_S = 60
 STATES = ["running", "running", "waiting", "backing off"]
@@ -116,7 +113,7 @@ def test_what_a_run_has_produced_is_as_new_as_what_is_counted(tmp_path: Path) ->
             for _ in range(3):
                 manager.emit(name="tick")
             assert manager.flush()
-            now = _look(store, run)
+            now = look_at(store, run)
             assert (now.run.produced, now.summary.events) == (3, 3)
 
 

@@ -11,6 +11,7 @@ import click
 
 from spanloom.cli._options import example, file_option, run_argument
 from spanloom.cli._output import console, is_terminal, print_json, print_text
+from spanloom.cli._which import find_run, place_of
 from spanloom.exceptions import NotWatchedError, StoreError
 from spanloom.handlers._text import printable
 
@@ -95,13 +96,18 @@ def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
 def _of_run(
     ref: str, timeout_s: float | None, path: Path | None, failed: NotWatchedError | None = None
 ) -> _Answer:
-    """Return what a process says (`timeout_s`: ``None``: it was asked, and has `failed`), or the record of its run.
+    """Return what the process of a run says, if it is still running; otherwise what the record says.
+
+    Args:
+        ref: Names the run.
+        timeout_s: Seconds to wait for the process; ``None`` if it has been asked already.
+        path: The file of the record, if one was given.
+        failed: How that earlier question failed.
 
     Raises:
-        NotWatchedError: the process is there, does not answer, and has not written down what is wrong. That it has not
-            does not mean that nothing is.
+        NotWatchedError: the process is alive but does not answer, and the record has no findings either. That nothing
+            was written down does not mean that nothing is wrong.
     """
-    from spanloom.cli.top import place_of
     from spanloom.diagnosis.recorded import explain
     from spanloom.diagnosis.watch.client import SilentError
     from spanloom.store.model import RunState
@@ -109,7 +115,7 @@ def _of_run(
 
     file, ref = place_of(ref, path)
     with StoreReader(file) as store:
-        run = _run_of(store, ref)
+        run = find_run(store, ref)
         if run.state == RunState.RUNNING and timeout_s is not None:
             try:
                 return _Answer(_of_process(run.pid, timeout_s))
@@ -131,17 +137,6 @@ def _nothing(run: Run) -> str:
     if was_given_up(run):
         return GIVEN_UP
     return NOTHING if run.state == RunState.RUNNING else CAME_THROUGH
-
-
-def _run_of(store: Any, ref: str) -> Run:  # Any: the reader, which is imported when it is needed
-    from spanloom.cli.top import find_run
-
-    found: Run
-    if ref.isdecimal():  # a process that has come to its end since, more likely than the start of an id
-        for found in store.runs():
-            if found.pid == int(ref):
-                return found
-    return find_run(store, ref)
 
 
 def _wrapped(lines: Iterable[str]) -> Iterator[str]:

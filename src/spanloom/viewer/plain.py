@@ -1,4 +1,6 @@
-"""Runs and what was found in them as plain data, for ``--json``. docs/reference/json.md explains every key.
+"""Runs and what was found in them as plain data, for ``--json``.
+
+docs/reference/json.md and docs/reference/command-line.md explain every key.
 
 Times are integers, in nanoseconds; ids are text, in hexadecimal digits; what was not measured is ``null``.
 """
@@ -14,8 +16,9 @@ from spanloom.viewer._names import NameStats
 from spanloom.viewer._tree import Kept, Place
 from spanloom.viewer.analysis import Analysis
 from spanloom.viewer.comparison import Change, Comparison
+from spanloom.viewer.top import Now
 
-__all__ = ["VERSION", "plain_analysis", "plain_comparison", "plain_run"]
+__all__ = ["VERSION", "plain_analysis", "plain_comparison", "plain_now", "plain_run"]
 
 VERSION: Final = 1
 """Of the shape. A key may be added at any time; one that changes its meaning or goes makes a new version."""
@@ -127,6 +130,19 @@ def plain_comparison(comparison: Comparison) -> dict[str, object]:
         "errors": [
             {"type": error.type, "shape": error.shape, "count": error.count} for error in comparison.errors
         ],
+    }
+
+
+def plain_now(now: Now) -> dict[str, object]:
+    """Return what a run is at."""
+    return {
+        "v": VERSION,
+        "run": plain_run(now.run),
+        "now_ns": now.now_ns,
+        "summary": now.summary,
+        "per_second": now.per_second,
+        "batches": [batch._asdict() for batch in now.batches],
+        "in_flight": [flight._asdict() | {"event_id": f"{flight.event_id:016x}"} for flight in now.in_flight],
     }
 
 

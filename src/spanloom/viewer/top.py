@@ -14,7 +14,7 @@ from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Record, Run, RunState, Summary
 from spanloom.viewer._layout import WIDTH, Line, fit, label, table
 
-__all__ = ["BatchNow", "InFlight", "Now", "look", "top_lines"]
+__all__ = ["ENDED_BATCHES", "WINDOW_NS", "BatchNow", "InFlight", "Now", "look", "top_lines"]
 
 WINDOW_NS: Final = 10_000_000_000
 """Over how much of the past a rate is taken: long enough to be steady, short enough to show that it stalls."""
