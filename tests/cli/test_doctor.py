@@ -140,7 +140,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     verdict, text = checks(tmp_path, "--file", "locked/deep/runs.db", code=1)["record", "writing"]
     assert (verdict, text) == (
         "problem",
-        f"{tmp_path / 'locked'} may not be written; set SPANLOOM_RECORD to a file that may",
+        f"{tmp_path / 'locked'} may not be written; set SPANLOOM_RECORD to a file that can be written",
     )
 
 

@@ -1,6 +1,6 @@
-"""The command line, ``spanloom``: one file a command, and nothing but the parsing of arguments in it.
+"""The command line, ``spanloom``: one file for each command; what several commands share begins with an underscore.
 
-What the commands show is made by `spanloom.viewer`, out of the file that `spanloom.store` reads.
+What the commands show is made by `spanloom.viewer` from the file that `spanloom.store` reads.
 """
 
 from spanloom.cli._entry import main

@@ -34,9 +34,9 @@ class Verdict(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Nothing to worry about, and perhaps what somebody looks for."""
+    """Nothing to worry about, but perhaps what somebody is looking for."""
     WARNING = "warning"
-    """It works, but may not as long as it should."""
+    """It works, but may stop working sooner than it should."""
     PROBLEM = "problem"
     """Something that was asked for does not work."""
 
@@ -93,7 +93,7 @@ def _version(package: str, more: str = "") -> tuple[Verdict, str]:
         if package == "spanloom":
             return (
                 Verdict.WARNING,
-                f"a source tree that is not installed, {more}: handlers of others are not found",
+                f"a source tree that is not installed, {more}: handlers of other packages are not found",
             )
         return Verdict.PROBLEM, f"not installed, but needed; pip install {package}"
 
@@ -209,7 +209,10 @@ def _writable(area: str, path: Path) -> Check:
         return Check(area, "writing", Verdict.OK, "allowed")
     what = "is not a folder" if place != path and not place.is_dir() else "may not be written"
     return Check(
-        area, "writing", Verdict.PROBLEM, f"{blocked} {what}; set SPANLOOM_RECORD to a file that may"
+        area,
+        "writing",
+        Verdict.PROBLEM,
+        f"{blocked} {what}; set SPANLOOM_RECORD to a file that can be written",
     )
 
 

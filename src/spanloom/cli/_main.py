@@ -17,7 +17,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "run a script with recording on, otherwise unchanged",
     "ls": "list the recorded runs",
     "show": "show one run: its tree, times, errors, what was slow",
-    "top": "watch a run, or see what a dead one was at",
+    "top": "watch a run, or see what a dead one was doing",
     "why": "say why a process or a run is stuck or slow",
     "diff": "compare two runs: what got slower, what fails more",
     "export": "write a run as OTLP, Perfetto, HTML, JSON or CSV",

@@ -30,7 +30,7 @@ SHOWN_ID: Final = 8
 COMPLETED_RUNS: Final = 50
 
 json_option: Callable[[F], F] = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, for programs: times are nanoseconds."
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs; times are in nanoseconds."
 )
 
 file_option: Callable[[F], F] = click.option(

@@ -26,7 +26,7 @@ __all__ = ["diff"]
 @click.option(
     "--check",
     is_flag=True,
-    help="End with exit code 1 if, beyond noise, B took longer or something fails more.",
+    help="Exit with code 1 if, beyond noise, B took longer or something in it fails more often.",
 )
 @width_option
 @file_option
@@ -34,7 +34,7 @@ __all__ = ["diff"]
 def diff(
     a: str, b: str, everything: bool, check: bool, width: int | None, path: Path | None, as_json: bool
 ) -> ExitCode:
-    """Compare two runs: what got slower in B, what fails more, and which share of the difference each name explains.
+    """Compare two runs: what got slower in B, what fails more often, and how much of the difference each name explains.
 
     A and B are each the start of an id, "last", or a file. Without B, A is compared with the last run.
     """

@@ -32,8 +32,8 @@ _TEXT: Final = 500
 def doctor(path: Path | None, as_json: bool) -> ExitCode:
     """Check what is installed, which handlers there are, the environment, the endpoint, and the file of the record.
 
-    Of the endpoint that OTEL_EXPORTER_OTLP_ENDPOINT names, it is asked whether it takes spans, with a request that has
-    none in it. Nothing is changed. The exit code is 1 if there is a problem; warnings do not count.
+    The endpoint that OTEL_EXPORTER_OTLP_ENDPOINT names is asked whether it accepts spans, by a request that contains
+    none. Nothing is changed. The exit code is 1 if there is a problem; warnings do not count.
     """
     checks = [*installation(), *environment(), *endpoint(), *record(default_path() if path is None else path)]
     problems = sum(check.verdict is Verdict.PROBLEM for check in checks)

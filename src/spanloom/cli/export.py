@@ -49,18 +49,19 @@ READABLE: Final = frozenset({"json", "csv"})
     "--output",
     default=STDOUT,
     metavar="FILE",
-    help="Write there; an existing file is replaced when the new one is complete.  [default: standard output]",
+    help="Write to FILE; an existing file is replaced once the new one is complete.  [default: standard output]",
 )
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="Send OTLP there, http://localhost:4318 for one, instead of writing it. More by OTEL_EXPORTER_OTLP_*.",
+    help="Send OTLP to URL, such as http://localhost:4318, instead of writing it. The variables OTEL_EXPORTER_OTLP_* "
+    "set the rest: headers, certificates, compression.",
 )
 @click.option("--send", is_flag=True, help="Send OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says.")
 @click.option(
     "--protocol",
     type=click.Choice(["http/protobuf", "grpc"]),
-    help="Send by it.  [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]",
+    help="The protocol to send by.  [default: $OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]",
 )
 @click.option(
     "--timeout",
@@ -69,7 +70,7 @@ READABLE: Final = frozenset({"json", "csv"})
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up a collector that takes nothing for so long.",
+    help="Give up on a collector that accepts nothing for this long.",
 )
 @file_option
 @json_option

@@ -81,16 +81,16 @@ def _end_options(args: list[str], valued: set[str]) -> list[str]:
     "--stall-after",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Log why a batch stands still once nothing of it has moved for so long.  [default: 30]",
+    help="Log why a batch stands still once nothing in it has moved for this long.  [default: 30]",
 )
 @click.option(
     "--dump-signal",
     metavar="SIGNAL",
     callback=lambda _ctx, _param, name: _signal(name),
-    help="On this signal, USR1 for one, write the verdict and all stacks to standard error.",
+    help="On this signal, such as USR1, write the verdict and all stacks to standard error.",
 )
 @click.option(
-    "-v", "--verbose", is_flag=True, help="Say at the end, on standard error, what was recorded where."
+    "-v", "--verbose", is_flag=True, help="Say at the end, on standard error, what was recorded, and where."
 )
 @click.argument(
     "arguments", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT | - | -m MODULE [ARGUMENTS]..."
@@ -110,8 +110,8 @@ def run(
     """Run a Python script with recording on.
 
     The script is the same program as without: its arguments, exit code, streams, signals and tracebacks are untouched,
-    and it keeps the process id. What it does by libraries that have no events of their own, such as asyncio, is shown
-    as well. Options come before it. A script called - is read from the standard input.
+    and it keeps the process id. What it does through libraries that have no events of their own, such as asyncio, is
+    shown as well. Options come before the script. A script called - is read from the standard input.
     """
     if module_name is None and not arguments:
         raise click.UsageError("a script is missing, or -m and the name of a module")

@@ -21,7 +21,7 @@ __all__ = ["show"]
 @click.option(
     "--check",
     is_flag=True,
-    help="End with exit code 1 if a job failed, the run was interrupted, or events were lost.",
+    help="Exit with code 1 if a job failed, the run was interrupted, or events were lost.",
 )
 @width_option
 @file_option

@@ -40,27 +40,27 @@ ONCE_LINES: Final = 60
     )
 )
 @run_argument()
-@click.option("--once", is_flag=True, help="Look once. So it is wherever the output is not a terminal.")
+@click.option("--once", is_flag=True, help="Look once, as happens anyway when the output is not a terminal.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look again after so long.",
+    help="Look again after this long.",
 )
-@click.option("--wait", is_flag=True, help="Wait for a run that starts from now on, and watch that.")
+@click.option("--wait", is_flag=True, help="Wait for the next run that starts, and watch that one.")
 @width_option
 @file_option
 @json_option
 def top(
     run: str, once: bool, interval: float, wait: bool, width: int | None, path: Path | None, as_json: bool
 ) -> None:
-    """Watch a run until it ends, or see what a dead one was at.
+    """Watch a run until it ends, or see what a dead one was doing.
 
     Shows how far each batch is, how fast it goes and when it will be done, and what is in flight: for how long, and
-    whether it runs, waits for a slot or backs off before its next attempt. A running process that is watched, as by
-    `spanloom run`, says what holds its event loop, too, and who waits for which lock, limiter or queue that whom holds.
+    whether it runs, waits for a slot or backs off before its next attempt. A process that runs under `spanloom run` is
+    also asked what holds its event loop, who waits for which lock, limiter or queue, and who holds that.
 
     RUN is the start of its id, "last", the id of its process, or a file; without it, the last run.
     """

@@ -24,8 +24,8 @@ TIMEOUT_S: Final = 10.0
 NOTHING: Final = "nothing is wrong, as far as can be seen"
 CAME_THROUGH: Final = "it did not hang, and nothing that made it slow stands out"
 UNWRITTEN: Final = (
-    "before it had written down that anything is wrong, which it does 5 s after its start for the first time, and "
-    "whenever a batch stands still. Ask while it runs; `spanloom show` has what was open"
+    "before it had written down that anything is wrong. It does so 5 s after its start for the first time, and "
+    "whenever a batch stands still. Ask while it runs; `spanloom show` tells what was open"
 )
 DIED: Final = f"its process died {UNWRITTEN}"
 GIVEN_UP: Final = f"Ctrl-C or another signal ended it {UNWRITTEN}"
@@ -50,17 +50,17 @@ class _Answer(NamedTuple):
     default=TIMEOUT_S,
     show_default=True,
     metavar="SECONDS",
-    help="Wait for a process's answer for so long.",
+    help="Wait this long for the answer of a process.",
 )
 @file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs: a list; times are seconds.")
 def why(run: str, evidence: bool, timeout_s: float, path: Path | None, as_json: bool) -> None:
     """Say why a process or a recorded run is stuck or slow.
 
-    RUN is the id of a process that runs under `spanloom run`, which is asked, also while its event loop is blocked;
-    or what names a run in the record: the id of its process for a day, from any folder, the start of its own id,
-    "last", or a file. Of a run that is over, it is what was found while it ran, and where its time went. The cause
-    comes before its symptoms; a healthy process has no findings.
+    RUN is the id of a process that runs under `spanloom run`. It is asked directly, and answers even while its event
+    loop is blocked. Or RUN names a recorded run: by the id of its process (for a day, from any folder), the start of
+    its own id, "last", or a file. For a run that is over, the answer is what was found while it ran, and where its time
+    went. Causes come before their symptoms; a healthy process has no findings.
     """
     found, nothing = _found(run, timeout_s, path)
     if as_json:
@@ -86,7 +86,7 @@ def _of_process(pid: int, timeout_s: float) -> list[dict[str, Any]]:
 
     def say(asked: int) -> None:
         click.echo(
-            f"process {asked} has not answered for a second: it computes, or something in it holds the GIL; waiting",
+            f"no answer from process {asked} for a second: it is computing, or something in it holds the GIL; waiting",
             err=True,
         )
 
