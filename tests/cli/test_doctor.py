@@ -151,6 +151,14 @@ def test_a_path_through_a_file(tmp_path: Path) -> None:
     assert found["record", "writing"][1].startswith(f"{tmp_path / 'file'} is not a folder")
 
 
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    """It is told as what is wrong with the file, with all that was looked at besides."""
+    found = checks(tmp_path, "--file", f"{'a' * 300}/runs.db", code=1)
+    verdict, text = found["record", "content"]
+    assert (verdict, text.endswith("File name too long")) == ("problem", True)
+    assert found["record", "disk"][0] == "ok"
+
+
 # -- handlers and variables --------------------------------------------------------------------------------------------
 
 

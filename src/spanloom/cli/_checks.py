@@ -161,7 +161,7 @@ def record(path: Path) -> Iterator[Check]:
     except OSError as error:
         yield Check(area, "content", Verdict.PROBLEM, f"it cannot be read: {error.strerror or error}")
     yield _writable(area, path)
-    folder = next(parent for parent in path.parents if parent.is_dir())
+    folder = next(parent for parent in path.parents if os.path.isdir(parent))  # noqa: PTH112 -- see `_exists`
     free = shutil.disk_usage(folder).free
     low = free < LOW_DISK
     yield Check(area, "disk", Verdict.WARNING if low else Verdict.OK, f"{_size(free)} free")
@@ -199,7 +199,7 @@ def _content(area: str, path: Path) -> Iterator[Check]:
 
 
 def _writable(area: str, path: Path) -> Check:
-    place = next(each for each in (path, *path.parents) if each.exists())
+    place = next(each for each in (path, *path.parents) if _exists(each))
     if place == path:
         # SQLite needs to make files beside it, too.
         blocked = next((each for each in (path, path.parent) if not os.access(each, os.W_OK)), None)
@@ -214,6 +214,11 @@ def _writable(area: str, path: Path) -> Check:
         Verdict.PROBLEM,
         f"{blocked} {what}; set SPANLOOM_RECORD to a file that can be written",
     )
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether something is at `path`, as far as this user can see."""
+    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where a folder may not be read or a name is too long
 
 
 def _size(count: int) -> str:
