@@ -19,10 +19,10 @@ import pytest
 import spanloom
 from spanloom import CallbackManager
 from spanloom.instrument import harmless, targets
-from spanloom.instrument.called import recorded
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.targets import Target
 from tests.instrument.conftest import tree
+from tests.instrument.recorded import recorded
 
 frame = sys.modules["spanloom.instrument.instrument"]
 
@@ -44,14 +44,14 @@ class Special(Client):
 """
 
 TARGET = """
-from spanloom.instrument.called import recorded
+from tests.instrument.recorded import recorded
 
 VERSIONS = {"a-library": "1.0"}
 
 def patch(module, patches):
-    patches.wrap(module, "compute", recorded("call", "compute", before=lambda i, a, k: {"n": a[0]}))
-    patches.wrap(module, "fetch", recorded("call", "fetch", after=lambda event, result: event.set(result=result)))
-    patches.wrap(module.Special, "get", recorded("call", "get"))
+    patches.wrap(module, "compute", recorded("compute", lambda i, a, k: {"n": a[0]}))
+    patches.wrap(module, "fetch", recorded("fetch", lambda i, a, k: {"n": a[0]}))
+    patches.wrap(module.Special, "get", recorded("get"))
 """
 
 
@@ -89,7 +89,7 @@ def test_a_library_is_patched_when_it_is_imported(library: Any, manager: Callbac
 
 
 async def test_a_call_carries_what_the_target_reads_of_it(library: Any, manager: CallbackManager) -> None:
-    """`recorded` takes its payload from the arguments and from the result, of functions and coroutine functions."""
+    """A wrapper is given what a function is bound to and its arguments, of functions and coroutine functions."""
     module = library.load()
     spanloom.instrument("a_library")
     assert (module.compute(2), await module.fetch(2), module.Special().get(1), module.Client().get(1)) == (
@@ -101,7 +101,7 @@ async def test_a_call_carries_what_the_target_reads_of_it(library: Any, manager:
     assert manager.recorder is not None
     assert [(event.name, dict(event.payload)) for event in manager.recorder.ended()] == [
         ("compute", {"n": 2}),
-        ("fetch", {"result": 6}),
+        ("fetch", {"n": 2}),
         ("get", {}),
     ]
 
@@ -341,7 +341,7 @@ def test_patches_are_of_the_very_attribute(manager: CallbackManager) -> None:
     assert patches.replace(holder, "function", lambda old: lambda: old() + 1) is original
     assert holder.function() == 2
     with pytest.raises(AttributeError):
-        patches.wrap(holder, "nothing", recorded("call", "nothing"))
+        patches.wrap(holder, "nothing", recorded("nothing"))
     patches.undo()
     assert holder.function is original
 
@@ -355,7 +355,7 @@ def test_a_handler_under_the_guard_of_tests_fails_the_call() -> None:
 
     holder = types.ModuleType("holder")
     holder.function = lambda: 1
-    Patches().wrap(holder, "function", recorded("call", "function"))
+    Patches().wrap(holder, "function", recorded("function"))
     own = CallbackManager([Broken()], raise_handler_errors=True)
     with spanloom.use_callback_manager(own), pytest.raises(spanloom.HandlerError):
         holder.function()

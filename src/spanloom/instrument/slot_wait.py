@@ -7,12 +7,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from spanloom.callbacks.ambient import current_event
+from spanloom.callbacks.ambient import current_event, get_callback_manager
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.events import keys
 from spanloom.events.event import JobEvent
 from spanloom.events.types import EventType
-from spanloom.instrument.called import event_of
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.task_batch import batch_in_first_step
@@ -46,7 +45,8 @@ def patch_acquire(
                 batch = batch_in_first_step(current) if type(current) is JobEvent else None
                 if batch is None or not isinstance(current, JobEvent) or not batch.wait(current):
                     name = type(self).__name__
-                    with event_of(EventType.SLOT_WAIT, name, {keys.LIMITER: name}):
+                    wait = get_callback_manager().event(EventType.SLOT_WAIT, {keys.LIMITER: name}, name=name)
+                    with wait:
                         return await original(self, *args, **kwargs)
                 taken = await original(self, *args, **kwargs)
                 batch.go_on(current, asyncio.get_running_loop().call_soon)

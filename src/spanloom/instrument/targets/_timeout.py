@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.context import EventContext
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.events import keys
 from spanloom.events.types import EventType
-from spanloom.instrument.called import event_of
 from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
@@ -52,7 +52,7 @@ def _enter(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) 
     if _made.pop(block) and listening() is not None:
         when = block.when()
         left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
-        event = event_of(EventType.DEADLINE, "timeout", {keys.DELAY_S: left_s})
+        event = get_callback_manager().event(EventType.DEADLINE, {keys.DELAY_S: left_s}, name="timeout")
         event.start()
         if sys._getframe(2).f_code.co_flags & inspect.CO_ASYNC_GENERATOR:  # noqa: SLF001 -- as in `unseen`
             event.suspend()  # what is current in a generator is so for its consumer, too, between two values

@@ -13,11 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.concurrency.names import name_of
 from spanloom.events import keys
 from spanloom.events.types import EventType
-from spanloom.instrument.called import event_of
 from spanloom.instrument.gathered import jobs_of, listening
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.slot_wait import patch_acquire
@@ -192,7 +192,7 @@ def _under(original: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         try:
             if listening() is None:
                 return await unstarted.work
-            with event_of(type, name, payload):
+            with get_callback_manager().event(type, payload, name=name):
                 return await unstarted.work
         except BaseException as error:
             hide_frame(error)
