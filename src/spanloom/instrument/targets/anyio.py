@@ -16,15 +16,12 @@ from typing import Any, Final
 
 from spanloom.callbacks.ambient import current_event
 from spanloom.callbacks.decorate import hide_frame
-from spanloom.callbacks.manager import CallbackManager
-from spanloom.events.event import Event
 from spanloom.events.types import EventType
 from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.gathered import listening
 from spanloom.instrument.patches import Patches
-from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.slot_wait import patch_acquire
-from spanloom.instrument.task_batch import TaskBatch
+from spanloom.instrument.task_group import TaskGroups
 from spanloom.instrument.unseen import LIBRARIES
 
 __all__ = ["VERSIONS", "patch"]
@@ -36,33 +33,7 @@ _FUNCTIONS: Final = "anyio._core._concurrency_utils"
 _SKIPPED: Final = LIBRARIES | {"aiometer"}
 
 
-class _Group:
-    """What is known of a task group whose block has been entered."""
-
-    def __init__(self, manager: CallbackManager, runner: str) -> None:
-        self.leaving = False
-        self._batch: TaskBatch | None = None
-        self._manager = manager
-        self._parent: Event | None = manager.current.get()
-        self._runner = runner
-
-    def batch_of(self, first: object) -> TaskBatch:
-        """Return the batch that `first`, a job, belongs to."""
-        batch = self._batch
-        if batch is None or batch.is_over:
-            self._batch = batch = TaskBatch(
-                self._manager, self._runner, first, None, self._parent, fails_with_jobs=True
-            )
-        return batch
-
-    def leave(self, error: BaseException | None) -> None:
-        """Take note that the block has ended, and how."""
-        self.leaving = True
-        if self._batch is not None:
-            self._batch.seal(error)
-
-
-_groups: Final[SideTable[_Group]] = SideTable()
+_groups: Final = TaskGroups()
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -70,8 +41,8 @@ def patch(module: ModuleType, patches: Patches) -> None:
     group = module.TaskGroup
     patches.wrap(group, "__aenter__", _enter)
     patches.wrap(group, "_spawn", functools.partial(_spawn, module._task_states))  # noqa: SLF001 -- see above
-    patches.wrap(group, "__aexit__", _leave)
-    patches.at_undo(_leave_all)
+    patches.wrap(group, "__aexit__", _groups.leave)
+    patches.at_undo(_groups.leave_all)
     patch_acquire(patches, module.Semaphore, is_taken=_no_value)
     patch_acquire(patches, module.CapacityLimiter, "acquire_on_behalf_of", is_taken=_no_token)
 
@@ -90,29 +61,13 @@ def _is_runner() -> bool:
     return event is not None and event.type == EventType.BATCH
 
 
-# Neither is a coroutine function, although the originals are: they add nothing to the stack of a task.
-
-
+# Not a coroutine function, although the original is one: it adds nothing to the stack of a task.
 def _enter(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
     manager = listening()
     runner = None if manager is None else _runner_of(sys._getframe(2))  # noqa: SLF001 -- as in `by_library`
     if manager is not None and runner is not None:
-        _groups[group] = _Group(manager, runner)
+        _groups.enter(group, manager, runner)
     return wrapped(*args, **kwargs)
-
-
-def _leave(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
-    known = _groups.get(group)
-    if known is not None:
-        known.leave(args[1] if len(args) > 1 else None)
-    return wrapped(*args, **kwargs)
-
-
-def _leave_all() -> None:
-    """End what `_leave` will not be called for: no more jobs come to these batches."""
-    for known in _groups.values():
-        known.leave(None)
-    _groups.clear()
 
 
 def _runner_of(frame: Any) -> str | None:
@@ -154,8 +109,7 @@ def _spawn(states: Any, wrapped: Callable[..., Any], group: Any, args: Args, kwa
         batch.end(record, None)
     else:
         task.add_done_callback(functools.partial(batch.done, record), context=context)
-    if known.leaving:  # a task of the group has started another one, at the end of the block
-        known.leave(None)
+    known.started()
     return handle
 
 
