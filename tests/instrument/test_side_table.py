@@ -23,8 +23,17 @@ def test_objects_are_told_apart_by_identity_and_not_kept() -> None:
     assert [value for _, value in table.items()] == table.values() == ["one", "other"]
     del one
     assert len(table) == 1
-    assert other in table
+    assert table.get(other) == "other"
     assert (table.pop(other), table.pop(other), len(table)) == ("other", None, 0)
     table[other] = "again"
     table.clear()
-    assert other not in table
+    assert table.get(other) is None
+
+
+def test_what_is_made_for_an_object_is_the_same_for_all_who_ask() -> None:
+    """Also if somebody asks while it is being made, in another thread or in a finalizer that runs just then."""
+    table: SideTable[str] = SideTable()
+    thing = Thing()
+    assert table.of(thing, lambda: table.of(thing, lambda: "first") + " and again") == "first"
+    assert table.of(thing, lambda: "later") == table.get(thing) == "first"
+    assert len(table) == 1

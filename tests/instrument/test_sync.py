@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -146,3 +147,23 @@ async def test_one_of_two_over_each_other_can_be_undone() -> None:
         assert len(found.holders) == 1
     spanloom.uninstrument("asyncio.sync")
     assert asyncio.Semaphore.acquire is original
+
+
+def test_a_lock_may_be_made_while_another_one_is_being_tracked() -> None:
+    """As by a finalizer, which the garbage collector runs wherever something is allocated."""
+
+    class Named(type):
+        @property
+        def __name__(cls) -> str:
+            asyncio.Lock()
+            return "Own"
+
+    class Own(asyncio.Lock, metaclass=Named): ...
+
+    made: list[object] = []
+    thread = threading.Thread(target=lambda: made.append(Own()), daemon=True)
+    thread.start()
+    thread.join(10)
+    found = resource_of(made[0])
+    assert found is not None
+    assert found.kind == "Own"

@@ -105,13 +105,10 @@ class Pool:
 
 
 _pools: Final[SideTable[Pool]] = SideTable()
-_lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """Forget, in a forked child, what only the parent process can end; a thread there may have held the lock."""
-    global _lock  # noqa: PLW0603 -- a process has one
-    _lock = threading.Lock()
+    """Forget, in a forked child, what only the parent process can end."""
     mapped.call = None
     _pools.clear()
 
@@ -121,8 +118,4 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def pool_of(executor: object) -> Pool:
     """Return what is known of `executor`."""
-    with _lock:
-        pool = _pools.get(executor)
-        if pool is None:
-            pool = _pools[executor] = Pool(type(executor).__name__)
-        return pool
+    return _pools.of(executor, lambda: Pool(type(executor).__name__))

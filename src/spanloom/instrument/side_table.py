@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["SideTable"]
@@ -23,10 +24,10 @@ class SideTable(Generic[V]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, key: object) -> bool:
-        return self.get(key) is not None
-
     def __setitem__(self, key: object, value: V) -> None:
+        self._entries[id(key)] = self._entry(key, value)
+
+    def _entry(self, key: object, value: V) -> tuple[weakref.ref[object], V]:
         number, entries = id(key), self._entries
 
         def gone(reference: weakref.ref[object]) -> None:
@@ -34,12 +35,27 @@ class SideTable(Generic[V]):
             if entry is not None and entry[0] is reference:
                 entries.pop(number, None)
 
-        entries[number] = weakref.ref(key, gone), value
+        return weakref.ref(key, gone), value
 
     def get(self, key: object) -> V | None:
         """Return the value of `key`, or ``None``."""
         entry = self._entries.get(id(key))
         return entry[1] if entry is not None and entry[0]() is key else None
+
+    def of(self, key: object, make: Callable[[], V]) -> V:
+        """Return the value of `key`, made by `make` if there is none.
+
+        There is no lock that a fork could leave locked, or that a finalizer which runs meanwhile would wait for. So two
+        who ask at the same time may both call `make`; both get the value that was there first.
+        """
+        known = self.get(key)
+        if known is not None:
+            return known
+        entry = self._entry(key, make())
+        kept = self._entries.setdefault(id(key), entry)
+        if kept[0]() is not key:  # of something that was at this address before
+            self._entries[id(key)] = kept = entry
+        return kept[1]
 
     def pop(self, key: object) -> V | None:
         """Take out the value of `key` and return it, or ``None``."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import weakref
-from types import CodeType
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from spanloom.instrument.side_table import SideTable
 from spanloom.instrument.unseen import LIBRARIES
 
-__all__ = ["RESOURCES", "Place", "Resource", "ResourceTable", "calling_place", "resource_of", "resources"]
+__all__ = ["RESOURCES", "Place", "Resource", "calling_place", "resource_of", "resources", "track"]
 
 
 class Place(NamedTuple):
@@ -61,68 +60,36 @@ class Resource(msgspec.Struct, eq=False, weakref=True):
             del self.holders[holder]
 
 
-class ResourceTable:
-    """The resources that are tracked; safe from any thread."""
-
-    def __init__(self) -> None:
-        self._known: SideTable[Resource] = SideTable()
-        self._lock = threading.Lock()
-
-    def of(self, thing: object, made_at: Place | None = None, size: int | None = None) -> Resource:
-        """Return what is known of `thing`, made if nothing is."""
-        resource = self._known.get(thing)
-        if resource is None:
-            with self._lock:
-                resource = self._known.get(thing)
-                if resource is None:
-                    resource = Resource(
-                        type(thing).__name__,
-                        made_at,
-                        size,
-                        weakref.WeakKeyDictionary(),
-                        weakref.WeakKeyDictionary(),
-                    )
-                    self._known[thing] = resource
-        return resource
-
-    def find(self, thing: object) -> Resource | None:
-        """Return what is known of `thing`, or ``None``."""
-        return self._known.get(thing)
-
-    def all(self) -> list[tuple[object, Resource]]:
-        """Return everything that is tracked, and what is known of it."""
-        with self._lock:
-            return self._known.items()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._known.clear()
+RESOURCES: Final[SideTable[Resource]] = SideTable()
+"""Those of this process that are tracked; safe from any thread."""
 
 
-RESOURCES: Final = ResourceTable()
-"""Those of this process."""
+def track(thing: object, made_at: Place | None = None, size: int | None = None) -> Resource:
+    """Return what is known of `thing`, which is tracked from now on if it was not."""
+    return RESOURCES.of(
+        thing,
+        lambda: Resource(
+            type(thing).__name__, made_at, size, weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        ),
+    )
 
 
 def resource_of(thing: object) -> Resource | None:
     """Return what is known of a lock, semaphore, condition, event or queue; ``None`` if it is not tracked."""
-    return RESOURCES.find(thing)
+    return RESOURCES.get(thing)
 
 
 def resources() -> list[tuple[object, Resource]]:
     """Return everything that is tracked and still there, and what is known of it."""
-    return RESOURCES.all()
+    return RESOURCES.items()
 
 
 def calling_place() -> Place | None:
     """Return the innermost line that is the program's own."""
-    frame = sys._getframe(1)  # noqa: SLF001 -- has been there since Python 2.1
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- has been there since Python 2.1
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name.partition(".")[0] not in LIBRARIES:
-            code: CodeType = frame.f_code
-            return Place(code.co_filename, frame.f_lineno, code.co_qualname)
-        if frame.f_back is None:
-            break
+            return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
         frame = frame.f_back
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-__all__ = ["by_library", "by_us"]
+__all__ = ["LIBRARIES", "by_library", "by_us"]
 
 OBSERVERS: Final = frozenset({"opentelemetry", "spanloom"})
 """Who looks at programs: what they do for that is no part of one."""

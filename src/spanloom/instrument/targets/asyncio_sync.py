@@ -14,7 +14,7 @@ from typing import Any, Final
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.patches import Patches
-from spanloom.instrument.sync import RESOURCES, calling_place
+from spanloom.instrument.sync import RESOURCES, calling_place, track
 
 __all__ = ["VERSIONS", "patch"]
 
@@ -58,7 +58,7 @@ def _made(wrapped: Callable[..., Any], thing: Any, args: Args, kwargs: KwArgs) -
     size = args[0] if args else kwargs.get("value", kwargs.get("maxsize"))
     if size is None:
         size = 1 if isinstance(thing, (asyncio.Lock, asyncio.Semaphore)) else None
-    RESOURCES.of(thing, calling_place(), size if isinstance(size, int) else None)
+    track(thing, calling_place(), size if isinstance(size, int) else None)
     return result
 
 
@@ -69,7 +69,7 @@ def _acquiring(patches: Patches, original: Any) -> Any:
             task = asyncio.current_task() if patches.active else None
             if task is None:
                 return await original(self)
-            resource = RESOURCES.of(self)
+            resource = track(self)
             if self.locked():
                 resource.waiters[task] = "acquire"
                 try:
@@ -93,7 +93,7 @@ def _release(wrapped: Callable[..., Any], thing: Any, args: Args, kwargs: KwArgs
     except BaseException as error:
         hide_frame(error)
         raise
-    resource = RESOURCES.find(thing)
+    resource = RESOURCES.get(thing)
     if resource is not None:
         try:
             task = asyncio.current_task()
@@ -110,7 +110,7 @@ def _waiting(patches: Patches, name: str, original: Any) -> Any:
             task = asyncio.current_task() if patches.active else None
             if task is None:
                 return await original(self, *args, **kwargs)
-            resource = RESOURCES.of(self)
+            resource = track(self)
             resource.waiters[task] = name
             try:
                 return await original(self, *args, **kwargs)

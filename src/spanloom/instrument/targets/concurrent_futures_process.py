@@ -75,16 +75,10 @@ class _Line:
 
 
 _lines: Final[SideTable[_Line]] = SideTable()
-_lock: Final = threading.Lock()
 
 
 def _line_of(executor: Any) -> _Line:
-    with _lock:
-        line = _lines.get(executor)
-        if line is None:
-            processes = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-            line = _lines[executor] = _Line(processes)
-        return line
+    return _lines.of(executor, lambda: _Line(getattr(executor, "_max_workers", None) or os.cpu_count() or 1))
 
 
 class _Submitted:
