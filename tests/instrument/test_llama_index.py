@@ -23,6 +23,7 @@ from llama_index_instrumentation.dispatcher import Dispatcher
 
 import spanloom
 from spanloom.compat.llama_index import DispatcherHandler
+from spanloom.instrument.llama_spans import BRIDGING, bridging
 from spanloom.testing import EventCapture, capture_events
 
 ASK = [ChatMessage(content="one two three")]
@@ -242,6 +243,15 @@ def test_an_answer_without_raw_is_no_harm() -> None:
         assert MockLLM().complete("x").text == "x"
     (event,) = captured.events
     assert (event.status, event.payload) == ("ok", {"model": "unknown"})
+
+
+def test_what_is_told_inside_of_something_told_is_not_told_back() -> None:
+    """The end of the inner one is not the end of the outer one."""
+    with bridging():
+        with bridging():
+            pass
+        assert BRIDGING.get()
+    assert not BRIDGING.get()
 
 
 async def test_events_of_spanloom_are_spans_of_the_dispatcher() -> None:

@@ -20,7 +20,7 @@ from opentelemetry.trace import get_current_span
 import spanloom
 from spanloom.handlers.otel import OpenTelemetryHandler
 from spanloom.handlers.record import RecordHandler
-from spanloom.instrument import harmless, model_clients
+from spanloom.instrument import harmless, model_call, model_clients
 from spanloom.store.reader import StoreReader
 from spanloom.testing import capture_events
 from tests.instrument.model_server import PIECES, ModelServer, call_of
@@ -102,6 +102,17 @@ async def test_an_asynchronous_call_is_the_same_event(async_client: openai.Async
     (call, _) = [event for event in captured.events if event.type == "llm"]
     assert {key: call.payload[key] for key in TOKENS} == TOKENS
     assert call.payload["finish_reason"] == "stop"
+
+
+def test_chunks_may_end_one_answer_or_several_at_once() -> None:
+    """All the reasons are in one list, in the order in which they came."""
+    with capture_events() as captured:
+        call = model_call.ModelCall("llm", "stream", {}, retries=False)
+        for reasons in (["stop"], ["length", "stop"], [None]):
+            call.take({"choices": [{"finish_reason": reason} for reason in reasons]})
+        call.leave()
+        call.end(None)
+    assert captured.events[0].payload["finish_reason"] == ["stop", "length", "stop"]
 
 
 def test_several_answers_have_several_finish_reasons(client: openai.OpenAI) -> None:

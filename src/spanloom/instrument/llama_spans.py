@@ -109,11 +109,11 @@ def enclosing_span(event: Event | None) -> Span | None:
 @contextmanager
 def bridging() -> Iterator[None]:
     """Have nothing told back that is told in this block."""
-    BRIDGING.set(True)
+    token = BRIDGING.set(True)
     try:
         yield
     finally:
-        BRIDGING.set(False)
+        BRIDGING.reset(token)
 
 
 def span_id_of(event_id: int) -> str | None:

@@ -160,8 +160,7 @@ class ModelCall:
             found[model_keys.TIME_TO_FIRST_CHUNK_S] = (monotonic_ns() - self._opened.start_ns) / _NS_PER_S
         reason, before = found.get(model_keys.FINISH_REASON), known.get(model_keys.FINISH_REASON)
         if reason is not None and before is not None:  # each of several answers says why it stopped
-            before = before if isinstance(before, list) else [before]
-            found[model_keys.FINISH_REASON] = [*before, reason]
+            found[model_keys.FINISH_REASON] = [*_listed(before), *_listed(reason)]
         if found:
             self._event.set(**found)
 
@@ -183,3 +182,7 @@ class ModelCall:
         if attempt is not None:
             attempt.end(error)
         self._event.end(error)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
