@@ -8,8 +8,9 @@ core does not number those, but at any moment there are as many lanes in use as 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
+
+from spanloom.viewer.slots import Rows
 
 __all__ = ["Lane", "Lanes"]
 
@@ -71,29 +72,22 @@ class Lanes:
     def __init__(self, open_lane: Callable[[int], Lane]) -> None:
         self._open_lane = open_lane
         self._lanes: list[Lane] = []
-        self._free: list[int] = []
-        self._busy: list[tuple[int, int]] = []
+        self._rows = Rows()
 
     def take(self, start_ns: int, end_ns: int) -> Lane:
-        """Draw in the lowest lane that is free at `start_ns`, once `release` was told of that; return which."""
-        if self._free:
-            number = heapq.heappop(self._free)
-        else:
-            number = len(self._lanes)
+        """Draw in the lowest lane that is free at `start_ns`; return which."""
+        number = self._rows.take(start_ns, end_ns)
+        if number == len(self._lanes):
             self._lanes.append(self._open_lane(number + 1))
-        heapq.heappush(self._busy, (end_ns, number))
         lane = self._lanes[number]
         lane.push(start_ns, end_ns)
         return lane
 
     def release(self, until_ns: int | None = None) -> Iterator[tuple[int, int]]:
-        """Free the lanes whose events end by `until_ns`, or all; yield each end, and how many are in use after it."""
-        while self._busy and (until_ns is None or self._busy[0][0] <= until_ns):
-            end_ns, number = heapq.heappop(self._busy)
-            heapq.heappush(self._free, number)
-            yield end_ns, len(self._busy)
+        """Free the lanes whose events end by `until_ns`, or all; yield each end, and how many are left."""
+        return self._rows.release(until_ns)
 
     @property
     def in_use(self) -> int:
         """How many lanes are taken."""
-        return len(self._busy)
+        return self._rows.in_use

@@ -39,21 +39,18 @@ _LOOP: Final = GROUP // 2
 """The place of the event loop: after the batches, before the slots."""
 
 
-def write_perfetto(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> int:
+def write_perfetto(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> None:
     """Write a run as Chrome trace JSON.
 
     Args:
         run: Whose records they are.
         records: In the order of their starts; read once, as the trace is written.
         write: Takes the next piece of the file.
-
-    Returns:
-        How many trace events were written.
     """
     picture = _Picture(run, write)
     for record in records:
         picture.draw(record)
-    return picture.finish()
+    picture.finish()
 
 
 class _Picture:
@@ -112,12 +109,11 @@ class _Picture:
                 self.trace.flow("next attempt", before, here)
             self._attempts[record.parent_id] = here
 
-    def finish(self) -> int:
-        """Write the rest; return how many trace events there are."""
+    def finish(self) -> None:
+        """Write the rest."""
         for group in self._groups.values():
             group.finish()
         self.trace.finish()
-        return self.trace.written
 
     # where ----------------------------------------------------------------------------------------------------
 
@@ -131,8 +127,6 @@ class _Picture:
         parent = None if record.parent_id is None else self._open.get(record.parent_id)
         if parent is not None:
             return parent if record.is_point else parent.inside(start_ns, end_ns)
-        for _ in self._roots.release(start_ns):
-            pass
         return self._roots.take(start_ns, end_ns)
 
     def _slot_of(self, record: Record, start_ns: int, end_ns: int) -> Lane:
@@ -170,8 +164,6 @@ class _Picture:
         busy_ns = record.busy_ns or 0
         if busy_ns < BLOCKED_NS or busy_ns < BLOCKED_SHARE * (end_ns - start_ns):
             return
-        for _ in self._blocks.release(start_ns):
-            pass
         lane = self._blocks.take(start_ns, end_ns)
         told = {"job": record.job_index, "busy_ms": busy_ns / 1e6}
         name = f"blocked by {record.name}"

@@ -9,10 +9,10 @@ occupied while the others move on is a straggler that the eye finds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from heapq import heappop, heappush
 
-__all__ = ["Slots"]
+__all__ = ["Rows", "Slots"]
 
 
 class Slots:
@@ -24,7 +24,7 @@ class Slots:
     __slots__ = ("_batches",)
 
     def __init__(self) -> None:
-        self._batches: dict[Hashable, _Batch] = {}
+        self._batches: dict[Hashable, Rows] = {}
 
     def take(self, batch_id: Hashable, start_ns: int, end_ns: int | None) -> int:
         """Return the slot of a job that runs from `start_ns` up to, and not including, `end_ns`.
@@ -41,7 +41,7 @@ class Slots:
         """
         batch = self._batches.get(batch_id)
         if batch is None:
-            batch = self._batches[batch_id] = _Batch()
+            batch = self._batches[batch_id] = Rows()
         return batch.take(start_ns, end_ns)
 
     def width(self, batch_id: Hashable) -> int:
@@ -50,25 +50,42 @@ class Slots:
         return 0 if batch is None else batch.width
 
 
-class _Batch:
-    """The slots of one batch: a heap of those that are taken, by end, and a heap of those that are free."""
+class Rows:
+    """Rows by number, from 0, of which the lowest that is free is taken: a heap of the taken ones, and one of the free.
+
+    Attributes:
+        width: How many there are: as many as were taken at once, at most.
+    """
 
     __slots__ = ("_free", "_taken", "width")
 
     def __init__(self) -> None:
-        self.width = 0
+        self.width: int = 0
         self._free: list[int] = []
         self._taken: list[tuple[int, int]] = []
 
+    @property
+    def in_use(self) -> int:
+        """How many are taken."""
+        return self.width - len(self._free)
+
     def take(self, start_ns: int, end_ns: int | None) -> int:
-        taken, free = self._taken, self._free
-        while taken and taken[0][0] <= start_ns:
-            heappush(free, heappop(taken)[1])
-        if free:
-            slot = heappop(free)
+        """Take the lowest row that is free at `start_ns`, up to `end_ns` or, if that is ``None``, for ever."""
+        for _ in self.release(start_ns):
+            pass
+        if self._free:
+            row = heappop(self._free)
         else:
-            slot = self.width
+            row = self.width
             self.width += 1
         if end_ns is not None:
-            heappush(taken, (end_ns, slot))
-        return slot
+            heappush(self._taken, (end_ns, row))
+        return row
+
+    def release(self, until_ns: int | None = None) -> Iterator[tuple[int, int]]:
+        """Free the rows that are taken up to `until_ns`, or all with an end; yield each end, and how many are left."""
+        taken = self._taken
+        while taken and (until_ns is None or taken[0][0] <= until_ns):
+            end_ns, row = heappop(taken)
+            heappush(self._free, row)
+            yield end_ns, self.in_use
