@@ -22,10 +22,8 @@ MS = 1_000_000
 
 def picture(run: Run, records: list[Record]) -> Trace:
     parts: list[bytes] = []
-    written = write_perfetto(run, records, parts.append)
-    trace = Trace(b"".join(parts))
-    assert len(trace.events) == written
-    return trace
+    write_perfetto(run, records, parts.append)
+    return Trace(b"".join(parts))
 
 
 def batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,15 +191,11 @@ def _write(
         text.detach().detach()  # flushes, and leaves the file open
         return {}
     if form == "perfetto":
-        from spanloom.viewer.perfetto import write_perfetto
-
-        write_perfetto(run, records, file.write)
-        return {}
-    from spanloom.viewer.tables import write_csv, write_json
-
-    write: Callable[[Run, Iterable[Record], Callable[[bytes], object]], int] = (
-        write_json if form == "json" else write_csv
-    )
+        from spanloom.viewer.perfetto import write_perfetto as write
+    elif form == "json":
+        from spanloom.viewer.tables import write_json as write
+    else:
+        from spanloom.viewer.tables import write_csv as write
     write(run, records, file.write)
     return {}
 

@@ -36,8 +36,6 @@ class ChromeTrace:
         self._size = 0
         self._is_first = True
         self._flows = 0
-        self.written: int = 0
-        """Events so far, those that name tracks included."""
         self._put({"ph": "M", "name": "process_name", "pid": PROCESS, "tid": 0, "args": {"name": name}})
 
     def name_track(self, tid: int, name: str, sort_index: int) -> None:
@@ -119,7 +117,6 @@ class ChromeTrace:
         encoded = _encode(event)
         self._block.append(encoded if self._is_first else b",\n" + encoded)
         self._is_first = False
-        self.written += 1
         self._size += len(encoded)
         if self._size > _BLOCK:
             self._flush()

@@ -50,7 +50,7 @@ _STEERING: Final = re.compile(
 _BLOCK: Final = 64 << 10
 
 
-def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> int:
+def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> None:
     """Write all of a run as one JSON document, an event a line.
 
     The form::
@@ -65,26 +65,22 @@ def write_json(run: Run, records: Iterable[Record], write: Callable[[bytes], obj
         run: Whose records they are.
         records: In the order of their starts; read once, as the document is written.
         write: Takes the next piece of the document.
-
-    Returns:
-        How many events were written.
     """
     head = b'{"format":"spanloom.run","version":' + str(JSON_VERSION).encode()
     pieces = [head + b',"run":' + encode_json(run) + b',"records":[\n']
-    size = count = 0
+    size, separator = 0, b""
     for record in records:
         encoded = encode_json(_fields(record))
-        pieces.append(b",\n" + encoded if count else encoded)
-        count += 1
+        pieces.append(separator + encoded)
+        separator = b",\n"
         size += len(encoded)
         if size > _BLOCK:
             write(b"".join(pieces))
             pieces, size = [], 0
     write(b"".join((*pieces, b"\n]}\n")))
-    return count
 
 
-def write_csv(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> int:
+def write_csv(run: Run, records: Iterable[Record], write: Callable[[bytes], object]) -> None:
     """Write a run as CSV (RFC 4180, UTF-8), an event a row, below a row of `CSV_COLUMNS`.
 
     What is ``None`` is an empty field, ``start`` a date with nanoseconds, ``payload`` a JSON object. A text that a
@@ -96,23 +92,17 @@ def write_csv(run: Run, records: Iterable[Record], write: Callable[[bytes], obje
         run: Whose records they are.
         records: In the order of their starts; read once, as the table is written.
         write: Takes the next piece of the file.
-
-    Returns:
-        How many events were written.
     """
     block = io.StringIO(newline="")
     table = csv.writer(block, lineterminator="\r\n")
     table.writerow(CSV_COLUMNS)
-    count = 0
     for record in records:
         table.writerow(_row(run, record))
-        count += 1
         if block.tell() > _BLOCK:
             write(block.getvalue().encode())
             block.seek(0)
             block.truncate()
     write(block.getvalue().encode())
-    return count
 
 
 def _fields(record: Record) -> dict[str, object]:
