@@ -20,6 +20,8 @@ __all__ = ["OUTSIDE", "Band", "Bands", "Place"]
 
 MAX_BANDS: Final = 300
 """Batches drawn apart; the others of a run share one more band."""
+_OTHERS: Final = MAX_BANDS + 1
+"""Number of that one."""
 OUTSIDE: Final = 0
 """The band, and the batch, of what happened outside of jobs."""
 
@@ -95,13 +97,13 @@ class Bands:
         lane = self._lanes.take((parent, name), start, end)
         band = self._by_key.get((parent, name, lane))
         if band is None:
-            band = MAX_BANDS + 1 if len(self.all) > MAX_BANDS else len(self.all)
-            if band == len(self.all):
-                is_last = band > MAX_BANDS
-                self._add_band("other batches" if is_last else name, -1 if is_last else parent, note)
-            if band <= MAX_BANDS:
+            band = min(len(self.all), _OTHERS)
+            if band < _OTHERS:
+                self._add_band(name, parent, note)
                 self._by_key[parent, name, lane] = band
-        if band <= MAX_BANDS:
+            elif len(self.all) == _OTHERS:
+                self._add_band("other batches", -1, note)
+        if band < _OTHERS:
             self._batches.pop(self._tenants.get(band, 0), None)
             self._tenants[band] = batch_id
         opened = self._batches[batch_id] = self._add_batch(band, start, name), band, start

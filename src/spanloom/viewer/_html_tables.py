@@ -55,7 +55,7 @@ def sections(
         bars: By the event id of a slowest job, which bar of the picture it is.
         findings: Why it was slow or stuck, as JSON has it, the cause first.
     """
-    names = sorted(analysis.names, key=lambda stats: (stats.type != EventType.JOB, -_total(stats)))
+    names = sorted(analysis.names, key=lambda stats: (stats.type != EventType.JOB, -stats.span_ns))
     return [
         *_why(findings),
         _names(names, "interrupted" if analysis.run.state == RunState.INTERRUPTED else "open"),
@@ -192,10 +192,6 @@ def _slow(kept: Kept, bar: int | None) -> list[str | Jump]:
         if below is None
         else printable(f"{below.type} {below.name}" if below.type != below.name else below.name),
     ]
-
-
-def _total(stats: NameStats) -> int:
-    return stats.span_ns
 
 
 def _time(ns: int | None) -> str:
