@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from spanloom.events.error import ErrorInfo
 from spanloom.store.model import Record, Run, Summary
+from spanloom.viewer._ids import short_ids
 from spanloom.viewer._layout import Line, cells, plain
 from spanloom.viewer.analysis import analyse
 from spanloom.viewer.comparison import compare
 from spanloom.viewer.diff import diff_lines, verdict
-from spanloom.viewer.listing import list_lines, short_ids
+from spanloom.viewer.listing import list_lines
 from spanloom.viewer.plain import plain_analysis, plain_comparison
 from spanloom.viewer.show import show_lines
 from tests.viewer.made_runs import died, pipeline

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from spanloom._wiring import handler_names, load_handler, wanted_handlers
-from spanloom.cli._output import count_of
 from spanloom.exceptions import StoreError, StoreNotFoundError
+from spanloom.handlers._text import count_of
 from spanloom.redaction import redact_data
 
 __all__ = ["Check", "Verdict", "environment", "installation", "record"]

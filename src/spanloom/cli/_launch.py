@@ -80,10 +80,11 @@ def _say(recording: Recording) -> None:
     import click
 
     from spanloom.handlers._text import printable
+    from spanloom.viewer._ids import short_id
 
     where = printable(str(recording.path), 2_000)
     lost = f"; events lost: {recording.lost:,}" if recording.lost else ""
-    said = f"recorded as {recording.run_id[:8]} in {where}{lost}"
+    said = f"recorded as {short_id(recording.run_id)} in {where}{lost}"
     click.echo(
         said if recording.has_begun else f"not recorded: nothing could be written to {where}", err=True
     )

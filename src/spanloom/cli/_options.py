@@ -25,8 +25,6 @@ __all__ = ["example", "file_option", "json_option", "opened", "run_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SHOWN_ID: Final = 8
-"""Hexadecimal digits of a run's id that completion offers: short enough to type, and never less than is unique."""
 COMPLETED_RUNS: Final = 50
 
 json_option: Callable[[F], F] = click.option(
@@ -97,16 +95,10 @@ def _runs(path: Path | None) -> Iterator[CompletionItem]:
 
     from spanloom.store.locate import locate
     from spanloom.store.reader import StoreReader
+    from spanloom.viewer._ids import short_ids
 
     with StoreReader(locate("last", path)[0]) as store:
         runs = store.runs(limit=COMPLETED_RUNS)
-    digits = _unique_digits([run.run_id for run in runs])
+    short = short_ids(run.run_id for run in runs)
     for run in runs:
-        yield CompletionItem(run.run_id[:digits], help=f"{printable(run.name, 40)}, {run.state}")
-
-
-def _unique_digits(ids: list[str]) -> int:
-    for digits in range(SHOWN_ID, 32):
-        if len({id[:digits] for id in ids}) == len(ids):
-            return digits
-    return 32
+        yield CompletionItem(short[run.run_id], help=f"{printable(run.name, 40)}, {run.state}")

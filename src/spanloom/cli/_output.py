@@ -17,7 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "count_of", "is_terminal", "print_json", "print_text", "standard_output"]
+__all__ = ["console", "is_terminal", "print_json", "print_text", "standard_output"]
 
 
 def standard_output() -> TextIO:
@@ -30,11 +30,6 @@ def standard_output() -> TextIO:
     if stream is None:
         raise OSError(errno.EBADF, "standard output is closed")
     return stream
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return "1 event", or "2,000 events"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_terminal(stream: IO[str] | None = None) -> bool:

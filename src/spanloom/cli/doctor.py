@@ -15,7 +15,7 @@ from spanloom.cli._errors import ExitCode
 from spanloom.cli._options import example, file_option, json_option
 from spanloom.cli._output import print_json
 from spanloom.cli._page import print_page
-from spanloom.handlers._text import printable
+from spanloom.handlers._text import count_of, printable
 from spanloom.store.locate import default_path
 from spanloom.viewer._layout import Line
 
@@ -55,6 +55,6 @@ def _lines(checks: Iterable[Check], problems: int) -> Iterator[Line]:
             )
     yield Line("")
     if problems:
-        yield Line("1 problem" if problems == 1 else f"{problems} problems", "bad")
+        yield Line(count_of(problems, "problem"), "bad")
     else:
         yield Line("no problems")

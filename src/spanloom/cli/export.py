@@ -11,8 +11,8 @@ import click
 
 from spanloom.cli._file import STDOUT, writing_to
 from spanloom.cli._options import example, file_option, json_option, opened, run_argument
-from spanloom.cli._output import count_of, is_terminal, print_json
-from spanloom.handlers._text import printable
+from spanloom.cli._output import is_terminal, print_json
+from spanloom.handlers._text import count_of, printable
 
 if TYPE_CHECKING:
     from spanloom.cli._file import Tally
@@ -202,7 +202,9 @@ def _write(
 
 def _tell(told: dict[str, Any]) -> None:  # Any: numbers and names, each known by its key
     """Say in words what became of the run; on standard error, because standard output may be the export."""
-    name = f"run {str(told['run'])[:8]}"
+    from spanloom.viewer._ids import short_id
+
+    name = f"run {short_id(told['run'])}"
     if "endpoint" in told:
         where = (
             "to where OTEL_EXPORTER_OTLP_ENDPOINT says"

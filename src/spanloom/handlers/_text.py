@@ -1,4 +1,4 @@
-"""Text that is safe to show: durations with a unit, and strings that hold no secret and cannot steer a terminal."""
+"""Text that is safe to show: numbers with a unit, and strings that hold no secret and cannot steer a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spanloom.redaction import redact_text
 if TYPE_CHECKING:
     from spanloom.events.error import ErrorInfo
 
-__all__ = ["NUMBERED", "called", "format_ns", "one_line", "printable"]
+__all__ = ["NUMBERED", "called", "count_of", "format_ns", "one_line", "printable"]
 
 NUMBERED: Final = frozenset({"attempt", "backoff"})
 """Types of events that one tells apart by the number of the attempt."""
@@ -32,6 +32,11 @@ def _three_digits(value: float) -> str:
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return "1 event", or "2,000 events"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from spanloom.handlers._text import called, format_ns
 
 __all__ = [
-    "SHORT_ID",
     "WIDTH",
     "Line",
     "cells",
@@ -24,8 +23,6 @@ __all__ = [
 
 WIDTH: Final = 100
 """Columns of a page where no terminal says how many it has."""
-SHORT_ID: Final = 8
-"""Digits of the id of a run that are enough to tell it from the others, as a rule."""
 _NAME: Final = 80
 """Characters shown of a name."""
 _WORDS: Final = 16

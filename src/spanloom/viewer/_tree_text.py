@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from spanloom.events.types import EventType
-from spanloom.handlers._text import format_ns, one_line
+from spanloom.handlers._text import count_of, format_ns, one_line
 from spanloom.viewer._layout import Line, label, table, times
 from spanloom.viewer._tree import Kept, Place
 
@@ -67,13 +67,12 @@ def _below(places: Sequence[Place], depth: int, *, everything: bool) -> Iterator
             if everything or depth + 1 < _DEPTH:
                 yield from _below(list(place.below.values()), depth + 1, everything=everything)
             else:
-                yield _note(depth + 1, f"{_count(_inside(place))} more inside")
+                yield _note(depth + 1, f"{count_of(_inside(place), 'event')} more inside")
     left = [place for place in places if place not in shown]
     if left:
         total_ns = sum(place.span_ns for place in left)
-        names = "name" if len(left) == 1 else "names"
-        count = sum(place.count for place in left)
-        yield _note(depth, f"{len(left)} more {names}: {_count(count)}, {format_ns(total_ns)} in all")
+        events = count_of(sum(place.count for place in left), "event")
+        yield _note(depth, f"{count_of(len(left), 'more name')}: {events}, {format_ns(total_ns)} in all")
 
 
 def _row(place: Place, depth: int) -> _Row:
@@ -122,7 +121,3 @@ def _note(depth: int, text: str) -> _Row:
 def _inside(place: Place) -> int:
     """Return how many events there are inside of one place, at any depth."""
     return sum(below.count + _inside(below) for below in place.below.values())
-
-
-def _count(count: int) -> str:
-    return f"{count:,} {'event' if count == 1 else 'events'}"

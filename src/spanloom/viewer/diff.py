@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from spanloom.handlers._text import format_ns, printable
+from spanloom.handlers._text import count_of, format_ns, printable
 from spanloom.store.model import RunState
-from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, table, times
+from spanloom.viewer._ids import short_id
+from spanloom.viewer._layout import WIDTH, Line, fit, label, table, times
 from spanloom.viewer._when import when
 from spanloom.viewer.analysis import Analysis
 from spanloom.viewer.comparison import MIN_EFFECT, Change, Comparison, NameChange
@@ -126,18 +127,14 @@ def _nevertheless(comparison: Comparison) -> Iterator[str]:
             )
 
 
-def _events(count: int) -> str:
-    return f"{count:,} {'event' if count == 1 else 'events'}"
-
-
 def _explains(name: NameChange, of: str) -> str:
     part = name.parts[0]
     count_a, count_b = part.count
     mean_a, mean_b = part.mean_ns
     if mean_a is None:
-        why = f"{_events(count_b)}, none in A"
+        why = f"{count_of(count_b, 'event')}, none in A"
     elif mean_b is None:
-        why = f"{_events(count_a)} in A, none in B"
+        why = f"{count_of(count_a, 'event')} in A, none in B"
     elif abs(part.more_ns) > abs(part.slower_ns):
         why = f"{count_a:,} → {count_b:,} events"
     else:
@@ -151,7 +148,7 @@ def _run(side: str, analysis: Analysis) -> Iterator[Line]:
     run = analysis.run
     lost = f", {run.dropped:,} lost" if run.dropped else ""
     yield Line(
-        f"{side}  {run.run_id[:SHORT_ID]}  {printable(run.name, 40)}  {when(run.started_wall_ns)}  "
+        f"{side}  {short_id(run.run_id)}  {printable(run.name, 40)}  {when(run.started_wall_ns)}  "
         f"{format_ns(analysis.duration_ns)}, {analysis.events:,} events{lost}"
     )
     if run.state != RunState.ENDED:
@@ -207,9 +204,8 @@ def _names(comparison: Comparison, width: int, *, everything: bool) -> Iterator[
     if left:
         left_share = sum(name.share or 0.0 for name in left)
         shares = f": {_share(left_share)}" if names[0].share is not None else ""
-        word = "name" if len(left) == 1 else "names"
         change = _signed(sum(name.delta_ns for name in left))
-        yield Line(f"  and {len(left):,} more {word}{shares}, {change}", "dim")
+        yield Line(f"  and {count_of(len(left), 'more name')}{shares}, {change}", "dim")
 
 
 def _rows(name: NameChange, *, everything: bool) -> Iterator[tuple[tuple[str, ...], str]]:

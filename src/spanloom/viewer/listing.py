@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import Final
 
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Run, RunState, Summary
-from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, table
+from spanloom.viewer._ids import short_ids
+from spanloom.viewer._layout import WIDTH, Line, table
 from spanloom.viewer._when import when
 from spanloom.viewer.plain import VERSION, plain_run
 
-__all__ = ["list_lines", "plain_list", "short_ids"]
+__all__ = ["list_lines", "plain_list"]
 
 _HEADS: Final = ("run", "name", "started", "took", "state", "jobs", "failed", "open", "lost")
 _SPARE: Final = tuple(map(_HEADS.index, ("lost", "open", "started")))
@@ -40,19 +40,6 @@ def list_lines(
     for (run, summary), line in zip(runs, lines[1:], strict=True):
         bad = summary.failed or run.dropped or run.state == RunState.INTERRUPTED or run.exit_code
         yield Line(line, "bad" if bad else "")
-
-
-def short_ids(ids: Iterable[str]) -> dict[str, str]:
-    """Return the start of each id that tells it from the others, at least eight digits."""
-    distinct = sorted(set(ids))
-    lengths = dict.fromkeys(distinct, SHORT_ID)
-    for first, second in pairwise(distinct):
-        same = next(
-            (at for at, pair in enumerate(zip(first, second, strict=False)) if len(set(pair)) > 1), 32
-        )
-        for id in (first, second):
-            lengths[id] = max(lengths[id], same + 1)
-    return {id: id[:length] for id, length in lengths.items()}
 
 
 def plain_list(runs: Iterable[tuple[Run, Summary]]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from typing import Final
 from spanloom.events import EventType
 from spanloom.store.model import Record, Run
 from spanloom.viewer._chrome import ChromeTrace
+from spanloom.viewer._ids import short_id
 from spanloom.viewer._lanes import Lane, Lanes
 from spanloom.viewer._perfetto_jobs import BESIDE, GROUP, Batch, Group
 from spanloom.viewer._perfetto_text import about, arguments, label
@@ -59,7 +60,7 @@ class _Picture:
     def __init__(self, run: Run, write: Callable[[bytes], object]) -> None:
         self._now_ns = run.seen_ns
         self._step_ns = max(1, run.seen_ns // SAMPLES)
-        self.trace = ChromeTrace(write, f"{run.name} ({run.run_id[:8]}, {run.state})", about(run))
+        self.trace = ChromeTrace(write, f"{run.name} ({short_id(run.run_id)}, {run.state})", about(run))
         self._tracks: set[int] = set()
         self._waits = 0
         self._groups: dict[str, Group] = {}

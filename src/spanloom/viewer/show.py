@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Final
 
-from spanloom.handlers._text import NUMBERED, format_ns, printable
+from spanloom.handlers._text import NUMBERED, count_of, format_ns, printable
 from spanloom.store.model import Record, Run, RunState
 from spanloom.viewer._command import typed
 from spanloom.viewer._frames import raised_at
-from spanloom.viewer._layout import SHORT_ID, WIDTH, Line, fit, label, sparkline, table, times
+from spanloom.viewer._ids import short_id
+from spanloom.viewer._layout import WIDTH, Line, fit, label, sparkline, table, times
 from spanloom.viewer._names import NameStats
 from spanloom.viewer._open import OpenEvent
 from spanloom.viewer._tree_text import tree_lines
@@ -88,7 +89,7 @@ def show_lines(
 
 def _header(analysis: Analysis, width: int, stuck: Sequence[str]) -> Iterator[Line]:
     run = analysis.run
-    yield Line(f"Run {run.run_id[:SHORT_ID]}  {printable(run.name)}  {state_of(run)}", "head")
+    yield Line(f"Run {short_id(run.run_id)}  {printable(run.name)}  {state_of(run)}", "head")
     for name, text, style in _facts(analysis):
         yield Line(f"  {name:<9} {text}", style)
     for sentence in stuck:
@@ -244,13 +245,13 @@ def _errors(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
     if not groups:
         return
     raised, kinds = sum(group.count for group in groups), len(groups)
-    yield Line(f"Errors: {raised:,}, of {kinds:,} {'kinds' if kinds > 1 else 'kind'}", "head")
+    yield Line(f"Errors: {raised:,}, of {count_of(kinds, 'kind')}", "head")
     shown = groups if everything else groups[:_ERRORS]
     for group in shown:
         message = f": {printable(group.shape, 300)}" if group.shape else ""
         yield Line(f"  {group.count:>6,} × {printable(group.type)}{message}", "bad")
         where = ", ".join(label(*key) for key in list(group.names)[:3])
-        ended = f"; ended {group.jobs:,} {'jobs' if group.jobs > 1 else 'job'}" if group.jobs else ""
+        ended = f"; ended {count_of(group.jobs, 'job')}" if group.jobs else ""
         span = f"first after {format_ns(group.first_ns)}"
         if group.last_ns != group.first_ns:
             span += f", last after {format_ns(group.last_ns)}"
@@ -301,7 +302,7 @@ def _path(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
     if not path.steps or not whole_ns:
         return
     outside_ns = path.gaps_ns + whole_ns - path.end_ns
-    steps = f"{path.steps:,} {'events' if path.steps > 1 else 'event'}, one after another"
+    steps = f"{count_of(path.steps, 'event')}, one after another"
     yield Line(f"Critical path: {steps}, make up the {format_ns(whole_ns)}", "head")
     parts = sorted(path.spent_ns.items(), key=lambda item: -item[1])
     shown = [(stats, ns) for stats, ns in parts if ns * 1_000 >= whole_ns]

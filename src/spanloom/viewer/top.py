@@ -12,6 +12,7 @@ from spanloom.events import keys
 from spanloom.events.types import EventType
 from spanloom.handlers._text import format_ns, printable
 from spanloom.store.model import Record, Run, RunState, Summary
+from spanloom.viewer._ids import short_id
 from spanloom.viewer._layout import WIDTH, Line, fit, label, table
 
 __all__ = ["ENDED_BATCHES", "WINDOW_NS", "BatchNow", "InFlight", "Now", "look", "top_lines"]
@@ -230,7 +231,8 @@ def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
     }.get(RunState(run.state), f"INTERRUPTED after {format_ns(now.now_ns)}: its process died")
     is_dead = run.state == RunState.INTERRUPTED
     yield Line(
-        f"Run {run.run_id[:8]}  {printable(run.name)}  pid {run.pid}  {state}", "bad" if is_dead else "head"
+        f"Run {short_id(run.run_id)}  {printable(run.name)}  pid {run.pid}  {state}",
+        "bad" if is_dead else "head",
     )
     in_flight = [flight for flight in now.in_flight if flight.type == EventType.JOB]
     done = max(0, summary.jobs - len(in_flight))  # they are two looks, a moment apart
