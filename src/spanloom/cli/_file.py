@@ -58,9 +58,8 @@ def writing_to(path: str) -> Iterator[Tally]:
         stream.buffer.flush()
         return
     given = Path(path)
-    if (
-        given.exists() and not given.is_file()
-    ):  # not where it leads: /dev/stdout may lead to a pipe, which has no name
+    # The path as given, and not what it leads to: /dev/stdout may lead to a pipe, which has no name.
+    if given.exists() and not given.is_file():
         with given.open("wb") as file:
             yield Tally(file)
         return

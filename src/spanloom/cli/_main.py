@@ -45,11 +45,11 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    # A closed pipe is caught before click sees it, which would end with 1.
+    # A closed pipe is caught before click sees it, which would end with 1. The help is printed by `make_context`.
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:  # prints the help
+    ) -> click.Context:
         try:
             return super().make_context(info_name, args, parent, **extra)
         except BrokenPipeError:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final
 
-__all__ = ["Program", "exit_code_of", "module", "script"]
+__all__ = ["BY_SIGINT", "Program", "exit_code_of", "module", "script"]
 
 STDIN: Final = "-"
 """Instead of a file: the program is read from the standard input."""

@@ -18,7 +18,7 @@ from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
 from spanloom.evaluation.retries import policy_of
 from spanloom.evaluation.rows import Columns, Row, RowCheckpoint
 
-__all__ = ["Evaluation", "evaluation_of"]
+__all__ = ["Evaluation", "evaluation_of", "mark"]
 
 _MARK = "__spanloom_evaluation__"
 

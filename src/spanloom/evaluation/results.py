@@ -10,7 +10,7 @@ from typing import Any, Final, TypeGuard
 
 import msgspec
 
-__all__ = ["EvaluationRecord", "EvaluationResults", "Summary", "scores_of"]
+__all__ = ["EvaluationRecord", "EvaluationResults", "Summary"]
 
 VALUE: Final = "value"
 """Name of the score of a row whose value is a number."""
@@ -114,7 +114,7 @@ class EvaluationResults:
         found: dict[str, list[float]] = {}
         for record in self.results:
             if record.error is None:
-                for name, score in scores_of(record.value):
+                for name, score in _scores_of(record.value):
                     found.setdefault(name, []).append(score)
         return {name: Summary(len(scores), _mean(scores)) for name, scores in found.items()}
 
@@ -153,7 +153,7 @@ class EvaluationResults:
             raise ExceptionGroup(f"{self.name}: {len(errors)} of {self.count} rows failed", errors)
 
 
-def scores_of(value: object) -> Iterator[tuple[str, float]]:
+def _scores_of(value: object) -> Iterator[tuple[str, float]]:
     """Yield the scores in what a row has returned, by name; see `EvaluationResults.summary`."""
     if _is_number(value):
         yield VALUE, _float(value)

@@ -191,10 +191,8 @@ class LangChainHandler(BaseCallbackHandler):
         run = self._runs.pop(run_id, None)
         if run is None:
             return
-        if isinstance(
-            error, (asyncio.CancelledError, GeneratorExit)
-        ):  # it may be a while until they are told of it
-            for part in run.parts:
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            for part in run.parts:  # it may be a while until LangChain tells of them
                 self._end(part, error)
         run.end(error)
 

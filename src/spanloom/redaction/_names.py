@@ -12,7 +12,7 @@ from typing import Final
 
 from spanloom.redaction._late import late
 
-__all__ = ["Kind", "Names"]
+__all__ = ["Kind", "Names", "words_of"]
 
 
 class Kind(IntEnum):

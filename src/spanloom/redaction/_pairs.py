@@ -83,12 +83,9 @@ def redact_pairs(text: str, names: Names) -> str:
         at = found.end()
         kind = _kind(text, found, names)
         if kind is Kind.HARMLESS:
-            if found["close"] or found["listed"] or found["separator"]:
-                at = max(
-                    at - 1, found.end("name")
-                )  # an escape in the separator's place may begin the next name
-            else:
-                at = found.end("name")
+            # An escape in the separator's place may begin the next name.
+            is_separated = found["close"] or found["listed"] or found["separator"]
+            at = max(at - 1, found.end("name")) if is_separated else found.end("name")
             continue
         span = _value(text, found, kind, lines)
         if span is None:

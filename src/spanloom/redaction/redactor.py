@@ -225,10 +225,8 @@ class Redactor:
         """Take out what another field names: ``{"name": "DB_PASSWORD", "value": "..."}``."""
         for label, fields in _LABELS.items():
             name = mapping.get(label)
-            if (
-                label == "loc" and isinstance(name, (list, tuple)) and name
-            ):  # a validator's: where and what it read
-                name = name[-1]
+            if label == "loc" and isinstance(name, (list, tuple)) and name:
+                name = name[-1]  # a validator's: the path to what it read
             if isinstance(name, str) and self._names.kind(name) is not Kind.HARMLESS:
                 for field in fields:
                     if field in mapping:

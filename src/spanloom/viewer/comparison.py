@@ -47,7 +47,7 @@ from spanloom.viewer._shape import agree
 from spanloom.viewer._significance import Sample, level_for, mean_differs, number_differs, share_differs
 from spanloom.viewer.analysis import Analysis
 
-__all__ = ["Change", "Comparison", "ErrorChange", "NameChange", "compare"]
+__all__ = ["MIN_EFFECT", "Change", "Comparison", "ErrorChange", "NameChange", "compare"]
 
 MIN_EFFECT: Final = 0.03
 """Differences below this share are not told as such: two runs of one program on one machine differ by as much."""

@@ -28,9 +28,8 @@ _streamed: Final[SideTable[Exchange]] = SideTable()
 
 def patch(module: ModuleType, patches: Patches) -> None:
     """Patch both clients, and the closing of responses."""
-    if (
-        module.__name__ != "httpx2"
-    ):  # `httpx2.alias_httpx()` has that imported by this name; it is a target itself
+    # After `httpx2.alias_httpx()` the module of this name is httpx2, which is a target itself.
+    if module.__name__ != "httpx2":
         patch_clients(module, patches)
 
 
