@@ -422,6 +422,20 @@ def test_a_line_that_cannot_be_formatted_is_the_logging_module_s_affair(
     assert "--- Logging error ---" in capsys.readouterr().err
 
 
+def test_a_message_that_cannot_be_told_does_not_fail_the_line() -> None:
+    """Of structlog, whose messages may be any objects; the program's own processors get it as it is."""
+
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    mute = Mute()
+    with capture_events() as captured, get_callback_manager().event():
+        assert LogEventHandler().process(None, "info", {"event": mute}) == {"event": mute}
+    (line,) = (event for event in captured.events if event.is_point)
+    assert line.payload["message"].endswith("Mute>")
+
+
 def test_lines_of_structlog_are_put_under_their_event() -> None:
     """The processor puts a line as the handler does, keeps the fields as they are, and heeds the level."""
     stream = io.StringIO()

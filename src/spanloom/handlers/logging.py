@@ -17,7 +17,7 @@ from spanloom.callbacks.ambient import current_attempt, current_event, get_callb
 from spanloom.events import keys
 from spanloom.events.event import Event, data_of
 from spanloom.events.handler import Handler
-from spanloom.events.plain import plain_text
+from spanloom.events.plain import placeholder, plain_text
 from spanloom.events.types import FAILED, EventType
 from spanloom.handlers._text import NUMBERED, called, format_ns, one_line
 from spanloom.redaction import redact_text
@@ -261,7 +261,7 @@ class LogEventHandler(logging.Handler):
             self._put(
                 name if isinstance(name, str) else "structlog",
                 logging.getLevelName(number),
-                str(event_dict.get("event", "")),
+                _said(event_dict.get("event", "")),
                 type(error) if isinstance(error, BaseException) else None,
             )
         return event_dict
@@ -289,3 +289,11 @@ class LogEventHandler(logging.Handler):
         manager = get_callback_manager()
         if manager.active:
             manager.emit(EventType.LOG, payload, name=name)
+
+
+def _said(message: object) -> str:
+    """Return a message of structlog, which may be any object, as text."""
+    try:
+        return str(message)
+    except Exception:  # noqa: BLE001 -- the line is the program's, and goes on to its own processors
+        return placeholder(type(message))
