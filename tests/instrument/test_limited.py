@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -141,6 +141,61 @@ async def test_a_call_cancelled_while_it_waits_has_not_started() -> None:
     assert client.chat.completions.most == 0
     limiter.release()
     assert limiter.in_use == 0
+
+
+class Request(Coroutine[Any, Any, str]):
+    """What aiohttp's requests are: a coroutine, to be awaited or to be entered."""
+
+    def __init__(self, work: Coroutine[Any, Any, str]) -> None:
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        return self._work.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._work.throw(*raised)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return self._work.__await__()
+
+    async def __aenter__(self) -> str:
+        return await self._work
+
+    async def __aexit__(self, *raised: object) -> None: ...
+
+
+class Session:
+    async def _request(self) -> str:
+        return "response"
+
+    def get(self) -> Request:
+        return Request(self._request())
+
+
+@pytest.mark.parametrize("how", ["awaited", "entered"])
+async def test_a_request_cancelled_while_it_waits_is_closed(how: str) -> None:
+    """Its coroutine has never started, and Python does not warn of it."""
+    limiter = FixedLimiter(1)
+    session = limited(Session(), limiter)
+
+    async def get() -> str:
+        if how == "awaited":
+            return await session.get()
+        async with session.get() as response:
+            return response
+
+    assert await get() == "response"
+    assert limiter.try_acquire()
+    call = asyncio.create_task(get())
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    del call
+    gc.collect()
 
 
 async def test_a_batch_of_limited_calls_is_called_by_what_they_are_of_and_closes_those_it_does_not_start() -> (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Generator
 from types import BuiltinFunctionType, FunctionType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -92,8 +92,17 @@ async def _run(unstarted: Unstarted, limiter: LimiterBlock) -> Any:
 
 
 async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
-    async with limiter:
-        return await call
+    try:
+        async with limiter:
+            return await call
+    finally:
+        _close(call)
+
+
+def _close(call: object) -> None:
+    """Close a coroutine that may never have started, or what holds one, as aiohttp's requests do."""
+    if isinstance(call, Coroutine):
+        call.close()
 
 
 async def _iterate(values: AsyncIterable[T], limiter: LimiterBlock) -> AsyncIterator[T]:
@@ -129,7 +138,11 @@ class _Holding:
         self._limiter = limiter
 
     async def __aenter__(self) -> Any:
-        await self._limiter.__aenter__()
+        try:
+            await self._limiter.__aenter__()
+        except BaseException:
+            _close(self._block)
+            raise
         try:
             return await self._block.__aenter__()
         except BaseException as error:
