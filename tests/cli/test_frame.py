@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from spanloom.cli._errors import ExitCode
 from spanloom.cli._main import COMMANDS, commands
+from spanloom.cli._output import print_text
 from tests.environments import without_ours
 
 TIMEOUT_S = 60
@@ -274,6 +276,26 @@ def test_a_closed_pipe_has_the_exit_code_of_sigpipe(folder: Path) -> None:
         os.close(written)
         _, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, err) == (141, "")
+
+
+def test_json_is_printed_whatever_the_output_can_show(tmp_path: Path) -> None:
+    """In ASCII where it has to be: a program reads the same, of characters beyond 16 bits, too."""
+    name = "é…\U0001f40d.py"
+    (tmp_path / name).write_text("pass")
+    assert spanloom(tmp_path, "run", name).returncode == 0
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = spanloom(tmp_path, "ls", "--json", PYTHONIOENCODING=encoding)
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["runs"][0]["name"] == name
+
+
+def test_text_is_printed_whatever_the_output_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it cannot is escaped."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    print_text(["LOCK_CYCLE: überweisen → …"])
+    output.flush()
+    assert output.buffer.getvalue() == b"LOCK_CYCLE: \\xfcberweisen > ~\n"
 
 
 def test_output_elsewhere_than_in_a_terminal_is_plain(folder: Path) -> None:

@@ -39,27 +39,34 @@ def is_terminal(stream: IO[str] | None = None) -> bool:
 
 
 def print_text(lines: Iterable[str]) -> None:
-    """Print `lines` as they come.
+    """Print `lines` as they come, in characters that the output can show.
 
     Whoever makes them has escaped the control characters in what was recorded: see ``printable``.
     """
+    from spanloom.viewer._layout import Line, plain
+
     stream = standard_output()
-    for line in lines:
-        click.echo(line, stream)
+    for line in plain(map(Line, lines), stream.encoding):
+        click.echo(line.text, stream)
 
 
 def print_json(value: object) -> None:
     """Print `value`, structs included, as one JSON document: indented for a person, else on one line.
 
-    Nothing in it steers a terminal.
+    Nothing in it steers a terminal. An output that cannot show all of its characters gets ASCII, which says the same.
     """
-    from spanloom.viewer._json import encode_json
+    from spanloom.viewer._json import ascii_json, encode_json
 
     stream = standard_output()
-    text = encode_json(value)
+    encoded = encode_json(value)
     if is_terminal():
-        text = msgspec.json.format(text)
-    click.echo(text.decode(), stream)
+        encoded = msgspec.json.format(encoded)
+    text = encoded.decode()
+    try:
+        text.encode(stream.encoding or "utf-8")  # a StringIO has none
+    except UnicodeEncodeError:
+        text = ascii_json(text)
+    click.echo(text, stream)
 
 
 def console(stream: IO[str] | None = None) -> Console:

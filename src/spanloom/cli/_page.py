@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -37,13 +37,11 @@ def page_width(width: int | None) -> int:
 
 def print_page(lines: Iterable[Line]) -> None:
     """Print `lines`, in characters that the output can show."""
-    stream: Any = sys.stdout
-    shown = plain(lines, getattr(stream, "encoding", None))
     if not is_terminal():
-        print_text(line.text for line in shown)
+        print_text(line.text for line in lines)
         return
     terminal = console()
-    for line in shown:
+    for line in plain(lines, sys.stdout.encoding):
         terminal.print(styled(line), soft_wrap=True)
 
 
