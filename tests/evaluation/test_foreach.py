@@ -291,8 +291,9 @@ def test_wrong_arguments_are_said_at_once() -> None:
     for wrong in ("", "a,", "a b", "a,a"):
         with pytest.raises(ValueError, match="columns"):
             foreach(wrong, [])
-    with pytest.raises(TypeError, match="columns are a text"):
-        foreach(5, [])  # type: ignore[arg-type]  # on purpose
+    for no_columns in (5, ["a", 5]):
+        with pytest.raises(TypeError, match="columns are a text"):
+            foreach(no_columns, [])  # type: ignore[arg-type]  # on purpose
     with pytest.raises(TypeError, match="has no parameter 'b'"):
         foreach("a,b", [])(lambda a: a)
     with pytest.raises(TypeError, match="dataset must be an iterable"):

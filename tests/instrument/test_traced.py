@@ -709,6 +709,22 @@ def test_a_decorated_class_is_the_class(manager: CallbackManager) -> None:
     ]
 
 
+def test_a_decorated_class_gives_its_methods_the_type(manager: CallbackManager) -> None:
+    """A name and attributes are of one function; a class that gets them is told so, and left as it is."""
+
+    class Tools:
+        def search(self) -> int:
+            return 1
+
+    original = Tools.search
+    for options in ({"name": "tool"}, {"attributes": ("query",)}):
+        with pytest.raises(TypeError, match="decorate the methods of"):
+            traced(**options)(Tools)
+    assert Tools.search is original
+    assert traced(type="tool")(Tools)().search() == 1
+    assert [line.split()[0] for line in tree(manager)] == ["tool"]
+
+
 def test_a_module_is_traced_where_it_is_used(manager: CallbackManager) -> None:
     """`instrument_module` traces what a module defines, also where others have it by name, and undoes both."""
     source, user = types.ModuleType("traced_source"), types.ModuleType("traced_user")

@@ -40,15 +40,14 @@ class Columns:
 
     Raises:
         ValueError: there is none, one is no name of a parameter, or one is there twice.
-        TypeError: `names` is neither.
+        TypeError: `names` is neither, or has something else than texts in it.
     """
 
     def __init__(self, names: str | Sequence[str], *, exact: bool = True) -> None:
         self._exact = exact
-        given: object = names
-        if not isinstance(given, (str, list, tuple)):
-            raise TypeError(f'columns are a text like "question,answer", not {type(given).__name__}')
-        parts = names.split(",") if isinstance(names, str) else names
+        parts: object = names.split(",") if isinstance(names, str) else names
+        if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+            raise TypeError(f'columns are a text like "question,answer", or a list of texts (got {names!r})')
         self.names: tuple[str, ...] = tuple(part.strip() for part in parts)
         if not all(name.isidentifier() for name in self.names):
             raise ValueError(f'columns are names of parameters, as in "question,answer" (got {names!r})')

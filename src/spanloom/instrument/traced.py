@@ -71,7 +71,8 @@ def traced(
             characters; of all else the name of its type.
 
     Raises:
-        TypeError: `function` is nothing that can be traced.
+        TypeError: `function` is nothing that can be traced, or a class that was given a name or attributes: its methods
+            have names and parameters of their own.
         ValueError: it has no parameter of a name in `attributes`.
     """
     if function is None:
@@ -95,7 +96,13 @@ def _traced(
     if isinstance(function, WrappedFunction):
         return function
     if inspect.isclass(function):
-        instrument_class(function)
+        if name is not None or attributes:
+            raise TypeError(
+                f"traced(name=..., attributes=...) is for one function: decorate the methods of "
+                f"{function.__qualname__} with it, not the class"
+            )
+        patches = Patches()
+        _trace_members(patches, _Undoable(patches, event_type), function, _METHODS, "*", ())
         return function
     if isinstance(function, functools.cached_property):
         return _like_cached_property(function, again(function.func))
@@ -203,14 +210,15 @@ def instrument_module(
 class _Undoable:
     """Traces functions until they are undone; one that has two names, one time: it has them still."""
 
-    def __init__(self, patches: Patches) -> None:
+    def __init__(self, patches: Patches, event_type: str = EventType.CALL) -> None:
         self._patches = patches
+        self._type = event_type
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, function: Any) -> Any:
         made = self._made.get(id(function))
         if made is None:
-            made = function, _traced(function, None, EventType.CALL, (), self._patches.is_active)
+            made = function, _traced(function, None, self._type, (), self._patches.is_active)
             self._made[id(function)] = made
         return made[1]
 
