@@ -1,4 +1,4 @@
-"""Evaluation loops: one function for every row of a dataset, each error in its record, and what it comes to."""
+"""Evaluation: call one function with every row of a dataset, keep each error in its row's record, sum up the scores."""
 
 from spanloom.evaluation.decorated import Evaluation, evaluation_of
 from spanloom.evaluation.foreach import ForEach, foreach

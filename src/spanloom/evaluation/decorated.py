@@ -24,7 +24,7 @@ _MARK = "__spanloom_evaluation__"
 
 
 class Evaluation:
-    """What `ForEach` has made of a function. Got by `evaluation_of`.
+    """What `ForEach` has made of a function; `evaluation_of` returns it.
 
     Args:
         function: Called with each row.
@@ -154,12 +154,12 @@ def evaluation_of(function: object) -> Evaluation | None:
 
 
 def mark(function: Callable[..., Any], evaluation: Evaluation) -> Callable[..., Any]:
-    """Have `evaluation_of` find `evaluation` in a function of ours, which is called as the user's is."""
+    """Have `evaluation_of` find `evaluation` in `function`, which is ours and takes the name of the user's."""
     made = cast("Any", functools.update_wrapper(function, evaluation.function))
     setattr(made, _MARK, evaluation)
     if made.__name__.startswith("eval"):
         made.__test__ = True  # pytest collects it without being told of names like this one
-    # Who looks at the signature wants to know what to call it with: pytest, which fixtures.
+    # pytest looks at the signature for the fixtures to call it with.
     made.__signature__ = inspect.Signature(evaluation.parameters)
     return cast("Callable[..., Any]", made)
 

@@ -108,7 +108,7 @@ class Columns:
 
 
 class RowCheckpoint:
-    """A checkpoint as rows need it: equal rows have results of their own, and without a storage nothing is kept.
+    """A checkpoint for rows: equal rows have results of their own, and without a storage nothing is kept.
 
     Args:
         storage: The checkpoint, whose keys are made of each row's dict; or ``None``.

@@ -28,7 +28,7 @@ LOGGER_NAME: Final = "spanloom.events"
 MAX_MESSAGE: Final = 500
 """Characters kept of a line that is put under an event, as of the message of an error."""
 COUNTED_JOBS: Final = 10_000
-"""Jobs whose lines are counted at a time; that of the longest ago that has logged nothing since makes room."""
+"""Jobs whose lines are counted at a time; the one whose last line is the oldest makes room."""
 _IDS: Final = ("trace_id", "event_id", "job_index", "attempt")
 
 
@@ -197,9 +197,9 @@ class LogEventHandler(logging.Handler):
     """A handler of `logging` that puts what is logged inside of an event under it, as point events of type ``log``.
 
     So the lines of a job are shown with the job, in whatever shows or records events. A point event is named for the
-    logger, and has ``level``, ``message`` and, where an exception was logged, the type of that as ``error``. How many
-    lines a job has is the program's affair, so there is a bound; the job itself tells how many were left out, as
-    ``logs_left_out``. Records that are logged outside of any event, and spanloom's own, are passed over.
+    logger, and has ``level``, ``message`` and, where an exception was logged, its type as ``error``. A program may log
+    any number of lines in a job, so there is a bound; how many lines were left out is attached to the job itself, as
+    ``logs_left_out``. Records that are logged outside of any event, and spanloom's own, are ignored.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Code that exists already: seen, and held back, without being changed. The only package that imports wrapt."""
+"""Existing code, made visible or limited without being changed. The only package that imports wrapt."""
 
 from spanloom.instrument.instrument import instrument, instrumented, uninstrument
 from spanloom.instrument.limited import limited

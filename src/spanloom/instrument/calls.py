@@ -22,15 +22,15 @@ Payload: TypeAlias = Callable[[Any, Args, KwArgs], dict[str, object] | None]
 
 
 def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Selector | None) -> Wrapper:
-    """Return what is to be called in the place of `function`; each call is an event.
+    """Return what to call in the place of `function`, so that each call is an event.
 
-    The arguments are given to the function where it is called: one too many is an error there, as ever.
+    Arguments that do not fit are an error where the call is made, as they always are, and not where it is awaited.
 
     Args:
-        function: Decides by its kind; it is not bound.
+        function: The function, not bound; its kind decides what is returned.
         type: The events' type.
         name: Their name.
-        selector: Takes what they are to have of the arguments; ``None`` for nothing.
+        selector: Takes from the arguments what the events are to have of them; ``None`` for nothing.
     """
     payload: Payload | None = None
 
@@ -120,13 +120,13 @@ def _coroutine(function: Callable[..., Any], type: str, name: str, payload: Payl
 
 
 def _positional(function: Callable[..., Any]) -> tuple[int, int]:
-    """Return how many positional arguments are the fewest and the most with which a call of `function` is right.
+    """Return the fewest and the most positional arguments with which `function` can certainly be called.
 
-    Such a call need not be made before it is awaited, only to see whether it can be: a coroutine that may never be
-    begun costs a fifth of a microsecond.
+    A call with so many need not be tried before it is awaited: making a coroutine that may never be started costs a
+    fifth of a microsecond. If nothing is certain, the fewest are more than the most.
     """
     if type(function) is not FunctionType or not function.__code__.co_flags & inspect.CO_COROUTINE:
-        return 1, 0  # it may do something where it is called
+        return 1, 0  # it may do something when it is called, not only when it is awaited
     code, defaults = function.__code__, function.__defaults__ or ()
     if code.co_kwonlyargcount != len(function.__kwdefaults__ or ()):
         return 1, 0

@@ -26,7 +26,7 @@ def open_exchange(method: str, address: str | None, port: int | None) -> Exchang
 
     Args:
         method: ``GET`` or another one.
-        address: Name or address of the host, an international name by its A-labels; ``None`` if that is not known.
+        address: Name or address of the host, an international name as A-labels (``xn--...``); ``None`` if unknown.
         port: Its port; ``None`` if that is the default of the scheme.
     """
     manager = get_callback_manager()
@@ -81,7 +81,7 @@ class Exchange:
             data[http_keys.REDIRECTS] = redirects
 
     def step_aside(self) -> None:
-        """Let what was current before be so again: the response is there, and is read by whom it concerns."""
+        """Make current again what was so before the request: the response is there, and its reader is elsewhere."""
         if self._begun is not None and self._manager.current.get() is self._begun[0]:
             self._manager.current.set(self._outer)
             event, route = self._begun

@@ -37,11 +37,12 @@ def jobs_of(
         runner: What they were given to.
         aws: Awaitables; each of them starts once, however often it is among them.
         ensure: ``asyncio.ensure_future``, as it is.
-        is_gather: Whether nobody is to be told of what is destroyed while it is pending, as of what gather starts.
+        is_gather: Whether asyncio is to keep silent about tasks that are destroyed while pending, as it does about
+            those that gather starts.
 
     Returns:
-        Futures in the place of the awaitables, and the batch, which is to be sealed; ``None`` if there is nothing new
-        among them, or something that is not awaitable: the original is to complain of that.
+        Futures in the place of the awaitables, and the batch, which the caller has to seal. The batch is ``None`` if
+        nothing among them is new, or if something is not awaitable, which is for the original function to say.
     """
     given = list(aws)
     first, total = _look(given)
@@ -72,7 +73,7 @@ def jobs_of(
 
 
 def _look(aws: list[Any]) -> tuple[object, int]:
-    """Return the first job, and how many jobs there are; none if something is not awaitable, or not hashable."""
+    """Return the first job, and how many there are: 0 if anything is not awaitable, or not hashable."""
     seen: set[Any] = set()
     first: object = None
     for aw in aws:

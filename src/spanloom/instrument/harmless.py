@@ -1,4 +1,4 @@
-"""What is not the program's must not stop it: our own mistakes, and libraries that are not as we know them."""
+"""Failures that are not the program's own and must not stop it: our mistakes, and libraries that have changed."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def warn_once(key: str, message: str, *args: object) -> None:
 def guarded(what: str, function: Callable[..., T], *args: object) -> T | None:
     """Return what `function` returns; if it raises, say so once and return ``None``.
 
-    For looking at the arguments and the result of a call of somebody else's library, which may be others than we know.
+    For reading the arguments and the result of a call of somebody else's library, which may differ from those we know.
 
     Args:
         what: The call, for the warning.
-        function: Looks.
-        args: What at.
+        function: Reads them.
+        args: Its arguments.
     """
     try:
         return function(*args)

@@ -28,14 +28,14 @@ _waiting: Final[dict[str, Imported]] = {}
 
 
 def when_imported(name: str, function: Imported) -> None:
-    """Have `function` called with the module `name` whenever that has been imported from now on.
+    """Have `function` called with the module `name` each time that it is imported from now on.
 
-    It is called in the thread that imports, which may be any, and must not raise. One that was imported before is
-    not looked at.
+    It is called in the thread that imports, whichever that is, and must not raise. It is not called for a module that
+    has been imported already.
 
     Args:
         name: The full name of the module.
-        function: Is called; by whichever was asked for last, if there is more than one for a module.
+        function: Is called. A module has one function: the last one given.
     """
     with _lock:
         _waiting[name] = function
@@ -44,7 +44,7 @@ def when_imported(name: str, function: Imported) -> None:
 
 
 class _Finder(threading.local):
-    """Finds what somebody waits for, by asking the others; one of them may ask all of us in turn."""
+    """Finds the modules that somebody waits for, by asking the other finders; one of them may ask all in turn."""
 
     def __init__(self) -> None:
         self._asking: set[str] = set()

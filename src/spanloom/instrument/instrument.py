@@ -33,21 +33,21 @@ _patched: Final[dict[str, Patches]] = {}
 
 
 def instrument(*targets: str) -> None:
-    """Patch libraries, so that what a program does by them becomes events.
+    """Patch libraries, so that what a program does through them becomes events.
 
     ::
 
         spanloom.instrument()                       # every one that is imported, now or later
         spanloom.instrument("asyncio", "tenacity")
 
-    A library is patched as soon as it is imported, or at once if it has been; names that modules have got from it
-    (``from asyncio import gather``) are, too. What the program does stays the same: results, exceptions, order,
-    cancellation. Doing it twice is doing it once; `uninstrument` undoes it. A library that is not as it is known is
-    left as it is, with a warning.
+    A library is patched as soon as it is imported, or at once if it has been, together with names that other modules
+    have imported from it (``from asyncio import gather``). What the program does stays the same: results, exceptions,
+    order, cancellation. To instrument twice is to instrument once; `uninstrument` undoes it. A library whose inside is
+    not the one that is known is left alone, with a warning.
 
     Args:
-        targets: Names of libraries; see the reference page on instrumenting. None of them means all, but for those that
-            are only patched on request.
+        targets: Names of libraries; see the reference page on instrumenting. Without any, all are meant except those
+            that are patched on request only.
 
     Raises:
         ValueError: there is no target of that name; nothing has been patched.
@@ -61,10 +61,10 @@ def instrument(*targets: str) -> None:
 
 
 def uninstrument(*targets: str) -> None:
-    """Undo `instrument`; calls that are under way end as they began.
+    """Undo `instrument`; the events of calls that are under way end with these calls.
 
     Args:
-        targets: Names of libraries; none of them means all.
+        targets: Names of libraries; without any, all are meant.
 
     Raises:
         ValueError: there is no target of that name; nothing has been undone.

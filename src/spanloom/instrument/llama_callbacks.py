@@ -1,7 +1,7 @@
 """LlamaIndex's older callbacks as events: what its callback managers tell of.
 
-Most of what they tell the dispatcher tells, too. Such a callback is the event of the span that it happens in; of the
-others each is an event of its own: the chunking of texts, a sub-question, the trace of an index that is made.
+Most of what they tell is told by the dispatcher as well. Such a callback gets no event besides that of its span. Each
+of the others has an event of its own: the chunking of texts, a sub-question, the trace of an index that is made.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class ModelCall:
         self.end(shown or error)
 
     def leave(self) -> None:
-        """Take note that ``request`` has returned or raised; the event itself, and its last attempt, stay open."""
+        """Take note that ``request`` has returned or raised; the event and its last attempt stay open."""
         if self.current.get() is self:
             self.current.set(self._outer)
         self._outer = self._handling = None

@@ -1,10 +1,10 @@
 """What has been replaced in somebody else's modules, so that it can be undone.
 
 Theory of operation. A function can be reached in more ways than one: by the attribute of its module or class, and by
-each name that a module has got from ``from asyncio import gather``, before or after it was replaced. So `replace` sets
-the attribute; `settle` looks through the modules there are for names that still hold the original, and `undo` for names
-that hold the replacement; and who has kept a replacement somewhere else, in a closure or a class of their own, holds
-one that `active` switches off: it calls the original.
+each name that another module has imported (``from asyncio import gather``), before or after it was replaced. So
+`replace` sets the attribute; `settle` searches all modules for names that still hold the original, and `undo` for names
+that hold the replacement. A replacement that was kept anywhere else, in a closure or a class, is switched off by
+`active`: it calls the original from then on.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Patches:
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> Any:
         """Replace an attribute of a module or class, and return what it was.
 
-        Nothing happens if it is a replacement of ours already, or one of somebody else's, another target's for one,
-        that wraps ours: patching twice is patching once.
+        Nothing happens if it is our replacement already, or wraps it, as a replacement by another target may: to patch
+        twice is to patch once.
 
         Args:
             owner: The module or class.
@@ -190,10 +190,10 @@ def _put_back(done: _Replaced) -> None:
 
 
 def _before(module: ModuleType, replacements: dict[int, tuple[Any, Any]]) -> int:
-    """Return how many of `sys.modules`, from the first on, cannot have a function of one whose import is about to end.
+    """Return how many modules, from the first in `sys.modules` on, cannot hold a function that `module` defines.
 
-    A module comes to the end of the line when its import begins, and once more when that has ended. So what stands
-    before `module` had ended before, or waits for it; neither has what was not there before `module` began.
+    The import of `module` is about to end. A module is put at the end of `sys.modules` when its import begins, and
+    again when that ends. So each import before that of `module` had ended before this one began, or waits for it.
     """
     places = {name: place for place, name in enumerate(sys.modules.copy())}
     began = places.get(module.__name__, 0)

@@ -1,7 +1,8 @@
 """The calls of one `concurrent.futures` executor as jobs of batches.
 
-Which batch, is told by what encloses the call: of ``Executor.map``, the jobs of that call; in the ``with`` block of an
-executor, its jobs; elsewhere what is submitted under the same event for as long as something of it is unfinished.
+What encloses a call decides which batch it belongs to. The calls of one ``Executor.map`` are a batch; so are those in
+the ``with`` block of an executor; all others that are submitted under the same event share one for as long as any of
+them is unfinished.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from spanloom.instrument.task_batch import TaskBatch
 __all__ = ["Mapped", "Pool", "mapped", "pool_of"]
 
 KEPT: Final = 64
-"""Batches of one executor that are looked at before those that are over are forgotten."""
+"""Batches of one executor that are remembered before those that are over are forgotten."""
 
 
 class Mapped(threading.local):

@@ -1,4 +1,4 @@
-"""What is known of objects of others, without a word of it in the objects."""
+"""What is known of other people's objects, kept beside them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ V = TypeVar("V")
 class SideTable(Generic[V]):
     """Values by objects, which are not kept alive by it; safe from any thread.
 
-    By identity, and not by what they are equal to as in a ``WeakKeyDictionary``: a class of the program's own may say
-    that two of its locks are equal, or have no hash.
+    By identity, not by equality as in a ``WeakKeyDictionary``: a class of the program may call two of its locks equal,
+    or have no hash.
     """
 
     def __init__(self) -> None:

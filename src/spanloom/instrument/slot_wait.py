@@ -1,4 +1,4 @@
-"""Waiting for a semaphore: queue time of the job that does it first of all, an event of its own elsewhere."""
+"""A wait for a semaphore: queue time if it is the first thing that a job does, otherwise an event of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _is_locked(semaphore: Any) -> bool:
 def patch_acquire(
     patches: Patches, kind: type, method: str = "acquire", is_taken: Callable[[Any], bool] = _is_locked
 ) -> None:
-    """Patch what acquires a slot of a class of semaphores or locks; one that is free is taken as ever.
+    """Patch the method by which a class of semaphores or locks is acquired; a free one is taken without an event.
 
     Args:
         patches: Keeps what was there.

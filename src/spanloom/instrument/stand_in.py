@@ -1,4 +1,4 @@
-"""A function in the place of another that a patch replaces: without wrapt, which takes longer to load than a start may.
+"""A function in the place of one that a patch replaces: without wrapt, which takes too long to load at a start.
 
 What is replaced is a plain function nearly always, and a plain function in its place has everything that it had, but
 for one thing: nobody would take it for a coroutine function, or for a generator function, if it is none. For those

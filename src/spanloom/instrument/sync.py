@@ -1,6 +1,6 @@
-"""Who holds what: the locks and the like of asyncio, and the tasks that hold them or wait for them.
+"""The locks, queues and the like of asyncio, and the tasks that hold them or wait for them.
 
-Nothing is written into the objects themselves: what is known of one lies in a table whose keys do not keep it alive.
+Nothing is written into the objects themselves: what is known of each is in a table that does not keep it alive.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Resource(msgspec.Struct, eq=False, weakref=True):
         self.holders[task] = self.holders.get(task, 0) + 1
 
     def give(self, task: asyncio.Task[Any] | None) -> None:
-        """Take note that `task` holds it once less; one that did not take it gives what the first one has."""
+        """Take note that `task` holds it once less; one that does not hold it gives back for the first holder."""
         holder = task if task is not None and task in self.holders else next(iter(self.holders), None)
         if holder is None:
             return

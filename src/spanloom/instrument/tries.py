@@ -36,11 +36,11 @@ def watch(name: str) -> Tries | None:
 class Tries:
     """One retried call: its event, open from the start, and one at a time of its attempts and back-offs.
 
-    Whoever watches a library tells what happens there, in any order: a step that was not announced is ended by the
-    next one, and what comes after the end is ignored. The innermost open event is the current one.
+    The code that watches a library reports what happens there, in any order: a step whose end was not reported ends
+    with the next one, and what comes after the end is ignored. The innermost open event is the current one.
 
-    A call that nobody tells the end of, because the loop over its attempts was left, ends when this object goes: well
-    if its last attempt did, cancelled otherwise.
+    A call whose end is never reported, because the loop over its attempts was left, ends when this object is deleted:
+    ``ok`` if its last attempt was, ``cancelled`` otherwise.
 
     Args:
         manager: Carries the events.

@@ -10,10 +10,11 @@ __all__ = ["Unstarted"]
 
 
 class Unstarted:
-    """Holds a coroutine for the one that stands in its place, and closes it if that goes before it has awaited it.
+    """Holds a coroutine for another one that stands in its place, and closes it if that one never awaits it.
 
-    A coroutine that is closed, or whose task is cancelled, before its first step runs nothing that could do so. Python
-    would warn of the one inside, which nobody has ever seen; of the one in its place it warns where it is right to.
+    A coroutine that is closed, or whose task is cancelled, before its first step runs no code that could close what it
+    was to await. Python would warn of that inner coroutine, which the program has never seen. Of the outer one it
+    still warns where it should.
 
     Make it before the coroutine. In a circle that is garbage the older one is finalized first, and what is to be
     closed here must not have warned already; a handler's error is such a circle with the frame that it stopped.
