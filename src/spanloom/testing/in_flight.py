@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterable
 from itertools import islice
@@ -39,12 +38,13 @@ def findings_report() -> str:
     """Return what the diagnosis finds in this process, which may take it a second; safe from any thread.
 
     Returns:
-        A line for each finding, with how sure it is; empty if nothing is wrong, or nothing wrong can be seen.
+        A line for each finding, with how sure it is; empty if nothing wrong can be seen, or if the diagnosis itself
+        fails, which is logged.
     """
     try:
-        found = importlib.import_module("spanloom.diagnosis.why").why()
-    except ImportError:
-        return ""
+        from spanloom.diagnosis.why import why  # takes longer to load than most tests run
+
+        found = why()
     except Exception:
         _logger.exception("the diagnosis failed")  # a test that hangs must not fail in another way for that
         return ""
