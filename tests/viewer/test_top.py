@@ -164,6 +164,13 @@ def test_there_is_as_much_of_it_as_fits() -> None:
     assert len(text(now)) == 20 - 1 + 38
 
 
+def test_a_deep_recursion_is_gone_through_once() -> None:
+    """A job is at the innermost of a hundred thousand open events, and all of them are the job's."""
+    deep = [record(100 + number, "step", "visit", 2 + number, 99 + number) for number in range(1, 100_000)]
+    now = seen(batch(), job(100, 0, 1), *deep)
+    assert [(each.name, each.type) for each in now.in_flight] == [("fetch", "job")]
+
+
 def test_hostile_records_do_not_steer_the_terminal_or_hang_it() -> None:
     """Control characters are escaped, and parents in a circle come to an end."""
     now = seen(

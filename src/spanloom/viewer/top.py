@@ -157,13 +157,13 @@ def _batch(record: Record, now_ns: int, recent: Mapping[int | None, int], *, is_
 
 
 def _in_flight(records: list[Record], now_ns: int) -> Iterator[InFlight]:
-    by_id = {record.event_id: record for record in records}
+    jobs = _jobs_around(records)
     encloses = {record.parent_id for record in records}
     inside: dict[int, Record] = {}
     """What each job is at: the open event in it that started last."""
     attempts: dict[int, int] = {}
     for record in records:
-        job = _job_of(record, by_id)
+        job = jobs[record.event_id]
         if job is not None and job is not record:
             known = inside.get(job.event_id)
             if known is None or known.start_ns <= record.start_ns:
@@ -173,22 +173,33 @@ def _in_flight(records: list[Record], now_ns: int) -> Iterator[InFlight]:
     for record in sorted(records, key=lambda record: record.start_ns):
         is_job = record.type == EventType.JOB
         if is_job or (
-            record.type not in _OTHERS and record.event_id not in encloses and _job_of(record, by_id) is None
+            record.type not in _OTHERS and record.event_id not in encloses and jobs[record.event_id] is None
         ):
             attempt = attempts.get(record.event_id, record.attempt)
             yield _state(record, inside.get(record.event_id, record), attempt, now_ns)
 
 
-def _job_of(record: Record, by_id: Mapping[int, Record]) -> Record | None:
-    """Return the open job that `record` is or happens in."""
-    seen: Record | None = record
-    for _ in range(len(by_id)):  # a hostile file may have parents in a circle
-        if seen is None or seen.type == EventType.JOB:
-            return seen
-        if seen.type == EventType.BATCH:
-            return None  # jobs inside a job are jobs of their own
-        seen = by_id.get(seen.parent_id or 0)
-    return None
+def _jobs_around(records: list[Record]) -> dict[int, Record | None]:
+    """Return, by event id, the open job that each record is or happens in, if any; each record is visited once."""
+    by_id = {record.event_id: record for record in records}
+    found: dict[int, Record | None] = {}
+    for record in records:
+        path: list[int] = []
+        job: Record | None = None
+        at: Record | None = record
+        while at is not None:
+            if at.event_id in found:
+                job = found[at.event_id]
+                break
+            found[at.event_id] = None  # until it is known: a hostile file may have parents in a circle
+            path.append(at.event_id)
+            if at.type == EventType.JOB:
+                job = at
+                break
+            # Jobs inside a job are jobs of their own.
+            at = None if at.type == EventType.BATCH else by_id.get(at.parent_id or 0)
+        found.update(dict.fromkeys(path, job))
+    return found
 
 
 def _state(record: Record, at: Record, attempt: int | None, now_ns: int) -> InFlight:
