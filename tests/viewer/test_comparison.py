@@ -165,7 +165,7 @@ def test_a_straggler_is_named(index: int, retried: bool) -> None:
     sentences = list(verdict(comparison))
     assert sentences[1].startswith("Less went on at once")
     assert (
-        f"{record.type} fetch [{index}] took 2.02 s of B's critical path; in A such took 21.0 ms"
+        f"{record.type} fetch [{index}] took 2.02 s of B's critical path; in A, one took 21.0 ms"
         in sentences[2]
     )
 

@@ -333,7 +333,7 @@ def test_the_page_of_a_comparison_warns_of_runs_that_did_not_end() -> None:
     """A dead run counts as far as it got, and lost events are told: both change what the numbers mean."""
     made = steps(20, 5)
     page = texts(diff_lines(compare(made.analyse(), made.analyse(dead(120, dropped=7)))))
-    assert "interrupted: what is not over counts as far as it got" in page
+    assert "interrupted: what is not over is counted as far as it got" in page
     assert "7 lost" in page
 
 
@@ -355,7 +355,7 @@ def test_a_running_run_is_shown_as_running() -> None:
     assert "is running" in page
     assert "running for 50.0 ms so far" in page
     assert "Open now" in page
-    assert "and 2 more, which had run for less long" in page
+    assert "and 2 more, which had run for less time" in page
     assert "12: 12 running" in page
     assert "nterrupted" not in page
 

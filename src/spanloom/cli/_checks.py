@@ -189,7 +189,7 @@ def _content(area: str, path: Path) -> Iterator[Check]:
                     area,
                     "losses",
                     Verdict.WARNING,
-                    f"events that are not in it: {lost:,}, in {sum(run.dropped > 0 for run in runs)} of its runs",
+                    f"events that were lost: {lost:,}, in {sum(run.dropped > 0 for run in runs)} of its runs",
                 )
     wal = path.with_name(path.name + "-wal")
     size = wal.stat().st_size if wal.exists() else 0

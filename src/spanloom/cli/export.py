@@ -41,7 +41,7 @@ READABLE: Final = frozenset({"json", "csv"})
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="What to make of the run.  [default: what the ending of FILE says: .html, .csv, .jsonl for otlp; "
+    help="The format of the export.  [default: what the ending of FILE says: .html, .csv, .jsonl for otlp; "
     "otlp if it is sent]",
 )
 @click.option(
@@ -125,9 +125,7 @@ def export(
 def _form_of(output: str) -> str:
     form = ENDINGS.get(Path(output).suffix)
     if form is None:
-        raise click.UsageError(
-            f"what to make of the run? Add --format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        )
+        raise click.UsageError(f"in which format? Add --format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     return form
 
 
@@ -211,12 +209,15 @@ def _tell(told: dict[str, Any]) -> None:  # Any: numbers and names, each known b
             if told["endpoint"] is None
             else f"to {told['endpoint']}"
         )
-        spans = count_of(told["spans"], "span") if told["events"] else "it has no events: nothing was"
+        spans = count_of(told["spans"], "span") if told["events"] else "it has no events, so nothing was"
         click.echo(printable(f"{name}: {spans} sent {where}", 2_000), err=True)
     elif told["file"] is not None:
         size = f"{count_of(told['events'], 'event')}, {count_of(told['bytes'], 'byte')}"
         click.echo(printable(f"{name}: {size} written to {told['file']}", 2_000), err=True)
     if told.get("left_open"):
-        click.echo(f"events open in a running run, and left out: {told['left_open']:,}", err=True)
+        click.echo(
+            f"events left out because they are still open, in a run that is running: {told['left_open']:,}",
+            err=True,
+        )
     if told["dropped"]:
         click.echo(f"events lost when the run was recorded: {told['dropped']:,}", err=True)

@@ -69,7 +69,7 @@ def _why(findings: Sequence[Mapping[str, Any]]) -> Iterable[Section]:
         yield Section(
             id="why",
             title="Why it was slow or stuck",
-            note="The cause before its symptoms. What they rest on is told by spanloom why, with --evidence."
+            note="Causes come before their symptoms. What a finding rests on is shown by spanloom why --evidence."
             + _left_out(len(findings)),
             columns=[_text("finding"), _text("certainty"), _text("what it is"), _text("at")],
             rows=[
@@ -87,9 +87,10 @@ def _names(names: list[NameStats], unended: str) -> Section:
     return Section(
         id="names",
         title="Times by name",
-        note="Half took at most p50 from start to end, 99 of 100 at most p99. Then sums over all of them: waiting for "
-        "the start, from start to end of those that ended, holding the event loop, pausing between attempts, nothing "
-        "inside being open, up to when the run was last heard of." + _left_out(len(names)),
+        note="Half of them took at most p50 from start to end, 99 of 100 at most p99. The columns after max are sums: "
+        "queue, waiting to start; run, from start to end; busy, holding the event loop; back-off, pausing between "
+        "attempts; self, while nothing inside was open. What has no end counts up to when the run was last heard of."
+        + _left_out(len(names)),
         columns=[_text("name"), _text("type"), *map(_number, ("count", "not ok", "attempts", *numbers))],
         rows=[_name(stats, unended) for stats in names[:MAX_ROWS]],
     )
@@ -128,7 +129,7 @@ def _errors(groups: list[ErrorGroup]) -> Section:
     return Section(
         id="errors",
         title="Errors",
-        note="By type and shape of the message. What passes through an attempt, a job and a batch counts once."
+        note="By type and shape of the message. An error that passes through an attempt, a job and a batch counts once."
         + _left_out(len(groups))
         if groups
         else "Nothing raised an error.",

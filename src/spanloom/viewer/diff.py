@@ -111,7 +111,7 @@ def _straggler(comparison: Comparison) -> Iterator[str]:
     )
     yield (
         f"Most of that is due to one: {which} took {format_ns(step.self_ns)} of B's critical path; "
-        f"in A such took {times(usual_ns, zero='0')} each."
+        f"in A, one took {times(usual_ns, zero='0')} on average."
     )
 
 
@@ -152,7 +152,7 @@ def _run(side: str, analysis: Analysis) -> Iterator[Line]:
         f"{format_ns(analysis.duration_ns)}, {analysis.events:,} events{lost}"
     )
     if run.state != RunState.ENDED:
-        yield Line(f"   {run.state}: what is not over counts as far as it got", "bad")
+        yield Line(f"   {run.state}: what is not over is counted as far as it got", "bad")
 
 
 def _wall(comparison: Comparison) -> Iterator[Line]:

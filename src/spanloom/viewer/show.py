@@ -25,7 +25,7 @@ _ERRORS: Final = 10
 _PATH: Final = 8
 _NOTHING: Final = {
     RunState.ENDED: "Nothing was recorded: no event has started.",
-    RunState.RUNNING: "Nothing is recorded yet: an event is, within 0.2 s.",
+    RunState.RUNNING: "Nothing has been recorded yet: an event appears within 0.2 s of its start.",
     RunState.INTERRUPTED: "Nothing was recorded: what started in the last 0.2 s before the process died is not known.",
 }
 _OPEN: Final = {
@@ -111,12 +111,12 @@ def _facts(analysis: Analysis) -> Iterator[tuple[str, str, str]]:
     )
     yield "events", f"{analysis.events:,}{lost}", "bad" if run.dropped else ""
     if run.thinned:
-        why = "that went well gave way, as the file may not be larger; nothing below counts them"
+        why = "that went well were removed to keep the file within its limit; nothing below counts them"
         yield "thinned", f"{run.thinned:,} events {why}", "bad"
     if analysis.total("count", "job"):
         yield "jobs", _ends(analysis), ""
     if analysis.unplaced and not analysis.unwritten:
-        yield "no parent", f"{analysis.unplaced:,} events, whose parent is not in the record", "dim"
+        yield "no parent", f"{analysis.unplaced:,} events whose parent is not in the record", "dim"
 
 
 def state_of(run: Run) -> str:
@@ -158,7 +158,7 @@ def _open(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
         for event in shown:
             yield Line(f"    {_open_event(event)}")
         if group.count > len(shown):
-            yield Line(f"    and {group.count - len(shown):,} more, which had run for less long", "dim")
+            yield Line(f"    and {group.count - len(shown):,} more, which had run for less time", "dim")
     if analysis.unwritten:
         jobs = analysis.unwritten
         listed = ", ".join(f"[{index}]" for index in jobs[:10]) + (", …" if len(jobs) > 10 else "")

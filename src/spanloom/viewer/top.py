@@ -254,7 +254,9 @@ def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
     if run.dropped:
         yield Line(f"{run.dropped:,} events were lost", "bad")
     if run.thinned:
-        yield Line(f"{run.thinned:,} events that went well gave way, as the file may not be larger", "dim")
+        yield Line(
+            f"{run.thinned:,} events that went well were removed to keep the file within its limit", "dim"
+        )
     used = 2 + bool(run.dropped) + bool(run.thinned)
     if now.batches:
         rows = [_batch_row(batch) for batch in now.batches]

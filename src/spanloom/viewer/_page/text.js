@@ -73,7 +73,7 @@ function showHeader(model) {
   );
   const losses = [];
   if (run.thinned)
-    losses.push(`${formatCount(run.thinned)} events that went well gave way, as the file may not be larger.`);
+    losses.push(`${formatCount(run.thinned)} events that went well were removed to keep the file within its limit.`);
   if (run.dropped)
     losses.push(`${formatCount(run.dropped)} of ${formatCount(run.produced)} events are not in the record.`);
   if (leftOut.payloads)
