@@ -1,4 +1,4 @@
-"""What a running process says of itself, below what its record says of it."""
+"""What a running process says of itself: shown below what its record says."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from spanloom.viewer._layout import WIDTH, Line, fit, table
 __all__ = ["ask_live", "live_lines"]
 
 TIMEOUT_S: Final = 3.0
+"""Seconds that a process has to answer; the page does not wait longer for it."""
 
 
 def ask_live(pid: int) -> dict[str, Any] | None:
-    """Return what process `pid` is at; ``None`` if it is not watched, or does not answer at once."""
+    """Return what process `pid` is doing; ``None`` if it is not watched, or does not answer in time."""
     from spanloom.diagnosis.watch.client import ask
     from spanloom.exceptions import NotWatchedError
 

@@ -1,7 +1,7 @@
 """Progress of running batches: tqdm bars in a terminal or notebook, plain lines anywhere else.
 
 Nothing is done per job. A batch's event carries live numbers, and one thread looks at them ten
-times a second; what the end of a batch shows are its exact final numbers.
+times a second. When a batch ends, its exact final numbers are shown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ else:
 
 
 class _Bar(_Tqdm):
-    # Another thread that wakes up bars: ours does.
+    # Seconds after which a thread of tqdm's own refreshes bars; none is needed, as ours does that.
     monitor_interval = 0
 
 

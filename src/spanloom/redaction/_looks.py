@@ -149,7 +149,7 @@ def is_wordy(value: str) -> bool:
 
 
 def is_count(name: str, value: str) -> bool:
-    """Tell whether `value` is what a doubtful `name` has in another trade: passed tests, a contact of a chip."""
+    """Tell whether `value` is what a doubtful `name` means elsewhere: how many tests passed, a pin of a chip."""
     return _COUNT.fullmatch(value) is not None or (
         value.isdigit() and len(value) < 6 and "pass" in name.lower()
     )
@@ -166,5 +166,5 @@ def is_filler(value: str) -> bool:
 
 
 def is_prose(word: str) -> bool:
-    """Tell whether `word` goes on a sentence: ``the password: must be ...``."""
+    """Tell whether `word` continues a sentence: ``the password: must be ...``."""
     return word.rstrip(".,;:!?").lower() in _PROSE

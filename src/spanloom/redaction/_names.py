@@ -36,7 +36,7 @@ _MAX_KNOWN: Final = 4_096
 _CAMEL: Final = late(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN: Final = late(r"[^A-Za-z0-9]+")
 
-# What such a name ends with, it tells about the secret and is not it.
+# A name that ends with one of these says something about a secret, and is not the name of the secret itself.
 _ABOUT: Final = frozenset(
     [
         "age",

@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["LeakedTasksError", "no_leaked_tasks"]
 
 TURNS: Final = 3
-"""Turns of the loop that a task has which was cancelled a moment ago, and only has to notice."""
+"""Turns of the loop that a task which was cancelled a moment ago has to end in."""
 
 
 class LeakedTasksError(AssertionError):
@@ -30,7 +30,7 @@ class LeakedTasksError(AssertionError):
 async def no_leaked_tasks() -> AsyncIterator[None]:
     """Make sure that no task started in a block is running when the block has ended.
 
-    An exception of the block itself goes before. The tasks are left as they are.
+    If the block itself raises, that exception comes first and nothing is checked. The tasks are left as they are.
 
     Raises:
         LeakedTasksError: there are such tasks; the message tells the name of each, and where it is suspended.

@@ -1,4 +1,4 @@
-"""Events as a forest, for those who print one."""
+"""Events as a forest, for whoever prints them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["nested"]
 def nested(events: Iterable[Event]) -> Iterator[tuple[int, Event]]:
     """Yield events, each followed by those under it, with how deep it stands; siblings in the order given.
 
-    One whose parent is not among them stands outermost.
+    An event whose parent is not among them is a root.
     """
     events = list(events)
     known = {event.event_id for event in events}

@@ -17,9 +17,9 @@ _LIMIT: Final = 1_000
 
 
 def typed(argv: Sequence[str]) -> str:
-    """Return a command line, safe to print, without where its interpreter and ``spanloom`` are installed.
+    """Return a command line, safe to print, without the paths of its interpreter and of ``spanloom``.
 
-    Two long paths would otherwise be all that there is room for: what the script was and what it was told comes last.
+    These two would otherwise take up all the room: the script and its arguments come last.
 
     Args:
         argv: As the interpreter was started: ``sys.orig_argv``.

@@ -23,7 +23,7 @@ _MAX_KNOWN: Final = 5_000
 _MAX_NAMES: Final = 20
 """Names of events that a group keeps."""
 _MAX_BELOW: Final = 64
-"""Different errors of its children that an event remembers, to know one that passes through it."""
+"""Different errors of its children that an event remembers, to recognise one that passes through it."""
 
 
 class ErrorGroup:

@@ -145,7 +145,7 @@ class _Watcher:
 
 
 def _named(node: Node) -> Record:
-    """Return what says most of where the time of `node` went: that it was in an attempt is known of any job."""
+    """Return what says most about where the time of `node` went: of an attempt, that is what took most of it."""
     inside = node.below
     is_most = node.below_ns * 2 >= node.end_ns - node.start_ns
     return inside if node.record.type == EventType.ATTEMPT and inside is not None and is_most else node.record

@@ -33,7 +33,7 @@ class InFlight(NamedTuple):
         age_ns: For how long it has been open or, in a run that is dead, had been.
         state: ``running``, ``waiting`` for a slot, or ``backing off``.
         detail: The limiter whose slot it waits for; else empty.
-        left_ns: Of a back-off, how long it will last yet; may be below 0 by a little.
+        left_ns: Of a back-off, how much longer it will last; may be slightly below 0.
         attempt: Number of its current attempt; ``None`` if it is not retried.
     """
 
