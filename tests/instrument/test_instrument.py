@@ -361,6 +361,25 @@ def test_a_handler_under_the_guard_of_tests_fails_the_call() -> None:
         holder.function()
 
 
+def test_what_is_open_at_the_end_of_the_process_is_told_to_nobody() -> None:
+    """A response that was never closed, a loop over attempts that was left: handlers may be gone by then."""
+    program = """
+from spanloom import CallbackManager, use_callback_manager
+from spanloom.instrument.exchange import open_exchange
+from spanloom.instrument.tries import watch
+
+class Telling:
+    def on_event_end(self, event):
+        print(event.type)
+
+with use_callback_manager(CallbackManager([Telling()])):
+    watch("dropped").attempt()
+    kept = open_exchange("GET", "host", None), watch("kept")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["attempt", "retry"], "")
+
+
 def test_importing_spanloom_loads_no_target() -> None:
     """Nor wrapt, which takes longer to import than all of it."""
     program = (

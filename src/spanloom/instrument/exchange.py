@@ -101,5 +101,6 @@ class Exchange:
             self._manager.leave(begun, outer, error)
 
     def __del__(self) -> None:
-        if getattr(self, "_begun", None) is not None:
+        # While the interpreter shuts down, nobody is to be told any more.
+        if getattr(self, "_begun", None) is not None and not sys.is_finalizing():
             self.end(GeneratorExit())

@@ -111,7 +111,8 @@ class Tries:
             self._manager.leave(whole, outer, error)
 
     def __del__(self) -> None:
-        if getattr(self, "_whole", None) is not None:
+        # While the interpreter shuts down, nobody is to be told any more.
+        if getattr(self, "_whole", None) is not None and not sys.is_finalizing():
             self.end(None if self._succeeded else GeneratorExit())
 
     def _is_open(self, type: str) -> bool:
