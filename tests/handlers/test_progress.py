@@ -261,6 +261,21 @@ def test_a_broken_stream_is_nobody_s_problem() -> None:
     assert not manager.stats().handlers[0].quarantined
 
 
+def test_a_display_that_fails_in_another_way_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with its traceback; the batch goes on."""
+
+    class Wrong(io.StringIO):
+        def write(self, text: str) -> int:
+            raise TypeError(text)
+
+    manager = CallbackManager([ProgressHandler(Wrong(), line_interval=0.01)])
+    scope = open_batch(manager, Jobs())
+    wait_until(lambda: not board._entries)
+    scope.close(None)
+    (record,) = (each for each in caplog.records if each.name == "spanloom.handlers.progress")
+    assert (record.levelname, bool(record.exc_info)) == ("ERROR", True)
+
+
 def test_nothing_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     """By default, progress is on standard error."""
     open_batch(manager_of(ProgressHandler()), Jobs(), total=0).close(None)

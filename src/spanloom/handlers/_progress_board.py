@@ -134,8 +134,10 @@ class Board:
     def _update(self, display: Display, entries: list[Entry]) -> None:
         try:
             display.update(entries)
-        except Exception:  # a closed or broken stream; this thread has no caller to be told
-            _logger.debug("progress of %d batches cannot be shown any more", len(entries), exc_info=True)
+        except Exception as error:  # this thread has no caller to be told
+            # A stream that was closed is the program's choice, and often the one that logs go to. Other errors are not.
+            level = logging.DEBUG if isinstance(error, (OSError, ValueError)) else logging.ERROR
+            _logger.log(level, "progress of %d batches cannot be shown any more", len(entries), exc_info=True)
             with self._lock:
                 for entry in entries:
                     entry.is_over = True
