@@ -228,6 +228,16 @@ def test_a_terminal_shows_it_live_until_the_run_ends(tmp_path: Path, process: su
 
 
 @needs_terminal
+def test_a_terminal_that_cannot_show_everything_gets_what_it_can(tmp_path: Path) -> None:
+    """A name with an accent is escaped where the terminal's encoding has none."""
+    (tmp_path / "wörk.py").write_text("pass")
+    spanloom(tmp_path, "run", "wörk.py")
+    screen = Screen(command("top"), tmp_path, PYTHONIOENCODING="ascii")
+    screen.wait_for("w\\xf6rk.py")
+    assert screen.close() == 0
+
+
+@needs_terminal
 def test_no_colour_where_none_is_wanted(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """`NO_COLOR` leaves no colour, in a terminal as well."""
     look_until_all_stand(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from spanloom.store.model import Run
     from spanloom.store.reader import StoreReader
+    from spanloom.viewer._layout import Line
     from spanloom.viewer.top import Now
 
 __all__ = ["top"]
@@ -106,6 +108,7 @@ def _next_run(file: Path) -> Run:
 def _watch(store: StoreReader, run: Run, interval: float, width: int | None) -> None:
     from rich.live import Live
 
+    from spanloom.viewer._layout import plain
     from spanloom.viewer.looking import look_at
 
     terminal = console()
@@ -114,7 +117,8 @@ def _watch(store: StoreReader, run: Run, interval: float, width: int | None) -> 
             began = time.monotonic()
             now = look_at(store, run)
             run = now.run
-            live.update(_drawn(now, _live(run), width or terminal.width, terminal.height), refresh=True)
+            view = _view(now, _live(run), width or terminal.width, terminal.height)
+            live.update(_drawn(plain(view, terminal.encoding)), refresh=True)
             if run.state != RunState.RUNNING:
                 return
             time.sleep(max(interval, (time.monotonic() - began) / SHARE))
@@ -124,12 +128,17 @@ def _live(run: Run) -> dict[str, Any] | None:
     return ask_live(run.pid) if run.state == RunState.RUNNING else None
 
 
-def _drawn(now: Now, live: dict[str, Any] | None, width: int, height: int) -> Text:
-    from rich.text import Text
-
-    from spanloom.cli._page import styled
+def _view(now: Now, live: dict[str, Any] | None, width: int, height: int) -> Iterator[Line]:
     from spanloom.viewer.top import top_lines
 
     below = list(live_lines(live, width))[: max(0, height // 2)]
-    above = top_lines(now, width=width, height=height - 1 - len(below))
-    return Text("\n", no_wrap=True, overflow="crop").join(styled(line) for line in chain(above, below))
+    yield from top_lines(now, width=width, height=height - 1 - len(below))
+    yield from below
+
+
+def _drawn(lines: Iterable[Line]) -> Text:
+    from rich.text import Text
+
+    from spanloom.cli._page import styled
+
+    return Text("\n", no_wrap=True, overflow="crop").join(map(styled, lines))
