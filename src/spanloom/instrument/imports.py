@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from spanloom.callbacks.decorate import hide_frame
 
 __all__ = ["Imported", "when_imported"]
 
-Imported = Callable[[ModuleType], object]
+Imported: TypeAlias = Callable[[ModuleType], object]
+"""Is called with a module that has been imported."""
 
 _lock: Final = threading.Lock()
 _waiting: Final[dict[str, Imported]] = {}

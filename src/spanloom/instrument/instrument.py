@@ -139,7 +139,9 @@ def _patch(name: str, target: Target, module: ModuleType, *, just_imported: bool
 def _apply(name: str, file: TargetFile, module: ModuleType, just_imported: bool) -> None:
     if name not in _wanted:
         return  # somebody has undone it meanwhile
-    patches = _patched.get(name) or Patches()
+    patches = _patched.get(name)
+    if patches is None:  # not `or`: one that has replaced nothing is false
+        patches = Patches()
     try:
         file.patch(module, patches)
         patches.settle(module if just_imported else None)
