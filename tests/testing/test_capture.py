@@ -87,6 +87,41 @@ async def test_a_tree_is_compared_with_a_text() -> None:
     nothing.assert_tree("")
 
 
+@pytest.mark.parametrize(
+    ("expected", "fits"),
+    [
+        ("...\nstep 1 ok\n...\nstep 3 ok\n...", True),
+        ("...\nstep 0 ok\n...\n...", True),
+        ("step 0 ok\n...\nstep 39 ok\n...", True),
+        ("...\nstep 3 ok\n...\nstep 1 ok\n...", False),
+        ("...\nstep 38 ok", False),
+        ("...\nstep 38 ok\nstep 39 ok", True),
+    ],
+)
+def test_dots_stand_for_any_lines(expected: str, fits: bool) -> None:
+    """Or for none, at the beginning, at the end and between; what stands between them has to come in that order."""
+    with capture_events() as captured:
+        for number in range(40):
+            with get_callback_manager().event(name=str(number)):
+                pass
+    if fits:
+        captured.assert_tree(expected)
+    else:
+        with pytest.raises(AssertionError, match="not those expected"):
+            captured.assert_tree(expected)
+
+
+def test_a_tree_that_does_not_fit_is_found_out_at_once() -> None:
+    """However many dots there are, and however alike the lines: not every way of sharing them out is tried."""
+    with capture_events() as captured:
+        for _ in range(60):
+            with get_callback_manager().event(name="one"):
+                pass
+    captured.assert_tree("step one ok\n...\n" * 20)
+    with pytest.raises(AssertionError, match="not those expected"):
+        captured.assert_tree("step one ok\n...\n" * 20 + "step another ok")
+
+
 async def test_events_of_all_managers_are_captured_with_the_same_ids() -> None:
     """A seed makes ids the same in every run, and chance comes back after the block."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ __all__ = ["EventCapture", "capture_events", "capture_everywhere"]
 
 CLOSE_S: Final = 1.0
 """Seconds that a capture takes at most to be closed; it holds nothing back."""
+_ANY: Final = "..."
 
 
 class EventCapture(Handler):
@@ -73,16 +73,31 @@ class EventCapture(Handler):
         Raises:
             AssertionError: it is not; the message is the difference.
         """
-        wanted, found = textwrap.dedent(expected).strip("\n").rstrip(), self.tree()
-        pattern = "".join(
-            r"(?:.*\n)*?" if line.strip() == "..." else re.escape(line) + r"\n"
-            for line in wanted.splitlines()
-        )
-        if not re.fullmatch(pattern, f"{found}\n" if found else ""):
-            lines = difflib.unified_diff(
-                wanted.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=100
-            )
+        wanted = textwrap.dedent(expected).strip("\n").rstrip().splitlines()
+        found = self.tree().splitlines()
+        if not _fits(wanted, found):
+            lines = difflib.unified_diff(wanted, found, "expected", "found", lineterm="", n=100)
             raise AssertionError("the events are not those expected:\n" + "\n".join(lines))
+
+
+def _fits(wanted: list[str], found: list[str]) -> bool:
+    """Tell whether lines are those wanted, where ``...`` stands for any lines; goes back to the last ``...`` only."""
+    at = line = 0
+    after_dots: int | None = None
+    skipped_to = 0
+    while line < len(found):
+        if at < len(wanted) and wanted[at].strip() == _ANY:
+            at += 1
+            after_dots, skipped_to = at, line
+        elif at < len(wanted) and wanted[at] == found[line]:
+            at += 1
+            line += 1
+        elif after_dots is not None:  # one line more is among those that the dots stand for
+            skipped_to += 1
+            at, line = after_dots, skipped_to
+        else:
+            return False
+    return all(rest.strip() == _ANY for rest in wanted[at:])
 
 
 def _line(event: Event) -> str:
