@@ -157,6 +157,12 @@ class Case:
                 found.append((one, True))
         return [one for one, _ in sorted(found, key=lambda each: (each[0].error is None, each[1]))]
 
+    def siblings(self, members: Iterable[TaskView]) -> list[EndedTask]:
+        """Return the ended tasks of the functions that `members` run, those that failed first."""
+        functions = {task.function for task in members}
+        found = [one for one in self.snapshot.ended if one.function in functions]
+        return sorted(found, key=lambda one: one.error is None)
+
     def functions(self, resource: Resource, kind: str) -> list[str]:
         """Return the program's functions that give what a wait for `resource` needs, as far as names tell."""
         givers, called = GIVERS.get(kind) or frozenset({"wait"}), _last_name(resource.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from types import FunctionType, ModuleType
@@ -26,6 +28,7 @@ _CLOSED: Final = frozenset(
 )
 _NAMELESS: Final = frozenset({(0, "self"), (0, "cls")})
 """What says nothing of which one it is: a lock in a method of its own class is called as its owner calls it."""
+_CONDITIONS: Final = (asyncio.Condition, threading.Condition)
 _PLAIN: Final = (int, float, str, bytes, bool, type(None), type, FunctionType, ModuleType)
 
 
@@ -79,7 +82,7 @@ def _path(name: str, value: Any, wanted: object, depth: int, left: list[int]) ->
     """Return the path to `wanted` from a value that is called `name`, exactly `depth` steps away."""
     left[0] -= 1
     if depth == 0:
-        return name if value is wanted else None
+        return name if value is wanted or _made(value, wanted) else None
     if left[0] < 0:
         return None
     if type(value) in _PLAIN:
@@ -89,6 +92,11 @@ def _path(name: str, value: Any, wanted: object, depth: int, left: list[int]) ->
         if found is not None:
             return found
     return None
+
+
+def _made(value: Any, wanted: object) -> bool:
+    """Return whether `wanted` is the lock of a condition: one that it has made itself is called as the condition is."""
+    return issubclass(type(value), _CONDITIONS) and field(value, "_lock") is wanted
 
 
 def _steps(name: str, value: Any) -> Iterator[tuple[str, Any]]:

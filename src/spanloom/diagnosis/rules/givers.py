@@ -243,7 +243,9 @@ def _condition(_: Case, members: list[TaskView], resource: Resource, givers: _Gi
     )
 
 
-def _barrier(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
+def _barrier(case: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
+    if not (givers.ended or givers.stuck or givers.past):
+        givers = givers._replace(past=case.siblings(members))
     return "BARRIER_SHORT", (
         f"{_wait(members)} at barrier `{resource.name}`: {len(members)} of {resource.size} came, "
         f"and {_fate(givers, 'comes')}. Abort the barrier when a party fails."
