@@ -492,6 +492,33 @@ def test_a_signal_has_the_verdict_written_to_standard_error(tmp_path: Path) -> N
         assert process.poll() is None
 
 
+@pytest.mark.slow
+def test_signals_do_no_harm_to_a_program_that_is_busy(tmp_path: Path) -> None:
+    """Its threads change their stacks all the time: reading those from outside ended one of a hundred such programs."""
+    path = written(
+        tmp_path,
+        """
+        import sys, threading
+        def dig(depth):
+            return depth and dig(depth - 1)
+        def work():
+            while True:
+                dig(200)
+        for _ in range(2):
+            threading.Thread(target=work, daemon=True).start()
+        print("busy", flush=True)
+        work()
+        """,
+    )
+    with run(path, tmp_path, "--dump-signal", "USR1") as process:
+        assert until(lambda: "busy" in output(path))
+        for _ in range(500):
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.004)  # the last one has been dealt with; one that comes on top of it is not counted
+        assert until(lambda: output(path).count("most recent call first") > 3)
+        assert process.poll() is None
+
+
 @pytest.mark.parametrize("name", ["KILL", "NONSENSE"])
 def test_a_signal_that_cannot_be_handled_is_refused(name: str, tmp_path: Path) -> None:
     """Before the program runs, and with a hint."""

@@ -1,7 +1,8 @@
 """The verdict and all stacks on standard error, when a signal asks for them: where no second terminal is at hand.
 
-The handler is `faulthandler`'s, in C: it writes the stacks to a file of ours, whatever the main thread is at. The
-watching thread sees the file grow, and passes it on together with the verdict.
+The handler is `faulthandler`'s, in C: it writes to a file of ours, whatever the main thread is at. That is the bell and
+no more: a handler that reads the frames of threads that run meanwhile ends the process, once in some hundred times. The
+watching thread sees the file grow, and writes the stacks of all threads while it keeps them from running.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Dump:
         self._inode = os.fstat(self._number).st_ino
         self._file = os.fdopen(self._number, "w", encoding="utf-8", closefd=False)
         self._seen = 0
-        faulthandler.register(signal_number, file=self._file, all_threads=True, chain=False)
+        faulthandler.register(signal_number, file=self._file, all_threads=False, chain=False)
 
     def __call__(self, _: float) -> None:
         """Write what has been asked for since the last call."""
@@ -54,8 +55,9 @@ class Dump:
         size = info.st_size
         if info.st_ino != self._inode or size == self._seen:
             return
-        stacks = os.pread(number, min(size - self._seen, MAX_BYTES), self._seen)
-        self._seen = size
+        faulthandler.dump_traceback(file=self._file, all_threads=True)
+        self._seen = os.fstat(number).st_size  # all that was asked for until now
+        stacks = os.pread(number, min(self._seen - size, MAX_BYTES), size)
         lines = [f"{one.code} ({one.level}): {one.message}" for one in self._find()]
         text = "\n".join(lines or ["nothing is wrong, as far as can be seen"])
         with contextlib.suppress(OSError):
