@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spanloom.redaction
-from spanloom.redaction import Redactor, _names, redact_data, redact_named, redact_text
+from spanloom.redaction import Redactor, _looks, _names, redact_data, redact_named, redact_text
 from spanloom.redaction._late import late
+from spanloom.redaction._trie import AnyOf
 from spanloom.redaction.redactor import MAX_DEPTH
 from tests.redaction.corpus import CONTAINERS, leaks, samples, shapes, variants
 from tests.redaction.harmless import HARMLESS
@@ -399,11 +400,18 @@ def test_a_late_pattern_does_what_a_compiled_one_does() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "parts"),
-    [(_names._HARMLESS, _names._OF_HARMLESS), (_names._WRITTEN_TOGETHER, _names._OF_TOGETHER)],
+    [
+        (_names._HARMLESS, _names._OF_HARMLESS),
+        (_names._HEADERS, _names._OF_HEADERS),
+        (_names._WORDS, _names._OF_WORDS),
+        (_names._WRITTEN_TOGETHER, _names._OF_TOGETHER),
+        (_names._WEAK, _names._OF_WEAK),
+        (_names._SCREAMING, frozenset(_names._SCREAMED)),
+    ],
 )
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_the_long_patterns_of_names_are_asked_wherever_they_find_something(
+def test_the_patterns_of_names_are_asked_wherever_they_find_something(
     pattern: re.Pattern[str], parts: frozenset[str], data: st.DataObject
 ) -> None:
     """Whatever one of them matches has one of the parts without which it is not asked."""
@@ -411,18 +419,40 @@ def test_the_long_patterns_of_names_are_asked_wherever_they_find_something(
     assert any(part in matched for part in parts)
 
 
+@given(value=st.from_regex(re.compile(vars(_looks._RANDOM)["_made_of"][0]), fullmatch=True))
+@settings(max_examples=200, deadline=None)
+def test_nothing_that_looks_random_is_taken_for_plain(value: str) -> None:
+    """What is told to be no random value without the expression, that does not match either."""
+    assert not _looks._is_plain(value)
+
+
+def test_a_word_is_found_by_the_first_texts_as_by_the_later_ones() -> None:
+    """While an expression of many words is not worth compiling, they are looked for one by one."""
+    words, texts = ["key", "keys", "pass"], ["no", "a keys b", "compass", "", "no"]
+    fresh, used = AnyOf(words), AnyOf(words)
+    for _ in range(100):
+        used.is_in("nothing")
+    assert [fresh.is_in(text) for text in texts] == [used.is_in(text) for text in texts]
+    assert [AnyOf(words).is_in(text) for text in texts] == [used.is_in(text) for text in texts]
+    assert [[match[0] for match in AnyOf(words).found_in(text)] for text in texts] == [
+        [match[0] for match in used.found_in(text)] for text in texts
+    ]
+
+
 def test_a_path_is_redacted_without_most_of_the_patterns() -> None:
-    """What a run writes down at its start, a folder and the names of files, does not wait for 5 ms of compiling."""
+    """What a run writes down at its start, a folder, files and options, does not wait for 8 ms of compiling."""
     program = (
         "import re, sys; real = re.compile; made = []\n"
         "re.compile = lambda *made_of: made.append(made_of) or real(*made_of)\n"
         "from spanloom.redaction import redact_data\n"
-        "given = ['/usr/bin/python3', '/home/anna/.venv/bin/spanloom', 'run', 'a_pipeline/of_anna_2/fetch.py', '12']\n"
+        "given = ['/usr/bin/python3', '/home/anna/.venv/bin/spanloom', 'run', 'a_pipeline/of_anna_2/fetch.py', '12',"
+        " '-m', 'fetch', '--turns', '40', '--out', 'answers.json', '--max-at-once', '8']\n"
         "assert redact_data(given) == given\n"
-        "print([word for word in ('passphrase', 'idempotency', 'SECRET', 'redacted') if word in str(made)])"
+        "print([word for word in ('passphrase', 'idempotency', 'SECRET', 'redacted', 'nemonic', 'cookies', 'nonce',"
+        " '%3a%2f', 'SALT') if word in str(made)])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == "[]\n"  # each is in one of the longest
+    assert done.stdout == "[]\n"  # each is in one of those that take the longest
 
 
 def test_the_first_texts_are_asked_for_every_prefix_all_the_same() -> None:

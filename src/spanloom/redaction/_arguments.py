@@ -51,9 +51,9 @@ def redact_argument(programs: Sequence[str], before: str, argument: str, names: 
     if is_option(before):
         # The next option, or a password that begins like one?
         is_next = is_option(argument) and not any(map(str.isdigit, argument))
-        is_told = "=" in before or is_next or not argument or is_filler(argument)
-        kind = Kind.HARMLESS if is_told else names.kind(before)
-        if kind is Kind.HARMLESS:
+        kind = names.kind(before)
+        # The last question needs an expression, and most options are harmless.
+        if kind is Kind.HARMLESS or "=" in before or is_next or not argument or is_filler(argument):
             return None
         from spanloom.redaction._telling import is_secret
 

@@ -140,7 +140,17 @@ _PROSE: Final = frozenset(
 
 def looks_random(value: str) -> bool:
     """Tell whether `value` looks as if a generator had made it."""
+    if _is_plain(value):
+        return False
     return _RANDOM.fullmatch(value) is not None and _PLACE.fullmatch(value) is None and not is_wordy(value)
+
+
+def _is_plain(value: str) -> bool:
+    """Tell whether `value` needs no expression to be told from a random one, as most arguments of commands do not."""
+    is_short = len(value) < _SHORT or (
+        len(value) < _LONG and value.islower() and not any(map(str.isdigit, value))
+    )
+    return is_short and "…" not in value and "..." not in value
 
 
 def is_wordy(value: str) -> bool:

@@ -142,16 +142,38 @@ _WRITTEN_TOGETHER: Final = late(
     "|admin|service|root|vault|push|verification|registration|reset|login|magic|invite|job|install|github|gitlab|slack)"
     "tokens?$"
 )
-# Without any of these neither of the two long ones finds anything, and need not be compiled.
+# Without any of these what is called the same finds nothing, and need not be compiled.
 _OF_HARMLESS: Final = frozenset(["key", "pass", "token"])
+_OF_HEADERS: Final = frozenset(["authorization", "cookie"])
+_OF_WORDS: Final = frozenset(
+    [
+        *(
+            "pass",
+            "pw",
+            "psw",
+            "secret",
+            "pin",
+            "otp",
+            "cvv",
+            "cvc",
+            "jwt",
+            "cred",
+            "mnemonic",
+            "sas",
+            "code",
+        ),
+        "client_assertion",
+    ]
+)
 _OF_TOGETHER: Final = frozenset(
     ["contrasena", "credential", "kennwort", "key", "pass", "pw", "secret", "seedphrase", "token"]
 )
+_OF_WEAK: Final = frozenset(["token", "auth", "sess", "sid", "sig", "nonce", "csrf", "xsrf", "bearer"])
 _WEAK: Final = late(
     r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
 )
-_KEY: Final = late(r"_key$")
 _SCREAMING: Final = late(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT)")
+_SCREAMED: Final = ("_SALT", "_PAT")
 _DOUBTFUL: Final = frozenset({"pass", "pin", "otp"})
 
 
@@ -200,14 +222,18 @@ class Names:
             return Kind.SECRET
         if words.rpartition("_")[2] in _ABOUT or (_has(words, _OF_HARMLESS) and _HARMLESS.search(words)):
             return Kind.HARMLESS
-        if _HEADERS.search(words):
+        if _has(words, _OF_HEADERS) and _HEADERS.search(words):
             return Kind.HEADER
         if words in _DOUBTFUL:
             return Kind.DOUBTFUL
         together = words.replace("_", "")
-        if _WORDS.search(words) or (_has(together, _OF_TOGETHER) and _WRITTEN_TOGETHER.search(together)):
+        if (_has(words, _OF_WORDS) and _WORDS.search(words)) or (
+            _has(together, _OF_TOGETHER) and _WRITTEN_TOGETHER.search(together)
+        ):
             return Kind.SECRET
-        if _WEAK.search(words) or _KEY.search(words) or _SCREAMING.fullmatch(name):
+        if (_has(words, _OF_WEAK) and _WEAK.search(words)) or words.endswith("_key"):
+            return Kind.WEAK
+        if name.endswith(_SCREAMED) and _SCREAMING.fullmatch(name):
             return Kind.WEAK
         return Kind.HARMLESS
 
@@ -218,6 +244,9 @@ def _has(words: str, parts: frozenset[str]) -> bool:
 
 def words_of(name: str) -> str:
     """Return the words of `name` in lower case, ``_`` between them."""
+    bare = name.strip("-")
+    if bare.isascii() and bare.isalnum() and bare.islower():  # as options and parameters mostly are
+        return bare
     return _BETWEEN.sub("_", _CAMEL.sub("_", name)).strip("_").lower()
 
 

@@ -7,14 +7,13 @@ A run may be shorter than that of a whole token where the text was cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
 from spanloom.redaction._late import late
 from spanloom.redaction._looks import is_wordy
 from spanloom.redaction._marks import CUT, MARK
-from spanloom.redaction._trie import any_of
+from spanloom.redaction._trie import AnyOf
 
 __all__ = ["redact_tokens", "redact_torn"]
 
@@ -88,11 +87,12 @@ _LONGEST_NAME: Final = 200
 _JWT: Final = frozenset({"eyJ", "eyK"})
 _JWT_REST: Final = late(r"(?:\.[\w\-]*){1,6}", re.ASCII)
 
-# Forms without a telling beginning, behind what a text has in it that holds one.
+# Forms without a telling beginning, behind what a text has in it that holds one, and how often at least.
 _OTHERS: Final = (
     # Telegram: the bot's number, then the token
     (
         ":AA",
+        1,
         late(
             r"(?:(?<![0-9A-Za-z])|(?<=/bot))(?P<kept>[0-9]{6,12}:)AA(?:[\w\-]{30,}|[\w\-]*(?=…|\.\.\.))",
             re.ASCII,
@@ -101,18 +101,20 @@ _OTHERS: Final = (
     # Discord: the bot's number in base64, a time, a signature
     (
         ".",
+        2,
         late(
             r"(?<![\w\-])(?P<kept>)[MNO][\w\-]{22,27}\.[\w\-]{6}\.(?:[\w\-]{20,}|[\w\-]*(?=…|\.\.\.))",
             re.ASCII,
         ),
     ),
     # Entra ID: client secrets
-    ("Q~", late(r"(?<![\w~.\-])(?P<kept>)[\w~.\-]{3}[78]Q~[\w~.\-]{10,}", re.ASCII)),
+    ("Q~", 1, late(r"(?<![\w~.\-])(?P<kept>)[\w~.\-]{3}[78]Q~[\w~.\-]{10,}", re.ASCII)),
     # Mailchimp: the data centre at the end
-    ("-us", late(r"(?<![0-9a-zA-Z])(?P<kept>)[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])")),
+    ("-us", 1, late(r"(?<![0-9a-zA-Z])(?P<kept>)[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])")),
     # the inside of a PEM block whose first and last line are missing; what follows one is judged by it
     (
         "MII",
+        1,
         late(
             r"(?<![A-Za-z0-9+/\-])(?<!-----\n)(?<!-----\\n)(?P<kept>)MII[A-Za-z0-9+/]{61}(?:(?:\s|\\+n)[A-Za-z0-9+/=]{1,64})++"
         ),
@@ -120,19 +122,23 @@ _OTHERS: Final = (
     # webhooks, whose path is the secret
     (
         "hooks.slack",
+        1,
         late(r"(?P<kept>hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/)[\w/\-%.]+", re.ASCII),
     ),
     (
         "/webhooks/",
+        1,
         late(r"(?P<kept>discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{1,25}/)[\w\-.]+", re.ASCII),
     ),
     (
         ".com/webhook",
+        1,
         late(r"(?P<kept>(?:webhook\.office|outlook\.office)(?:365)?\.com/webhook(?:b2)?/)[^\s\"'<>]+"),
     ),
-    ("hooks.zapier", late(r"(?P<kept>hooks\.zapier\.com/hooks/(?:catch|standard)/)[\w/\-]+", re.ASCII)),
+    ("hooks.zapier", 1, late(r"(?P<kept>hooks\.zapier\.com/hooks/(?:catch|standard)/)[\w/\-]+", re.ASCII)),
     (
         "maker.ifttt",
+        1,
         late(r"(?P<kept>maker\.ifttt\.com/trigger/[\w\-]{1,100}/(?:json/)?with/key/)[\w\-]+", re.ASCII),
     ),
 )
@@ -144,40 +150,20 @@ _TORN_LINES: Final = late(
     rf"(?:(?:\s|\\+n)?-{{1,5}}(?:E|EN|END[ A-Z]{{0,40}})?)?(?={CUT})"
     rf"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{{40,}}+(?={CUT})"
 )
+_AWS_IDS: Final = ("AKIA", "ASIA", "ABIA", "ACCA")
 _AWS_ID: Final = late(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}")
 _AWS_SECRET: Final = late(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])")
 
 
-class _Prefixes:
-    """Finds the prefixes in a text.
-
-    To compile the expression of all of them takes 2 ms. So the first few texts, the folder that a program runs in for
-    one, are searched for one prefix after another, some 10 us each, until one of them holds a prefix.
-    """
-
-    def __init__(self) -> None:
-        self._compiled: re.Pattern[str] | None = None
-        self._few = 30
-
-    def find(self, text: str) -> Iterable[re.Match[str]]:
-        """Return where the prefixes are, from left to right."""
-        if self._compiled is None:
-            self._few -= 1
-            if self._few >= 0 and not any(prefix in text for prefix in _BEHIND):
-                return ()
-            self._compiled = re.compile(any_of(_BEHIND))
-        return self._compiled.finditer(text)
-
-
-_prefixes: Final = _Prefixes()
+_prefixes: Final = AnyOf(_BEHIND)
 
 
 def redact_tokens(text: str) -> str:
     """Return `text` without tokens whose form gives them away; their prefixes stay, and say whose they were."""
     out: list[str] = []
     done = passed = 0
-    has_aws_id = "A" in text and _AWS_ID.search(text) is not None
-    for found in _prefixes.find(text):
+    has_aws_id = any(map(text.__contains__, _AWS_IDS)) and _AWS_ID.search(text) is not None
+    for found in _prefixes.found_in(text):
         start, end = found.span()
         if start < passed or not _begins(text, start):
             continue
@@ -204,8 +190,8 @@ def redact_tokens(text: str) -> str:
     if out:
         out.append(text[done:])
         text = "".join(out)
-    for held, pattern in _OTHERS:
-        if held in text:
+    for held, times, pattern in _OTHERS:
+        if text.count(held) >= times:
             text = pattern.sub(rf"\g<kept>{MARK}", text)
     # The secret half of a pair has no form of its own, but it is where the other half is.
     return _AWS_SECRET.sub(_unless_plain, text) if has_aws_id else text

@@ -5,7 +5,41 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["any_of"]
+__all__ = ["AnyOf", "any_of"]
+
+
+class AnyOf:
+    """Finds words in texts; safe from any thread.
+
+    To compile the expression of all of them takes 2 ms. So the first few texts, the folder that a program runs in for
+    one, are searched for one word after another, some 10 us each, until one of them holds one.
+
+    Args:
+        words: What is looked for.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = tuple(words)
+        self._compiled: re.Pattern[str] | None = None
+        self._few = 30
+
+    def found_in(self, text: str) -> Iterable[re.Match[str]]:
+        """Return where the words are, from left to right, the longest at each place."""
+        compiled = self._compiled or self._worth_compiling(text)
+        return () if compiled is None else compiled.finditer(text)
+
+    def is_in(self, text: str) -> bool:
+        """Tell whether one of the words is in `text`."""
+        compiled = self._compiled or self._worth_compiling(text)
+        return compiled is not None and compiled.search(text) is not None
+
+    def _worth_compiling(self, text: str) -> re.Pattern[str] | None:
+        """Return the expression, unless none of the words is in `text`, which is one of the first few."""
+        self._few -= 1
+        if self._few >= 0 and not any(map(text.__contains__, self._words)):
+            return None
+        self._compiled = compiled = re.compile(any_of(self._words))
+        return compiled
 
 
 def any_of(words: Iterable[str]) -> str:

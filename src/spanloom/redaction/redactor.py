@@ -12,7 +12,7 @@ from spanloom.redaction._looks import is_count, is_filler, looks_random
 from spanloom.redaction._marks import MARK, marked
 from spanloom.redaction._names import Kind, Names
 from spanloom.redaction._tokens import redact_tokens, redact_torn
-from spanloom.redaction._trie import any_of
+from spanloom.redaction._trie import AnyOf
 
 __all__ = ["Redactor"]
 
@@ -93,7 +93,9 @@ _LABELS: Final = {
 }
 _DOTTED_NAME: Final = late(r"[A-Za-z_.<>]+")
 """A function's, as most of what is recorded: with nothing between a name and a value there is no pair of them."""
-_LONG_RUN: Final = late(r"[A-Za-z0-9_+/=.\-]{14}")
+LONG_RUN: Final = 14
+"""Characters: no token is shorter."""
+_LONG_RUN: Final = late(rf"[A-Za-z0-9_+/=.\-]{{{LONG_RUN}}}")
 
 
 class Redactor:
@@ -116,7 +118,7 @@ class Redactor:
     def __init__(self) -> None:
         self._names = Names()
         self._patterns: tuple[re.Pattern[str], ...] = ()
-        self._telling = late(any_of(_TELLING))
+        self._telling = AnyOf(_TELLING)
 
     def text(self, text: str) -> str:
         """Return `text` without the secrets in it; the same object if there are none."""
@@ -127,11 +129,13 @@ class Redactor:
         if patterns:
             for pattern in patterns:
                 text = pattern.sub(_marked, text)
-        if self._telling.search(str.lower(text)) is not None and _DOTTED_NAME.fullmatch(text) is None:
+        if self._telling.is_in(str.lower(text)) and _DOTTED_NAME.fullmatch(text) is None:
             from spanloom.redaction._telling import redact_telling
 
             text = redact_telling(text, self._names, lambda told: self._encoded(told, layers))
-        elif _LONG_RUN.search(text) is None and "…" not in text and "..." not in text:
+        elif (
+            (len(text) < LONG_RUN or _LONG_RUN.search(text) is None) and "…" not in text and "..." not in text
+        ):
             return text
         else:
             text = self._encoded(text, layers)
@@ -170,7 +174,7 @@ class Redactor:
             ValueError: there is no letter or digit in `name`.
         """
         self._names.add(name)
-        self._telling = late(any_of([*_TELLING, *(own.split("_")[0] for own in self._names.own)]))
+        self._telling = AnyOf([*_TELLING, *(own.split("_")[0] for own in self._names.own)])
 
     def keep_key(self, name: str) -> None:
         """Take what `name` names, in any style but not within a longer name, for harmless from now on.
