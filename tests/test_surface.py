@@ -29,7 +29,7 @@ MODULES = ["spanloom"] + [
 
 # A package offers what it imports. Its plain modules are named as API only where users import from them.
 PACKAGES = [name for name in MODULES if hasattr(importlib.import_module(name), "__path__")]
-LOADED_LATE = {"spanloom": ["Checkpoint", "why"], "spanloom.diagnosis": ["Finding", "diagnose"]}
+LOADED_LATE = {"spanloom": [*spanloom._LATE], "spanloom.diagnosis": ["Finding", "diagnose"]}
 """What a package loads when it is asked for, and not before."""
 API_MODULES = [
     *(name for name in MODULES if name.startswith("spanloom.handlers.") and name not in PACKAGES),
@@ -46,6 +46,21 @@ def test_all_is_exactly_what_a_package_offers(name: str) -> None:
         key for key, value in vars(package).items() if key[0] != "_" and not isinstance(value, ignored)
     ]
     assert sorted(package.__all__) == sorted({*offered, *LOADED_LATE.get(name, [])})
+
+
+def test_what_is_loaded_late_is_where_type_checkers_find_it() -> None:
+    """What the root loads when it is asked for, it imports from the same place for who only reads the code."""
+    tree = ast.parse(Path(spanloom.__file__).read_text(encoding="utf-8"))
+    read = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
+    found = {
+        name.asname: node.module for node in read if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    assert found == spanloom._LATE
+    assert set(spanloom.__all__) <= set(dir(spanloom))
+    for name, module in spanloom._LATE.items():
+        assert getattr(spanloom, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
+        _ = spanloom.nobody
 
 
 @pytest.mark.parametrize("name", API_MODULES)

@@ -4,6 +4,7 @@
 back-off and wait is an event, which handlers turn into statistics, bars, logs and spans.
 """
 
+import importlib
 import typing
 
 from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
@@ -19,28 +20,6 @@ from spanloom.callbacks import (
     link,
     propagate,
     use_callback_manager,
-)
-from spanloom.concurrency import (
-    AdaptiveLimiter,
-    Checkpointing,
-    Cooldown,
-    FixedLimiter,
-    Limiter,
-    Outcome,
-    OutcomeStream,
-    RateLimiter,
-    ResultLog,
-    RetryPolicy,
-    async_map,
-    batch_gather,
-    fill_batch,
-    gather,
-    partial_outcomes,
-    race,
-    retry,
-    run_jobs,
-    run_sync,
-    stream,
 )
 from spanloom.events import BatchCounts, ErrorInfo, Event, EventStatus, EventType, Frame, Handler
 from spanloom.exceptions import (
@@ -64,6 +43,26 @@ from spanloom.instrument import (
 )
 
 if typing.TYPE_CHECKING:
+    from spanloom.concurrency.adaptive import AdaptiveLimiter as AdaptiveLimiter
+    from spanloom.concurrency.checkpoint import Checkpointing as Checkpointing
+    from spanloom.concurrency.checkpoint import ResultLog as ResultLog
+    from spanloom.concurrency.cooldown import Cooldown as Cooldown
+    from spanloom.concurrency.fill import fill_batch as fill_batch
+    from spanloom.concurrency.gather import batch_gather as batch_gather
+    from spanloom.concurrency.gather import gather as gather
+    from spanloom.concurrency.jobs import run_jobs as run_jobs
+    from spanloom.concurrency.limits import FixedLimiter as FixedLimiter
+    from spanloom.concurrency.limits import Limiter as Limiter
+    from spanloom.concurrency.map import async_map as async_map
+    from spanloom.concurrency.outcome import Outcome as Outcome
+    from spanloom.concurrency.race import race as race
+    from spanloom.concurrency.rate import RateLimiter as RateLimiter
+    from spanloom.concurrency.resume import partial_outcomes as partial_outcomes
+    from spanloom.concurrency.retry import RetryPolicy as RetryPolicy
+    from spanloom.concurrency.retry import retry as retry
+    from spanloom.concurrency.stream import OutcomeStream as OutcomeStream
+    from spanloom.concurrency.stream import stream as stream
+    from spanloom.concurrency.sync import run_sync as run_sync
     from spanloom.diagnosis.why import why as why
     from spanloom.store.checkpoint import Checkpoint as Checkpoint
 
@@ -125,14 +124,40 @@ __all__ = [
     "why",
 ]
 
+_LATE: typing.Final = {
+    "AdaptiveLimiter": "spanloom.concurrency.adaptive",
+    "Checkpointing": "spanloom.concurrency.checkpoint",
+    "ResultLog": "spanloom.concurrency.checkpoint",
+    "Cooldown": "spanloom.concurrency.cooldown",
+    "fill_batch": "spanloom.concurrency.fill",
+    "batch_gather": "spanloom.concurrency.gather",
+    "gather": "spanloom.concurrency.gather",
+    "run_jobs": "spanloom.concurrency.jobs",
+    "FixedLimiter": "spanloom.concurrency.limits",
+    "Limiter": "spanloom.concurrency.limits",
+    "async_map": "spanloom.concurrency.map",
+    "Outcome": "spanloom.concurrency.outcome",
+    "race": "spanloom.concurrency.race",
+    "RateLimiter": "spanloom.concurrency.rate",
+    "partial_outcomes": "spanloom.concurrency.resume",
+    "RetryPolicy": "spanloom.concurrency.retry",
+    "retry": "spanloom.concurrency.retry",
+    "OutcomeStream": "spanloom.concurrency.stream",
+    "stream": "spanloom.concurrency.stream",
+    "run_sync": "spanloom.concurrency.sync",
+    "why": "spanloom.diagnosis.why",
+    "Checkpoint": "spanloom.store.checkpoint",
+}
+"""What is loaded when it is asked for, and where it is: most programs that are watched run nothing by spanloom."""
+
 
 def __getattr__(name: str) -> object:
-    if name == "Checkpoint":  # brings SQLite, which most programs do without
-        from spanloom.store.checkpoint import Checkpoint
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_LATE[name]), name)
+    globals()[name] = value
+    return value
 
-        return Checkpoint
-    if name == "why":  # brings the diagnosis, which most runs do without
-        from spanloom.diagnosis.why import why
 
-        return why
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

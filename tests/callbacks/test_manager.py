@@ -11,7 +11,7 @@ import pytest
 
 from spanloom.callbacks import CallbackManager, EventContext, use_callback_manager
 from spanloom.callbacks import traces as traces_module
-from spanloom.concurrency import run_jobs
+from spanloom.concurrency.jobs import run_jobs
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
 from spanloom.events.trace import Trace

@@ -10,9 +10,11 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar, cast
 
-from spanloom import concurrency
+from spanloom.concurrency.fill import fill_batch
+from spanloom.concurrency.map import async_map as own_map
 from spanloom.concurrency.map import check_function
 from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.stream import stream
 
 __all__ = ["StageNotifier", "async_map", "async_map_batch", "async_map_fallible", "batch_process_fallible"]
 
@@ -40,7 +42,7 @@ async def async_map(f: Callable[[T], Awaitable[R]], data: Iterable[T] | AsyncIte
         Exception: the first failure, the very object; the other items have been cancelled, and have ended.
         asyncio.CancelledError: if this call or one of the items is cancelled; so are the others.
     """
-    return await concurrency.async_map(f, data)
+    return await own_map(f, data)
 
 
 async def async_map_fallible(f: Callable[[T], Awaitable[R]], data: Iterable[T] | AsyncIterable[T]) -> list[R]:
@@ -55,7 +57,7 @@ async def async_map_fallible(f: Callable[[T], Awaitable[R]], data: Iterable[T] |
     Raises:
         asyncio.CancelledError: if this call or one of the items is cancelled; so are the others.
     """
-    return await concurrency.async_map(f, data, on_error="skip")
+    return await own_map(f, data, on_error="skip")
 
 
 async def batch_process_fallible(
@@ -88,13 +90,13 @@ async def batch_process_fallible(
     check_function(fn, "batch_process_fallible")
     check_count(batch_size, "batch_size")
     if stage_notifier is None:
-        return await concurrency.async_map(fn, data, limit=batch_size, on_error="skip", with_index=True)
+        return await own_map(fn, data, limit=batch_size, on_error="skip", with_index=True)
     items = list(data)
     report = _Report(stage_notifier, len(items))
     report.tell(0)
     pairs: list[tuple[int, R]] = []
     done = 0
-    async with concurrency.stream(fn, items, limit=batch_size) as outcomes:
+    async with stream(fn, items, limit=batch_size) as outcomes:
         async for outcome in outcomes:
             if outcome.error is None:
                 pairs.append((outcome.index, cast("R", outcome.value)))
@@ -149,4 +151,4 @@ async def async_map_batch(
         ValueError: a number is out of range; nothing has been consumed.
     """
     check_count(batch_size, "batch_size")
-    return await concurrency.fill_batch(f, data, batch_size, max_failure_fraction=max_failure_fraction)
+    return await fill_batch(f, data, batch_size, max_failure_fraction=max_failure_fraction)

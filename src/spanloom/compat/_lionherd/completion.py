@@ -9,10 +9,11 @@ from typing import Generic, Self, TypeVar, cast
 from spanloom.compat._lionherd.deadlines import HandedDown
 from spanloom.compat._lionherd.failures import GroupStreamSink
 from spanloom.compat._lionherd.patterns import check_limit
-from spanloom.concurrency import Limiter, OutcomeStream
 from spanloom.concurrency.call import compose
+from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.source import Source
+from spanloom.concurrency.stream import OutcomeStream
 from spanloom.exceptions import HandlerError
 
 __all__ = ["CompletionStream"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Literal, TypeVar, cast, overload
 
-from spanloom import concurrency
 from spanloom.compat._lionherd.deadlines import HandedDown
 from spanloom.compat._lionherd.failures import GroupSink, run_together
-from spanloom.concurrency import Limiter
 from spanloom.concurrency.call import compose
+from spanloom.concurrency.gather import gather as own_gather
+from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.map import check_function
+from spanloom.concurrency.race import race as own_race
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import ListSink
 from spanloom.concurrency.source import Source
@@ -47,7 +48,7 @@ async def gather(*aws: Awaitable[T], return_exceptions: bool = False) -> list[T]
     try:
         with handed.given():
             if return_exceptions:
-                return await concurrency.gather(*aws, return_exceptions=True)
+                return await own_gather(*aws, return_exceptions=True)
             sink = GroupSink()
             return cast("list[T]", await run_together(Run.unbounded("gather", aws, sink), sink))
     finally:
@@ -70,7 +71,7 @@ async def race(*aws: Awaitable[T]) -> T:
     handed = HandedDown()
     try:
         with handed.given():
-            return await concurrency.race(*aws)
+            return await own_race(*aws)
     finally:
         handed.over = True
 

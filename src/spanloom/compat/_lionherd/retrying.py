@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from spanloom.compat._lionherd.deadlines import ambient
-from spanloom.concurrency import RetryPolicy
 from spanloom.concurrency.attempts import make_retry
+from spanloom.concurrency.retry import RetryPolicy
 
 __all__ = ["retry"]
 
