@@ -29,8 +29,8 @@ MODULES = ["spanloom"] + [
 
 # A package offers what it imports. Its plain modules are named as API only where users import from them.
 PACKAGES = [name for name in MODULES if hasattr(importlib.import_module(name), "__path__")]
-LOADED_LATE = {"spanloom": [*spanloom._LATE], "spanloom.diagnosis": ["Finding", "diagnose"]}
-"""What a package loads when it is asked for, and not before."""
+LOADED_LATE = {name: vars(importlib.import_module(name)).get("_LATE", {}) for name in PACKAGES}
+"""What a package loads when it is asked for, and not before, by package."""
 API_MODULES = [
     *(name for name in MODULES if name.startswith("spanloom.handlers.") and name not in PACKAGES),
     "spanloom.exceptions",
@@ -45,22 +45,32 @@ def test_all_is_exactly_what_a_package_offers(name: str) -> None:
     offered = [
         key for key, value in vars(package).items() if key[0] != "_" and not isinstance(value, ignored)
     ]
-    assert sorted(package.__all__) == sorted({*offered, *LOADED_LATE.get(name, [])})
+    assert sorted(package.__all__) == sorted({*offered, *LOADED_LATE[name]})
 
 
-def test_what_is_loaded_late_is_where_type_checkers_find_it() -> None:
-    """What the root loads when it is asked for, it imports from the same place for who only reads the code."""
-    tree = ast.parse(Path(spanloom.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", [name for name, late in LOADED_LATE.items() if late])
+def test_what_is_loaded_late_is_where_type_checkers_find_it(name: str) -> None:
+    """What a package loads when it is asked for, it imports from the same place for who only reads the code."""
+    package = importlib.import_module(name)
+    tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
     read = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]
     found = {
-        name.asname: node.module for node in read if isinstance(node, ast.ImportFrom) for name in node.names
+        each.asname: node.module for node in read if isinstance(node, ast.ImportFrom) for each in node.names
     }
-    assert found == spanloom._LATE
-    assert set(spanloom.__all__) <= set(dir(spanloom))
-    for name, module in spanloom._LATE.items():
-        assert getattr(spanloom, name) is getattr(importlib.import_module(module), name)
-    with pytest.raises(AttributeError, match="has no attribute 'nobody'"):
-        _ = spanloom.nobody
+    assert found == LOADED_LATE[name]
+    for late, module in LOADED_LATE[name].items():
+        assert getattr(package, late) is getattr(importlib.import_module(module), late)
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nobody'"):
+        _ = package.nobody
+
+
+def test_the_names_of_the_root_are_listed_also_before_they_are_loaded() -> None:
+    """Who completes names at a prompt finds all of them."""
+    program = (
+        "import spanloom; print(sorted({*spanloom.__all__} - {*dir(spanloom)}), 'run_jobs' in vars(spanloom))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] False\n"
 
 
 @pytest.mark.parametrize("name", API_MODULES)

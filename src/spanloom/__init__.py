@@ -4,10 +4,10 @@
 back-off and wait is an event, which handlers turn into statistics, bars, logs and spans.
 """
 
-import importlib
 import typing
 
 from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
+from spanloom._offers import offered_late as _offered_late
 from spanloom.callbacks import (
     CallbackManager,
     EventContext,
@@ -148,15 +148,9 @@ _LATE: typing.Final = {
     "why": "spanloom.diagnosis.why",
     "Checkpoint": "spanloom.store.checkpoint",
 }
-"""What is loaded when it is asked for, and where it is: most programs that are watched run nothing by spanloom."""
+"""What is loaded when it is asked for, and where it is."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_LATE[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = _offered_late(__name__, _LATE)
 
 
 def __dir__() -> list[str]:

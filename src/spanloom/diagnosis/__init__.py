@@ -2,6 +2,7 @@
 
 import typing
 
+from spanloom._offers import offered_late as _offered_late
 from spanloom.diagnosis.look import look
 from spanloom.diagnosis.why import why
 
@@ -11,15 +12,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Finding", "diagnose", "look", "why"]
 
+# What watches a program is in this package, too, and starts with the program.
+_LATE: typing.Final = {"Finding": "spanloom.diagnosis.finding", "diagnose": "spanloom.diagnosis.verdict"}
 
-def __getattr__(name: str) -> object:
-    # Not before somebody asks: what watches a program is in this package, too, and starts with the program.
-    if name == "Finding":
-        from spanloom.diagnosis.finding import Finding
-
-        return Finding
-    if name == "diagnose":
-        from spanloom.diagnosis.verdict import diagnose
-
-        return diagnose
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = _offered_late(__name__, _LATE)

@@ -1,9 +1,18 @@
 """The record: one SQLite file with the events of runs, written while they run and readable after a crash."""
 
+import typing
+
+from spanloom._offers import offered_late as _offered_late
 from spanloom.store.locate import default_path, locate
-from spanloom.store.model import Counts, Record, Run, RunState, Summary
-from spanloom.store.reader import StoreReader
 from spanloom.store.retention import Retention
+
+if typing.TYPE_CHECKING:
+    from spanloom.store.model import Counts as Counts
+    from spanloom.store.model import Record as Record
+    from spanloom.store.model import Run as Run
+    from spanloom.store.model import RunState as RunState
+    from spanloom.store.model import Summary as Summary
+    from spanloom.store.reader import StoreReader as StoreReader
 
 __all__ = [
     "Counts",
@@ -16,3 +25,15 @@ __all__ = [
     "default_path",
     "locate",
 ]
+
+# Who writes a record does without.
+_LATE: typing.Final = {
+    "Counts": "spanloom.store.model",
+    "Record": "spanloom.store.model",
+    "Run": "spanloom.store.model",
+    "RunState": "spanloom.store.model",
+    "Summary": "spanloom.store.model",
+    "StoreReader": "spanloom.store.reader",
+}
+
+__getattr__ = _offered_late(__name__, _LATE)
