@@ -1,12 +1,20 @@
 """The vocabulary: what happened, when, under what, and how it ended. Knows nobody."""
 
-from spanloom.events.codec import decode, decode_lines, encode, encode_lines
+import typing
+
+from spanloom._offers import offered_late as _offered_late
 from spanloom.events.counts import BatchCounts
 from spanloom.events.error import ErrorInfo, Frame
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
-from spanloom.events.stored import StoredEvent
 from spanloom.events.types import EventStatus, EventType
+
+if typing.TYPE_CHECKING:
+    from spanloom.events.codec import decode as decode
+    from spanloom.events.codec import decode_lines as decode_lines
+    from spanloom.events.codec import encode as encode
+    from spanloom.events.codec import encode_lines as encode_lines
+    from spanloom.events.stored import StoredEvent as StoredEvent
 
 __all__ = [
     "BatchCounts",
@@ -22,3 +30,14 @@ __all__ = [
     "encode",
     "encode_lines",
 ]
+
+# For lines of JSON, which few write.
+_LATE: typing.Final = {
+    "StoredEvent": "spanloom.events.stored",
+    "decode": "spanloom.events.codec",
+    "decode_lines": "spanloom.events.codec",
+    "encode": "spanloom.events.codec",
+    "encode_lines": "spanloom.events.codec",
+}
+
+__getattr__ = _offered_late(__name__, _LATE)

@@ -22,7 +22,7 @@ MAX_FRAMES: Final = 24
 # Printing these runs no code of the user's, whatever the value is.
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
-_QUERY: Final = re.compile(r"""((?:://|\burl: /)[^\s"'<>`?…]*\?)[^\s"'<>`…]+""")
+_QUERY: Final = r"""((?:://|\burl: /)[^\s"'<>`?…]*\?)[^\s"'<>`…]+"""
 """The query of a URL, also of the kind of urllib3, without a host: ``Max retries exceeded with url: /path?query``."""
 
 
@@ -75,7 +75,7 @@ def _message(error: BaseException) -> str:
         text = f"<no message: __str__ raised {type(failure).__name__}>"
     if len(text) > MAX_MESSAGE:
         text = text[: MAX_MESSAGE - 1] + "…"
-    return _QUERY.sub(r"\1***", text) if "?" in text else text
+    return re.sub(_QUERY, r"\1***", text) if "?" in text else text
 
 
 def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:

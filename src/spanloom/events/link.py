@@ -15,9 +15,7 @@ __all__ = ["Linkable", "add_link", "header_of", "link_to"]
 
 # Version, trace id, parent id, flags; what a version after 00 may add is not looked at.
 # Source: W3C Trace Context, section 3.2, https://www.w3.org/TR/trace-context/#traceparent-header
-_TRACEPARENT: Final = re.compile(
-    r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
-)
+_TRACEPARENT: Final = r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
 MAX_HEADER: Final = 512
 """Characters of a ``traceparent`` or ``tracestate`` that are looked at: what W3C asks everyone to pass on."""
 
@@ -58,7 +56,7 @@ def link_to(
     link: dict[str, object]
     if isinstance(target, Mapping):
         parent = header_of(target, "traceparent")
-        match = None if parent is None or len(parent) > MAX_HEADER else _TRACEPARENT.fullmatch(parent)
+        match = None if parent is None or len(parent) > MAX_HEADER else re.fullmatch(_TRACEPARENT, parent)
         if match is None:
             return None
         version, trace_id, event_id, flags, more = match.groups()

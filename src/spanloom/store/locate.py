@@ -16,7 +16,7 @@ LAST: Final = "last"
 _DEFAULT: Final = ".spanloom/runs.db"
 _OF_FILES: Final = frozenset({".", ":", "/", os.sep})
 """What is in the name of a file, and never in the id of a run."""
-_IS_ID: Final = re.compile(r"[0-9a-fA-F]*|last")
+_IS_ID: Final = r"[0-9a-fA-F]*|last"
 
 
 def default_path() -> Path:
@@ -45,6 +45,6 @@ def locate(ref: str, path: str | os.PathLike[str] | None = None) -> tuple[Path, 
     if colon and file and Path(file).is_file():
         return Path(file), rest or LAST
     if any(mark in ref for mark in _OF_FILES):
-        missing = file if colon and file and _IS_ID.fullmatch(rest) else ref
+        missing = file if colon and file and re.fullmatch(_IS_ID, rest) else ref
         raise RunNotFoundError(f"there is no file {missing!r}, and no id of a run looks like that")
     return (default_path() if path is None else Path(path)), ref

@@ -13,7 +13,8 @@ import pytest
 
 from spanloom.diagnosis.watch import silent
 from spanloom.diagnosis.watch.folder import made_folder
-from spanloom.diagnosis.watch.stacks import Line, Stack, Stacks, is_beating, stacks_of
+from spanloom.diagnosis.watch.reading import Line, Stack, stacks_of
+from spanloom.diagnosis.watch.stacks import Stacks, is_beating
 from spanloom.diagnosis.watch.threads import see_threads
 
 LOOP = Line("/usr/lib/python3/asyncio/base_events.py", 1936, "_run_once")

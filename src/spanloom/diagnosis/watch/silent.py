@@ -8,7 +8,7 @@ from typing import Final
 
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.watch.frames import is_own_file, short
-from spanloom.diagnosis.watch.stacks import Line, Stack, stacks_of
+from spanloom.diagnosis.watch.reading import Line, Stack, stacks_of
 
 __all__ = ["explain_silence"]
 
