@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from spanloom.diagnosis.watch.folder import folder, made_folder
-from spanloom.diagnosis.watch.notes import KEPT_S, PRUNE_S, Note, leave_note, note_of
+from spanloom.diagnosis.watch.folder import LOOKED_THROUGH_S, folder, made_folder
+from spanloom.diagnosis.watch.notes import KEPT_S, Note, leave_note, note_of
 
 SPANLOOM = [sys.executable, "-m", "spanloom"]
 GONE = 2**22 + 1
@@ -121,7 +121,7 @@ def test_old_notes_of_ended_processes_are_taken_away(own: Path) -> None:
     (folder() / "pruned").touch()
     leave_note("runs.db", "abc")
     assert gone.exists()
-    os.utime(folder() / "pruned", (time.time() - PRUNE_S - 1,) * 2)
+    os.utime(folder() / "pruned", (time.time() - LOOKED_THROUGH_S - 1,) * 2)
     os.utime(own, (old_s, old_s))
     leave_note("runs.db", "abc")
     assert not gone.exists()

@@ -21,7 +21,7 @@ import pytest
 
 from spanloom.diagnosis.watch.client import ask, watched_pid
 from spanloom.diagnosis.watch.endpoint import Endpoint
-from spanloom.diagnosis.watch.folder import folder, socket_path
+from spanloom.diagnosis.watch.folder import LOOKED_THROUGH_S, folder, made_folder, socket_path
 from spanloom.exceptions import NotWatchedError, StoreError
 from spanloom.store import StoreReader
 from tests.diagnosis.watch.running import findings_of, run
@@ -298,6 +298,20 @@ def test_a_process_without_descriptors_is_asked_all_the_same(tmp_path: Path) -> 
         assert until(lambda: "none left" in output(path))
         for _ in range(2):
             assert [found["code"] for found in findings_of(process.pid)] == ["SELF_RELOCK"]
+
+
+def test_what_killed_processes_have_left_is_looked_for_once_an_hour() -> None:
+    """Not at every start: on a machine that starts many programs there are thousands of files in the folder."""
+    made_folder()
+    left = socket_path(2**22 + 1)  # more than the number of any process may be
+    mark = folder() / "tidied"
+    left.touch()
+    mark.touch()
+    Endpoint({}).close()
+    assert left.exists()
+    os.utime(mark, (time.time() - LOOKED_THROUGH_S - 1,) * 2)
+    Endpoint({}).close()
+    assert not left.exists()
 
 
 def test_where_no_connection_can_be_made_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +9,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from spanloom.diagnosis.watch.folder import pids, socket_path
-from spanloom.diagnosis.watch.proc import stat_of
+from spanloom.diagnosis.watch.proc import is_running, stat_of
 from spanloom.exceptions import NotWatchedError
 
-__all__ = ["SilentError", "ancestors", "ask", "is_running", "is_stopped", "watched_pid"]
+__all__ = ["SilentError", "ancestors", "ask", "is_stopped", "watched_pid"]
 
 START_S: Final = 1.0
 """How long a process that has just been started may take until it can be asked."""
@@ -109,17 +108,6 @@ def _why_not(pid: int, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "it is not watched; start it by `spanloom run`, or call spanloom.diagnosis.watch() in it"
     return f"{error.strerror or error}"
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether there is a process `pid`, of whomever."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return pid < 1 << 31
-    return True
 
 
 def is_stopped(pid: int) -> bool:

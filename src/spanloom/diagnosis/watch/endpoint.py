@@ -23,7 +23,7 @@ import msgspec
 
 from spanloom.diagnosis.settings import looking
 from spanloom.diagnosis.watch.descriptors import Spares, moved
-from spanloom.diagnosis.watch.folder import dump_path, made_folder, pids, socket_path
+from spanloom.diagnosis.watch.folder import dump_path, is_due, made_folder, pids, socket_path
 
 __all__ = ["PROTOCOL", "Endpoint"]
 
@@ -34,6 +34,7 @@ ANSWER_S: Final = 2.0
 BACKLOG: Final = 8
 DEAF_S: Final = 1.0
 """So long nobody is listened to where there is no descriptor for a connection: who waits is seen again at once."""
+_TIDIED: Final = "tidied"
 _CREDENTIALS: Final = struct.Struct("iII")
 
 Answers = Mapping[str, Callable[[Mapping[str, Any]], object]]
@@ -191,7 +192,9 @@ def wait_for(descriptors: list[int], seconds: float) -> list[int]:
 
 
 def tidy() -> None:
-    """Remove what processes have left that were killed."""
+    """Remove what processes have left that were killed, now and then."""
+    if not is_due(_TIDIED):
+        return
     for pid in pids():
         if pid != os.getpid() and not Path(f"/proc/{pid:d}").exists() and Path("/proc/self").exists():
             for path in (socket_path(pid), dump_path(pid)):

@@ -6,11 +6,18 @@ others than the process had.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Final
 
-__all__ = ["dump_path", "folder", "made_folder", "pids", "socket_path"]
+__all__ = ["LOOKED_THROUGH_S", "dump_path", "folder", "is_due", "made_folder", "pids", "socket_path"]
+
+LOOKED_THROUGH_S: Final = 3_600.0
+"""From one look at all that is in the folder to the next, whoever takes it: of a machine that tests all day that are
+thousands of files, and to list them is a good part of a start."""
 
 
 def folder() -> Path:
@@ -40,6 +47,21 @@ def made_folder() -> Path:
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path
+
+
+def is_due(mark: str) -> bool:
+    """Tell whether the folder, which exists, is to be looked through, unless it was within `LOOKED_THROUGH_S`.
+
+    Args:
+        mark: What for: the name of the file by which is known when it was last done, and that is renewed by this.
+    """
+    path = folder() / mark
+    with contextlib.suppress(OSError):
+        if abs(time.time() - path.lstat().st_mtime) < LOOKED_THROUGH_S:
+            return False
+    with contextlib.suppress(OSError):
+        path.touch(mode=0o600)
+    return True
 
 
 def socket_path(pid: int) -> Path:

@@ -15,16 +15,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from spanloom.diagnosis.watch.client import is_running
-from spanloom.diagnosis.watch.folder import folder, made_folder
-from spanloom.diagnosis.watch.proc import stat_of
+from spanloom.diagnosis.watch.folder import folder, is_due, made_folder
+from spanloom.diagnosis.watch.proc import is_running, stat_of
 
 __all__ = ["Note", "leave_note", "note_of"]
 
 KEPT_S: Final = 86_400.0
 """How long a note is kept of a process that has ended."""
-PRUNE_S: Final = 3_600.0
-"""From one look at all notes to the next, whoever takes it: a machine that tests all day has thousands of them."""
 MAX_BYTES: Final = 20_000
 _SUFFIX: Final = ".record"
 _PRUNED: Final = "pruned"
@@ -100,13 +97,9 @@ def _is_over(place: Path, written_s: float) -> bool:
 
 
 def _prune(where: Path) -> None:
-    """Take away the notes that nobody needs any more, unless that has been done within `PRUNE_S`."""
-    mark = where / _PRUNED
-    with contextlib.suppress(OSError):
-        if abs(time.time() - mark.lstat().st_mtime) < PRUNE_S:
-            return
-    with contextlib.suppress(OSError):
-        mark.touch(mode=0o600)
+    """Take away the notes that nobody needs any more, now and then."""
+    if not is_due(_PRUNED):
+        return
     for place in where.glob(f"*{_SUFFIX}"):
         with contextlib.suppress(OSError, ValueError):
             if _is_over(place, place.lstat().st_mtime):

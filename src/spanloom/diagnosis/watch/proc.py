@@ -1,10 +1,22 @@
-"""What Linux tells of any process."""
+"""What the system tells of any process."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["stat_of"]
+__all__ = ["is_running", "stat_of"]
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process `pid`, of whomever."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return pid < 1 << 31
+    return True
 
 
 def stat_of(pid: int) -> list[str] | None:
