@@ -423,7 +423,7 @@ def test_the_patterns_of_names_are_asked_wherever_they_find_something(
 @settings(max_examples=200, deadline=None)
 def test_nothing_that_looks_random_is_taken_for_plain(value: str) -> None:
     """What is told to be no random value without the expression, that does not match either."""
-    assert not _looks._is_plain(value)
+    assert not _looks.is_plain(value)
 
 
 def test_a_word_is_found_by_the_first_texts_as_by_the_later_ones() -> None:

@@ -16,7 +16,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
 
 from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
@@ -52,13 +54,13 @@ BURST: Final = BACKLOG // 4
 for each look, such as a transaction, would cost more than what it does with the events."""
 
 
-class TraceStarted(NamedTuple):
+class TraceStarted(msgspec.Struct, frozen=True):
     """Stands among the events where a trace began."""
 
     trace: Trace
 
 
-class TraceEnded(NamedTuple):
+class TraceEnded(msgspec.Struct, frozen=True):
     """Stands among the events where a trace ended. Its map is made on the handler's thread: it may be large."""
 
     trace: Trace

@@ -16,14 +16,13 @@ from __future__ import annotations
 import builtins
 import io
 import os
-import pkgutil
-import runpy
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["BY_SIGINT", "Program", "exit_code_of", "module", "script"]
 
@@ -52,14 +51,17 @@ def script(path: str, arguments: Sequence[str]) -> Program:
         return _from_stdin(arguments)
     file = path if Path(path).is_absolute() else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 -- a Path would drop the dots that Python keeps
     argv = [path, *arguments]
-    if pkgutil.get_importer(path) is not None:  # something to import from, which is how the interpreter tells
+    if _is_importable(path):
+        run_as_main = _runner()
 
         def run_package() -> None:
             _set_up(argv, file, is_program=True)
-            _run_as_main("__main__", False)
+            _call(run_as_main, "__main__", False)
 
         return run_package
     source = _read(path, file)
+    if path.endswith(".pyc"):
+        import pkgutil  # noqa: F401 -- `_code_of_pyc` will, when there may be a pkgutil.py beside the script
 
     def run_file() -> None:
         main = _set_up(argv, str(Path(path).resolve().parent))
@@ -84,10 +86,11 @@ def _from_stdin(arguments: Sequence[str]) -> Program:
 
 def module(name: str, arguments: Sequence[str]) -> Program:
     """Return the program that ``python -m name`` runs."""
+    run_as_main = _runner()
 
     def run_module() -> None:
         _set_up(["-m", *arguments], str(Path.cwd()))  # "-m" until its file is found
-        _run_as_main(name, True)
+        _call(run_as_main, name, True)
 
     return run_module
 
@@ -103,10 +106,22 @@ def exit_code_of(error: BaseException) -> int:
     return BY_SIGINT if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _run_as_main(name: str, alter_argv: bool) -> None:
+def _runner() -> Callable[[str, bool], object]:
+    """Return what runs a module as the main program, by its name."""
+    import runpy  # most programs are files, which do without
+
     # What the interpreter itself calls: its messages are the same, and so are its frames, which it shows.
     run: Any = vars(runpy)["_run_module_as_main"]
-    _call(run, name, alter_argv)
+    return cast("Callable[[str, bool], object]", run)
+
+
+def _is_importable(path: str) -> bool:
+    """Tell whether modules can be imported from `path`, by which the interpreter knows folders and zips."""
+    for hook in sys.path_hooks:
+        with suppress(ImportError):
+            hook(path)
+            return True
+    return False
 
 
 def _execute(source: bytes, file: str, main: dict[str, object]) -> None:
@@ -116,6 +131,8 @@ def _execute(source: bytes, file: str, main: dict[str, object]) -> None:
 
 
 def _code_of_pyc(data: bytes) -> CodeType:
+    import pkgutil
+
     code: CodeType | None = pkgutil.read_code(io.BytesIO(data))
     if code is None:
         raise RuntimeError("Bad magic number in .pyc file")  # as the interpreter has it

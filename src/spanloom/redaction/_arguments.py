@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from spanloom.redaction._looks import is_filler, looks_random
+from spanloom.redaction._looks import is_filler, is_plain, looks_random
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names, words_of
 
@@ -58,4 +58,6 @@ def redact_argument(programs: Sequence[str], before: str, argument: str, names: 
         from spanloom.redaction._telling import is_secret
 
         return MARK if is_secret(kind, before, argument) else None
-    return MARK if looks_random(argument) and names.kind(before) is Kind.SECRET else None
+    # The cheapest question first: the last one needs expressions.
+    is_named = not is_plain(argument) and names.kind(before) is Kind.SECRET
+    return MARK if is_named and looks_random(argument) else None

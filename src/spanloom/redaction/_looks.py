@@ -8,7 +8,7 @@ from typing import Final
 from spanloom.redaction._late import late
 from spanloom.redaction._marks import CUT
 
-__all__ = ["is_count", "is_filler", "is_number_of", "is_prose", "is_wordy", "looks_random"]
+__all__ = ["is_count", "is_filler", "is_number_of", "is_plain", "is_prose", "is_wordy", "looks_random"]
 
 _LONG: Final = 20
 _SHORT: Final = 8
@@ -140,12 +140,12 @@ _PROSE: Final = frozenset(
 
 def looks_random(value: str) -> bool:
     """Tell whether `value` looks as if a generator had made it."""
-    if _is_plain(value):
+    if is_plain(value):
         return False
     return _RANDOM.fullmatch(value) is not None and _PLACE.fullmatch(value) is None and not is_wordy(value)
 
 
-def _is_plain(value: str) -> bool:
+def is_plain(value: str) -> bool:
     """Tell whether `value` needs no expression to be told from a random one, as most arguments of commands do not."""
     is_short = len(value) < _SHORT or (
         len(value) < _LONG and value.islower() and not any(map(str.isdigit, value))

@@ -19,7 +19,9 @@ import time
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from spanloom.diagnosis.chain import link_of
 from spanloom.diagnosis.fields import field
@@ -35,7 +37,7 @@ MAX_WALK: Final = 1_000
 """Frames walked outwards for a loop. One that computes below a deep recursion is found by its task."""
 
 
-class LoopNow(NamedTuple):
+class LoopNow(msgspec.Struct, frozen=True):
     """One running loop at one moment.
 
     Attributes:

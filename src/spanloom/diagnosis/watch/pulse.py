@@ -8,7 +8,9 @@ import time
 import weakref
 from collections import Counter, deque
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.fields import field, task_name
@@ -32,7 +34,7 @@ MAX_DEPTH: Final = 60
 """Innermost calls of a sample that are kept."""
 
 
-class Used(NamedTuple):
+class Used(msgspec.Struct, frozen=True):
     """What a thread has had of the machine.
 
     Attributes:
