@@ -32,15 +32,7 @@ from spanloom.exceptions import (
     SpanloomError,
     TooManyFailuresError,
 )
-from spanloom.instrument import (
-    instrument,
-    instrument_class,
-    instrument_module,
-    instrumented,
-    limited,
-    traced,
-    uninstrument,
-)
+from spanloom.instrument import instrument, instrumented, uninstrument
 
 if typing.TYPE_CHECKING:
     from spanloom.concurrency.adaptive import AdaptiveLimiter as AdaptiveLimiter
@@ -64,6 +56,10 @@ if typing.TYPE_CHECKING:
     from spanloom.concurrency.stream import stream as stream
     from spanloom.concurrency.sync import run_sync as run_sync
     from spanloom.diagnosis.why import why as why
+    from spanloom.instrument.limited import limited as limited
+    from spanloom.instrument.traced import instrument_class as instrument_class
+    from spanloom.instrument.traced import instrument_module as instrument_module
+    from spanloom.instrument.traced import traced as traced
     from spanloom.store.checkpoint import Checkpoint as Checkpoint
 
 __all__ = [
@@ -146,6 +142,10 @@ _LATE: typing.Final = {
     "stream": "spanloom.concurrency.stream",
     "run_sync": "spanloom.concurrency.sync",
     "why": "spanloom.diagnosis.why",
+    "limited": "spanloom.instrument.limited",
+    "instrument_class": "spanloom.instrument.traced",
+    "instrument_module": "spanloom.instrument.traced",
+    "traced": "spanloom.instrument.traced",
     "Checkpoint": "spanloom.store.checkpoint",
 }
 """What is loaded when it is asked for, and where it is."""
