@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache, lru_cache
 from typing import Final
 
@@ -14,10 +15,10 @@ _OURS: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os
 
 @cache
 def _standard() -> tuple[str, ...]:
-    import sysconfig  # a millisecond or two, which a program that starts need not wait for
-
-    paths = sysconfig.get_paths()
-    return tuple({os.path.realpath(paths[key]) + os.sep for key in ("stdlib", "platstdlib")})
+    # What `sysconfig` says of "stdlib" and "platstdlib": its import, a millisecond or two, would hold the first loop.
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    of_environment = os.path.join(sys.exec_prefix, sys.platlibdir, version)  # noqa: PTH118 -- as above
+    return tuple({os.path.realpath(path) + os.sep for path in (os.path.dirname(os.__file__), of_environment)})  # noqa: PTH120 -- as above
 
 
 _LIKE_ASYNCIO: Final = tuple(
