@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import CodeType
 from typing import Final
+
+import msgspec
 
 __all__ = [
     "ENDS",
@@ -60,8 +61,7 @@ _WITH: Final = frozenset(
 _FOR: Final = frozenset({dis.opmap["GET_AITER"], dis.opmap["GET_ITER"]})
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(msgspec.Struct, frozen=True):
     """What may still be run of a code object.
 
     Attributes:
