@@ -15,7 +15,9 @@ from asyncio import base_events, futures
 from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, FrameType, FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.history.complaints import Lost, lost_with
@@ -84,7 +86,7 @@ class Dropped:
         self._held.add(weakref.ref(concurrent, gone))
 
 
-class _Turn(NamedTuple):
+class _Turn(msgspec.Struct, frozen=True):
     """A callback of a loop.
 
     Attributes:
@@ -118,7 +120,7 @@ def _is_just_after(done: _Turn, frame: FrameType) -> bool:
     if frame.f_code is not RUN_ONCE:
         return False
     now = _turn(frame)
-    return now[:2] == done[:2] and 0 <= now.number - done.number <= 1
+    return (now.loop, now.began) == (done.loop, done.began) and 0 <= now.number - done.number <= 1
 
 
 def _lost(concurrent: Any, source: Any) -> Lost | None:

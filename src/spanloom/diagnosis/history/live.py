@@ -20,7 +20,6 @@ from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.fields import loop_of, task_name
 from spanloom.diagnosis.landmarks import SLEEP
 from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN, live_refs, meet
-from spanloom.diagnosis.running import let_go, running_threads
 
 __all__ = [
     "Ref",
@@ -47,6 +46,8 @@ def refs() -> set[Ref]:
     Ended ones that still live included where asyncio keeps them. Loops that run now are met first.
     """
     if LOOPS_ARE_HIDDEN:
+        from spanloom.diagnosis.running import let_go, running_threads  # only there
+
         threads = running_threads()
         try:
             meet([thread.loop for thread in threads if thread.loop is not None])

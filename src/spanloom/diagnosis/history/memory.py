@@ -6,7 +6,6 @@ So that what only time tells can be told when somebody asks.
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 import time
 from collections.abc import Hashable
@@ -231,7 +230,10 @@ class Memory:
             with_task(watched.ref, partial(_note_move, watched, moved))
         refs = [ref for ref, member in self.census.members.items() if not member.ended]
         sample = moved[: WATCHED // 2]
-        sample += random.sample(refs, min(len(refs), WATCHED - len(sample)))
+        if refs:
+            import random  # a program without tasks does without
+
+            sample += random.sample(refs, min(len(refs), WATCHED - len(sample)))
         self._watched = []
         for ref in dict.fromkeys(sample):
             with_task(ref, partial(_watch, ref, self._watched))

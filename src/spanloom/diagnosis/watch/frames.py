@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from types import CodeType, FrameType
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis import origin
@@ -36,7 +38,7 @@ MAX_DEPTH: Final = 400
 """Frames of one stack that are looked at: a recursion may be a million deep."""
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """One call on a stack.
 
     Attributes:

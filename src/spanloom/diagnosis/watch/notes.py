@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ _SUFFIX: Final = ".record"
 _PRUNED: Final = "pruned"
 
 
-class Note(NamedTuple):
+class Note(msgspec.Struct, frozen=True):
     """Where the events of a process are.
 
     Attributes:
