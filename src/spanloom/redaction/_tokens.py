@@ -162,7 +162,7 @@ def redact_tokens(text: str) -> str:
     """Return `text` without tokens whose form gives them away; their prefixes stay, and say whose they were."""
     out: list[str] = []
     done = passed = 0
-    has_aws_id = any(map(text.__contains__, _AWS_IDS)) and _AWS_ID.search(text) is not None
+    has_aws_id = "A" in text and any(map(text.__contains__, _AWS_IDS)) and _AWS_ID.search(text) is not None
     for found in _prefixes.found_in(text):
         start, end = found.span()
         if start < passed or not _begins(text, start):
@@ -191,7 +191,7 @@ def redact_tokens(text: str) -> str:
         out.append(text[done:])
         text = "".join(out)
     for held, times, pattern in _OTHERS:
-        if text.count(held) >= times:
+        if held in text and (times == 1 or text.count(held) >= times):
             text = pattern.sub(rf"\g<kept>{MARK}", text)
     # The secret half of a pair has no form of its own, but it is where the other half is.
     return _AWS_SECRET.sub(_unless_plain, text) if has_aws_id else text
