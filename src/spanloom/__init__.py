@@ -7,7 +7,7 @@ back-off and wait is an event, which handlers turn into statistics, bars, logs a
 import typing
 
 from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
-from spanloom._offers import offered_late as _offered_late
+from spanloom._offers import offered as _offered
 from spanloom.callbacks import (
     CallbackManager,
     EventContext,
@@ -150,7 +150,9 @@ _LATE: typing.Final = {
 }
 """What is loaded when it is asked for, and where it is."""
 
-__getattr__ = _offered_late(__name__, _LATE)
+
+def __getattr__(name: str) -> object:
+    return _offered(__name__, _LATE, name)
 
 
 def __dir__() -> list[str]:

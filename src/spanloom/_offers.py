@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-__all__ = ["offered_late"]
+__all__ = ["offered"]
 
 
-def offered_late(package: str, where: Mapping[str, str]) -> Callable[[str], object]:
-    """Return the ``__getattr__`` of a package.
+def offered(package: str, where: Mapping[str, str], name: str) -> object:
+    """Return what the ``__getattr__`` of a package is asked for, which it has from then on.
 
     Args:
         package: Its name.
         where: The modules that have what it offers, by the names of that; none of them is called as such a module is,
             which would be found instead.
+        name: What is asked for.
+
+    Raises:
+        AttributeError: it is not in `where`.
     """
-
-    def __getattr__(name: str) -> object:  # noqa: N807 -- the name that a package gives it
-        if name not in where:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(where[name]), name)
-        setattr(sys.modules[package], name, value)
-        return value
-
-    return __getattr__
+    if name not in where:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(where[name]), name)
+    setattr(sys.modules[package], name, value)
+    return value

@@ -2,7 +2,7 @@
 
 import typing
 
-from spanloom._offers import offered_late as _offered_late
+from spanloom._offers import offered as _offered
 from spanloom.diagnosis.look import look
 from spanloom.diagnosis.why import why
 
@@ -15,4 +15,6 @@ __all__ = ["Finding", "diagnose", "look", "why"]
 # What watches a program is in this package, too, and starts with the program.
 _LATE: typing.Final = {"Finding": "spanloom.diagnosis.finding", "diagnose": "spanloom.diagnosis.verdict"}
 
-__getattr__ = _offered_late(__name__, _LATE)
+
+def __getattr__(name: str) -> object:
+    return _offered(__name__, _LATE, name)

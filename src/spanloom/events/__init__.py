@@ -2,7 +2,7 @@
 
 import typing
 
-from spanloom._offers import offered_late as _offered_late
+from spanloom._offers import offered as _offered
 from spanloom.events.counts import BatchCounts
 from spanloom.events.error import ErrorInfo, Frame
 from spanloom.events.event import Event
@@ -40,4 +40,6 @@ _LATE: typing.Final = {
     "encode_lines": "spanloom.events.codec",
 }
 
-__getattr__ = _offered_late(__name__, _LATE)
+
+def __getattr__(name: str) -> object:
+    return _offered(__name__, _LATE, name)

@@ -2,7 +2,7 @@
 
 import typing
 
-from spanloom._offers import offered_late as _offered_late
+from spanloom._offers import offered as _offered
 from spanloom.store.locate import default_path, locate
 from spanloom.store.retention import Retention
 
@@ -36,4 +36,6 @@ _LATE: typing.Final = {
     "StoreReader": "spanloom.store.reader",
 }
 
-__getattr__ = _offered_late(__name__, _LATE)
+
+def __getattr__(name: str) -> object:
+    return _offered(__name__, _LATE, name)
