@@ -56,10 +56,10 @@ if typing.TYPE_CHECKING:
     from spanloom.concurrency.stream import stream as stream
     from spanloom.concurrency.sync import run_sync as run_sync
     from spanloom.diagnosis.why import why as why
-    from spanloom.instrument.limited import limited as limited
-    from spanloom.instrument.traced import instrument_class as instrument_class
-    from spanloom.instrument.traced import instrument_module as instrument_module
-    from spanloom.instrument.traced import traced as traced
+    from spanloom.instrument.limiting import limited as limited
+    from spanloom.instrument.tracing import instrument_class as instrument_class
+    from spanloom.instrument.tracing import instrument_module as instrument_module
+    from spanloom.instrument.tracing import traced as traced
     from spanloom.store.checkpoint import Checkpoint as Checkpoint
 
 __all__ = [
@@ -142,10 +142,10 @@ _LATE: typing.Final = {
     "stream": "spanloom.concurrency.stream",
     "run_sync": "spanloom.concurrency.sync",
     "why": "spanloom.diagnosis.why",
-    "limited": "spanloom.instrument.limited",
-    "instrument_class": "spanloom.instrument.traced",
-    "instrument_module": "spanloom.instrument.traced",
-    "traced": "spanloom.instrument.traced",
+    "limited": "spanloom.instrument.limiting",
+    "instrument_class": "spanloom.instrument.tracing",
+    "instrument_module": "spanloom.instrument.tracing",
+    "traced": "spanloom.instrument.tracing",
     "Checkpoint": "spanloom.store.checkpoint",
 }
 """What is loaded when it is asked for, and where it is."""

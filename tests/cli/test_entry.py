@@ -43,7 +43,7 @@ ABSENT = (
     # what an empty script has nothing for
     *("opentelemetry", "pkgutil", "tqdm", "spanloom.compat", "spanloom.evaluation", "spanloom.handlers.otel"),
     *("spanloom.concurrency.engine", "spanloom.concurrency.limits", "spanloom.concurrency.runner"),
-    *("spanloom.events.codec", "spanloom.instrument.limited", "spanloom.instrument.traced"),
+    *("spanloom.events.codec", "spanloom.instrument.limiting", "spanloom.instrument.tracing"),
     *(
         "spanloom.processing",
         "spanloom.redaction._encoded",

@@ -16,7 +16,7 @@ __all__ = ["limited_value"]
 T = TypeVar("T")
 # Its types have a parameter that the class itself does not.
 if TYPE_CHECKING:
-    from spanloom.instrument.limited import LimiterBlock
+    from spanloom.instrument.limiting import LimiterBlock
 
     Proxy = wrapt.ObjectProxy[Any]
 else:

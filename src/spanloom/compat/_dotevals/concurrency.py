@@ -16,7 +16,7 @@ from spanloom.events import keys
 from spanloom.events.types import EventType
 
 if TYPE_CHECKING:
-    from spanloom.instrument.limited import LimiterBlock
+    from spanloom.instrument.limiting import LimiterBlock
 
 __all__ = ["Concurrency", "ConcurrencyStrategy", "adaptive", "fixed", "sequential"]
 
