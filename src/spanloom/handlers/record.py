@@ -30,9 +30,12 @@ OUTLIVED_NS: Final = 100_000_000
 """How old an open event is when it is written: what ends sooner is written once, with its end."""
 BEAT_NS: Final = 500_000_000
 """How often a run with open events says that it is there, and how far its batches are."""
-MAX_ROWS: Final = 4_096
+MIN_ROWS: Final = 4_096
 """Events in one transaction: some 5 ms, in which other processes wait; and what is lost at most of a file that can grow
 no more, beyond what there is no room for."""
+MAX_ROWS: Final = 8_192
+"""The same of a run that has as many in the file: less than half of what there was room for is lost then. Jobs of very
+different times lie on pages that each transaction writes once more."""
 WAIT_S: Final = 0.25
 """How long another process's write is waited for at a time. Not longer: a flush, an end or a fork may want the file, or
 the time, meanwhile. What could not be written is tried again 0.1 s later."""
@@ -165,7 +168,8 @@ class RecordHandler(Handler):
                 events = [event for event in events if self._twice.is_first(event.event_id)]
             rows.take(events)
             self._used = True
-            if len(rows) >= MAX_ROWS and not self._writer.busy:
+            most = min(max(MIN_ROWS, self._writer.written), MAX_ROWS)
+            if len(rows) >= most and not self._writer.busy:
                 self._writer.write(self._patience_s())
 
     def on_tick(self) -> bool:

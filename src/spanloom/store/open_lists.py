@@ -2,14 +2,17 @@
 
 Theory of operation. An event that has been found open is an entry of the list that is being filled. Before a
 transaction, what of that is still open becomes one text, and the list a row, which stays as it is: of a list that has
-been packed, nothing is kept but its text and how many of its events are still open. When those are a quarter of them
-or fewer, they move to a new list, and the row goes. So an event is written once more for each time that three times as
-many events end as are open with it then, and the rows of a long run are no more than what is open needs.
+been packed, nothing is kept but its text, and which of its events are in it and how many of those are still open. When
+those are a quarter of them or fewer, they move to a new list, and the row goes. So an event is written once more for
+each time that three times as many events end as are open with it then, and the rows of a long run are no more than what
+is open needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import compress, repeat
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +25,6 @@ FULL: Final = 500
 Entry = Sequence[Any]  # Any: see `ENTRY`
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(list[list[int | None]]).decode
 
 
 class OpenList:
@@ -30,20 +32,20 @@ class OpenList:
 
     Attributes:
         number: What it is called in the file.
+        ids: Of the events.
         entries: What is to be written of each, until that is a text.
         text: The row.
-        count: Entries in the text.
         live: Events that have not ended since.
         is_written: Whether the row is in the file.
     """
 
-    __slots__ = ("count", "entries", "is_written", "live", "number", "text")
+    __slots__ = ("entries", "ids", "is_written", "live", "number", "text")
 
     def __init__(self, number: int) -> None:
         self.number: int = number
+        self.ids: list[int] = []
         self.entries: list[Entry] = []
         self.text: str = ""
-        self.count: int = 0
         self.live: int = 0
         self.is_written: bool = False
 
@@ -53,7 +55,7 @@ class OpenLists:
 
     Attributes:
         jobs, others: The list of each event that was given as open and not as ended since, by its id; ``None`` for one
-            that has a row of its own. Whoever takes an event out says so to its list, by counting down its ``live``.
+            that has a row of its own.
     """
 
     def __init__(self) -> None:
@@ -68,21 +70,26 @@ class OpenLists:
         """Events that are open."""
         return len(self.jobs) + len(self.others)
 
-    def add(self, table: dict[int, OpenList | None], entries: Mapping[int, Entry]) -> None:
+    def add(self, table: dict[int, OpenList | None], ids: Sequence[int], entries: Sequence[Entry]) -> None:
         """Put events into lists, and these into `table`, `jobs` or `others`, under the events' ids."""
-        ids, rows = list(entries), list(entries.values())
         done = 0
         while done < len(ids):
             filling = self._filling
-            if filling is None or len(filling.entries) >= FULL:
-                self._last += 1
-                self._filling = filling = OpenList(self._last)
-                self._lists.append(filling)
-            until = done + FULL - len(filling.entries)
-            filling.entries += rows[done:until]
-            filling.live += len(rows[done:until])
-            table.update(dict.fromkeys(ids[done:until], filling))
+            if filling is None or len(filling.ids) >= FULL:
+                self._filling = filling = self._new()
+            until = done + FULL - len(filling.ids)
+            part = ids[done:until]
+            filling.ids += part
+            filling.entries += entries[done:until]
+            filling.live += len(part)
+            table.update(zip(part, repeat(filling), strict=False))
             done = until
+
+    def end(self, table: dict[int, OpenList | None], ids: Iterable[int]) -> None:
+        """Take events out of `table`, `jobs` or `others`, and out of their lists; those that are not there, too."""
+        for listed, ended in Counter(map(table.pop, ids, repeat(None))).items():
+            if listed is not None:
+                listed.live -= ended
 
     @property
     def waiting(self) -> bool:
@@ -106,20 +113,23 @@ class OpenLists:
             exactly: Have nothing in them that has ended.
         """
         lists, self._lists, self._filling = self._lists, [], None
-        moving: list[Entry] = []
+        ids: list[int] = []
+        texts: list[str] = []
         for each in lists:
             if each.entries:
                 self._make_row(each)
-            is_dense = each.live == each.count if exactly else 4 * each.live > each.count
+            is_dense = each.live == len(each.ids) if exactly else 4 * each.live > len(each.ids)
             if each.live and is_dense:
                 self._lists.append(each)
                 continue
             if each.is_written:
                 self._gone.append(each.number)
             if each.live:
-                moving.extend(self._open_of(_decode(each.text)))
-        if moving:
-            self._move(moving)
+                is_open = self._are_open(each.ids)
+                ids += compress(each.ids, is_open)
+                texts += compress(_entries_in(each.text), is_open)
+        for first in range(0, len(ids), FULL):
+            self._move(ids[first : first + FULL], texts[first : first + FULL])
 
     def written(self) -> None:
         """Take note that the file has the `rows`, and not those that are `gone`."""
@@ -134,22 +144,30 @@ class OpenLists:
         self.jobs.clear()
         self.others.clear()
 
-    def _make_row(self, new: OpenList) -> None:
-        entries = list(self._open_of(new.entries))
-        new.entries, new.count, new.text = [], len(entries), _encode(entries).decode()
+    def _new(self) -> OpenList:
+        self._last += 1
+        new = OpenList(self._last)
+        self._lists.append(new)
+        return new
 
-    def _open_of(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _are_open(self, ids: Iterable[int]) -> list[bool]:
         jobs, others = self.jobs, self.others
-        return (entry for entry in entries if entry[1] in jobs or entry[1] in others)
+        return [event_id in jobs or event_id in others for event_id in ids]
 
-    def _move(self, entries: Iterable[Entry]) -> None:
-        moved = len(self._lists)
-        of_jobs: dict[int, Entry] = {}
-        of_others: dict[int, Entry] = {}
-        for entry in entries:
-            (of_jobs if entry[1] in self.jobs else of_others)[entry[1]] = entry
-        self.add(self.jobs, of_jobs)
-        self.add(self.others, of_others)
-        self._filling = None
-        for each in self._lists[moved:]:
-            self._make_row(each)
+    def _make_row(self, new: OpenList) -> None:
+        if new.live < len(new.ids):
+            is_open = self._are_open(new.ids)
+            new.ids, new.entries = list(compress(new.ids, is_open)), list(compress(new.entries, is_open))
+        new.text, new.entries = _encode(new.entries).decode(), []
+
+    def _move(self, ids: list[int], texts: list[str]) -> None:
+        new = self._new()
+        new.ids, new.live = ids, len(ids)
+        new.text = f"[[{'],['.join(texts)}]]"
+        for event_id in ids:
+            (self.jobs if event_id in self.jobs else self.others)[event_id] = new
+
+
+def _entries_in(text: str) -> list[str]:
+    """Return what is between the brackets of each entry of a row: numbers have none."""
+    return text[2:-2].split("],[")

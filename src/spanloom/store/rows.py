@@ -6,17 +6,18 @@ common is worked out once, and texts that come again are numbered once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
 from spanloom.events.clean import clean_payload, clean_text
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
-from spanloom.events.ids import MASK, STRIDE
 from spanloom.events.plain import MAX_TEXT
 from spanloom.events.types import FAILED, EventStatus, EventType
+from spanloom.store.job_rows import JobColumns, JobRow, Shared, columns_of, signed_ids_at
 from spanloom.store.open_lists import OpenLists
 from spanloom.store.own_payload import own_payload
 from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME
@@ -69,14 +70,15 @@ class Rows:
         payloads: Whether what the user attached is recorded.
 
     Attributes:
-        jobs: Jobs that went well and have nothing to tell: start, id, label, trace, parent, batch, index, queue,
-            end. Parent and batch are the same.
-        details: The other jobs: the same, and status, busy time, attempt, error, payload.
+        jobs: Jobs that went well and have nothing to tell, by what they have in common.
+        details: The other jobs: start, id, label, trace, parent, batch, index, queue, end, status, busy time, attempt,
+            error, payload. Parent and batch are the same.
         events: All others that have ended, see `_row`.
         open: What was given as open and not as ended since.
         opened: Events that have not ended, and have a payload, as `events`.
         labels, traces, stacks, errors: What those refer to.
-        failed, cancelled: How many of the jobs here have.
+        job_count: All jobs here.
+        failed, cancelled: How many of them have.
         open_batches: The batches that are open.
     """
 
@@ -88,7 +90,7 @@ class Rows:
         self._trace_ids: _Numbers[int] = _Numbers()
         self._error_ids: _Numbers[ErrorInfo] = _Numbers()
         self._stack_ids: _Numbers[tuple[Any, ...]] = _Numbers()
-        self._families: dict[JobFamily, Row] = {}
+        self._families: dict[JobFamily, Shared] = {}
         self.open_batches: dict[int, Event] = {}
         self._drop()
 
@@ -107,7 +109,7 @@ class Rows:
         self._drop()
 
     def _drop(self) -> None:
-        self.jobs: list[Row] = []
+        self.jobs: dict[Shared, list[JobRow]] = {}
         self.details: list[Row] = []
         self.events: list[Row] = []
         self.opened: list[Row] = []
@@ -116,12 +118,13 @@ class Rows:
         self.stacks: list[Row] = []
         self.errors: list[Row] = []
         self._batches: dict[int, Row] = {}
+        self.job_count: int = 0
         self.failed: int = 0
         self.cancelled: int = 0
 
     def __len__(self) -> int:
         """Ended events that wait."""
-        return len(self.jobs) + len(self.details) + len(self.events)
+        return self.job_count + len(self.events)
 
     @property
     def batches(self) -> Collection[Row]:
@@ -145,73 +148,85 @@ class Rows:
 
     # taking -------------------------------------------------------------------------------------------
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: Sequence[Event]) -> None:
         """Take ended and point events."""
-        began, families, open_jobs = self._began_ns, self._families, self.open.jobs
-        jobs, details = self.jobs, self.details
-        for event in events:
-            if type(event) is not JobEvent:
-                self._take_other(event)
+        jobs = [event for event in events if type(event) is JobEvent]
+        for columns in columns_of(jobs):
+            self._take_jobs(columns)
+        if len(jobs) < len(events):
+            for event in events:
+                if type(event) is not JobEvent:
+                    self._take_other(event)
+
+    def _take_jobs(self, jobs: JobColumns) -> None:
+        shared = self._families.get(jobs.family) or self._family(jobs.family)
+        for part in jobs.parted():
+            if part is None:
                 continue
-            family = event.family
-            label, trace, batch_id, base_id = families.get(family) or self._family(family)
-            index, start_ns, detail = event.index, event.start_ns, event.detail
-            # As `event_id_at`, which would be a call per job.
-            event_id = (base_id + (index + 1) * STRIDE) & MASK or base_id ^ _SIGN
-            if event_id >= _SIGN:
-                event_id -= _ALL
-            if open_jobs:
-                listed = open_jobs.pop(event_id, None)
-                if listed is not None:
-                    listed.live -= 1
-            ready_ns = family.ready_ns
-            if ready_ns is None and detail is not None:
-                ready_ns = detail.ready_ns
-            row = (
-                start_ns - began,
-                event_id,
-                label,
-                trace,
-                batch_id,
-                batch_id,
-                index,
-                0 if ready_ns is None else start_ns - ready_ns,
-                event.end_ns - began,  # type: ignore[operator]  # it has ended
-            )
-            if detail is None:
-                jobs.append(row)
+            _, indexes, starts_ns, ends_ns, details = part
+            ids = signed_ids_at(jobs.family.base_id, indexes)
+            self.job_count += len(ids)
+            if self.open.jobs:
+                self.open.end(self.open.jobs, ids)
+            # All of them have ended.
+            rows = cast("Iterator[JobRow]", zip(starts_ns, ids, indexes, ends_ns, strict=True))
+            if details[0] is None:
+                self.jobs.setdefault(shared, []).extend(rows)
             else:
-                details.append((*row, *self._detail(detail)))
+                for row, detail in zip(rows, details, strict=True):
+                    self._take_detailed(shared, row, cast("JobDetail", detail))
+
+    def _take_detailed(self, shared: Shared, row: JobRow, detail: JobDetail) -> None:
+        start_ns, event_id, index, end_ns = row
+        label, trace, batch_id, ready_ns = shared
+        if ready_ns is None:
+            ready_ns = detail.ready_ns
+        queue_ns = 0 if ready_ns is None else start_ns - ready_ns
+        began, ids = self._began_ns, (event_id, label, trace, batch_id, batch_id)
+        self.details.append((start_ns - began, *ids, index, queue_ns, end_ns - began, *self._detail(detail)))
 
     def take_open(self, events: Iterable[Event]) -> None:
         """Take events that are open now, some of them perhaps again. What ends them must be taken later."""
-        began, families, jobs = self._began_ns, self._families, self.open.jobs
-        entries: dict[int, Row] = {}
+        plain: list[JobEvent] = []
         for event in events:
             if type(event) is not JobEvent:
                 self._take_open_other(event)
-                continue
-            family = event.family
-            label, trace, batch_id, base_id = families.get(family) or self._family(family)
-            index, start_ns, detail = event.index, event.start_ns, event.detail
-            # As `event_id_at`, which would be a call per job.
-            event_id = (base_id + (index + 1) * STRIDE) & MASK or base_id ^ _SIGN
-            if event_id >= _SIGN:
-                event_id -= _ALL
-            if event_id in jobs:
-                continue
-            ready_ns, attempt = family.ready_ns, None
-            if detail is not None:
-                if detail.data and self._take_open_row(self._row(event)):
-                    jobs[event_id] = None
-                    continue
-                attempt = detail.attempt
-                if ready_ns is None:
-                    ready_ns = detail.ready_ns
-            queue_ns = 0 if ready_ns is None else start_ns - ready_ns
-            entry = start_ns - began, event_id, label, trace, batch_id, batch_id, index, queue_ns, attempt
-            entries[event_id] = entry
-        self.open.add(jobs, entries)
+            elif event.detail is None:
+                plain.append(event)
+            else:
+                self._take_open_detailed(event, event.detail)
+        for columns in columns_of(plain):
+            self._take_open_jobs(columns)
+
+    def _take_open_jobs(self, jobs: JobColumns) -> None:
+        family, indexes, starts_ns, _, _ = jobs
+        label, trace, batch_id, ready_ns = self._families.get(family) or self._family(family)
+        began, known = self._began_ns, self.open.jobs
+        ids = signed_ids_at(family.base_id, indexes)
+        starts = [start_ns - began for start_ns in starts_ns]
+        queued = repeat(0) if ready_ns is None else [start_ns - ready_ns for start_ns in starts_ns]
+        same = repeat(label), repeat(trace), repeat(batch_id), repeat(batch_id)
+        entries = list(zip(starts, ids, *same, indexes, queued, repeat(None), strict=False))
+        fresh = set(ids)
+        if len(fresh) < len(ids) or not fresh.isdisjoint(known):
+            once = {entry[1]: entry for entry in entries if entry[1] not in known}
+            ids, entries = list(once), list(once.values())
+        self.open.add(known, ids, entries)
+
+    def _take_open_detailed(self, event: JobEvent, detail: JobDetail) -> None:
+        jobs, event_id = self.open.jobs, signed(event.event_id)
+        if event_id in jobs:
+            return
+        if detail.data and self._take_open_row(self._row(event)):
+            jobs[event_id] = None
+            return
+        label, trace, batch_id, ready_ns = self._families.get(event.family) or self._family(event.family)
+        start_ns = event.start_ns
+        if ready_ns is None:
+            ready_ns = detail.ready_ns
+        queue_ns = 0 if ready_ns is None else start_ns - ready_ns
+        ids = event_id, label, trace, batch_id, batch_id, event.index
+        self.open.add(jobs, [event_id], [(start_ns - self._began_ns, *ids, queue_ns, detail.attempt)])
 
     def _take_open_other(self, event: Event) -> None:
         others, event_id = self.open.others, signed(event.event_id)
@@ -221,7 +236,7 @@ class Rows:
         if self._take_open_row(row):
             others[event_id] = None
         else:
-            self.open.add(others, {event_id: _entry(row)})
+            self.open.add(others, [event_id], [_entry(row)])
         if event.counts is not None:
             self.open_batches[event_id] = event
             self._batch(event)
@@ -243,9 +258,7 @@ class Rows:
         self.events.append(row)
         event_id = row[1]
         if event_id in self.open.others:
-            listed = self.open.others.pop(event_id)
-            if listed is not None:
-                listed.live -= 1
+            self.open.end(self.open.others, [event_id])
             self.open_batches.pop(event_id, None)
         if event.counts is not None:
             self._batch(event)
@@ -293,12 +306,12 @@ class Rows:
             self._payload(type_, data) if data else NO_TEXT,
         )
 
-    def _family(self, family: JobFamily) -> Row:
+    def _family(self, family: JobFamily) -> Shared:
         if len(self._families) >= MAX_FAMILIES:
             self._families.clear()
         batch_id = signed(family.batch_id)
         number = self._trace_ids.get(family.trace.trace_id) or self._new_trace(family.trace)
-        known = self._label(_JOB, family.name), number, batch_id, family.base_id
+        known = Shared(self._label(_JOB, family.name), number, batch_id, family.ready_ns)
         self._families[family] = known
         return known
 

@@ -7,9 +7,12 @@ To bind ``None`` takes the sqlite3 module six times as long as a number, so rows
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from spanloom.store.job_rows import JobRow, Shared
 
 __all__ = ["NO_ID", "NO_NUMBER", "NO_TEXT", "NO_TIME", "SEE_RUN", "START_RUN", "Statement", "statements_of"]
 
@@ -34,44 +37,126 @@ VALUES ({run}, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), nullif(?, -1), nullif(?, 
         nullif(?, -9223372036854775808), nullif(?, ''), nullif(?, -1), ?, nullif(?, 0), nullif(?, ''))"""
 
 MANY: Final = 64
-"""Rows that one statement puts into the file. SQLite before 3.32 takes no more than 999 values, and rows have 14."""
+"""Rows of any kind that one statement puts into the file. SQLite before 3.32 takes no more than 999 values, and rows
+have up to 14."""
+MANY_ALIKE: Final = 240
+"""The same of jobs that have all but four values in common."""
+ALIKE: Final = 4 * MANY_ALIKE
+"""As many of these that wait are worth a statement of their own: SQLite takes some 0.2 ms to understand it."""
 
 _start_ns: Final = itemgetter(0)
 
 
-class Statement:
-    """What puts rows of one kind into the file.
+class Statement(Protocol):
+    """What puts rows of one kind into the file."""
+
+    def execute(self, connection: sqlite3.Connection, rows: Any) -> None:  # Any: see `Rows`
+        """Put in `rows`, in whatever order is fast."""
+
+
+class OneStatement:
+    """For kinds of which there are few rows.
 
     Args:
-        text: With ``{run}`` for the number of the run, and ending in what one row is, if there are many.
+        text: With ``{run}`` for the number of the run.
         run: That number.
-        many: Whether there are many rows, each of which begins with what the table is in the order of.
     """
 
-    def __init__(self, text: str, run: int, *, many: bool) -> None:
-        self._one: str = text.format(run=run)
-        self._many = ""
-        if many:
-            into, _, values = self._one.partition("VALUES ")
-            self._many = f"{into}VALUES {', '.join([values] * MANY)}"
-            self._marks = MANY * values.count("?")
+    def __init__(self, text: str, run: int) -> None:
+        self._text = text.format(run=run)
 
-    def execute(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:  # Any: see `Rows`
-        """Put in `rows`, in whatever order is fast.
+    def execute(self, connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """Put in `rows`."""
+        connection.executemany(self._text, rows)
 
-        A statement for each row would let go of the GIL at each row, and get it back when the event loop pleases; and
-        to begin and end it takes as long as what it does.
-        """
-        if not self._many:
-            connection.executemany(self._one, rows)
-            return
-        # Those of jobs that took long lie among thousands of others: neighbours go to the same pages.
+
+class ManyStatement:
+    """For kinds of which there are many rows, each of which begins with what the table is in the order of.
+
+    A statement for each row would let go of the GIL at each row, and get it back when the event loop pleases; and to
+    begin and end it takes as long as what it does.
+
+    Args:
+        text: With ``{run}`` for the number of the run, and ending in what one row is.
+        run: That number.
+    """
+
+    def __init__(self, text: str, run: int) -> None:
+        self._one = text.format(run=run)
+        into, _, values = self._one.partition("VALUES ")
+        self._many = f"{into}VALUES {', '.join([values] * MANY)}"
+
+    def execute(self, connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """Put in `rows`, by start."""
         ordered = sorted(rows, key=_start_ns)
         whole = len(ordered) - len(ordered) % MANY
-        values, marks = list(chain.from_iterable(ordered[:whole])), self._marks
-        connection.executemany(self._many, (values[at : at + marks] for at in range(0, len(values), marks)))
+        _execute_many(connection, self._many, MANY, ordered[:whole])
         connection.executemany(self._one, ordered[whole:])
 
+
+class JobStatement:
+    """For jobs that went well: what those of a batch have in common is part of the statement.
+
+    Args:
+        run: The number of the run.
+        began_ns: Its start, on the clock of the events.
+    """
+
+    def __init__(self, run: int, began_ns: int) -> None:
+        self._run = run
+        self._began_ns = began_ns
+        self._others = ManyStatement(JOBS, run)
+
+    def execute(self, connection: sqlite3.Connection, rows: Mapping[Shared, Sequence[JobRow]]) -> None:
+        """Put in the jobs of each batch, by start."""
+        began = self._began_ns
+        others: list[tuple[int, ...]] = []
+        for shared, jobs in rows.items():
+            label, trace, batch_id, ready_ns = shared
+            # Those that took long lie among thousands of others: neighbours go to the same pages.
+            ordered = sorted(jobs, key=_start_ns)
+            whole = 0 if len(ordered) < ALIKE else len(ordered) - len(ordered) % MANY_ALIKE
+            if whole:
+                _execute_many(connection, self._alike(shared), MANY_ALIKE, ordered[:whole])
+            for start_ns, event_id, index, end_ns in ordered[whole:]:
+                queue_ns = 0 if ready_ns is None else start_ns - ready_ns
+                ids = event_id, label, trace, batch_id, batch_id
+                others.append((start_ns - began, *ids, index, queue_ns, end_ns - began))
+        self._others.execute(connection, others)
+
+    def _alike(self, shared: Shared) -> str:
+        ready_ns = shared.ready_ns
+        return ALIKE_JOBS.format(
+            run=self._run,
+            began_ns=self._began_ns,
+            queue_ns="0" if ready_ns is None else f"column1 - {ready_ns:d}",
+            rows=", ".join(["(?, ?, ?, ?)"] * MANY_ALIKE),
+            **shared._asdict(),
+        )
+
+
+def _execute_many(
+    connection: sqlite3.Connection, text: str, many: int, rows: Sequence[Sequence[Any]]
+) -> None:
+    """Execute a statement that takes so many rows as often as there are as many."""
+    if rows:
+        values = chain.from_iterable(rows)
+        connection.executemany(text, zip(*[values] * (many * len(rows[0])), strict=True))
+
+
+JOBS: Final = """
+INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
+                             end_ns, status)
+VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ok')"""
+"""Of such a job nothing is there already: what was written as open has a payload, and so a detail. To replace what is
+there, SQLite would have to be ready to undo the statement, and keep a copy of each page that it changes."""
+ALIKE_JOBS: Final = """
+INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
+                             end_ns, status)
+SELECT {run}, column1 - {began_ns}, column2, {label}, {trace}, {batch_id}, {batch_id}, column3, {queue_ns},
+       column4 - {began_ns}, 'ok'
+FROM (VALUES {rows})"""
+"""The same of jobs with these values in common: start and end on the clock of the events."""
 
 # In the order in which they are executed: what is referred to comes first. What was written as open may be there again
 # when it has ended, and then in full.
@@ -83,10 +168,7 @@ STATEMENTS: Final = {
     "opened": "INSERT OR IGNORE INTO " + _EVENT,
     "open_lists": "INSERT OR IGNORE INTO open_list (run, id, events) VALUES ({run}, ?, ?)",
     "closed_lists": "DELETE FROM open_list WHERE run = {run} AND id = ?",
-    "jobs": """
-INSERT OR REPLACE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
-                              end_ns, status)
-VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ok')""",
+    "jobs": JOBS,
     "details": """
 INSERT OR REPLACE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
                               end_ns, status, busy_ns, attempt, error, payload)
@@ -100,10 +182,18 @@ VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
 }
 """By the name of the list in `Rows` whose rows they are for."""
 
-OF_MANY: Final = frozenset({"jobs", "details"})
-"""Those that have many rows, which come as they end."""
 
+def statements_of(run: int, began_ns: int) -> dict[str, Statement]:
+    """Return what puts rows of a run into the file, by the name of the list in `Rows`, in the order of execution.
 
-def statements_of(run: int) -> dict[str, Statement]:
-    """Return what puts rows of the run into the file, by the name of the list in `Rows`, in the order of execution."""
-    return {kind: Statement(text, run, many=kind in OF_MANY) for kind, text in STATEMENTS.items()}
+    Args:
+        run: The number of the run.
+        began_ns: Its start, on the clock of the events.
+    """
+    statements: dict[str, Statement] = {kind: OneStatement(text, run) for kind, text in STATEMENTS.items()}
+    # Those that have many rows, which come as they end.
+    return {
+        **statements,
+        "jobs": JobStatement(run, began_ns),
+        "details": ManyStatement(STATEMENTS["details"], run),
+    }

@@ -132,6 +132,11 @@ class RunWriter:
         """Whether the run is in the file."""
         return self._run is not None
 
+    @property
+    def written(self) -> int:
+        """Events of the run that have been put into the file."""
+        return self._events
+
     # writing --------------------------------------------------------------------------------------------
 
     @property
@@ -216,13 +221,13 @@ class RunWriter:
         with transaction(connection):
             if self._run is None:
                 self._run = self._start(connection)
-                self._statements = statements_of(self._run)
+                self._statements = statements_of(self._run, self._origin.began_ns)
             for kind, statement in self._statements.items():
                 waiting = getattr(rows, kind)
                 if waiting:
                     statement.execute(connection, waiting)
             open_now = len(rows.open)
-            events, jobs = self._events + len(rows), self._jobs + len(rows.jobs) + len(rows.details)
+            events, jobs = self._events + len(rows), self._jobs + rows.job_count
             failed, cancelled = self._failed + rows.failed, self._cancelled + rows.cancelled
             updated = connection.execute(
                 SEE_RUN,
