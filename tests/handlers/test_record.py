@@ -22,7 +22,10 @@ import pytest
 from spanloom import CallbackManager, async_map, get_callback_manager, use_callback_manager
 from spanloom.callbacks.drain import BACKLOG
 from spanloom.callbacks.guard import Guard
-from spanloom.handlers.record import MAX_ROWS, RecordHandler
+from spanloom.events.event import ScopeEvent
+from spanloom.events.ids import new_event_id
+from spanloom.events.trace import Trace
+from spanloom.handlers.record import MAX_ROWS, MIN_ROWS, RecordHandler
 from spanloom.store import Record, Run, StoreReader
 from tests.waited import waited
 
@@ -122,6 +125,33 @@ def test_the_memory_of_a_long_batch_is_flat(tmp_path: Path) -> None:
     # Results are a list of 8 bytes an entry. All events would be 50 MB; what waits for the thread, or for its next
     # transaction, is bounded in number.
     assert peak < count * 8 + (BACKLOG + MAX_ROWS) * 500
+
+
+def test_a_transaction_takes_no_more_than_the_file_has_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction for which a full disk has no room is lost as a whole, so that is never most of the record."""
+    handler = RecordHandler(tmp_path / "runs.db")
+    writer, sizes = handler._writer, []
+    real = writer.write
+
+    def write(wait_s: float, *, ended: bool = False) -> bool:
+        sizes.append(len(writer.rows))
+        return real(wait_s, ended=ended)
+
+    monkeypatch.setattr(writer, "write", write)
+    trace = Trace("steps", new_event_id())
+    for number in range(0, 5 * MAX_ROWS, 512):
+        handler.on_events(
+            [
+                ScopeEvent("step", "a", new_event_id(), None, trace, number + at, end_ns=number + at)
+                for at in range(512)
+            ]
+        )
+    handler.close()
+    assert sizes[:4] == [MIN_ROWS, MIN_ROWS, MAX_ROWS, MAX_ROWS]
+    assert max(sizes) == MAX_ROWS
+    assert len(read(handler.path)[1]) == 5 * MAX_ROWS
 
 
 # what is open -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from spanloom.store.connection import connect
 from spanloom.store.job_rows import JobRow, Shared
-from spanloom.store.statements import ALIKE, MANY, MANY_ALIKE, NO_ID, NO_NUMBER, NO_TEXT, statements_of
+from spanloom.store.statements import ALIKE, FEW, MANY, MANY_ALIKE, NO_ID, NO_NUMBER, NO_TEXT, statements_of
 
 BEGAN = 1_000
 FIRST = -(1 << 63)
@@ -57,7 +57,7 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize(
-    "count", [1, MANY - 1, MANY, MANY + 1, ALIKE - 1, ALIKE, ALIKE + 1, 5 * MANY_ALIKE + 3]
+    "count", [1, FEW, FEW + 1, MANY - 1, MANY, MANY + 1, ALIKE - 1, ALIKE, ALIKE + 1, 5 * MANY_ALIKE + 3]
 )
 @pytest.mark.parametrize(
     "shared", [Shared(1, 2, 5, BEGAN - 3), Shared(3, 1, FIRST, -5), Shared(1, 1, -1, None)]
@@ -82,20 +82,21 @@ def test_the_jobs_of_batches_large_and_small_have_what_is_theirs(connection: sql
     assert found == sorted(row for shared, own in rows.items() for row in found_of(own, shared))
 
 
-def test_what_a_row_does_not_have_is_null_in_each_row_of_many(connection: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("count", [FEW, 2 * MANY + 1, 2 * MANY + FEW + 1])
+def test_what_a_row_does_not_have_is_null_in_each_row_of_many(
+    connection: sqlite3.Connection, count: int
+) -> None:
     """Details of some hundred jobs: what one of them has is not in its neighbours' rows."""
     nothing = "ok", NO_NUMBER, NO_NUMBER, NO_ID, NO_TEXT
     everything = "error", 1, 2, 3, "{}"
     with closing(connection):
-        known = [
-            (start, event_id, 1, 1, 5, 5, index, 3, end) for start, event_id, index, end in jobs(2 * MANY + 1)
-        ]
+        known = [(start, event_id, 1, 1, 5, 5, index, 3, end) for start, event_id, index, end in jobs(count)]
         details = [(*job, *(nothing if job[6] % 3 else everything)) for job in known]
         statements_of(1, BEGAN)["details"].execute(connection, details)
         found = connection.execute("SELECT job_index, status, busy_ns, attempt, error, payload FROM event")
         assert found.fetchall() == [
             (index, "ok", None, None, None, None) if index % 3 else (index, *everything)
-            for index in range(2 * MANY + 1)
+            for index in range(count)
         ]
 
 
@@ -105,9 +106,9 @@ def test_hundreds_of_rows_take_a_few_statements(connection: sqlite3.Connection) 
     with closing(connection):
         connection.set_trace_callback(seen.append)
         rows = {
-            Shared(1, 1, 5, 3): jobs(10 * MANY_ALIKE),
-            Shared(1, 1, 6, 3): jobs(MANY),
-            Shared(1, 1, 7, 3): jobs(MANY),
+            Shared(1, 1, 5, 3): jobs(10 * MANY_ALIKE - 1),
+            Shared(1, 1, 6, 3): jobs(MANY, 10_000),
+            Shared(1, 1, 7, 3): jobs(2 * MANY - 1, 20_000),
         }
         statements_of(1, BEGAN)["jobs"].execute(connection, rows)
-    assert len([text for text in seen if text.lstrip().startswith("INSERT")]) == 12
+    assert len([text for text in seen if text.lstrip().startswith("INSERT")]) == 13

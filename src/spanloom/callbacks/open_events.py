@@ -65,12 +65,10 @@ class OpenEvents:
         for manager, since_ns in self._managers():
             first_ns = max(start_ns, since_ns)
             found = manager.opened_since(first_ns, since_ns, end_ns, jobs=wants_jobs)
+            if wants is not None:
+                found = [event for event in found if event.type in wants]
             yield from [
-                event
-                for event in found
-                if first_ns <= event.start_ns < end_ns
-                and event.end_ns is None
-                and (wants is None or event.type in wants)
+                event for event in found if first_ns <= event.start_ns < end_ns and event.end_ns is None
             ]
 
     def account(self) -> tuple[int, int]:

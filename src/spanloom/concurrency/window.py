@@ -108,11 +108,7 @@ class Window(Engine):
         tasks = newest(alive, start_of, since_ns, until_ns) if since_ns else alive.copy().values()
         records = records_of(tasks)
         records += [job.record for job in self._foreign.copy().values()]
-        return [
-            record
-            for record in records
-            if record is not None and record.start_ns >= since_ns and record.end_ns is None
-        ]
+        return [record for record in records if record is not None and record.end_ns is None]
 
     # the pump -------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class OpenList:
 
     Attributes:
         number: What it is called in the file.
+        table: `OpenLists.jobs` or `OpenLists.others`: where its events are, as long as they are open.
         ids: Of the events.
         entries: What is to be written of each, until that is a text.
         text: The row.
@@ -39,10 +40,11 @@ class OpenList:
         is_written: Whether the row is in the file.
     """
 
-    __slots__ = ("entries", "ids", "is_written", "live", "number", "text")
+    __slots__ = ("entries", "ids", "is_written", "live", "number", "table", "text")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, table: dict[int, OpenList | None]) -> None:
         self.number: int = number
+        self.table: dict[int, OpenList | None] = table
         self.ids: list[int] = []
         self.entries: list[Entry] = []
         self.text: str = ""
@@ -64,7 +66,7 @@ class OpenLists:
         self._last = 0
         self._lists: list[OpenList] = []
         self._gone: list[int] = []
-        self._filling: OpenList | None = None
+        self._filling: list[OpenList] = []
 
     def __len__(self) -> int:
         """Events that are open."""
@@ -74,9 +76,7 @@ class OpenLists:
         """Put events into lists, and these into `table`, `jobs` or `others`, under the events' ids."""
         done = 0
         while done < len(ids):
-            filling = self._filling
-            if filling is None or len(filling.ids) >= FULL:
-                self._filling = filling = self._new()
+            filling = self._filling_of(table)
             until = done + FULL - len(filling.ids)
             part = ids[done:until]
             filling.ids += part
@@ -112,12 +112,12 @@ class OpenLists:
         Args:
             exactly: Have nothing in them that has ended.
         """
-        lists, self._lists, self._filling = self._lists, [], None
-        ids: list[int] = []
-        texts: list[str] = []
+        lists, self._lists, self._filling = self._lists, [], []
+        jobs: list[tuple[int, str]] = []
+        others: list[tuple[int, str]] = []
         for each in lists:
             if each.entries:
-                self._make_row(each)
+                _make_row(each)
             is_dense = each.live == len(each.ids) if exactly else 4 * each.live > len(each.ids)
             if each.live and is_dense:
                 self._lists.append(each)
@@ -125,11 +125,10 @@ class OpenLists:
             if each.is_written:
                 self._gone.append(each.number)
             if each.live:
-                is_open = self._are_open(each.ids)
-                ids += compress(each.ids, is_open)
-                texts += compress(_entries_in(each.text), is_open)
-        for first in range(0, len(ids), FULL):
-            self._move(ids[first : first + FULL], texts[first : first + FULL])
+                moving = zip(each.ids, _entries_in(each.text), strict=True)
+                (jobs if each.table is self.jobs else others).extend(compress(moving, _are_open(each)))
+        self._move(self.jobs, jobs)
+        self._move(self.others, others)
 
     def written(self) -> None:
         """Take note that the file has the `rows`, and not those that are `gone`."""
@@ -140,32 +139,42 @@ class OpenLists:
     def forget(self) -> None:
         """Let go of all events: what is open will be found anew. Rows in the file are gone."""
         self._gone.extend(each.number for each in self._lists if each.is_written)
-        self._lists, self._filling = [], None
+        self._lists, self._filling = [], []
         self.jobs.clear()
         self.others.clear()
 
-    def _new(self) -> OpenList:
+    def _new(self, table: dict[int, OpenList | None]) -> OpenList:
         self._last += 1
-        new = OpenList(self._last)
+        new = OpenList(self._last, table)
         self._lists.append(new)
         return new
 
-    def _are_open(self, ids: Iterable[int]) -> list[bool]:
-        jobs, others = self.jobs, self.others
-        return [event_id in jobs or event_id in others for event_id in ids]
+    def _filling_of(self, table: dict[int, OpenList | None]) -> OpenList:
+        for filling in self._filling:
+            if filling.table is table and len(filling.ids) < FULL:
+                return filling
+        self._filling = [filling for filling in self._filling if filling.table is not table]
+        self._filling.append(new := self._new(table))
+        return new
 
-    def _make_row(self, new: OpenList) -> None:
-        if new.live < len(new.ids):
-            is_open = self._are_open(new.ids)
-            new.ids, new.entries = list(compress(new.ids, is_open)), list(compress(new.entries, is_open))
-        new.text, new.entries = _encode(new.entries).decode(), []
+    def _move(self, table: dict[int, OpenList | None], moving: list[tuple[int, str]]) -> None:
+        for first in range(0, len(moving), FULL):
+            new = self._new(table)
+            ids, texts = zip(*moving[first : first + FULL], strict=True)
+            new.ids, new.live = list(ids), len(ids)
+            new.text = f"[[{'],['.join(texts)}]]"
+            table.update(zip(ids, repeat(new), strict=False))
 
-    def _move(self, ids: list[int], texts: list[str]) -> None:
-        new = self._new()
-        new.ids, new.live = ids, len(ids)
-        new.text = f"[[{'],['.join(texts)}]]"
-        for event_id in ids:
-            (self.jobs if event_id in self.jobs else self.others)[event_id] = new
+
+def _are_open(some: OpenList) -> list[bool]:
+    return list(map(some.table.__contains__, some.ids))
+
+
+def _make_row(new: OpenList) -> None:
+    if new.live < len(new.ids):
+        is_open = _are_open(new)
+        new.ids, new.entries = list(compress(new.ids, is_open)), list(compress(new.entries, is_open))
+    new.text, new.entries = _encode(new.entries).decode(), []
 
 
 def _entries_in(text: str) -> list[str]:

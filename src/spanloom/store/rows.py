@@ -191,10 +191,10 @@ class Rows:
         for event in events:
             if type(event) is not JobEvent:
                 self._take_open_other(event)
-            elif event.detail is None:
+            elif (detail := event.detail) is None:
                 plain.append(event)
             else:
-                self._take_open_detailed(event, event.detail)
+                self._take_open_detailed(event, detail)
         for columns in columns_of(plain):
             self._take_open_jobs(columns)
 

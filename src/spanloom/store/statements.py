@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
@@ -43,6 +43,8 @@ MANY_ALIKE: Final = 240
 """The same of jobs that have all but four values in common."""
 ALIKE: Final = 4 * MANY_ALIKE
 """As many of these that wait are worth a statement of their own: SQLite takes some 0.2 ms to understand it."""
+FEW: Final = 8
+"""Rows left over that are put in one by one: more of them are filled up to `MANY`."""
 
 _start_ns: Final = itemgetter(0)
 
@@ -89,7 +91,8 @@ class ManyStatement:
     def execute(self, connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
         """Put in `rows`, by start."""
         ordered = sorted(rows, key=_start_ns)
-        whole = len(ordered) - len(ordered) % MANY
+        left_over = len(ordered) % MANY
+        whole = len(ordered) - (left_over if left_over <= FEW else 0)
         _execute_many(connection, self._many, MANY, ordered[:whole])
         connection.executemany(self._one, ordered[whole:])
 
@@ -114,11 +117,11 @@ class JobStatement:
         for shared, jobs in rows.items():
             label, trace, batch_id, ready_ns = shared
             # Those that took long lie among thousands of others: neighbours go to the same pages.
-            ordered = sorted(jobs, key=_start_ns)
-            whole = 0 if len(ordered) < ALIKE else len(ordered) - len(ordered) % MANY_ALIKE
-            if whole:
-                _execute_many(connection, self._alike(shared), MANY_ALIKE, ordered[:whole])
-            for start_ns, event_id, index, end_ns in ordered[whole:]:
+            if len(jobs) >= ALIKE:
+                ordered = sorted(jobs, key=_start_ns)
+                _execute_many(connection, self._alike(shared), MANY_ALIKE, ordered)
+                continue
+            for start_ns, event_id, index, end_ns in jobs:
                 queue_ns = 0 if ready_ns is None else start_ns - ready_ns
                 ids = event_id, label, trace, batch_id, batch_id
                 others.append((start_ns - began, *ids, index, queue_ns, end_ns - began))
@@ -138,9 +141,12 @@ class JobStatement:
 def _execute_many(
     connection: sqlite3.Connection, text: str, many: int, rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Execute a statement that takes so many rows as often as there are as many."""
+    """Execute a statement that takes so many rows, until all are in. The last of them is put in as often as fills up.
+
+    It is the same row each time, and there once: it has a key, and whatever is there is replaced or stays.
+    """
     if rows:
-        values = chain.from_iterable(rows)
+        values = chain(chain.from_iterable(rows), chain.from_iterable(repeat(rows[-1], -len(rows) % many)))
         connection.executemany(text, zip(*[values] * (many * len(rows[0])), strict=True))
 
 
