@@ -34,8 +34,8 @@ MIN_ROWS: Final = 4_096
 """Events in one transaction: some 5 ms, in which other processes wait; and what is lost at most of a file that can grow
 no more, beyond what there is no room for."""
 MAX_ROWS: Final = 8_192
-"""The same of a run that has as many in the file: less than half of what there was room for is lost then. Jobs of very
-different times lie on pages that each transaction writes once more."""
+"""The same of a run that has as many in the file: no more than half of what there was room for is lost then. Jobs that
+take very different times end on pages that every transaction writes anew, so it pays to have few of them."""
 WAIT_S: Final = 0.25
 """How long another process's write is waited for at a time. Not longer: a flush, an end or a fork may want the file, or
 the time, meanwhile. What could not be written is tried again 0.1 s later."""
