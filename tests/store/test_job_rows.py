@@ -10,9 +10,8 @@ import pytest
 
 from spanloom.events.counts import BatchCounts
 from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily, ScopeEvent
-from spanloom.events.ids import base_of, event_id_at, new_event_id
+from spanloom.events.ids import base_of, event_id_at, new_event_id, signed_ids_at
 from spanloom.events.trace import Trace
-from spanloom.store.job_rows import signed_ids_at
 from spanloom.store.rows import Rows, signed
 from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT
 

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from spanloom.store.connection import connect
-from spanloom.store.job_rows import JobRow, Shared
-from spanloom.store.statements import ALIKE, FEW, MANY, MANY_ALIKE, NO_ID, NO_NUMBER, NO_TEXT, statements_of
+from spanloom.store.statements import (
+    ALIKE,
+    FEW,
+    MANY,
+    MANY_ALIKE,
+    NO_ID,
+    NO_NUMBER,
+    NO_TEXT,
+    JobRow,
+    Shared,
+    statements_of,
+)
 
 BEGAN = 1_000
 FIRST = -(1 << 63)

@@ -12,11 +12,12 @@ opened the event, completes it through the slots of the class (`complete_scope`,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.events.counts import BatchCounts
@@ -28,10 +29,12 @@ from spanloom.events.types import OK, EventStatus, EventType, status_of
 __all__ = [
     "NO_STACK",
     "Event",
+    "JobColumns",
     "JobDetail",
     "JobEvent",
     "JobFamily",
     "ScopeEvent",
+    "columns_of",
     "complete_job",
     "complete_scope",
     "data_of",
@@ -299,6 +302,48 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def data(self) -> dict[str, object] | None:
         return None if self.detail is None else self.detail.data
+
+
+class JobColumns(NamedTuple):
+    """Some jobs of one family, column by column: see `JobEvent`.
+
+    Nearly all events are jobs that went well. A column of five hundred is worked out by the interpreter's own loops in
+    a fraction of the time that five hundred turns of ours take.
+    """
+
+    family: JobFamily
+    indexes: Sequence[int]
+    starts_ns: Sequence[int]
+    ends_ns: Sequence[int | None]
+    details: Sequence[JobDetail | None]
+
+    def parted(self) -> tuple[JobColumns | None, JobColumns | None]:
+        """Return those that have no detail, and those that have one; ``None`` for no jobs."""
+        plain = self.details.count(None)
+        if plain == len(self.details):
+            return self, None
+        if not plain:
+            return None, self
+        jobs: list[tuple[Any, ...]] = list(zip(*self[1:], strict=True))
+        without = zip(*(job for job in jobs if job[3] is None), strict=True)
+        others = zip(*(job for job in jobs if job[3] is not None), strict=True)
+        return JobColumns(self.family, *without), JobColumns(self.family, *others)
+
+
+def columns_of(jobs: Iterable[JobEvent]) -> Iterator[JobColumns]:
+    """Yield the columns of `jobs`, family by family."""
+    rows: list[tuple[Any, ...]] = list(map(astuple, jobs))
+    if not rows:
+        return
+    families, *columns = zip(*rows, strict=True)
+    if families.count(families[0]) == len(families):
+        yield JobColumns(families[0], *columns)
+        return
+    parts: dict[JobFamily, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        parts.setdefault(row[0], []).append(row[1:])
+    for family, part in parts.items():
+        yield JobColumns(family, *zip(*part, strict=True))
 
 
 set_scope_failure = ScopeEvent.__dict__["failure"].__set__

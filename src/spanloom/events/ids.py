@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _random
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "new_trace_id",
     "random_bits",
     "reseed",
+    "signed_ids_at",
 ]
 
 MASK: Final = (1 << 64) - 1
@@ -28,6 +29,7 @@ STRIDE: Final = 0x9E3779B97F4A7C15
 """From one id of a range to the next. Odd, so multiplication by it is a bijection on 64 bits: the ids of one range
 never collide with each other and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4)."""
 
+_SIGN: Final = 1 << 63
 _INVERSE: Final = pow(STRIDE, -1, 1 << 64)
 
 # The base class of `random.Random`, which has the rest of what is needed here: the module takes a millisecond to load.
@@ -53,6 +55,15 @@ def event_id_at(base: int, index: int) -> int:
     Never returns 0; the one index that would map to it takes `base` with its top bit flipped.
     """
     return (base + (index + 1) * STRIDE) & MASK or base ^ (1 << 63)
+
+
+def signed_ids_at(base: int, indexes: Iterable[int]) -> list[int]:
+    """Return the ids of the items at `indexes` of a range, see `event_id_at`, as signed numbers."""
+    first = base + STRIDE + _SIGN
+    ids = [((first + index * STRIDE) & MASK) - _SIGN for index in indexes]
+    if 0 in ids:
+        ids[ids.index(0)] = base - _SIGN
+    return ids
 
 
 def index_in(base: int, event_id: int) -> int:

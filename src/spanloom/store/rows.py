@@ -14,13 +14,13 @@ import msgspec
 
 from spanloom.events.clean import clean_payload, clean_text
 from spanloom.events.error import MAX_FRAMES, MAX_MESSAGE, ErrorInfo
-from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily
+from spanloom.events.event import Event, JobColumns, JobDetail, JobEvent, JobFamily, columns_of
+from spanloom.events.ids import signed_ids_at
 from spanloom.events.plain import MAX_TEXT
 from spanloom.events.types import FAILED, EventStatus, EventType
-from spanloom.store.job_rows import JobColumns, JobRow, Shared, columns_of, signed_ids_at
 from spanloom.store.open_lists import OpenLists
 from spanloom.store.own_payload import own_payload
-from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME
+from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME, JobRow, Shared
 
 __all__ = ["Rows"]
 

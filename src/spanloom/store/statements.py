@@ -10,11 +10,20 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from spanloom.store.job_rows import JobRow, Shared
-
-__all__ = ["NO_ID", "NO_NUMBER", "NO_TEXT", "NO_TIME", "SEE_RUN", "START_RUN", "Statement", "statements_of"]
+__all__ = [
+    "NO_ID",
+    "NO_NUMBER",
+    "NO_TEXT",
+    "NO_TIME",
+    "SEE_RUN",
+    "START_RUN",
+    "JobRow",
+    "Shared",
+    "Statement",
+    "statements_of",
+]
 
 NO_NUMBER: Final = -1
 NO_ID: Final = 0
@@ -47,6 +56,18 @@ FEW: Final = 8
 """Rows left over that are put in one by one: more of them are filled up to `MANY`."""
 
 _start_ns: Final = itemgetter(0)
+
+JobRow = tuple[int, int, int, int]
+"""Start, id, index, end of a job that went well; times as its event has them, the id as SQLite keeps it."""
+
+
+class Shared(NamedTuple):
+    """What such jobs have in common: numbers of their label and trace, their batch, and since when they could run."""
+
+    label: int
+    trace: int
+    batch_id: int
+    ready_ns: int | None
 
 
 class Statement(Protocol):
