@@ -31,7 +31,6 @@ def test_a_hold_that_is_over_when_looked_at_again_is_none(*, ends: bool) -> None
 
 def test_a_loop_that_has_ended_is_not_held_by_what_it_did_last() -> None:
     """Its last turn is over, though no turn after it says so."""
-
     go_on = threading.Event()
 
     async def other() -> None:

@@ -69,7 +69,6 @@ async def spins() -> None:
 
 def test_a_task_still_spins_when_the_modules_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading the diagnosis takes seconds there, and the last look is that old."""
-
     monkeypatch.setattr(spin, "RESTLESS_S", 0.0)
     watcher = watching()
     with running(spins()):
@@ -83,7 +82,6 @@ def test_a_task_still_spins_when_the_modules_are_loaded(monkeypatch: pytest.Monk
 
 def test_what_held_a_loop_before_the_modules_were_loaded_may_be_over() -> None:
     """What was seen before is looked at once more before it is told."""
-
     go_on, turned = threading.Event(), threading.Event()
 
     async def holds() -> None:

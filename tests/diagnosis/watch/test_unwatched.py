@@ -34,7 +34,6 @@ def running(work: Coroutine[object, object, object]) -> Iterator[None]:
 
 def test_a_loop_that_is_held_is_seen_by_who_asks() -> None:
     """Nobody has watched it until then: the question looks for a second by itself."""
-
     go_on = threading.Event()
     began = threading.Event()
 
