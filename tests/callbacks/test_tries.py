@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,25 @@ async def test_it_can_be_linked_to_another_event() -> None:
         await retry(work)
     attempt = recorded(manager)[1]
     assert "links" in attempt.payload
+
+
+def test_an_attribute_of_a_link_may_have_any_name() -> None:
+    """Also that of the parameter: what a link is called in messages is often its target."""
+    manager = CallbackManager()
+    with manager.event(name="earlier") as earlier:
+        pass
+    with use_callback_manager(manager), manager.event(name="later") as later:
+        later.link(earlier, target="one", self="two")
+        link(earlier, target="three")
+    links = recorded(manager)[1].payload["links"]
+    assert [each["attributes"] for each in links] == [{"target": "one", "self": "two"}, {"target": "three"}]
+
+
+@pytest.mark.parametrize("target", [None, "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", 3])
+def test_what_cannot_be_linked_to_is_told(target: Any) -> None:
+    """The message says what can, instead of which attribute is missing."""
+    with CallbackManager().event(name="later") as later, pytest.raises(TypeError, match="link to an event, .* not to"):
+        later.link(target)
 
 
 async def test_the_ring_counts_both() -> None:

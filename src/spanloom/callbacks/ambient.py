@@ -110,7 +110,7 @@ def current_attempt() -> int | None:
     return None if manager is None or event is None else manager.attempt_around(event)
 
 
-def link(target: Linkable | Mapping[str, object], **attributes: object) -> None:
+def link(target: Linkable | Mapping[str, object], /, **attributes: object) -> None:
     """Link the current event to another one that is not its parent; see `EventContext.link`.
 
     In a job, this is the job's event. Without a current event there is nothing to link, and nothing happens.

@@ -114,7 +114,7 @@ class EventContext:
             self._data.update(payload)
         return self
 
-    def link(self, /, target: Linkable | Mapping[str, object], **attributes: object) -> Self:
+    def link(self, target: Linkable | Mapping[str, object], /, **attributes: object) -> Self:
         """Link the event to another one that is not its parent, of this trace or any other. Returns the context.
 
         For fan-in: the message that is worked off, the earlier runs whose results are put together.

@@ -52,6 +52,9 @@ def link_to(
     Args:
         target: An event, its context, or a mapping with ``traceparent`` and perhaps ``tracestate``.
         attributes: What there is to say of the link: numbers, booleans, texts.
+
+    Raises:
+        TypeError: `target` is nothing of that.
     """
     link: dict[str, object]
     if isinstance(target, Mapping):
@@ -67,7 +70,13 @@ def link_to(
         if state is not None and 0 < len(state) <= MAX_HEADER:
             link["state"] = state
     else:
-        link = {"trace_id": f"{target.trace_id:032x}", "event_id": f"{target.event_id:016x}"}
+        try:
+            link = {"trace_id": f"{target.trace_id:032x}", "event_id": f"{target.event_id:016x}"}
+        except AttributeError:
+            raise TypeError(
+                f"one can link to an event, a context that was opened, or a mapping with 'traceparent', "
+                f"not to {type(target).__name__}"
+            ) from None
     if attributes:
         link["attributes"] = dict(attributes)
     return link
