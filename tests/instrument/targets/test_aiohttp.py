@@ -13,6 +13,7 @@ import aiohttp.web
 import pytest
 
 from spanloom import async_map, current_event, uninstrument
+from spanloom.instrument import harmless
 from spanloom.testing import EventCapture
 from tests.instrument.targets.patching import patched
 from tests.instrument.targets.web import NAMED, address, payloads, tree
@@ -122,6 +123,21 @@ async def test_an_error_that_cannot_be_asked_is_raised_all_the_same(
         await session.get(f"{site}/page", raise_for_status=refuse)
     assert tree(captured, site).startswith("request GET site error ")
     assert tree(captured, site).endswith("UnfriendlyError")
+
+
+async def test_an_address_that_is_none_is_told_by_aiohttp_alone(
+    captured: EventCapture,
+    session: aiohttp.ClientSession,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is wrong with its version: no warning says that it is another one than we know."""
+    monkeypatch.setattr(harmless, "_told", set())
+    for address in (3, "http://[::1"):
+        with pytest.raises((TypeError, aiohttp.InvalidURL)):
+            await session.get(address)  # type: ignore[arg-type]  # on purpose
+    assert captured.events == []
+    assert caplog.records == []
 
 
 async def test_redirects_are_part_of_the_request(

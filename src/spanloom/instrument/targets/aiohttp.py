@@ -77,7 +77,10 @@ def _opened(session: Any, args: Args, kwargs: KwArgs) -> Exchange | None:
     from yarl import URL
 
     method = args[0] if args else kwargs["method"]
-    url = URL(args[1] if len(args) > 1 else kwargs["str_or_url"])
+    try:
+        url = URL(args[1] if len(args) > 1 else kwargs["str_or_url"])
+    except (TypeError, ValueError):
+        return None  # aiohttp will refuse it in these words, which is no fault of its version
     if not url.absolute:
         url = getattr(session, "_base_url", None) or url
     return open_exchange(method, url.raw_host, None if url.is_default_port() else url.explicit_port)
