@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from types import ModuleType
 from typing import Any
@@ -319,6 +320,25 @@ def test_tokens_of_a_failed_call_are_found_where_clients_keep_them(caplog: pytes
     TokenExtractor.accumulate(total, {"input_tokens": 2})
     TokenExtractor.accumulate(total, {"input_tokens": 3, "total_tokens": 3})
     assert total == nothing | {"input_tokens": 5, "total_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (ProcessorConfig, {"timeout_per_item": "60"}, r"timeout_per_item must be > 0 \(got '60'\)"),
+        (ProcessorConfig, {"max_workers": "5"}, r"max_workers must be >= 1 \(got '5'\)"),
+        (ProcessorConfig, {"max_requests_per_minute": math.inf}, r"max_requests_per_minute must be .*\(got inf\)"),
+        (RetryConfig, {"initial_wait": None}, r"initial_wait must be > 0 \(got None\)"),
+        (RetryConfig, {"max_wait": [9]}, r"\(got max_wait=\[9\], initial_wait=1.0\)"),
+        (RateLimitConfig, {"cooldown_seconds": math.inf}, r"cooldown_seconds must be >= 0 \(got inf\)"),
+        (RateLimitConfig, {"slow_start_final_delay": -0.1}, r"slow_start_final_delay must be >= 0 \(got -0.1\)"),
+        (RateLimitConfig, {"slow_start_initial_delay": "2"}, r"\(got initial='2', final=0.1\)"),
+    ],
+)
+def test_what_is_no_number_is_told_as_it_was_given(kind: Any, given: dict[str, Any], message: str) -> None:
+    """With its name, as one that is out of range is: Python alone would only say that a str is not compared."""
+    with pytest.raises(ValueError, match=message):
+        kind(**given)
 
 
 @pytest.mark.parametrize("given", [{"retry": None}, {"retry": 5}, {"rate_limit": RetryConfig()}])

@@ -258,6 +258,30 @@ def test_bounds_are_checked_when_they_are_given(given: dict[str, Any], message: 
         GuardRails(**given)
 
 
+async def price(result: object) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_errors": 5}, r"max_errors must be a mapping .* such as \{'rate_limit': 5\}, or None \(got 5\)"),
+        ({"max_errors": {ValueError: 1}}, r"the names of categories, .* \(got <class 'ValueError'>\)"),
+        ({"max_errors": {"x": "3"}}, r"max_errors\['x'\] must be a number at least 1 \(got '3', str\)"),
+        ({"item_timeout": "30"}, r"item_timeout must be a number above 0 seconds, or None \(got '30', str\)"),
+        ({"max_cost": "1", "cost": len}, r"max_cost must be a number above 0, or None \(got '1', str\)"),
+        ({"max_cost": 1, "cost": 2}, r"cost must be a plain function .* \(got 2\)"),
+        ({"max_cost": 1, "cost": price}, r"cost must be a plain function .* \(got <function price"),
+    ],
+)
+def test_bounds_of_the_wrong_kind_are_refused_where_they_are_given(
+    given: dict[str, Any], message: str
+) -> None:
+    """The message says what was given, and what is allowed; none is found out when the first item fails."""
+    with pytest.raises(TypeError, match=message):
+        GuardRails(**given)
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), BaseException("an exit")])
 def test_a_cost_that_ends_the_batch_is_asked_no_more(error: BaseException) -> None:
     """All items have their end, and the batch has its own, whoever it was that ended it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -298,3 +300,44 @@ def test_no_pause_stays_none_however_many_refusals_come_in_a_row() -> None:
     """The power that it is multiplied by becomes more than a float can be."""
     for first, longest in ((0.0, 0.0), (1.0, 600.0)):
         assert run(ExponentialBackoffStrategy(first).on_rate_limit(0, 2000)) == longest
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExponentialBackoffStrategy(-1), r"initial_cooldown must be at least 0 seconds \(got -1\)"),
+        (lambda: ExponentialBackoffStrategy(math.inf), r"initial_cooldown must be .*, and finite \(got inf\)"),
+        (lambda: ExponentialBackoffStrategy(max_cooldown=math.nan), r"max_cooldown must be .* \(got nan\)"),
+        (lambda: ExponentialBackoffStrategy(backoff_multiplier=0.5), r"backoff_multiplier must be at least 1 "),
+        (lambda: ExponentialBackoffStrategy(slow_start_items=-1), r"slow_start_items must be at least 0 \(got -1"),
+        (lambda: ExponentialBackoffStrategy(slow_start_initial_delay=-1), "slow_start_initial_delay must be "),
+        (lambda: ExponentialBackoffStrategy(slow_start_final_delay=-1), "slow_start_final_delay must be at "),
+        (lambda: FixedDelayStrategy(-1), r"cooldown must be at least 0 seconds \(got -1\)"),
+        (lambda: FixedDelayStrategy(1, -2), r"delay_between_requests must be at least 0 seconds \(got -2\)"),
+    ],
+)
+def test_a_strategy_checks_its_numbers(make: Callable[[], object], message: str) -> None:
+    """Where they are given: what it would say of them later, with a server that refuses, nobody looks for then."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExponentialBackoffStrategy("60"),  # type: ignore[arg-type]  # on purpose
+        lambda: ExponentialBackoffStrategy(slow_start_items=2.5),  # type: ignore[arg-type]  # the same
+        lambda: FixedDelayStrategy(1, None),  # type: ignore[arg-type]  # the same
+    ],
+)
+def test_a_strategy_wants_numbers(make: Callable[[], object]) -> None:
+    """The message has what was given, and its type."""
+    with pytest.raises(TypeError, match=r"must be a (whole )?number .*at least 0.* \(got .*, \w+\)"):
+        make()
+
+
+def test_a_first_pause_may_be_longer_than_the_longest_by_default() -> None:
+    """The configuration says how long it is, and it says nothing of a bound."""
+    limits = RateLimitConfig(cooldown_seconds=1000)
+    strategy = Processor(config=config(1, rate_limit=limits)).rate_limit_strategy
+    assert run(strategy.on_rate_limit(0, 1)) == 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 from spanloom.concurrency.retry import RetryPolicy
@@ -14,7 +15,14 @@ _log = logging.getLogger(__name__)
 
 def _require(fact: bool, rule: str, got: object, hint: str) -> None:
     if not fact:
-        raise ValueError(f"{rule} (got {got}). {hint}")
+        several = got.items() if isinstance(got, dict) else ()
+        shown = ", ".join(f"{name}={value!r}" for name, value in several) or repr(got)
+        raise ValueError(f"{rule} (got {shown}). {hint}")
+
+
+def _amount(value: object) -> float:
+    """Return the number that `value` is, or NaN, which is in no range, if it is none."""
+    return float(value) if hasattr(value, "__float__") else math.nan
 
 
 def _is_count(value: int, least: int) -> bool:
@@ -63,19 +71,19 @@ class RetryConfig:
             "Set retry.max_attempts to a positive integer.",
         )
         _require(
-            self.initial_wait > 0,
+            _amount(self.initial_wait) > 0,
             "initial_wait must be > 0",
             self.initial_wait,
             "Set retry.initial_wait to a positive number in seconds.",
         )
         _require(
-            self.max_wait >= self.initial_wait,
+            _amount(self.max_wait) >= _amount(self.initial_wait),
             "max_wait must be >= initial_wait",
-            f"max_wait={self.max_wait}, initial_wait={self.initial_wait}",
+            {"max_wait": self.max_wait, "initial_wait": self.initial_wait},
             "Set retry.max_wait to be at least as large as retry.initial_wait.",
         )
         _require(
-            self.exponential_base >= 1,
+            _amount(self.exponential_base) >= 1,
             "exponential_base must be >= 1",
             self.exponential_base,
             "Set retry.exponential_base to 1.0 or higher (typical values: 2.0-3.0).",
@@ -100,7 +108,7 @@ class RateLimitConfig:
         cooldown_seconds: Seconds of the first pause, 0 or more.
         slow_start_items: Items that start slowly after a pause; 0 for none.
         slow_start_initial_delay: Seconds by which the first of them starts later.
-        slow_start_final_delay: Seconds by which the last does; not more.
+        slow_start_final_delay: Seconds by which the last does; 0 or more, and not more than that.
         backoff_multiplier: By what each further pause is longer, at least 1.
 
     Raises:
@@ -123,7 +131,7 @@ class RateLimitConfig:
             ValueError: one is out of range.
         """
         _require(
-            self.cooldown_seconds >= 0,
+            0 <= _amount(self.cooldown_seconds) < math.inf,
             "cooldown_seconds must be >= 0",
             self.cooldown_seconds,
             "Set rate_limit.cooldown_seconds to a non-negative number.",
@@ -135,13 +143,19 @@ class RateLimitConfig:
             "Set rate_limit.slow_start_items to 0 to disable or a positive number.",
         )
         _require(
-            self.slow_start_initial_delay >= self.slow_start_final_delay,
+            0 <= _amount(self.slow_start_final_delay) < math.inf,
+            "slow_start_final_delay must be >= 0",
+            self.slow_start_final_delay,
+            "Set rate_limit.slow_start_final_delay to a non-negative number of seconds.",
+        )
+        _require(
+            _amount(self.slow_start_final_delay) <= _amount(self.slow_start_initial_delay) < math.inf,
             "slow_start_initial_delay must be >= slow_start_final_delay",
-            f"initial={self.slow_start_initial_delay}, final={self.slow_start_final_delay}",
+            {"initial": self.slow_start_initial_delay, "final": self.slow_start_final_delay},
             "The delay should decrease during slow start, not increase.",
         )
         _require(
-            self.backoff_multiplier >= 1.0,
+            1.0 <= _amount(self.backoff_multiplier) < math.inf,
             "backoff_multiplier must be >= 1.0",
             self.backoff_multiplier,
             "Set rate_limit.backoff_multiplier to 1.0 (no increase) or higher (typical: 1.5-2.0).",
@@ -200,13 +214,13 @@ class ProcessorConfig:
             "Set config.max_workers to a positive integer (typical: 5-20).",
         )
         _require(
-            self.timeout_per_item > 0,
+            _amount(self.timeout_per_item) > 0,
             "timeout_per_item must be > 0",
             self.timeout_per_item,
             "Set config.timeout_per_item to a positive number in seconds (typical: 60-300).",
         )
         _require(
-            self.post_processor_timeout > 0,
+            _amount(self.post_processor_timeout) > 0,
             "post_processor_timeout must be > 0",
             self.post_processor_timeout,
             "Set config.post_processor_timeout to a positive number in seconds (typical: 30-120).",
@@ -218,7 +232,7 @@ class ProcessorConfig:
             "Set config.progress_interval to a positive integer.",
         )
         _require(
-            self.progress_callback_timeout is None or self.progress_callback_timeout > 0,
+            self.progress_callback_timeout is None or _amount(self.progress_callback_timeout) > 0,
             "progress_callback_timeout must be > 0",
             self.progress_callback_timeout,
             "Set config.progress_callback_timeout to None to disable or a positive number of seconds.",
@@ -230,7 +244,7 @@ class ProcessorConfig:
             "Set config.max_queue_size to 0 for unlimited, or a positive number to limit queue size.",
         )
         _require(
-            self.max_requests_per_minute is None or self.max_requests_per_minute > 0,
+            self.max_requests_per_minute is None or 0 < _amount(self.max_requests_per_minute) < math.inf,
             "max_requests_per_minute must be > 0 or None",
             self.max_requests_per_minute,
             "Set config.max_requests_per_minute to None to disable proactive rate limiting, or a positive number "

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from spanloom.exceptions import BatchStoppedError
+from spanloom.processing.bounds import check_amount
 from spanloom.processing.result import WorkItemResult
 
 __all__ = ["LAST_WORD_S", "GuardRails", "Guards"]
@@ -42,6 +44,7 @@ class GuardRails:
 
     Raises:
         ValueError: a number is out of range, or `max_cost` is given without `cost`.
+        TypeError: one is no number, `max_errors` is no mapping from categories, or `cost` no function.
     """
 
     item_timeout: float | None = None
@@ -52,15 +55,34 @@ class GuardRails:
 
     def __post_init__(self) -> None:
         for what, seconds in (("item_timeout", self.item_timeout), ("batch_timeout", self.batch_timeout)):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{what} must be above 0 seconds, or None (got {seconds!r})")
-        for category, most in (self.max_errors or {}).items():
-            if not most >= 1:
-                raise ValueError(f"max_errors[{category!r}] must be at least 1 (got {most!r})")
-        if self.max_cost is not None and not self.max_cost > 0:
-            raise ValueError(f"max_cost must be above 0, or None (got {self.max_cost!r})")
+            if seconds is not None:
+                check_amount(seconds, what, above=0, finite=False, more=" seconds, or None")
+        _check_errors(self.max_errors)
+        if self.max_cost is not None:
+            check_amount(self.max_cost, "max_cost", above=0, finite=False, more=", or None")
+        cost: object = self.cost
+        if cost is not None and (not callable(cost) or iscoroutinefunction(cost)):
+            raise TypeError(
+                f"cost must be a plain function of a result that returns a number, or None (got {cost!r})"
+            )
         if self.max_cost is not None and self.cost is None:
             raise ValueError("max_cost needs a cost: a function that tells what a result cost")
+
+
+def _check_errors(given: object) -> None:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"max_errors must be a mapping from categories of errors to numbers, such as {{'rate_limit': 5}}, or None "
+            f"(got {given!r})"
+        )
+    for category, most in given.items():
+        if not isinstance(category, str):
+            raise TypeError(
+                f"max_errors must have the names of categories, such as 'rate_limit', as its keys (got {category!r})"
+            )
+        check_amount(most, f"max_errors[{category!r}]", least=1, finite=False)
 
 
 class Guards:

@@ -22,7 +22,7 @@ from spanloom.processing.middleware import Middleware, MiddlewareChain
 from spanloom.processing.observer import ProcessorObserver
 from spanloom.processing.pause import SharedPause
 from spanloom.processing.progress import ProgressCallback, ProgressReports
-from spanloom.processing.rate_limit import ExponentialBackoffStrategy, RateLimitStrategy
+from spanloom.processing.rate_limit import LONGEST_S, ExponentialBackoffStrategy, RateLimitStrategy
 from spanloom.processing.result import BatchResult, WorkItemResult
 from spanloom.processing.stats import ProcessingStats
 from spanloom.processing.tokens import TokenExtractor
@@ -138,6 +138,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self.error_classifier: ErrorClassifier = error_classifier or DefaultErrorClassifier()
         self.rate_limit_strategy: RateLimitStrategy = rate_limit_strategy or ExponentialBackoffStrategy(
             initial_cooldown=config.rate_limit.cooldown_seconds,
+            max_cooldown=max(LONGEST_S, config.rate_limit.cooldown_seconds),
             backoff_multiplier=config.rate_limit.backoff_multiplier,
             slow_start_items=config.rate_limit.slow_start_items,
             slow_start_initial_delay=config.rate_limit.slow_start_initial_delay,

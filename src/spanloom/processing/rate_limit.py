@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Final
 
-__all__ = ["ExponentialBackoffStrategy", "FixedDelayStrategy", "RateLimitStrategy"]
+from spanloom.processing.bounds import check_amount, check_whole
+
+__all__ = ["LONGEST_S", "ExponentialBackoffStrategy", "FixedDelayStrategy", "RateLimitStrategy"]
+
+LONGEST_S: Final = 600.0
+"""Seconds of the longest pause, unless somebody says otherwise."""
 
 
 class RateLimitStrategy(ABC):
@@ -40,23 +46,33 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
     ``initial - (initial - final) * n / slow_start_items`` seconds later, with the two delays of the slow start.
 
     Args:
-        initial_cooldown: Seconds of the first pause.
-        max_cooldown: Seconds of the longest.
-        backoff_multiplier: By what each is longer than the one before it.
+        initial_cooldown: Seconds of the first pause, 0 or more.
+        max_cooldown: Seconds of the longest, 0 or more.
+        backoff_multiplier: By what each is longer than the one before it, at least 1.
         slow_start_items: How many items start slowly; 0 for none.
-        slow_start_initial_delay: Seconds by which the first of them starts later.
-        slow_start_final_delay: Seconds by which the last does.
+        slow_start_initial_delay: Seconds by which the first of them starts later, 0 or more.
+        slow_start_final_delay: Seconds by which the last does, 0 or more.
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: one is no number.
     """
 
     def __init__(
         self,
         initial_cooldown: float = 60.0,
-        max_cooldown: float = 600.0,
+        max_cooldown: float = LONGEST_S,
         backoff_multiplier: float = 2.0,
         slow_start_items: int = 50,
         slow_start_initial_delay: float = 2.0,
         slow_start_final_delay: float = 0.1,
     ) -> None:
+        check_amount(initial_cooldown, "initial_cooldown", more=" seconds")
+        check_amount(max_cooldown, "max_cooldown", finite=False, more=" seconds")
+        check_amount(backoff_multiplier, "backoff_multiplier", least=1)
+        check_whole(slow_start_items, "slow_start_items")
+        check_amount(slow_start_initial_delay, "slow_start_initial_delay", more=" seconds")
+        check_amount(slow_start_final_delay, "slow_start_final_delay", more=" seconds")
         self.initial_cooldown = initial_cooldown
         self.max_cooldown = max_cooldown
         self.backoff_multiplier = backoff_multiplier
@@ -84,11 +100,17 @@ class FixedDelayStrategy(RateLimitStrategy):
     """Pauses always as long, and from then on starts every item a little later.
 
     Args:
-        cooldown: Seconds of each pause.
-        delay_between_requests: Seconds by which each item after the first pause starts later.
+        cooldown: Seconds of each pause, 0 or more.
+        delay_between_requests: Seconds by which each item after the first pause starts later, 0 or more.
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: one is no number.
     """
 
     def __init__(self, cooldown: float = 300.0, delay_between_requests: float = 1.0) -> None:
+        check_amount(cooldown, "cooldown", more=" seconds")
+        check_amount(delay_between_requests, "delay_between_requests", more=" seconds")
         self.cooldown = cooldown
         self.delay = delay_between_requests
 

@@ -1,0 +1,55 @@
+"""Numbers that are given to a processor, checked where they are given."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["check_amount", "check_whole"]
+
+
+def check_amount(
+    value: object,
+    what: str,
+    *,
+    above: float | None = None,
+    least: float = 0.0,
+    finite: bool = True,
+    more: str = "",
+) -> None:
+    """Make sure that `value` is a number in range, whoever's: a ``Decimal`` or one of NumPy's is as good.
+
+    Args:
+        value: What was given.
+        what: What it is called.
+        above: What it must be above, if that is not `least`, which it must be at least.
+        least: See there.
+        finite: Whether infinity is refused.
+        more: What the message has after the bound: a unit, what else may be given.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is out of range, or NaN.
+    """
+    rule = f"{f'at least {least:g}' if above is None else f'above {above:g}'}{more}"
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{what} must be a number {rule} (got {value!r}, {type(value).__name__})")
+    number = float(value)
+    if not (number >= least if above is None else number > above) or (finite and math.isinf(number)):
+        raise ValueError(f"{what} must be {rule}{', and finite' if math.isinf(number) else ''} (got {value!r})")
+
+
+def check_whole(value: object, what: str) -> None:
+    """Make sure that `value` is a whole number of at least 0.
+
+    Args:
+        value: What was given.
+        what: What it is called.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is below 0.
+    """
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be a whole number of at least 0 (got {value!r}, {type(value).__name__})")
+    if value.__index__() < 0:
+        raise ValueError(f"{what} must be at least 0 (got {value!r})")
