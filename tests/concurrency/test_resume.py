@@ -440,6 +440,8 @@ def test_arguments_of_a_checkpoint_are_checked() -> None:
         Checkpoint("x.db", key=square)
     with pytest.raises(ValueError, match="version"):
         Checkpoint("x.db", version="")
+    with pytest.raises(ValueError, match=r"version must be text that UTF-8 knows: no surrogates \(got '\\udcff'\)"):
+        Checkpoint("x.db", version="\udcff")
     with pytest.raises(ValueError, match=r"path must name a file, such as 'results\.db' \(got ''\)"):
         Checkpoint("")
     with pytest.raises(ValueError, match="not both"):
@@ -487,6 +489,45 @@ async def test_a_codec_of_the_users_own_stores_results(file: Path) -> None:
         CheckpointError, match=r"results of .*written by the codec 'reversed', and this one has 'json'"
     ):
         await async_map(name, range(2), checkpoint=Checkpoint(file))
+
+
+class Leaving(Reversed):
+    """Raises what nobody may swallow, in one of its methods."""
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        self._method, self._error = method, error
+
+    def encode(self, value: str) -> bytes:
+        if self._method == "encode" and value == "1":
+            raise self._error
+        return super().encode(value)
+
+    def decode(self, data: bytes) -> str:
+        if self._method == "decode" and data == b"1":
+            raise self._error
+        return super().decode(data)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("mine"), SystemExit(3)])
+def test_a_codec_may_end_the_program(file: Path, error: BaseException) -> None:
+    """What it raises for that leaves the loop, the very object; what other jobs have returned meanwhile is stored."""
+
+    async def name(number: int) -> str:
+        ran.append(number)
+        return str(number)
+
+    def run(codec: Reversed) -> list[str]:
+        return asyncio.run(async_map(name, range(3), limit=3, checkpoint=Checkpoint(file, codec=codec)))
+
+    for method in ("encode", "decode"):  # which is tried with every result that is stored
+        with pytest.raises(type(error)) as raised:
+            run(Leaving(method, error))
+        assert raised.value is error
+        assert sorted(stored(file)) == [b"0", b"2"]  # type: ignore[type-var]  # bytes
+    assert run(Reversed()) == ["0", "1", "2"]
+    with pytest.raises(type(error)) as raised:
+        run(Leaving("decode", error))
+    assert raised.value is error
 
 
 @pytest.mark.parametrize("value", [(1, 2), {1: "a"}, float("nan"), b"bytes", {1, 2}, object(), "\ud800"])

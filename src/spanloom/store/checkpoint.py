@@ -82,6 +82,8 @@ class Checkpoint:
             )
         if version is not None and (not isinstance(version, str) or not version):
             raise ValueError(f"version must be a string that is not empty, or None (got {version!r})")
+        if version is not None and not _is_storable(version):
+            raise ValueError(f"version must be text that UTF-8 knows: no surrogates (got {version!r})")
         if type is not None and codec is not None:
             raise ValueError("give either type= (for JSON) or codec=, not both")
         if codec is not None and not isinstance(codec, Codec):
@@ -133,3 +135,11 @@ class Checkpoint:
             log.abandon()
             raise
         return log
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -36,6 +36,9 @@ lets it wait for that, 5 ms, and what it then does with the answers, would be to
 STOP_S: Final = 2.0
 """How long the end of a batch waits for another process that writes to the file."""
 
+WAYS_OUT: Final = (KeyboardInterrupt, SystemExit)
+"""What a codec may raise to end the program; it is raised where the result was waited for, as it is."""
+
 _logger = logging.getLogger("spanloom.store")
 
 
@@ -223,6 +226,8 @@ class CheckpointLog:
                     writing.append(request)
             except CheckpointError as error:
                 answers.append((request.future, None, _with_value(error, request)))
+            except WAYS_OUT as error:
+                answers.append((request.future, None, error))
         if rows:
             try:
                 file.store(rows)
