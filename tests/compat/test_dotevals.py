@@ -334,6 +334,22 @@ def test_samples_are_the_first_rows() -> None:
     assert [record.value for record in keep(samples=3).results] == [0, 1, 2]
 
 
+def test_samples_are_no_negative_number() -> None:
+    """The message says what there may be, for any dataset."""
+
+    async def rows() -> AsyncIterator[int]:
+        yield 1
+
+    for dataset in ([1], rows()):
+
+        @foreach("number", dataset)
+        async def keep(number: int) -> int:
+            return number
+
+        with pytest.raises(ValueError, match=r"samples must be at least 0, or None for all \(got -1\)"):
+            run(keep(samples=-1))
+
+
 @pytest.mark.parametrize(("samples", "kept"), [(0, []), (2, [0, 1]), (9, [0, 1, 2])])
 def test_samples_of_an_async_dataset_are_its_first_rows(samples: int, kept: list[int]) -> None:
     """No more of it is pulled."""
@@ -450,6 +466,33 @@ def test_a_session_manager_is_the_storage() -> None:
     assert manager.said == ["start", True, "start", True]
 
 
+def test_a_session_manager_is_the_storage_of_an_async_dataset_as_well() -> None:
+    """What is done is left out of what is pulled, and no more of it is pulled than is to run."""
+    manager, calls = Manager(), []
+    pulled: list[int] = []
+
+    class Rows:
+        async def __aiter__(self) -> AsyncIterator[int]:
+            for number in (5, 0, 2, 4):
+                pulled.append(number)
+                yield number
+
+    @foreach("number", Rows())
+    async def divide(number: int) -> float:
+        calls.append(number)
+        return 10 / (number or (0 if calls.count(0) == 1 else 1))
+
+    first = run(divide(manager, samples=2))
+    assert [(record.item_id, record.value) for record in first.results] == [(0, 2.0), (1, None)]
+    assert pulled == [5, 0]
+    second = run(divide(manager, samples=2))
+    assert [(record.item_id, record.value) for record in second.results] == [(0, 2.0), (1, 10.0), (2, 5.0)]
+    assert pulled == [5, 0, 5, 0, 2]
+    third = run(divide(manager))
+    assert [record.item_id for record in third.results] == [0, 1, 2, 3]
+    assert calls == [5, 0, 0, 2, 4]
+
+
 def test_a_session_that_is_broken_off_is_said_to_have_failed() -> None:
     """The dataset raises; what was done before stays."""
     manager = Manager()
@@ -534,6 +577,40 @@ def test_the_numbers_of_an_adaptive_strategy() -> None:
     assert strategy.error_count == 1
     strategy.reset()
     assert (strategy.completion_times, strategy.error_count) == ([], 0)
+
+
+def sizes(strategy: adaptive, before: int) -> list[int]:
+    """Return how many slots there are in each second, of calls on a server that takes all, after a reset of others."""
+
+    async def call() -> None:
+        while True:
+            await strategy.acquire()
+            await asyncio.sleep(0.3)
+            await strategy.release()
+
+    async def main() -> list[int]:
+        for _ in range(before):
+            await strategy.acquire()
+        await asyncio.sleep(5)
+        strategy.reset()
+        calls = [asyncio.create_task(call()) for _ in range(100)]
+        found = []
+        for _ in range(30):
+            await asyncio.sleep(1)
+            found.append(strategy.current)
+        for each in calls:
+            each.cancel()
+        await asyncio.wait(calls)
+        return found
+
+    return run(main())
+
+
+def test_a_reset_forgets_the_calls_that_run() -> None:
+    """Nobody will tell of their ends: what follows is as if there had been none."""
+    fresh = sizes(adaptive(initial=8, adaptation_interval=0.5), 0)
+    assert fresh[-1] == 100
+    assert sizes(adaptive(initial=8, adaptation_interval=0.5), 7) == fresh
 
 
 def test_an_adaptive_strategy_backs_off_on_errors() -> None:

@@ -180,6 +180,11 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
 
     # measuring ------------------------------------------------------------------------------------------
 
+    def _begin_anew(self) -> None:
+        """Measure as at the start, as if no call ran: the ends of those that do are not told any more."""
+        self._running = self._left_over = 0
+        self._measure = _Measure(-math.inf)
+
     def _started(self) -> float:
         now, measure = self._clock(), self._measure
         if not measure.started and measure.since_s == -math.inf:

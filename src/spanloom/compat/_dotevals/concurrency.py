@@ -49,6 +49,11 @@ class _Slots(Slots):
 class _AdaptiveSlots(_Slots, AdaptiveLimiter):
     """The same, of a limiter that finds out how many it can have."""
 
+    def free(self) -> None:
+        """Have nobody hold any; calls that run are nothing to it any more."""
+        self._begin_anew()
+        super().free()
+
 
 class fixed:  # noqa: N801 -- its name
     """A fixed number of slots, first come, first served.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Self, cast
 
 from spanloom.compat._dotevals.records import EvaluationSummary, record_of
+from spanloom.compat._dotevals.samples import Samples
 from spanloom.compat._dotevals.session import Session
 from spanloom.compat._dotevals.strategies import limit_of
 from spanloom.concurrency.checkpoint import Checkpointing
@@ -174,7 +174,7 @@ class _Made:
             )
 
         if manager is None:
-            dataset = self._dataset if samples is None else _first(self._dataset, samples)
+            dataset = self._dataset if samples is None else Samples(self._dataset, samples).rows()
             return EvaluationSummary(map(record_of, await over(dataset, self._storage).run(others)))
         session = Session(manager)
         found = None
@@ -183,23 +183,6 @@ class _Made:
         finally:
             summary = session.finish(found)
         return summary
-
-
-def _first(dataset: Any, samples: int) -> Any:
-    """Return the first rows of a dataset, and pull no more of it."""
-    if not hasattr(dataset, "__aiter__"):
-        return islice(dataset, samples)
-
-    async def rows() -> AsyncIterator[object]:
-        left = aiter(dataset)
-        for _ in range(samples):
-            try:
-                row = await anext(left)
-            except StopAsyncIteration:
-                return
-            yield row
-
-    return rows()
 
 
 def _taking(function: Callable[..., Any], columns: Sequence[str]) -> Callable[..., Any]:

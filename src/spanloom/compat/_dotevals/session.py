@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from spanloom.compat._dotevals.records import EvaluationSummary, record_of
+from spanloom.compat._dotevals.samples import Samples
 from spanloom.evaluation.results import EvaluationRecord, EvaluationResults
 
 __all__ = ["Session"]
@@ -29,11 +29,11 @@ class Session:
         self._ids: list[int] = []
         self._rows: list[dict[str, Any]] = []
 
-    def rows(self, dataset: Iterable[Any], samples: int | None) -> Iterator[Any]:
-        """Yield what has not been done, and have that begin anew which has failed.
+    def rows(self, dataset: Any, samples: int | None) -> Any:
+        """Return what has not been done, lazily, and have that begin anew which has failed.
 
         Args:
-            dataset: The rows.
+            dataset: The rows: any iterable or async iterable.
             samples: How many to yield at most; ``None`` for all.
         """
         manager, storage = self._manager, self._manager.storage
@@ -43,13 +43,9 @@ class Session:
         again = {record.item_id for record in manager.get_results()} - done
         if again:
             storage.remove_error_results_batch(*place, list(again))
-        left = ((number, row) for number, row in enumerate(dataset) if number not in done)
-        return self._pull(islice(left, samples))
-
-    def _pull(self, rows: Iterator[tuple[int, Any]]) -> Iterator[Any]:
-        for number, row in rows:
-            self._ids.append(number)
-            yield row
+        left = Samples(dataset, samples, done)
+        self._ids = left.numbers
+        return left.rows()
 
     def finish(self, found: EvaluationResults | None) -> EvaluationSummary:
         """Hand over what has failed, and return all that is known, in order of the dataset.
