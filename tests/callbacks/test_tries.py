@@ -174,7 +174,10 @@ def test_an_attribute_of_a_link_may_have_any_name() -> None:
 @pytest.mark.parametrize("target", [None, "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", 3])
 def test_what_cannot_be_linked_to_is_told(target: Any) -> None:
     """The message says what can, instead of which attribute is missing."""
-    with CallbackManager().event(name="later") as later, pytest.raises(TypeError, match="link to an event, .* not to"):
+    with (
+        CallbackManager().event(name="later") as later,
+        pytest.raises(TypeError, match=r"link to an event, .* not to"),
+    ):
         later.link(target)
 
 

@@ -440,7 +440,9 @@ def test_arguments_of_a_checkpoint_are_checked() -> None:
         Checkpoint("x.db", key=square)
     with pytest.raises(ValueError, match="version"):
         Checkpoint("x.db", version="")
-    with pytest.raises(ValueError, match=r"version must be text that UTF-8 knows: no surrogates \(got '\\udcff'\)"):
+    with pytest.raises(
+        ValueError, match=r"version must be text that UTF-8 knows: no surrogates \(got '\\udcff'\)"
+    ):
         Checkpoint("x.db", version="\udcff")
     with pytest.raises(ValueError, match=r"path must name a file, such as 'results\.db' \(got ''\)"):
         Checkpoint("")

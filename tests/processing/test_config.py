@@ -327,11 +327,19 @@ def test_tokens_of_a_failed_call_are_found_where_clients_keep_them(caplog: pytes
     [
         (ProcessorConfig, {"timeout_per_item": "60"}, r"timeout_per_item must be > 0 \(got '60'\)"),
         (ProcessorConfig, {"max_workers": "5"}, r"max_workers must be >= 1 \(got '5'\)"),
-        (ProcessorConfig, {"max_requests_per_minute": math.inf}, r"max_requests_per_minute must be .*\(got inf\)"),
+        (
+            ProcessorConfig,
+            {"max_requests_per_minute": math.inf},
+            r"max_requests_per_minute must be .*\(got inf\)",
+        ),
         (RetryConfig, {"initial_wait": None}, r"initial_wait must be > 0 \(got None\)"),
         (RetryConfig, {"max_wait": [9]}, r"\(got max_wait=\[9\], initial_wait=1.0\)"),
         (RateLimitConfig, {"cooldown_seconds": math.inf}, r"cooldown_seconds must be >= 0 \(got inf\)"),
-        (RateLimitConfig, {"slow_start_final_delay": -0.1}, r"slow_start_final_delay must be >= 0 \(got -0.1\)"),
+        (
+            RateLimitConfig,
+            {"slow_start_final_delay": -0.1},
+            r"slow_start_final_delay must be >= 0 \(got -0.1\)",
+        ),
         (RateLimitConfig, {"slow_start_initial_delay": "2"}, r"\(got initial='2', final=0.1\)"),
     ],
 )

@@ -265,7 +265,10 @@ async def price(result: object) -> float:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_errors": 5}, r"max_errors must be a mapping .* such as \{'rate_limit': 5\}, or None \(got 5\)"),
+        (
+            {"max_errors": 5},
+            r"max_errors must be a mapping .* such as \{'rate_limit': 5\}, or None \(got 5\)",
+        ),
         ({"max_errors": {ValueError: 1}}, r"the names of categories, .* \(got <class 'ValueError'>\)"),
         ({"max_errors": {"x": "3"}}, r"max_errors\['x'\] must be a number at least 1 \(got '3', str\)"),
         ({"item_timeout": "30"}, r"item_timeout must be a number above 0 seconds, or None \(got '30', str\)"),

@@ -306,11 +306,23 @@ def test_no_pause_stays_none_however_many_refusals_come_in_a_row() -> None:
     ("make", "message"),
     [
         (lambda: ExponentialBackoffStrategy(-1), r"initial_cooldown must be at least 0 seconds \(got -1\)"),
-        (lambda: ExponentialBackoffStrategy(math.inf), r"initial_cooldown must be .*, and finite \(got inf\)"),
+        (
+            lambda: ExponentialBackoffStrategy(math.inf),
+            r"initial_cooldown must be .*, and finite \(got inf\)",
+        ),
         (lambda: ExponentialBackoffStrategy(max_cooldown=math.nan), r"max_cooldown must be .* \(got nan\)"),
-        (lambda: ExponentialBackoffStrategy(backoff_multiplier=0.5), r"backoff_multiplier must be at least 1 "),
-        (lambda: ExponentialBackoffStrategy(slow_start_items=-1), r"slow_start_items must be at least 0 \(got -1"),
-        (lambda: ExponentialBackoffStrategy(slow_start_initial_delay=-1), "slow_start_initial_delay must be "),
+        (
+            lambda: ExponentialBackoffStrategy(backoff_multiplier=0.5),
+            r"backoff_multiplier must be at least 1 ",
+        ),
+        (
+            lambda: ExponentialBackoffStrategy(slow_start_items=-1),
+            r"slow_start_items must be at least 0 \(got -1",
+        ),
+        (
+            lambda: ExponentialBackoffStrategy(slow_start_initial_delay=-1),
+            "slow_start_initial_delay must be ",
+        ),
         (lambda: ExponentialBackoffStrategy(slow_start_final_delay=-1), "slow_start_final_delay must be at "),
         (lambda: FixedDelayStrategy(-1), r"cooldown must be at least 0 seconds \(got -1\)"),
         (lambda: FixedDelayStrategy(1, -2), r"delay_between_requests must be at least 0 seconds \(got -2\)"),

@@ -35,7 +35,9 @@ def check_amount(
         raise TypeError(f"{what} must be a number {rule} (got {value!r}, {type(value).__name__})")
     number = float(value)
     if not (number >= least if above is None else number > above) or (finite and math.isinf(number)):
-        raise ValueError(f"{what} must be {rule}{', and finite' if math.isinf(number) else ''} (got {value!r})")
+        raise ValueError(
+            f"{what} must be {rule}{', and finite' if math.isinf(number) else ''} (got {value!r})"
+        )
 
 
 def check_whole(value: object, what: str) -> None:
@@ -50,6 +52,8 @@ def check_whole(value: object, what: str) -> None:
         ValueError: it is below 0.
     """
     if not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be a whole number of at least 0 (got {value!r}, {type(value).__name__})")
+        raise TypeError(
+            f"{what} must be a whole number of at least 0 (got {value!r}, {type(value).__name__})"
+        )
     if value.__index__() < 0:
         raise ValueError(f"{what} must be at least 0 (got {value!r})")

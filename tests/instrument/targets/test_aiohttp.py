@@ -133,9 +133,9 @@ async def test_an_address_that_is_none_is_told_by_aiohttp_alone(
 ) -> None:
     """Nothing is wrong with its version: no warning says that it is another one than we know."""
     monkeypatch.setattr(harmless, "_told", set())
-    for address in (3, "http://[::1"):
+    for url in (3, "http://[::1"):
         with pytest.raises((TypeError, aiohttp.InvalidURL)):
-            await session.get(address)  # type: ignore[arg-type]  # on purpose
+            await session.get(url)  # type: ignore[arg-type]  # on purpose
     assert captured.events == []
     assert caplog.records == []
 
