@@ -15,7 +15,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -125,9 +125,12 @@ def _is_free(item: Any) -> bool:
 
 def _arguments(item: Any) -> list[str]:
     """Return the fixtures that an evaluation is called with: of its parameters, those without a default."""
-    evaluation: Evaluation | None = evaluation_of(item.obj)
-    parameters = () if evaluation is None else evaluation.parameters
-    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
+    function = item.stash.get(_own, item.obj)
+    evaluation: Evaluation | None = evaluation_of(function)
+    parameters = () if evaluation is None else evaluation.parameters[inspect.ismethod(function) :]
+    return [
+        each.name for each in parameters if each.kind is not each.VAR_KEYWORD and each.default is each.empty
+    ]
 
 
 def _reporting(item: pytest.Function, function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
@@ -161,7 +164,7 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
             continue
         if member is item:
             member.funcargs.update(given)
-        calls[member.nodeid] = functools.partial(member.obj, **given)
+        calls[member.nodeid] = functools.partial(_of_leader(member.obj, item), **given)
 
     @functools.wraps(function)
     async def lead(**_: Any) -> None:
@@ -170,6 +173,13 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
         _settle(item, group.became[item.nodeid])
 
     return lead
+
+
+def _of_leader(function: Any, leader: Any) -> Callable[..., Any]:
+    """Return a method as one of the leader's object, which has been set up: each test of a class has its own."""
+    if inspect.ismethod(function) and isinstance(leader.instance, type(function.__self__)):
+        return cast("Callable[..., Any]", function.__func__.__get__(leader.instance))
+    return cast("Callable[..., Any]", function)
 
 
 async def _outcome(run: Callable[[], Awaitable[Any]]) -> Any:
@@ -185,6 +195,9 @@ def _settle(item: pytest.Function, became: Any) -> None:
     if isinstance(became, BaseException):
         raise became
     failed = [record for record in became.results if record.error is not None]
+    for record in failed:
+        if isinstance(record.error, pytest.exit.Exception):
+            raise record.error  # it means the session, not the row
     item.config.stash.setdefault(_lines, []).append(f"{item.nodeid} - {became}")
     if not failed:
         return

@@ -63,6 +63,40 @@ def test_a_decorated_function_looks_like_one_without_the_columns() -> None:
     assert evaluation_of(len) is None
 
 
+class Judge:
+    """Evaluates as methods."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    @foreach("question,answer", ROWS[:2])
+    def solve(self, question: str, answer: int, model: Any) -> bool:
+        return bool(model(question) + self.offset == answer)
+
+    @foreach("question", ["2+2"])
+    async def answer(self, question: str, *, model: Any = eval) -> int:
+        return int(model(question)) + self.offset
+
+    @classmethod
+    @foreach("number", [1, 2])
+    def named(cls, number: int) -> str:
+        return f"{cls.__name__} {number}"
+
+
+def test_methods_are_evaluated_with_their_objects() -> None:
+    """An object gives itself, as it does to any method; from the class, it is given by name or by position."""
+    judge = Judge(1)
+    assert judge.solve(model=eval).values == [False, True]
+    assert run(judge.answer()).values == [5]
+    assert Judge.named().values == ["Judge 1", "Judge 2"]
+    assert Judge.solve(judge, model=eval).values == Judge.solve(self=judge, model=eval).values
+    assert list(inspect.signature(judge.solve).parameters) == ["model"]
+    with pytest.raises(TypeError, match=r"solve.*missing a required argument: 'self'"):
+        Judge.solve(model=eval)
+    with pytest.raises(TypeError, match=r"solve.*too many positional arguments"):
+        judge.solve(eval)
+
+
 def test_plain_functions_run_row_by_row_in_the_callers_thread() -> None:
     """A ``def`` runs sequentially, where it was called."""
     threads, running, most = set(), 0, 0
@@ -296,6 +330,8 @@ def test_wrong_arguments_are_said_at_once() -> None:
             foreach(no_columns, [])  # type: ignore[arg-type]  # on purpose
     with pytest.raises(TypeError, match="has no parameter 'b'"):
         foreach("a,b", [])(lambda a: a)
+    with pytest.raises(TypeError, match=r"<lambda> takes 'model' by position only, .*: remove the '/'"):
+        foreach("a", [])(lambda model, /, a: a)
     with pytest.raises(TypeError, match="dataset must be an iterable"):
         foreach("a", 5)(lambda a: a)()  # type: ignore[arg-type]  # on purpose
 

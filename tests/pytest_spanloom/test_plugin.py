@@ -180,6 +180,99 @@ def test_the_ways_out_of_pytest_are_those_of_each_evaluation(check: Callable[...
     result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*", "SKIPPED*not today"])
 
 
+METHODS = """
+import asyncio
+import pytest
+from spanloom.evaluation import foreach
+
+running = most = 0
+
+@pytest.fixture(scope="class")
+def model():
+    yield 10
+    print("most", most)
+
+@pytest.fixture
+def step():
+    return 1
+
+class TestAll:
+    def setup_method(self, method):
+        self.offset = 5
+
+    @foreach("number", [1, 2])
+    async def eval_one(self, number, model, step):
+        return await self.ask(number) + model
+
+    @foreach("number", [1, 2])
+    async def eval_two(self, number, step):
+        return await self.ask(number) + step
+
+    @foreach("number", [1, 2])
+    def eval_plain(self, number, model):
+        return number + model + self.offset
+
+    @staticmethod
+    @foreach("number", [1, 2])
+    async def test_static(number, step):
+        return number + step
+
+    @classmethod
+    @foreach("number", [1, 2])
+    def test_of_class(cls, number, step):
+        return number + step + len(cls.__name__)
+
+    async def ask(self, number):
+        global running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        running -= 1
+        return number + self.offset
+"""
+
+
+@pytest.mark.parametrize(("arguments", "most"), [((), 2), (("--concurrent",), 4)])
+def test_methods_are_evaluations_as_well(
+    check: Callable[..., pytest.RunResult], arguments: tuple[str, ...], most: int
+) -> None:
+    """They get their object, which has been set up, and fixtures; neighbours of a class may run at the same time."""
+    result = check(METHODS, *arguments)
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(
+        [
+            f"most {most}",
+            "*TestAll::eval_one - 2 rows, 0 failed, mean 16.5",
+            "*TestAll::eval_two - 2 rows, 0 failed, mean 7.5",
+            "*TestAll::eval_plain - 2 rows, 0 failed, mean 16.5",
+            "*TestAll::test_static - 2 rows, 0 failed, mean 2.5",
+            "*TestAll::test_of_class - 2 rows, 0 failed, mean 9.5",
+        ]
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
+def test_an_exit_of_pytest_ends_the_session(
+    check: Callable[..., pytest.RunResult], arguments: tuple[str, ...]
+) -> None:
+    """It is an Exception, and meant for more than its row."""
+    source = """
+        import pytest
+        from spanloom.evaluation import foreach
+        @foreach("number", [1])
+        async def eval_sound(number): return number
+        @foreach("number", [1])
+        async def eval_exit(number): pytest.exit("enough", 7)
+        @foreach("number", [1])
+        async def eval_never(number): return number
+    """
+    result = check(source, *arguments)
+    assert result.ret == 7
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*Exit: enough*"])
+
+
 @pytest.mark.parametrize("order", ["sound, lost, skipped", "lost, skipped, sound"])
 def test_a_fixture_that_fails_fails_only_who_needs_it(
     check: Callable[..., pytest.RunResult], order: str

@@ -39,10 +39,11 @@ class Evaluation:
         function: As given.
         columns: Names of the columns.
         is_async: Whether the function is a coroutine function.
-        parameters: What the function takes besides the columns, as keywords.
+        parameters: What the function takes besides the columns: by name, and if the first of them is its very first,
+            as the ``self`` of a method is, by position as well.
 
     Raises:
-        TypeError: the function does not take one of the columns, or none by name.
+        TypeError: the function does not take one of the columns, or takes something by position only.
     """
 
     def __init__(
@@ -68,11 +69,15 @@ class Evaluation:
         self._retries = retries
         self._storage = storage
 
-    def check(self, others: dict[str, Any]) -> None:
-        """Make sure that the function can be called with these keywords, before any row is.
+    def keywords(self, leading: tuple[object, ...], others: dict[str, Any]) -> dict[str, Any]:
+        """Return what the function is called with besides the columns, by name, before any row is.
+
+        Args:
+            leading: What was given by position: of a method, the object that it belongs to.
+            others: What was given by name.
 
         Raises:
-            TypeError: one is missing, unknown, or a column.
+            TypeError: one is missing, unknown, there twice, or a column.
         """
         given = sorted(set(others) & set(self.columns))
         if given:
@@ -80,9 +85,11 @@ class Evaluation:
                 f"{self.name} gets {', '.join(map(repr, given))} from its dataset, not from the call"
             )
         try:
-            inspect.Signature(self.parameters).bind(**others)
+            inspect.Signature(self.parameters).bind(*leading, **others)
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
+        names = (each.name for each in self.parameters)  # as bound above, one at most is given by position
+        return others | dict(zip(names, leading, strict=False))
 
     async def run(self, others: dict[str, Any]) -> EvaluationResults:
         """Call the function with each row.
@@ -167,19 +174,25 @@ def mark(function: Callable[..., Any], evaluation: Evaluation) -> Callable[..., 
 def _others(
     function: Callable[..., Any], columns: tuple[str, ...], name: str
 ) -> tuple[inspect.Parameter, ...]:
-    """Return the parameters that are no columns, as keywords."""
-    parameters = inspect.signature(function).parameters
-    whatever = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    by_name = {
-        each.name: each
-        for each in parameters.values()
-        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-    }
-    missing = [column for column in columns if column not in by_name]
+    """Return the parameters that are no columns; see `Evaluation.parameters`."""
+    parameters = list(inspect.signature(function).parameters.values())
+    whatever = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    unnamed = [each.name for each in parameters if each.kind is each.POSITIONAL_ONLY]
+    if unnamed:
+        raise TypeError(
+            f"{name} takes {', '.join(map(repr, unnamed))} by position only, and rows are given by name: remove the '/'"
+        )
+    by_name = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    known = {each.name for each in by_name}
+    missing = [column for column in columns if column not in known]
     if missing and not whatever:
         raise TypeError(
             f"{name} has no parameter {', '.join(map(repr, missing))} for the column of that name"
         )
-    others = [each.replace(kind=each.KEYWORD_ONLY) for each in by_name.values() if each.name not in columns]
-    others.extend(each for each in parameters.values() if each.kind is each.VAR_KEYWORD)
+    others = [
+        each if each is parameters[0] else each.replace(kind=each.KEYWORD_ONLY)
+        for each in by_name
+        if each.name not in columns
+    ]
+    others.extend(each for each in parameters if each.kind is each.VAR_KEYWORD)
     return tuple(others)

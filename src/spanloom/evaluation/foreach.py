@@ -62,9 +62,9 @@ class ForEach:
         """Return a decorator that has a function called with every row of `dataset`.
 
         The decorated function takes what the function takes besides the columns, as keywords, and gives all rows the
-        same. Of a ``def`` it returns `EvaluationResults`, having run row by row; of an ``async def``, an awaitable of
-        them, whose rows run at the same time. Whatever `Exception` a row raises is in its record. The run is a batch
-        of jobs to handlers.
+        same; as a method it gives them its object. Of a ``def`` it returns `EvaluationResults`, having run row by row;
+        of an ``async def``, an awaitable of them, whose rows run at the same time. Whatever `Exception` a row raises is
+        in its record. The run is a batch of jobs to handlers.
 
         Args:
             columns: Names of the columns, separated by commas; each is a parameter of the function.
@@ -81,15 +81,13 @@ class ForEach:
             evaluation = self._evaluation(function, named, dataset)
             if evaluation.is_async:
 
-                async def evaluate_async(**others: Any) -> EvaluationResults:
-                    evaluation.check(others)
-                    return await evaluation.run(others)
+                async def evaluate_async(*leading: object, **others: Any) -> EvaluationResults:
+                    return await evaluation.run(evaluation.keywords(leading, others))
 
                 return mark(evaluate_async, evaluation)
 
-            def evaluate(**others: Any) -> EvaluationResults:
-                evaluation.check(others)
-                return run_sync(evaluation.run(others))
+            def evaluate(*leading: object, **others: Any) -> EvaluationResults:
+                return run_sync(evaluation.run(evaluation.keywords(leading, others)))
 
             return mark(evaluate, evaluation)
 

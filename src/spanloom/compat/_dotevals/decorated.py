@@ -153,9 +153,8 @@ class _Made:
             if name in others and name not in self._own
         }
         if manager is None:
-            self.whole.check(
-                others
-            )  # a storage of theirs rather has an error of each row, which is run again later
+            # a storage of theirs rather has an error of each row, which is run again later
+            self.whole.keywords((), others)
         limit = options.get("max_concurrency", options.get("concurrency"))
         return self._run(
             manager,
