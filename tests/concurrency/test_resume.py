@@ -364,6 +364,33 @@ async def test_results_of_another_version_only_are_told(file: Path, caplog: pyte
     assert str(file) in record.getMessage()
 
 
+class Client:
+    """Asks a model."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    async def ask(self, number: int) -> str:
+        return f"{self.model} {number}"
+
+
+async def test_results_of_another_object_are_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The object of a method is not seen: results are not taken without a word, and with a version each has its own."""
+    assert await async_map(Client("a").ask, [1], checkpoint=Checkpoint(file)) == ["a 1"]
+    assert caplog.records == []
+    for _ in range(2):
+        found = await async_map(Client("b").ask, [1, 2], checkpoint=Checkpoint(file))
+        assert found == ["a 1", "b 2"]
+    (record,) = caplog.records
+    assert "Client.ask are taken from the checkpoint" in record.getMessage()
+    assert "whichever Client has made them" in record.getMessage()
+    assert str(file) in record.getMessage()
+    for model in "abab":
+        found = await async_map(Client(model).ask, [3], checkpoint=Checkpoint(file, version=model))
+        assert found == [f"{model} 3"]
+    assert len(caplog.records) == 1
+
+
 async def test_two_batches_use_a_checkpoint_at_once(file: Path) -> None:
     """Batches of one loop share a file, and one `Checkpoint`."""
     checkpoint = Checkpoint(file)
@@ -713,11 +740,15 @@ async def test_a_cancel_does_not_wait_for_another_process_for_long(
     assert done
     assert task.cancelled()
     assert stored(file) == ["-1"]
-    (record,) = caplog.records
-    assert record.getMessage().startswith(
-        f"3 results of jobs that were cancelled are not stored: the checkpoint {file} cannot be written: database is "
-        f"locked: another process has been writing to it for 0."
-    )
+    told = [
+        record.getMessage().partition(" ") for record in caplog.records
+    ]  # of each group that was to be written
+    assert sum(int(count) for count, _, _ in told) == 3
+    for _, _, text in told:
+        assert text.startswith(
+            f"results of jobs that were cancelled are not stored: the checkpoint {file} cannot be written: database is "
+            f"locked: another process has been writing to it for 0."
+        )
 
 
 async def test_the_loop_goes_on_while_results_are_committed_and_looked_up(file: Path) -> None:

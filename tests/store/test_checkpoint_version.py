@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from spanloom.store.checkpoint_version import Versions
@@ -152,6 +154,106 @@ def test_a_classmethod_counts_with_its_class(version: str | None) -> None:
     """Two classes that inherit it share its name and its code, but no results."""
     assert Versions(version).of_function(Base.make) == Versions(version).of_function(Base.make)
     assert Versions(version).of_function(Base.make) != Versions(version).of_function(Derived.make)
+
+
+class Sized:
+    """Its state may change."""
+
+    model = "small"
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    async def ask(self, text: str) -> str:
+        return self.model + text
+
+
+class Large(Sized):
+    """Inherits the method."""
+
+    model = "large"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Never changes."""
+
+    model: str
+    options: tuple[float, ...] = ()
+
+    async def ask(self, text: str) -> str:
+        return self.model + text
+
+    async def __call__(self, text: str) -> str:
+        return self.model + text
+
+
+class FrozenStruct(msgspec.Struct, frozen=True):
+    """The same."""
+
+    model: str
+
+    async def ask(self, text: str) -> str:
+        return self.model + text
+
+
+class Named(NamedTuple):
+    """The same."""
+
+    model: str
+
+    async def ask(self, text: str) -> str:
+        return self.model + text
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+@pytest.mark.parametrize("kind", [Frozen, FrozenStruct, Named])
+def test_an_object_that_cannot_change_counts(kind: Any, version: str | None) -> None:
+    """A method is bound to it as a partial is to its arguments."""
+    of = Versions(version).of_function
+    assert of(kind("a").ask) == of(kind("a").ask) != of(kind("b").ask)
+    assert Versions(version).unseen(kind("a").ask) is None
+    assert Versions(version).of_job(kind("a").ask) == Versions(version).of_job(kind("b").ask)
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_an_object_that_is_called_counts_if_it_cannot_change(version: str | None) -> None:
+    """It is its own method."""
+    of = Versions(version).of_function
+    assert of(Frozen("a", (1, 2))) == of(Frozen("a", (1, 2))) != of(Frozen("a", (1, 3)))
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_the_class_of_an_object_counts(version: str | None) -> None:
+    """Two classes that inherit a method share its name and its code, but no results."""
+    of = Versions(version).of_function
+    assert of(Sized("a").ask) == of(Sized("b").ask) != of(Large("a").ask)
+
+
+def test_an_object_that_is_not_seen_is_told() -> None:
+    """One whose state may change, and that methods, partials or calls are of; who names the version knows of it."""
+    unseen = Versions(None).unseen
+    assert unseen(Sized("a").ask) == "Sized"
+    assert unseen(Model()) == "Model"
+    assert unseen(functools.partial(Frozen.ask, Sized("a"))) == "Sized"
+    assert unseen(functools.partial(compiled(SOURCE), y=(1, Sized("a")))) == "tuple"
+    assert unseen(functools.partial(compiled(SOURCE), 1, len)) is None
+    assert unseen(functools.lru_cache(compiled(SOURCE))) is None
+    assert unseen(Base.make) is None
+    assert Versions("3").unseen(Sized("a").ask) is None
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_functions_that_a_partial_is_given_count(version: str | None) -> None:
+    """By their names; lambdas have none, and count by their code."""
+
+    def of(given: Any) -> tuple[str, str]:
+        return Versions(version).of_function(functools.partial(compiled(SOURCE), given))
+
+    assert of(len) == of(len) != of(max)
+    assert of(Base) != of(Derived)
+    assert of(compiled) != of(named)
+    assert of(lambda: 1) == of(lambda: 1) != of(lambda: 2)
 
 
 def test_a_wrapped_function_counts_with_its_wrapper() -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -39,7 +39,12 @@ STOP_S: Final = 2.0
 WAYS_OUT: Final = (KeyboardInterrupt, SystemExit)
 """What a codec may raise to end the program; it is raised where the result was waited for, as it is."""
 
+MAX_TOLD: Final = 1_000
+"""Warnings of one kind in a process."""
+
 _logger = logging.getLogger("spanloom.store")
+_told: set[tuple[Path, str]] = set()
+"""Of which functions in which files it has been said that objects are not told apart."""
 
 
 class _Key(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +95,7 @@ class CheckpointLog:
         self._path, self._codec, self._fsync = path, codec, fsync
         self._keys, self._versions = keys, versions
         self._function = None if function is None else versions.of_function(function)
+        self._unseen = None if function is None else versions.unseen(function)
         self._loop = asyncio.get_running_loop()
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._looked_for: set[tuple[str, str]] = set()
@@ -255,6 +261,8 @@ class CheckpointLog:
                     function[0],
                 )
         stored = {function: file.find(function, digests) for function, digests in groups.items()}
+        for function in (function for function in groups if self._unseen is not None and stored[function]):
+            _tell_unseen(self._path, function[0], cast("str", self._unseen))
         breathe = _Breath()
         found: list[tuple[object] | None] = []
         for key in keys:
@@ -297,6 +305,20 @@ def _settle(answers: list[_Answer]) -> None:
             future.set_exception(error)
     if lost:
         _logger.warning("%d results of jobs that were cancelled are not stored: %s", lost, reason)
+
+
+def _tell_unseen(path: Path, name: str, kind: str) -> None:
+    """Say, once for each file and function, that results are taken without knowing which object has made them."""
+    if (path, name) in _told or len(_told) >= MAX_TOLD:
+        return
+    _told.add((path, name))
+    _logger.warning(
+        "results of %s are taken from the checkpoint %s whichever %s has made them: what such an object holds is not "
+        "seen; give Checkpoint(..., version=) to tell one from another, or to say that there is only one",
+        name,
+        path,
+        kind,
+    )
 
 
 def _again(error: CheckpointError) -> CheckpointError:

@@ -2,10 +2,12 @@
 
 The version is made of what the interpreter runs: bytecode, constants and names, of the function and of the functions
 written inside of it; together with the plain constants that are bound to it (defaults, variables of the function
-around it) and whatever JSON knows of the arguments of a ``partial``,
-because ``lambda text: ask(model, text)`` is the same code for every model. It
+around it), with whatever JSON knows of the arguments of a ``partial``, and with the class of the object that a method
+is bound to, because ``lambda text: ask(model, text)`` is the same code for every model. It
 does not change with line numbers, comments or the file's path, and it does not see what the function calls, what a
-global variable holds, nor the state of the object that a method is bound to.
+global variable holds, nor the state of an object that is given to it: with a counter in it, every run would begin anew.
+Only one that cannot change counts whole: a frozen dataclass, a frozen ``Struct``, a named tuple. Of any other it is
+told, when results are taken, that another object of the class may have made them.
 
 A user who names the version means the code. What is bound to a function still counts then, or ``ask`` made for one
 model would be given the results of ``ask`` made for another; and so does the code of a lambda, which has no name to be
@@ -23,8 +25,8 @@ from enum import Enum
 from hashlib import blake2b
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
-from types import CodeType, CoroutineType, MethodType
-from typing import Any, Final
+from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodType
+from typing import Any, Final, cast
 
 from spanloom.store.checkpoint_key import digest_of
 
@@ -39,6 +41,8 @@ MAX_WRAPPED: Final = 100
 _KIND: Final = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 """What flags say of a function, and not of its file."""
 _CONSTANTS: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
+_NAMED: Final = (FunctionType, BuiltinFunctionType, type)
+"""What its name says all of, if it is no lambda."""
 _ASSIGNS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 
 
@@ -83,6 +87,23 @@ class Versions:
             known = seen, self._identity(job, bound=False)
             self._known[id(seen), name] = known
         return known[1]
+
+    def unseen(self, function: Any) -> str | None:
+        """Return the class of an object that is given to `function` and whose state does not count; mostly ``None``.
+
+        Who has named the version tells such objects apart by that.
+        """
+        if self._version is not None:
+            return None
+        while isinstance(function, functools.partial):
+            for given in (*function.args, *function.keywords.values()):
+                if _is_unseen(given, is_given=True):
+                    return type(given).__qualname__
+            function = function.func
+        owner = _owner_of(function)
+        if owner is None or not _is_unseen(owner, is_given=_is_frozen(owner)):
+            return None
+        return type(owner).__qualname__
 
     def _identity(self, function: Any, *, bound: bool) -> tuple[str, str]:
         parts: list[str] = []
@@ -141,7 +162,7 @@ def _within_partials(function: Any, parts: list[str], bound: bool) -> Any:
 def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
     """Append to `parts` what tells functions of one name apart that are not meant to be one."""
     function = _within_partials(function, parts, bound)
-    _add_class(function, parts, bound)
+    _add_owner(function, parts, bound)
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
@@ -164,8 +185,8 @@ def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
     if type(function) is CoroutineType:
         _add_code(function.cr_code, parts)
         return
+    _add_owner(function, parts, bound)
     if isinstance(function, MethodType):
-        _add_class(function, parts, bound)
         function = function.__func__
     wrapped = getattr(function, "__wrapped__", None)
     if wrapped is not None and depth < MAX_WRAPPED:
@@ -186,11 +207,46 @@ def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
     _add_code(code, parts)
 
 
-def _add_class(function: Any, parts: list[str], bound: bool) -> None:
-    """Append to `parts` the class that a classmethod is of: it has the name of the one that defines it."""
-    owner = getattr(function, "__self__", None)
-    if bound and isinstance(owner, type):
-        parts.append(f"of {_module_name(owner.__module__)}.{owner.__qualname__}")
+def _add_owner(function: Any, parts: list[str], bound: bool) -> None:
+    """Append to `parts` what a method is bound to, or what an object that is called holds, as far as it counts."""
+    owner = _owner_of(function) if bound else None
+    if owner is None:
+        return
+    kind = owner if isinstance(owner, type) else type(owner)
+    name = f"{_module_name(kind.__module__)}.{kind.__qualname__}"
+    if _full_name(function).rpartition(".")[0] != name != _full_name(function):
+        parts.append(f"of {name}")  # inherited: the method has the name of the class that defines it
+    is_given = _is_frozen(owner)
+    if owner is not kind and not _is_unseen(owner, is_given=is_given):
+        parts.append(_plain(owner, is_given=is_given))
+
+
+def _owner_of(function: Any) -> object:
+    """Return the object or class that a method is bound to, or an object that is called; else ``None``."""
+    if isinstance(function, MethodType):
+        return function.__self__
+    if isinstance(function, _NAMED) or type(function) is CoroutineType or hasattr(function, "__wrapped__"):
+        return None
+    return cast("object", function)
+
+
+def _is_frozen(value: object) -> bool:
+    """Tell whether a value can never change, so that nothing in it is the state of a run."""
+    kind: Any = type(value)
+    config = getattr(kind, "__dataclass_params__", None) or getattr(kind, "__struct_config__", None)
+    return bool(getattr(config, "frozen", False))
+
+
+def _is_unseen(value: object, *, is_given: bool) -> bool:
+    """Tell whether nothing of a value counts but its class; see `_plain` for `is_given`."""
+    if isinstance(value, (tuple, frozenset)):
+        return any(_is_unseen(each, is_given=is_given) for each in value)
+    kind = type(value)
+    if (
+        isinstance(value, type) or kind is object
+    ):  # of the one the name counts, in the other nothing is to be seen
+        return False
+    return _plain(value, is_given=is_given) == f"<{kind.__qualname__}>"
 
 
 def _partial(function: functools.partial[Any]) -> str:
@@ -254,6 +310,11 @@ def _plain(value: object, *, is_given: bool = False) -> str:
     name = type(value).__qualname__
     if isinstance(value, Enum):
         return f"<{name}.{value.name}>"
+    if is_given and isinstance(value, _NAMED):
+        parts: list[str] = []
+        if value.__name__ == "<lambda>":
+            _describe(value, parts, bound=True, depth=0)
+        return f"<{_full_name(value)} {_digest(parts, BOUND_BYTES)}>"
     if is_given:
         with suppress(TypeError):
             return f"<{name} {digest_of(value).hex()}>"
