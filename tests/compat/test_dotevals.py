@@ -404,6 +404,10 @@ def test_metrics_of_scores_are_computed() -> None:
 
     found = grade()
     assert found.summary == {"even": {"accuracy": 0.25}}
+    assert found.compute_summary() == found.summary
+    del found.results[3]
+    assert found.compute_summary() == {"even": {"accuracy": 1 / 3}}
+    found = grade()
     assert [record.error for record in found.results] == [None, None, "said so", "ValueError: "]
     assert [len(record.scores) for record in found.results] == [1, 1, 1, 0]
     assert [(record.prompt, record.model_response) for record in found.results][2:] == [

@@ -107,16 +107,21 @@ class EvaluationSummary:
 
     def __init__(self, results: Iterable[Any]) -> None:
         self.results: list[Any] = list(results)
-        self.summary: dict[str, dict[str, Any]] = {}
+        self.summary: dict[str, dict[str, Any]] = self.compute_summary()
+
+    def compute_summary(self) -> dict[str, dict[str, Any]]:
+        """Return what `summary` is, of the records as they are now."""
+        found: dict[str, dict[str, Any]] = {}
         for name, metric, values in _measured(self.results):
-            self.summary.setdefault(name, {})[getattr(metric, "__name__", str(metric))] = metric(values)
+            found.setdefault(name, {})[getattr(metric, "__name__", str(metric))] = metric(values)
         sound = [
             EvaluationRecord(record.item_id, {}, _result(record), None, "ok", 1, 0.0)
             for record in self.results
             if record.error is None
         ]
         for name, score in EvaluationResults("", sound).summary().items():
-            self.summary.setdefault(name, {"mean": score.mean, "count": score.count})
+            found.setdefault(name, {"mean": score.mean, "count": score.count})
+        return found
 
     def __str__(self) -> str:
         failed = sum(record.error is not None for record in self.results)
