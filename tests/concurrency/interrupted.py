@@ -14,7 +14,15 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from spanloom import Checkpoint, async_map, partial_outcomes, run_sync
+from spanloom import (
+    CallbackManager,
+    Checkpoint,
+    async_map,
+    partial_outcomes,
+    run_sync,
+    use_callback_manager,
+)
+from spanloom.evaluation import foreach
 
 say = functools.partial(print, flush=True)
 folder = Path(sys.argv[2])
@@ -53,6 +61,54 @@ async def job(number: int) -> int:
 
 async def batch(first: int = 0, *, name: str = "results.db", grace_s: float | None = 20) -> list[int]:
     return await async_map(job, range(first, first + 10), limit=2, checkpoint=checkpoint(name, grace_s))
+
+
+def rows() -> None:
+    """Plain functions, which hold up the loop that they run in."""
+
+    @foreach("number", range(10))
+    def row(number: int) -> int:
+        try:
+            say("start", number)
+            while number == 1:  # a Ctrl-C that comes before a longer sleep would be seen after it
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            say("interrupted", number)
+            raise
+        return number
+
+    with use_callback_manager(CallbackManager()) as manager:
+        try:
+            row()
+        finally:
+            say("open", manager.stats().open)
+
+
+async def in_a_loop() -> None:
+    """Blocks its own loop; what runs meanwhile is not in the main thread, where SIGINT is."""
+    try:
+        run_sync(async_map(job, range(10), limit=2))
+    finally:
+        say("alive", *(thread.name for thread in threading.enumerate() if "run_sync" in thread.name))
+
+
+def in_a_callback() -> None:
+    """The same, where no task is held up: asyncio's handler cancels the main task, and raises at the second time."""
+
+    async def main() -> None:
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def call() -> None:
+            asyncio.get_running_loop().call_soon(called.cancel)
+            try:
+                run_sync(async_map(job, range(10), limit=2))
+            finally:
+                say("alive", *(thread.name for thread in threading.enumerate() if "run_sync" in thread.name))
+
+        asyncio.get_running_loop().call_soon(call)
+        await called
+
+    asyncio.run(main())
 
 
 async def plain() -> None:

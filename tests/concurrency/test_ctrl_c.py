@@ -423,3 +423,33 @@ def test_a_loop_that_something_else_breaks_off_leaves_pythons_handler(start: Sta
 def test_only_a_batchs_own_interrupt_has_outcomes() -> None:
     """Any other KeyboardInterrupt has none."""
     assert partial_outcomes(KeyboardInterrupt()) == []
+
+
+def test_run_sync_in_a_loop_ends_what_it_runs(start: Start) -> None:
+    """The loop that it holds up cannot do what Ctrl-C asks for, so it looks for that itself."""
+    program = start("in_a_loop")
+    program.wait_for("start 0", "start 1")
+    program.press_ctrl_c()
+    program.wait_for("cancelled 0", "cancelled 1", "alive")
+    assert program.end() == (INTERRUPTED, "KeyboardInterrupt")
+    assert sorted(starts(program)) == [0, 1]
+
+
+def test_run_sync_leaves_nothing_behind_when_it_is_broken_off(start: Start) -> None:
+    """In a callback the first Ctrl-C is for the task that comes next; the second is raised, once all has ended."""
+    program = start("in_a_callback")
+    program.wait_for("start 0", "start 1")
+    program.press_ctrl_c()
+    program.press_ctrl_c()
+    program.wait_for("cancelled 0", "cancelled 1", "alive")
+    assert program.end() == (INTERRUPTED, "KeyboardInterrupt")
+
+
+def test_a_plain_function_of_an_evaluation_is_interrupted(start: Start) -> None:
+    """It knows of no loop, and of no task that could be cancelled instead; all events have their ends."""
+    program = start("rows")
+    program.wait_for("start 1")
+    program.press_ctrl_c()
+    program.wait_for("interrupted 1", "open 0", "after default")
+    assert program.end() == (INTERRUPTED, "KeyboardInterrupt")
+    assert starts(program) == [0, 1]

@@ -27,7 +27,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol, cast
 
-__all__ = ["Batch", "Watch", "watch"]
+__all__ = ["Batch", "Watch", "blocking", "watch"]
 
 
 class Batch(Protocol):
@@ -202,6 +202,26 @@ def watch(batch: Batch, grace_s: float | None) -> Iterator[Watch | None]:
             _enclosing.reset(token)
         except ValueError:  # closed by the garbage collector, in whatever context
             pass
+
+
+@contextmanager
+def blocking() -> Iterator[None]:
+    """Have Ctrl-C raise ``KeyboardInterrupt`` in a block that calls plain functions of the user's.
+
+    asyncio's own handler would cancel the main task, of which the function, and the loop that it holds up, learn
+    nothing. Any other handler, ours for batches with a checkpoint included, is left in place.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGINT) if is_main else None
+    if _main_task_of(previous) is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, previous)
 
 
 def _take_over() -> _Keyboard | None:

@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from spanloom.exceptions import NestedLoopError
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 THREAD: Final = "spanloom-run_sync"
 """Name of the threads in which coroutines of the program run."""
+LOOK_S: Final = 0.1
+"""How often it is looked whether the task that waits is to be cancelled."""
 _FOREIGN: Final = ("attached to a different loop", "bound to a different event loop")
 """What asyncio says of a future and of a lock, an event or a queue that belongs to another loop."""
 
@@ -29,7 +32,8 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
     waits: nothing is patched, so a coroutine that needs the outer loop to go on cannot end. Where
     that shows itself as asyncio's error about another loop, it is explained.
 
-    The coroutine sees a copy of the caller's context: the trace goes on in it.
+    The coroutine sees a copy of the caller's context: the trace goes on in it. Ctrl-C cancels it, and is raised when it
+    has ended: where it runs in a thread, as the cancel that asyncio makes of it.
 
     Args:
         coro: The coroutine; it is closed if it cannot be started.
@@ -52,11 +56,46 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
     return contextvars.copy_context().run(_run, coro)
 
 
-def _run(coro: Coroutine[Any, Any, T]) -> T:
+def _run(coro: Coroutine[Any, Any, T], begin: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> T:
     runner: Any
     with asyncio.Runner() as runner:
+        if begin is not None:
+            begin(runner.get_loop())
         result: T = runner.run(coro)
     return result
+
+
+def _held_up() -> asyncio.Task[Any] | None:
+    """Return the task that waits here, if there is one, and if it is where signals arrive."""
+    if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is None:  # noqa: SLF001 -- as in run_sync
+        return None
+    return asyncio.current_task()
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any]) -> None:
+    for task in asyncio.all_tasks(loop):
+        if task.get_coro() is coro:
+            task.cancel()
+
+
+def _wait(
+    ended: threading.Event, cancel: Callable[[], None], task: asyncio.Task[Any] | None, cancels: int
+) -> None:
+    """Wait for a thread, and cancel what runs in it if a signal cancels the task that we hold up.
+
+    asyncio's handler of SIGINT does no more than that, and the loop, which would see to it, stands still.
+
+    Args:
+        ended: Set when the thread has.
+        cancel: Cancels what runs there.
+        task: The one we hold up, if signals reach this thread.
+        cancels: How often it had been asked to end before.
+    """
+    while not ended.wait(None if task is None else LOOK_S):
+        asked = 0 if task is None else task.cancelling()
+        if asked > cancels:
+            cancels = asked
+            cancel()
 
 
 def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
@@ -64,16 +103,39 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     context = contextvars.copy_context()
     results: list[T] = []
     errors: list[BaseException] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def begin(loop: asyncio.AbstractEventLoop) -> None:
+        loops.append(loop)
+        begun.set()
 
     def target() -> None:
         try:
-            results.append(context.run(_run, coro))
+            results.append(context.run(_run, coro, begin))
         except BaseException as error:  # noqa: BLE001 -- raised in the caller's thread
             errors.append(error)
+        finally:
+            begun.set()
+            ended.set()
 
+    def cancel() -> None:
+        begun.wait()
+        for loop in loops:
+            with suppress(RuntimeError):  # closed: it has just ended
+                loop.call_soon_threadsafe(_cancel, loop, coro)
+
+    task = _held_up()
+    cancels = 0 if task is None else task.cancelling()
     thread = threading.Thread(target=target, name=THREAD)
     thread.start()
-    thread.join()
+    try:
+        _wait(ended, cancel, task, cancels)
+    except BaseException:  # Ctrl-C; nothing outlives it, unless somebody presses once more
+        cancel()
+        ended.wait()
+        raise
+    thread.join()  # not before: a join that Ctrl-C breaks off takes the thread for ended
     if not errors:
         return results[0]
     error = errors.pop()

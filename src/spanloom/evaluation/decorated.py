@@ -10,6 +10,7 @@ from typing import Any, cast
 from spanloom.concurrency.adaptive import AdaptiveLimiter
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
+from spanloom.concurrency.ctrl_c import blocking
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.resume import ResumedSink
@@ -148,8 +149,10 @@ class Evaluation:
         async def call(row: Row) -> Any:
             if row.error is not None:
                 raise row.error
-            value = whole(**row.values)
-            return await value if is_async else value
+            if is_async:
+                return await whole(**row.values)
+            with blocking():
+                return whole(**row.values)
 
         return call
 
