@@ -59,10 +59,21 @@ class CheckpointError(SpanloomError):
     Ends its batch whatever ``on_error`` is: what would run on could not be stored. What was stored before stays so.
 
     Attributes:
-        value: The result that could not be stored, if there was one: it may have been paid for.
+        value: The result that could not be stored, if there was one: it may have been paid for. It does not go to
+            another process if it cannot be pickled; the error does.
     """
 
     value: object = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        import pickle
+
+        state = vars(self).copy()
+        try:
+            pickle.dumps(state.get("value"))
+        except Exception:  # noqa: BLE001 -- the value's own code; without this, an error of pickle would hide this one
+            del state["value"]
+        return type(self), self.args, state
 
 
 class CheckpointCodecError(CheckpointError):

@@ -48,7 +48,7 @@ class JsonCodec:
     def __init__(self, type: Any = None) -> None:
         self._encoder = msgspec.json.Encoder()
         self._decoder: Any = msgspec.json.Decoder() if type is None else msgspec.json.Decoder(type)
-        self._typed = type is not None
+        self._type = type
 
     def encode(self, value: Any) -> str:
         """Return `value` as JSON.
@@ -72,9 +72,12 @@ class JsonCodec:
     def decode(self, data: Any) -> Any:
         return self._decoder.decode(data)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return JsonCodec, (self._type,)  # msgspec's own cannot be pickled
+
     @property
     def _advice(self) -> str:
-        if self._typed:
+        if self._type is not None:
             return "return what the checkpoint's type= says, or give another codec="
         return "return plain JSON values, or give Checkpoint(..., type=) or codec="
 

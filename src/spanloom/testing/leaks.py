@@ -25,6 +25,15 @@ class LeakedTasksError(AssertionError):
         lines = "".join(f"\n  {_place(task)}" for task in tasks)
         super().__init__(f"{len(tasks)} task{'s' if len(tasks) > 1 else ''} left behind:{lines}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _of_text, self.args  # tasks stay in the process that has them
+
+
+def _of_text(text: str) -> LeakedTasksError:
+    error = LeakedTasksError([])
+    error.args = (text,)
+    return error
+
 
 @asynccontextmanager
 async def no_leaked_tasks() -> AsyncIterator[None]:
