@@ -28,6 +28,8 @@ WAYS_OUT: Final = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What ends one test and no other; pytest's own are no `Exception`."""
 BY_THEMSELVES: Final = ("parametrize", "skip", "skipif", "xfail", "usefixtures")
 """Marks of tests that have no neighbours."""
+LOOPS: Final = ("asyncio", "anyio")
+"""Marks that tell plugins which loop to run a test in."""
 SHOWN: Final = 5
 """Failed rows that a failure names."""
 
@@ -56,7 +58,7 @@ def prepare(items: Sequence[pytest.Item]) -> None:
     Args:
         items: The tests, in order, after all selection.
     """
-    for (is_free, _), members in groupby(items, lambda item: (_is_free(item), item.parent)):
+    for (is_free, *_), members in groupby(items, lambda item: (_is_free(item), item.parent, _loop_of(item))):
         together: list[Any] = list(members)
         if not is_free or len(together) < 2:
             continue
@@ -121,6 +123,11 @@ def _is_free(item: Any) -> bool:
         and getattr(item, "callspec", None) is None
         and not any(item.get_closest_marker(mark) for mark in BY_THEMSELVES)
     )
+
+
+def _loop_of(item: pytest.Item) -> list[tuple[object, ...]]:
+    """Return what says in which event loop a test and its fixtures live: neighbours run in one."""
+    return [(mark.name, mark.args, mark.kwargs) for mark in item.iter_markers() if mark.name in LOOPS]
 
 
 def _arguments(item: Any) -> list[str]:

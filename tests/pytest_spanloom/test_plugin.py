@@ -180,6 +180,35 @@ def test_the_ways_out_of_pytest_are_those_of_each_evaluation(check: Callable[...
     result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*", "SKIPPED*not today"])
 
 
+def test_neighbours_of_another_loop_run_by_themselves(check: Callable[..., pytest.RunResult]) -> None:
+    """A fixture that lives in the loop of the module is of no use in another one."""
+    source = """
+        import asyncio
+        import pytest
+        import pytest_asyncio
+        from spanloom.evaluation import foreach
+        @pytest_asyncio.fixture(scope="module", loop_scope="module")
+        async def client(): return asyncio.get_running_loop()
+        @pytest_asyncio.fixture
+        async def own(): return asyncio.get_running_loop()
+        @foreach("number", [1])
+        async def eval_one(number, own): return asyncio.get_running_loop() is own
+        @foreach("number", [1])
+        async def eval_two(number, own): return asyncio.get_running_loop() is own
+        @pytest.mark.asyncio(loop_scope="module")
+        @foreach("number", [1])
+        async def eval_three(number, client): return asyncio.get_running_loop() is client
+        @pytest.mark.asyncio(loop_scope="module")
+        @foreach("number", [1])
+        async def eval_four(number, client): return asyncio.get_running_loop() is client
+    """
+    result = check(source, "--concurrent", *ASYNCIO, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [f"*eval_{name} - 1 rows, 0 failed, mean 1" for name in ("one", "two", "three", "four")]
+    )
+
+
 METHODS = """
 import asyncio
 import pytest
