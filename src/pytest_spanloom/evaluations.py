@@ -40,11 +40,13 @@ class _Group:
     Attributes:
         items: Their tests.
         became: By test, the results or what was raised, once they have run.
+        is_broken: Whether an exit, or a timeout, has ended the run of all of them: then each runs by itself.
     """
 
     def __init__(self, items: Sequence[pytest.Function]) -> None:
         self.items = items
         self.became: dict[str, Any] | None = None
+        self.is_broken: bool = False
 
 
 _group: pytest.StashKey[_Group] = pytest.StashKey()
@@ -76,6 +78,10 @@ def begin(item: Any) -> None:
         return
     function = item.stash.setdefault(_own, item.obj)
     group = item.stash.get(_group, None)
+    if group is not None and group.is_broken:
+        request: pytest.FixtureRequest = item.funcargs["request"]
+        item.funcargs.update({name: request.getfixturevalue(name) for name in _arguments(item)})
+        group = None
     if group is None:
         item.obj = _reporting(item, function, is_async=evaluation.is_async)
     elif group.became is None:
@@ -175,7 +181,9 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
 
     @functools.wraps(function)
     async def lead(**_: Any) -> None:
+        group.is_broken = True  # until it has ended well; whose fault it is if it does not is not known
         ended = await gather(*map(_outcome, calls.values()))
+        group.is_broken = False
         group.became = without | dict(zip(calls, ended, strict=True))
         _settle(item, group.became[item.nodeid])
 

@@ -308,6 +308,30 @@ def test_an_evaluation_is_a_batch_of_jobs_with_attempts() -> None:
     assert captured.started[0].payload["runner"] == "foreach"
 
 
+def generate(a: int) -> Iterator[int]:
+    yield a
+
+
+async def generate_later(a: int) -> AsyncIterator[int]:
+    yield a
+
+
+def test_what_a_plain_function_gives_to_be_awaited_is_awaited() -> None:
+    """A wrapper of a coroutine function need not be one; its rows run one by one."""
+    jobs = Jobs()
+
+    @foreach("seconds", [0.02, 0.01])
+    def sleep(seconds: float) -> Any:
+        return jobs.sleep(seconds)
+
+    async def main() -> EvaluationResults:
+        results: EvaluationResults = sleep()
+        return results
+
+    assert asyncio.run(main()).values == [0.02, 0.01]
+    assert jobs.most == 1
+
+
 def test_wrong_arguments_are_said_at_once() -> None:
     """What ForEach or the decorator cannot use raises before any row is taken."""
     with pytest.raises(ValueError, match="either concurrency= or max_concurrency="):
@@ -332,6 +356,9 @@ def test_wrong_arguments_are_said_at_once() -> None:
         foreach("a,b", [])(lambda a: a)
     with pytest.raises(TypeError, match=r"<lambda> takes 'model' by position only, .*: remove the '/'"):
         foreach("a", [])(lambda model, /, a: a)
+    for yielding in (generate, generate_later):
+        with pytest.raises(TypeError, match=r"generate\w* yields: return what a row comes to"):
+            foreach("a", [1])(yielding)
     with pytest.raises(TypeError, match="dataset must be an iterable"):
         foreach("a", 5)(lambda a: a)()  # type: ignore[arg-type]  # on purpose
 

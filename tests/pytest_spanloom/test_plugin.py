@@ -281,6 +281,28 @@ def test_methods_are_evaluations_as_well(
     )
 
 
+def test_an_exit_of_one_is_not_one_of_its_neighbours(check: Callable[..., pytest.RunResult]) -> None:
+    """It breaks off the loop of all; what was to run in that then runs by itself, with its fixtures, once more."""
+    source = """
+        import pytest
+        from spanloom.evaluation import foreach
+        @pytest.fixture
+        def model(): return 3
+        @foreach("number", [1])
+        async def eval_exit(number): raise SystemExit(5)
+        @foreach("number", [1])
+        async def eval_sound(number, model): return number + model
+        @foreach("number", [1])
+        async def eval_lost(number, nowhere): return number
+    """
+    result = check(source, "--concurrent")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        ["*eval_sound - 1 rows, 0 failed, mean 4", "FAILED *eval_exit - SystemExit: 5"]
+    )
+    result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*"])
+
+
 @pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
 def test_an_exit_of_pytest_ends_the_session(
     check: Callable[..., pytest.RunResult], arguments: tuple[str, ...]

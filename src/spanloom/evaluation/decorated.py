@@ -44,7 +44,7 @@ class Evaluation:
             as the ``self`` of a method is, by position as well.
 
     Raises:
-        TypeError: the function does not take one of the columns, or takes something by position only.
+        TypeError: the function does not take one of the columns, takes something by position only, or yields.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Evaluation:
         storage: Checkpointing | None,
     ) -> None:
         self.name: str = name_of(function) or "evaluation"
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{self.name} yields: return what a row comes to, or nothing of it runs")
         self.function = function
         self.columns: tuple[str, ...] = columns.names
         self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -152,7 +154,8 @@ class Evaluation:
             if is_async:
                 return await whole(**row.values)
             with blocking():
-                return whole(**row.values)
+                value = whole(**row.values)
+            return await value if inspect.isawaitable(value) else value
 
         return call
 

@@ -63,8 +63,9 @@ class ForEach:
 
         The decorated function takes what the function takes besides the columns, as keywords, and gives all rows the
         same; as a method it gives them its object. Of a ``def`` it returns `EvaluationResults`, having run row by row;
-        of an ``async def``, an awaitable of them, whose rows run at the same time. Whatever `Exception` a row raises is
-        in its record. The run is a batch of jobs to handlers.
+        of an ``async def``, an awaitable of them, whose rows run at the same time. What a ``def`` returns that can be
+        awaited is awaited before the next row. Whatever `Exception` a row raises is in its record. The run is a batch
+        of jobs to handlers.
 
         Args:
             columns: Names of the columns, separated by commas; each is a parameter of the function.
