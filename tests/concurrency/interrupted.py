@@ -178,13 +178,17 @@ async def failing() -> None:
         raise
 
 
-async def blocking() -> None:
+async def blocking(grace_s: float = 20) -> None:
     async def blocks(number: int) -> None:
         say("start", number)
         for _ in range(6_000):  # not once: a signal that comes just before a sleep does not end it
             time.sleep(0.01)
 
-    await async_map(blocks, range(3), limit=1, checkpoint=checkpoint())
+    await async_map(blocks, range(3), limit=1, checkpoint=checkpoint(grace_s=grace_s))
+
+
+async def blocking_for_too_long() -> None:
+    await blocking(0.5)
 
 
 async def stubborn() -> None:

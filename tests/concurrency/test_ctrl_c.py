@@ -327,6 +327,15 @@ def test_a_loop_that_is_blocked_is_broken_off_by_the_second(start: Start) -> Non
     assert program.said == ["start 0", "after default"]
 
 
+def test_a_loop_that_is_blocked_is_broken_off_when_the_grace_period_ends(start: Start) -> None:
+    """It cannot see that itself: jobs that hold it up have their time as all others, and no more."""
+    program = start("blocking_for_too_long")
+    program.wait_for("start 0")
+    program.press_ctrl_c()
+    assert program.end() == (INTERRUPTED, "KeyboardInterrupt")
+    assert program.said == ["start 0", "after default"]
+
+
 def test_a_job_that_ignores_its_cancel_is_waited_for(start: Start, tmp_path: Path) -> None:
     """No task outlives the batch, so a job that goes on after the second Ctrl-C is waited for, and stored."""
     program = start("stubborn")

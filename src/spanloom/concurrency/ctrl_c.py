@@ -6,7 +6,8 @@ Rules.
    raised, so that whoever installed it finds it in its place.
 2. The first Ctrl-C has every batch start no more jobs and wait for those that run, each for its grace period. The
    second cancels these. One that comes while the loop has not even taken note of the one before, or a third, raises
-   ``KeyboardInterrupt`` where the program is, as in any program: somebody's code does not let the loop turn.
+   ``KeyboardInterrupt`` where the program is, as in any program: somebody's code does not let the loop turn. If
+   that is so until the grace period is over, which no loop can tell then, a thread presses it in the user's place.
 3. All batches have stopped before the first one raises, since ``KeyboardInterrupt`` breaks off the loop. A batch
    inside a job of another one is a part of that job, and does not wait for the others.
 4. In the main task, or where nobody knows which one that is, a batch raises ``KeyboardInterrupt``. In any other task
@@ -16,12 +17,14 @@ Rules.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from types import FrameType
@@ -45,6 +48,7 @@ class Watch:
 
     Attributes:
         task: In which the batch is awaited.
+        grace_s: Seconds that its running jobs may run on.
         inner: Whether it is part of a job of another one.
         stopped: Whether nothing of it runs any more.
     """
@@ -52,7 +56,7 @@ class Watch:
     def __init__(self, keyboard: _Keyboard, batch: Batch, grace_s: float, *, inner: bool) -> None:
         self._keyboard = keyboard
         self._batch = batch
-        self._grace_s = grace_s
+        self.grace_s: float = grace_s
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.inner: bool = inner
@@ -82,7 +86,7 @@ class Watch:
     def drain(self) -> None:
         """Let the batch come to its end, for as long as its grace period."""
         self._batch.drain()
-        self._timer = asyncio.get_running_loop().call_later(self._grace_s, self.stop)
+        self._timer = asyncio.get_running_loop().call_later(self.grace_s, self.stop)
 
     def stop(self) -> None:
         """Have it end now."""
@@ -105,6 +109,7 @@ class _Keyboard:
         """Whether Ctrl-C was pressed and the batches are to raise it."""
         self._previous = previous
         self._installed = True
+        self._thread = threading.get_ident()
         self._pressed = self._taken = 0
         self._watches: dict[Watch, None] = {}
         self._waiters: list[asyncio.Future[None]] = []
@@ -147,6 +152,23 @@ class _Keyboard:
             # Not a plain raise: this handler is installed no more, and what is raised must be seen to be a signal's.
             signal.default_int_handler(number, frame)
         self.loop.call_soon_threadsafe(self._take)  # which wakes a loop that sleeps
+        if self._pressed == 1:
+            grace_s = max((watch.grace_s for watch in self._watches), default=0.0)
+            with suppress(
+                RuntimeError
+            ):  # no thread any more; what `threading` does first may hold a lock just now
+                _thread.start_new_thread(self._press_in_the_end, (grace_s,))
+
+    def _press_in_the_end(self, grace_s: float) -> None:
+        """Press it a second time, once the grace period is over, if the loop has not taken note of the first."""
+        time.sleep(grace_s)
+        if self._installed and not self._taken:
+            if sys.platform == "win32":
+                _thread.interrupt_main()
+            else:
+                signal.pthread_kill(
+                    self._thread, signal.SIGINT
+                )  # a real one: it ends a call of the system, too
 
     def _take(self) -> None:
         self._taken += 1
