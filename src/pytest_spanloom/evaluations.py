@@ -54,13 +54,18 @@ _own: pytest.StashKey[Callable[..., Any]] = pytest.StashKey()
 _lines: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
-def prepare(items: Sequence[pytest.Item]) -> None:
+def prepare(items: Sequence[pytest.Item], *, apart: str) -> None:
     """Have asynchronous evaluations that are neighbours run at the same time.
 
     Args:
         items: The tests, in order, after all selection.
+        apart: A fixture whose tests run by themselves: it looks at all tasks.
     """
-    for (is_free, *_), members in groupby(items, lambda item: (_is_free(item), item.parent, _loop_of(item))):
+
+    def place(item: Any) -> tuple[bool, object, object]:
+        return _is_free(item) and apart not in item.fixturenames, item.parent, _loop_of(item)
+
+    for (is_free, *_), members in groupby(items, place):
         together: list[Any] = list(members)
         if not is_free or len(together) < 2:
             continue

@@ -48,20 +48,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ):
         from pytest_spanloom.evaluations import prepare
 
-        prepare(items)
+        prepare(items, apart=LEAKS)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Get a test ready that uses us."""
-    if LEAKS in getattr(item, "fixturenames", ()):
-        from pytest_spanloom.leaks import watch
-
-        watch(item)
     if "spanloom.evaluation" in sys.modules:
         from pytest_spanloom.evaluations import begin
 
         begin(item)
+    if LEAKS in getattr(item, "fixturenames", ()):
+        from pytest_spanloom.leaks import watch
+
+        watch(item)
 
 
 @pytest.hookimpl

@@ -465,6 +465,34 @@ def test_plain(no_leaked_tasks):
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_error_first - KeyError: 'mine'"])
 
 
+@pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
+@pytest.mark.parametrize("plugin", [(), (*ASYNCIO, "-o", "asyncio_mode=auto")], ids=["alone", "asyncio"])
+def test_evaluations_are_checked_for_tasks_as_well(
+    check: Callable[..., pytest.RunResult], arguments: tuple[str, ...], plugin: tuple[str, ...]
+) -> None:
+    """Each by itself, since nobody knows whose a task is that neighbours leave behind."""
+    source = """
+        import asyncio
+        import pytest
+        from spanloom.evaluation import foreach
+        @foreach("number", [1, 2])
+        async def eval_sound(number, no_leaked_tasks): return number
+        @foreach("number", [1, 2])
+        async def eval_leak(number, no_leaked_tasks):
+            asyncio.create_task(asyncio.sleep(100), name=f"lost {number}")
+        @foreach("number", [1, 2])
+        async def eval_other(number): return number
+        class TestAll:
+            @pytest.mark.usefixtures("no_leaked_tasks")
+            @foreach("number", [1, 2])
+            async def eval_method(self, number): return number
+    """
+    result = check(source, *arguments, *plugin)
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["2 tasks left behind:", "  lost 1: sleep, *", "  lost 2: sleep, *"])
+    result.stdout.fnmatch_lines(["*eval_sound - 2 rows, 0 failed, mean 1.5"])
+
+
 HANGING = (
     FIXTURES
     + """
