@@ -39,14 +39,15 @@ class _Group:
 
     Attributes:
         items: Their tests.
-        became: By test, the results or what was raised, once they have run.
-        is_broken: Whether an exit, or a timeout, has ended the run of all of them: then each runs by itself.
+        became: By test, the results or what was raised, of those that have run.
+        is_led: Whether one has begun to run all of them. If an exit or a timeout breaks that off, those that have not
+            ended by then run by themselves.
     """
 
     def __init__(self, items: Sequence[pytest.Function]) -> None:
         self.items = items
-        self.became: dict[str, Any] | None = None
-        self.is_broken: bool = False
+        self.became: dict[str, Any] = {}
+        self.is_led: bool = False
 
 
 _group: pytest.StashKey[_Group] = pytest.StashKey()
@@ -83,13 +84,13 @@ def begin(item: Any) -> None:
         return
     function = item.stash.setdefault(_own, item.obj)
     group = item.stash.get(_group, None)
-    if group is not None and group.is_broken:
+    if group is not None and group.is_led and item.nodeid not in group.became:
         request: pytest.FixtureRequest = item.funcargs["request"]
         item.funcargs.update({name: request.getfixturevalue(name) for name in _arguments(item)})
         group = None
     if group is None:
         item.obj = _reporting(item, function, is_async=evaluation.is_async)
-    elif group.became is None:
+    elif not group.is_led:
         item.obj = _leading(item, function, group)
     else:
         became = group.became[item.nodeid]
@@ -186,10 +187,9 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
 
     @functools.wraps(function)
     async def lead(**_: Any) -> None:
-        group.is_broken = True  # until it has ended well; whose fault it is if it does not is not known
-        ended = await gather(*map(_outcome, calls.values()))
-        group.is_broken = False
-        group.became = without | dict(zip(calls, ended, strict=True))
+        group.is_led = True
+        group.became.update(without)
+        await gather(*(_evaluate(group, name, run) for name, run in calls.items()))
         _settle(item, group.became[item.nodeid])
 
     return lead
@@ -202,12 +202,12 @@ def _of_leader(function: Any, leader: Any) -> Callable[..., Any]:
     return cast("Callable[..., Any]", function)
 
 
-async def _outcome(run: Callable[[], Awaitable[Any]]) -> Any:
-    """Return what an evaluation returns or raises."""
+async def _evaluate(group: _Group, name: str, run: Callable[[], Awaitable[Any]]) -> None:
+    """Keep what an evaluation returns or raises."""
     try:
-        return await run()
+        group.became[name] = await run()
     except WAYS_OUT as error:  # raised by its own test
-        return error
+        group.became[name] = error
 
 
 def _settle(item: pytest.Function, became: Any) -> None:

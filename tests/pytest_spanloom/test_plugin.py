@@ -282,25 +282,54 @@ def test_methods_are_evaluations_as_well(
 
 
 def test_an_exit_of_one_is_not_one_of_its_neighbours(check: Callable[..., pytest.RunResult]) -> None:
-    """It breaks off the loop of all; what was to run in that then runs by itself, with its fixtures, once more."""
+    """It breaks off the loop of all; what has not ended by then runs by itself, with its fixtures."""
     source = """
+        import asyncio
         import pytest
         from spanloom.evaluation import foreach
+
+        called = []
+
         @pytest.fixture
-        def model(): return 3
+        def model():
+            return 3
+
         @foreach("number", [1])
-        async def eval_exit(number): raise SystemExit(5)
+        async def eval_exit(number):
+            while len(called) < 2:
+                await asyncio.sleep(0)
+            for _ in range(100):  # turns that the quick one needs to end
+                await asyncio.sleep(0)
+            raise SystemExit(5)
+
         @foreach("number", [1])
-        async def eval_sound(number, model): return number + model
+        async def eval_quick(number):
+            called.append("quick")
+            return number
+
         @foreach("number", [1])
-        async def eval_lost(number, nowhere): return number
+        async def eval_late(number, model):
+            called.append("late")
+            await asyncio.sleep(0.5)
+            return number + model
+
+        @foreach("number", [1])
+        async def eval_lost(number, nowhere):
+            return number
+
+        def test_calls():
+            assert called == ["quick", "late", "late"]
     """
     result = check(source, "--concurrent")
-    result.assert_outcomes(passed=1, failed=2)
+    result.assert_outcomes(passed=3, failed=2)
     result.stdout.fnmatch_lines(
-        ["*eval_sound - 1 rows, 0 failed, mean 4", "FAILED *eval_exit - SystemExit: 5"]
+        [
+            "*fixture 'nowhere' not found*",
+            "*eval_quick - 1 rows, 0 failed, mean 1",
+            "*eval_late - 1 rows, 0 failed, mean 4",
+            "FAILED *eval_exit - SystemExit: 5",
+        ]
     )
-    result.stdout.fnmatch_lines(["*fixture 'nowhere' not found*"])
 
 
 @pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
