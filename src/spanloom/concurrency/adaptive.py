@@ -13,7 +13,7 @@ from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.evidence import Measurement, is_collapse
 from spanloom.concurrency.gradient import GradientRule
 from spanloom.concurrency.overload import Judge
-from spanloom.concurrency.slots import Slots, check_count
+from spanloom.concurrency.slots import Slots, check_count, check_number
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -85,7 +85,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
 
     Raises:
         ValueError: a number is out of range, or they contradict each other.
-        TypeError: a number of slots or calls is not an int.
+        TypeError: a number of slots or calls is not an int, or another one is no number.
     """
 
     def __init__(
@@ -117,9 +117,11 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             ("decrease_threshold", decrease_threshold, 0.0, math.inf),
             ("increase_threshold", increase_threshold, 0.0, math.inf),
         ):
+            check_number(value, what)
             if not low < value < high:
                 bound = f"between {low:g} and {high:g}" if high < math.inf else f"above {low:g}"
                 raise ValueError(f"{what} must be {bound} (got {value!r})")
+        check_number(error_tolerance, "error_tolerance")
         if not 0 <= error_tolerance < 1:
             raise ValueError(f"error_tolerance must be at least 0 and below 1 (got {error_tolerance!r})")
         HeedfulBlock.__init__(self)

@@ -17,6 +17,7 @@ import msgspec
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
+from spanloom.concurrency.slots import check_number
 from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
 
 __all__ = ["check_jobs", "compose", "start"]
@@ -56,8 +57,10 @@ def compose(
         TypeError: `retry` is not a policy.
     """
     policy = _policy_of(retry)
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
+    if timeout is not None:
+        check_number(timeout, "timeout")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
     heed = getattr(limit, "attempt", None)
     if policy is not None:
         once = call or restart

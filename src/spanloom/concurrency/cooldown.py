@@ -15,7 +15,7 @@ from spanloom.concurrency.line import Line
 from spanloom.concurrency.overload import Judge, is_rate_limit
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry_after import retry_after_of
-from spanloom.concurrency.slots import Slots
+from spanloom.concurrency.slots import Slots, check_number
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -81,6 +81,7 @@ class Cooldown(HeedfulBlock):
             ("slow_start_initial_delay_s", slow_start_initial_delay_s, 0.0),
             ("slow_start_final_delay_s", slow_start_final_delay_s, 0.0),
         ):
+            check_number(value, what)
             if not low <= value < math.inf:
                 raise ValueError(f"{what} must be at least {low:g} (got {value!r})")
         if isinstance(limiter, int):

@@ -11,7 +11,7 @@ from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.map import check_function
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import Sink
-from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.slots import check_count, check_number
 from spanloom.concurrency.source import Source
 from spanloom.concurrency.window import Window
 from spanloom.events.event import JobEvent
@@ -98,6 +98,7 @@ async def fill_batch(
     """
     check_function(func, "fill_batch")
     check_count(size, "size")
+    check_number(max_failure_fraction, "max_failure_fraction")
     if not max_failure_fraction >= 0:
         raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
     items = Source.of(source, "source", jobs=False)

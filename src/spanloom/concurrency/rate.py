@@ -11,7 +11,7 @@ from typing import Self
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.line import Line
-from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.slots import check_count, check_number
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -64,6 +64,7 @@ class RateLimiter:
         name: str = "rate limiter",
         clock: Callable[[], float] = loop_time,
     ) -> None:
+        check_number(period_s, "period_s")
         if not 0 < period_s < math.inf:
             raise ValueError(f"period_s must be above 0 seconds (got {period_s})")
         self.max_rate: int = check_count(max_rate, "max_rate")

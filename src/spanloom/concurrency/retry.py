@@ -16,7 +16,7 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.retry_after import retry_after_of
-from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.slots import check_count, check_number
 
 __all__ = ["RetryPolicy", "retry"]
 
@@ -61,7 +61,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `attempts` is not an int, or `retry_on` holds something else than exception classes.
+        TypeError: `attempts` is not an int, another one is no number, or `retry_on` holds something else than
+            exception classes.
     """
 
     attempts: int = 3
@@ -82,13 +83,16 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             ("jitter", 0.0, 1.0),
         ):
             value = getattr(self, name)
+            check_number(value, name)
             if not low <= value <= high:
                 bound = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
                 raise ValueError(f"{name} must be {bound} (got {value!r})")
-        if self.attempt_timeout is not None and not self.attempt_timeout > 0:
-            raise ValueError(
-                f"attempt_timeout must be above 0 seconds, or None (got {self.attempt_timeout!r})"
-            )
+        if self.attempt_timeout is not None:
+            check_number(self.attempt_timeout, "attempt_timeout")
+            if not self.attempt_timeout > 0:
+                raise ValueError(
+                    f"attempt_timeout must be above 0 seconds, or None (got {self.attempt_timeout!r})"
+                )
         kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):

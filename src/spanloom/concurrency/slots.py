@@ -11,7 +11,7 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.events import keys
 from spanloom.events.types import EventType
 
-__all__ = ["Slots", "check_count"]
+__all__ = ["Slots", "check_count", "check_number"]
 
 LOOK_S: Final = 0.02
 """How long a wait of a limiter that was moving has begun before it is looked whether it can end; 0.01 % of a core."""
@@ -160,3 +160,13 @@ def check_count(value: object, what: str) -> int:
     if value < 1:
         raise ValueError(f"{what} must be at least 1 (got {value})")
     return value
+
+
+def check_number(value: object, what: str) -> None:
+    """Make sure that `value` is a number, Python's or somebody else's; the comparisons that follow do not name it.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{what} must be a number (got {value!r}, {type(value).__name__})")

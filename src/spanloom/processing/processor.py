@@ -113,6 +113,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
     Raises:
         ValueError: a number is out of range.
+        TypeError: `config` or `guard_rails` is something else.
     """
 
     def __init__(
@@ -131,6 +132,12 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         guard_rails: GuardRails | None = None,
         ordered: bool = False,
     ) -> None:
+        for name, given, kind in (
+            ("config", config, ProcessorConfig),
+            ("guard_rails", guard_rails, GuardRails),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, or None (got {given!r})")
         config = _configured(config, max_workers, timeout_per_item, rate_limit_cooldown)
         self.config: ProcessorConfig = config
         self.max_workers: int = config.max_workers

@@ -88,6 +88,8 @@ class Checkpoint:
             raise ValueError("give either type= (for JSON) or codec=, not both")
         if codec is not None and not isinstance(codec, Codec):
             raise TypeError(f"codec must have the methods encode and decode, which {codec!r} has not")
+        if grace_s is not None and not hasattr(grace_s, "__float__"):
+            raise TypeError(f"grace_s must be a number of seconds, or None (got {grace_s!r})")
         if grace_s is not None and not 0 <= grace_s < math.inf:
             raise ValueError(f"grace_s must be at least 0 seconds and finite, or None (got {grace_s!r})")
         self._path = Path(fspath(path))

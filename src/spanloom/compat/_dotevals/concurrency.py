@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.adaptive import AdaptiveLimiter
-from spanloom.concurrency.slots import Slots
+from spanloom.concurrency.slots import Slots, check_number
 from spanloom.events import keys
 from spanloom.events.types import EventType
 
@@ -63,9 +63,11 @@ class fixed:  # noqa: N801 -- its name
 
     Raises:
         ValueError: `size` is below 0.
+        TypeError: it is no number.
     """
 
     def __init__(self, size: int) -> None:
+        check_number(size, "size")
         if size < 0:
             raise ValueError(f"size must be at least 0 (got {size})")
         self._slots = _Slots(size, "fixed")

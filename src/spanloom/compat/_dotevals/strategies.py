@@ -94,7 +94,10 @@ class Adaptive:
         self._has_changed = False
         self.limiter: AdaptiveLimiter = StrategyLimiter(
             self,
-            min(initial_concurrency, max_concurrency),
+            min(
+                check_count(initial_concurrency, "initial_concurrency"),
+                check_count(max_concurrency, "max_concurrency"),
+            ),
             min_concurrency,
             max_concurrency,
             adaptation_interval,
