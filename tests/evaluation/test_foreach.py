@@ -429,6 +429,31 @@ def test_another_model_is_another_evaluation(tmp_path: Path) -> None:
     assert calls == ["a", "b"]
 
 
+class Upper:
+    """A model that is an object."""
+
+    def __call__(self, text: str) -> str:
+        return text.upper()
+
+
+def test_another_function_is_another_evaluation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As the name of a model is, so is that of a function; of an object only the class is known, and that is told."""
+
+    @ForEach(storage=Checkpoint(tmp_path / "evals.db"))("text", ["ab"])
+    def ask(text: str, model: Any) -> str:
+        return str(model(text))
+
+    for model, answer in ((len, "2"), (str.upper, "AB"), (repr, "'ab'"), (Upper(), "AB")):
+        assert ask(model=model).values == [answer]
+        assert ask(model=model).results[0].status == "skipped"
+    assert [record.getMessage().count("whichever Upper has made them") for record in caplog.records] == [
+        0,
+        0,
+        0,
+        1,
+    ]
+
+
 def test_a_key_is_made_of_the_row(tmp_path: Path) -> None:
     """`key` of the checkpoint gets the row by column, so a row need not be JSON."""
 

@@ -25,7 +25,7 @@ from enum import Enum
 from hashlib import blake2b
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any, Final, cast
 
 from spanloom.store.checkpoint_key import digest_of
@@ -41,7 +41,7 @@ MAX_WRAPPED: Final = 100
 _KIND: Final = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 """What flags say of a function, and not of its file."""
 _CONSTANTS: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
-_NAMED: Final = (FunctionType, BuiltinFunctionType, type)
+_NAMED: Final = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type)
 """What its name says all of, if it is no lambda."""
 _ASSIGNS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 
