@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 from typing import Any, Final, cast
@@ -90,6 +91,8 @@ def begin(item: Any) -> None:
         group = None
     if group is None:
         item.obj = _reporting(item, function, is_async=evaluation.is_async)
+        if _is_of_unittest(item):
+            setattr(item.instance, item.name, item.obj)  # pytest does so for plain functions only
     elif not group.is_led:
         item.obj = _leading(item, function, group)
     else:
@@ -133,8 +136,16 @@ def _is_free(item: Any) -> bool:
         evaluation is not None
         and evaluation.is_async
         and getattr(item, "callspec", None) is None
+        and not _is_of_unittest(item)
         and not any(item.get_closest_marker(mark) for mark in BY_THEMSELVES)
     )
+
+
+def _is_of_unittest(item: Any) -> bool:
+    """Tell whether unittest calls the test, and not pytest."""
+    unittest = sys.modules.get("unittest")
+    kind = getattr(item, "cls", None)
+    return unittest is not None and kind is not None and issubclass(kind, unittest.TestCase)
 
 
 def _loop_of(item: pytest.Item) -> list[tuple[object, ...]]:

@@ -495,6 +495,39 @@ def test_plain(no_leaked_tasks):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
+def test_methods_of_unittest_are_evaluations_as_well(
+    check: Callable[..., pytest.RunResult], arguments: tuple[str, ...]
+) -> None:
+    """Rows that fail fail the test there, too; unittest itself would be content with any results."""
+    source = """
+        import unittest
+        from spanloom.evaluation import foreach
+        class TestPlain(unittest.TestCase):
+            def setUp(self): self.offset = 1
+            @foreach("number", [1, 2])
+            def test_sound(self, number): return number + self.offset
+            @foreach("number", [1, 0])
+            def test_bad(self, number): return 1 / number
+        class TestLater(unittest.IsolatedAsyncioTestCase):
+            async def asyncSetUp(self): self.offset = 2
+            @foreach("number", [1, 2])
+            async def test_sound(self, number): return number + self.offset
+            @foreach("number", [1, 0])
+            async def test_bad(self, number): return 1 / number
+    """
+    result = check(source, *arguments, "-W", "error::DeprecationWarning")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*TestPlain::test_bad - 2 rows, 1 failed, mean 1",
+            "*TestPlain::test_sound - 2 rows, 0 failed, mean 2.5",
+            "*TestLater::test_bad - 2 rows, 1 failed, mean 1",
+            "*TestLater::test_sound - 2 rows, 0 failed, mean 3.5",
+        ]
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
 @pytest.mark.parametrize("plugin", [(), (*ASYNCIO, "-o", "asyncio_mode=auto")], ids=["alone", "asyncio"])
 def test_evaluations_are_checked_for_tasks_as_well(
     check: Callable[..., pytest.RunResult], arguments: tuple[str, ...], plugin: tuple[str, ...]
