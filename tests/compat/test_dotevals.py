@@ -549,6 +549,39 @@ def test_slots_go_to_who_waits_longest(make: Any) -> None:
     assert order == [0, 1, 2, 3, 9]
 
 
+@pytest.mark.parametrize("make", [lambda: fixed(1), lambda: adaptive(1, 1, 1)])
+def test_who_comes_back_after_a_reset_gives_nobody_elses_slot_away(make: Any) -> None:
+    """What it held is free already; somebody else may hold it by then."""
+    strategy = make()
+    running = most = 0
+
+    async def hold(seconds: float) -> None:
+        nonlocal running, most
+        await strategy.acquire()
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(seconds)
+        running -= 1
+        await strategy.release()
+
+    async def main() -> None:
+        nonlocal running
+        old = asyncio.create_task(hold(2))
+        await asyncio.sleep(1)
+        strategy.reset()
+        running = 0  # of those that count
+        new = [asyncio.create_task(hold(5)) for _ in range(3)]
+        await old
+        running += 1  # it was taken off
+        await asyncio.wait(new)
+        await strategy.acquire()  # the one slot is there again
+        await asyncio.create_task(strategy.release())  # by another task than the one that has it
+        await asyncio.wait_for(strategy.acquire(), 1)
+
+    run(main())
+    assert most == 1
+
+
 def test_a_fixed_strategy_may_have_no_slot() -> None:
     """``fixed(0)`` lets nobody through; a negative number is refused."""
 

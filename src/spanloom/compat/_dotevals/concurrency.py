@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
+from weakref import WeakSet
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.adaptive import AdaptiveLimiter
@@ -71,6 +72,10 @@ class fixed:  # noqa: N801 -- its name
         if size < 0:
             raise ValueError(f"size must be at least 0 (got {size})")
         self._slots = _Slots(size, "fixed")
+        self._holders: list[object] = []
+        """Tasks that hold a slot, in order."""
+        self._freed: WeakSet[Any] = WeakSet()
+        """Tasks whose slot was freed by a `reset` before they gave it back."""
 
     @property
     def size(self) -> int:
@@ -80,14 +85,24 @@ class fixed:  # noqa: N801 -- its name
     async def acquire(self) -> None:
         """Wait for a slot, and take it."""
         await self._slots.acquire()
+        self._holders.append(asyncio.current_task())
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give a slot back; one that a `reset` has freed meanwhile is free already."""
-        if self._slots.in_use:
-            self._slots.release()
+        """Give a slot back; one that a `reset` has freed meanwhile is free already, and may be somebody else's."""
+        task = asyncio.current_task()
+        if task in self._holders:
+            self._holders.remove(task)
+        elif task in self._freed or not self._holders:
+            self._freed.discard(task)
+            return
+        else:
+            del self._holders[0]  # it was handed over
+        self._slots.release()
 
     def reset(self) -> None:
         """Free all slots."""
+        self._freed.update(self._holders)
+        self._holders.clear()
         self._slots.free()
 
 
@@ -131,6 +146,8 @@ class adaptive:  # noqa: N801 -- its name
         )
         self._calls: list[tuple[object, AbstractAsyncContextManager[object]]] = []
         """Who holds a slot, and what measures the call, in order."""
+        self._freed: WeakSet[Any] = WeakSet()
+        """As of `fixed`."""
         self.completion_times: list[float] = []
         self.error_count: int = 0
 
@@ -163,9 +180,12 @@ class adaptive:  # noqa: N801 -- its name
 
     async def release(self, error: BaseException | None = None) -> None:
         """Give a slot back, and tell how the call went; another task than the one that took it may do so."""
-        if not self._calls:
-            return  # once too often
-        attempt = self._attempt_of(asyncio.current_task())
+        task = asyncio.current_task()
+        is_freed = task in self._freed and all(owner is not task for owner, _ in self._calls)
+        if is_freed or not self._calls:
+            self._freed.discard(task)
+            return  # a reset has freed it, or it is once too often
+        attempt = self._attempt_of(task)
         if error is None:
             self.completion_times.append(time.time())
             del self.completion_times[:-REMEMBERED]
@@ -181,8 +201,9 @@ class adaptive:  # noqa: N801 -- its name
 
     def reset(self) -> None:
         """Free all slots, and forget what was counted; the number of slots stays."""
-        self._limiter.free()
+        self._freed.update(owner for owner, _ in self._calls)
         self._calls.clear()
+        self._limiter.free()
         self.completion_times.clear()
         self.error_count = 0
 
