@@ -17,7 +17,7 @@ from spanloom.diagnosis.fields import field, task_name
 from spanloom.diagnosis.watch.frames import Call, is_foreign, native_id, own_place, stack_of
 from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 
-__all__ = ["Hold", "Pulse", "Used", "function_of"]
+__all__ = ["Hold", "Pulse", "Used", "function_of", "used_by"]
 
 LONG_S: Final = 0.1
 """From here on a callback is said to hold the loop: as with asyncio's own ``slow_callback_duration``."""
@@ -150,9 +150,13 @@ class Pulse:
             now_s: The monotonic time.
             frame: The innermost frame of the loop's thread.
         """
-        pause_s, self.seen_s = now_s - self.seen_s, now_s
+        pause_s = now_s - self.seen_s
+        if now.polls and not now.is_native and pause_s < SHORT_S:
+            self._end(now_s)
+            return  # too soon after the look before to say whether it rests
+        self.seen_s = now_s
         self.thread = now.thread
-        self._used_before, self._used = self._used, _used(now.thread)
+        self._used_before, self._used = self._used, used_by(now.thread)
         if now.polls:
             self._end(now_s)
             if not now.is_native and self._computed(pause_s):
@@ -254,7 +258,7 @@ class _Probe:
         self.turned = True
 
 
-def _used(thread: int) -> Used:
+def used_by(thread: int) -> Used:
     """Return what a thread has had of the machine; of one that is running, or the process would crash."""
     native = native_id(thread)
     if native is not None:

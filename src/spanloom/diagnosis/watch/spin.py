@@ -41,7 +41,7 @@ from spanloom.diagnosis.watch.progress import (
     is_bound_in_function,
     place_of_call,
 )
-from spanloom.diagnosis.watch.pulse import Pulse, function_of
+from spanloom.diagnosis.watch.pulse import Pulse, function_of, used_by
 from spanloom.diagnosis.watch.reach import await_chain
 
 __all__ = ["spinning"]
@@ -65,6 +65,8 @@ PRESENT: Final = 0.4
 IDLE: Final = 0.5
 """Share of the looks that find nobody who is ready, from which on a loop rests after all."""
 PAUSE_S: Final = 0.004
+HAD_TIME_S: Final = 0.001
+"""From here on a thread is said to have computed between two looks; the kernel counts in steps of some milliseconds."""
 ANEW: Final = 0.7
 """Share of the looks at it in which it had been run since the look before; the rest are looks in the same turn."""
 PROGRESS: Final = 0.5
@@ -110,6 +112,10 @@ class _Watched:
         """Tell whether it is about this task or call, and not about one before it with the same identity."""
         return self.task is None if type(who) is BareCall else self.task is not None and self.task() is who
 
+    def is_at(self, handle: Any) -> bool:
+        """Tell whether it was run by this handle when it was last seen."""
+        return self.handle is not None and self.handle() is handle
+
     def note_rounds(self, before: dict[str, object], now: dict[str, object]) -> None:
         """Take note of the loops that have begun anew since the look before."""
         for key, value in now.items():
@@ -149,12 +155,15 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
     watched: dict[tuple[int, int], _Watched] = {}
     began_s = time.monotonic()
     looks = idle = 0
+    computed_s = used_by(pulse.thread).cpu_s
     for number in range(LOOKS):
         time.sleep(PAUSE_S)
         if time.monotonic() - began_s > (LONGEST_S if number < FEW_LOOKS else MOST_S):
             break
-        looks += 1
-        idle += not _look_at(loop, pulse.thread, watched)
+        before_s, computed_s = computed_s, used_by(pulse.thread).cpu_s
+        present, is_new = _look_at(loop, pulse.thread, watched, computed_s - before_s >= HAD_TIME_S)
+        looks += is_new
+        idle += not present
         del loop  # not to be kept while we sleep
         loop = pulse.loop()
         if loop is None:
@@ -170,15 +179,27 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
     return _finding(found, time.monotonic() - pulse.rested_s) if found else None
 
 
-def _look_at(loop: asyncio.AbstractEventLoop, thread: int, watched: dict[tuple[int, int], _Watched]) -> bool:
-    """Look once; return whether anything runs or is ready."""
+def _look_at(
+    loop: asyncio.AbstractEventLoop, thread: int, watched: dict[tuple[int, int], _Watched], had_time: bool
+) -> tuple[bool, bool]:
+    """Look once; return whether anything runs or is ready, and whether that says more than the look before.
+
+    Args:
+        loop: It.
+        thread: Its thread.
+        watched: What has been seen, added to by this.
+        had_time: Whether the thread has computed since the look before. On a busy machine it often cannot.
+    """
     present = at_work(loop, thread)
+    is_new = not present
     for key, (who, handle) in (*present.items(), *_makers(present, watched)):
         seen = watched.get(key)
         if seen is None or not seen.is_of(who):
             seen = watched[key] = _Watched(who)
-        _take(seen, handle, who, thread)
-    return bool(present)
+        if had_time or not seen.is_at(handle):
+            is_new = True
+            _take(seen, handle, who, thread)
+    return bool(present), is_new
 
 
 def _makers(
@@ -290,7 +311,7 @@ def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread
         # One that is running shows other things of itself than one that is suspended; like is compared with like.
         shape = tuple((type(part), id(code_of(part))) for part in chain)
     seen.looks += 1
-    if seen.handle is None or seen.handle() is not handle:
+    if not seen.is_at(handle):
         seen.again += 1
         seen.handle = weakref.ref(handle)
     if place is not None:

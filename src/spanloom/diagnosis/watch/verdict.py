@@ -25,6 +25,7 @@ from spanloom.diagnosis.watch.unexplained import unexplained
 from spanloom.diagnosis.why import stuck
 
 if TYPE_CHECKING:
+    from spanloom.diagnosis.watch.pulse import Pulse
     from spanloom.diagnosis.watch.watcher import Finder, Watcher
 
 __all__ = ["causes", "findings_now", "held_now"]
@@ -55,13 +56,11 @@ _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES[
 
 def held_now(watcher: Watcher) -> Iterator[Finding]:
     """Yield what keeps loops at this moment; of these `watcher` has seen no more than the last second."""
-    now_s = time.monotonic()
-    found = dict(_waiting(watcher, see_threads(watcher.ident or 0), now_s))
+    found = _waiting(watcher)
     yield from found.values()
     for pulse in watcher.running():
-        finding = blocked(pulse, now_s, watcher.look_now) if pulse.thread not in found else None
-        if finding is not None:
-            yield finding
+        if pulse.thread not in found:
+            yield from _of(pulse, watcher, blocked(pulse, time.monotonic(), watcher.look_now))
 
 
 def causes(found: list[Finding]) -> list[Finding]:
@@ -99,7 +98,7 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     watcher.look_now()
     now_s = time.monotonic()
     seen = see_threads(watcher.ident or 0)
-    found = dict(_waiting(watcher, seen, now_s))
+    found = dict(_waiting_in(seen, watcher, now_s))
     yield from found.values()
     yield from exhausted(seen)
     piped = list(at_pipes(seen))
@@ -107,11 +106,23 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
     for pulse in watcher.running():
         if pulse.thread not in found:
             finding = blocked(pulse, now_s, watcher.look_now) or spinning(pulse, watcher.look_now)
-            if finding is not None:
-                yield finding
+            yield from _of(pulse, watcher, finding)
 
 
-def _waiting(watcher: Watcher, seen: Threads, now_s: float) -> Iterator[tuple[int, Finding]]:
+def _of(pulse: Pulse, watcher: Watcher, finding: Finding | None) -> Iterator[Finding]:
+    """Yield what is to be said of a loop, of which there is `finding`: to find that may have taken a second.
+
+    What had been too young then to be called a loop's wait for itself may be old enough now.
+    """
+    if finding is not None:
+        yield _waiting(watcher).get(pulse.thread, finding)
+
+
+def _waiting(watcher: Watcher) -> dict[int, Finding]:
+    return dict(_waiting_in(see_threads(watcher.ident or 0), watcher, time.monotonic()))
+
+
+def _waiting_in(seen: Threads, watcher: Watcher, now_s: float) -> Iterator[tuple[int, Finding]]:
     """Yield the loops' threads that wait for what their loop would have to do, by their ids."""
     for thread in seen.threads.values():
         if thread.loop is None:
