@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from spanloom.diagnosis.watch import spin
+from spanloom.diagnosis.watch import pulse, spin
 from spanloom.diagnosis.watch.atwork import at_work
+from spanloom.diagnosis.watch.loops import LoopNow
 
 PLACES = 3
 
@@ -62,3 +64,33 @@ async def test_who_gets_on_does_not_spin_however_few_looks_there_are(looks: int)
     """Changes are a share of what could show one: what has been seen at the same place before."""
     assert not await spins(serve, looks)
     assert await spins(ask, looks)
+
+
+def test_a_look_too_soon_after_another_does_not_say_that_a_loop_rests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a loop that shows nothing of its turns, it is its thread's use of the machine that tells."""
+    used = iter([0.0, 0.1, 0.2, 0.3])
+    monkeypatch.setattr(pulse, "used_by", lambda _: pulse.Used(next(used), 0.0))
+    loop = asyncio.new_event_loop()
+    now = LoopNow(loop, threading.get_ident(), None, 0, True, None, None, False)
+    seen = pulse.Pulse(now, 0.0)
+    for at_s in (0.1, 0.2, 0.205, 0.3, 0.301):
+        seen.look(now, at_s, sys._getframe())
+    assert seen.restless_looks == 2
+    assert seen.rested_s == 0.1  # nobody knew then what its thread had used before
+    loop.close()
+
+
+async def test_a_look_before_which_a_task_could_not_run_is_none() -> None:
+    """On a busy machine, it is at the same step as before; else it is one that computes."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(ask([]))
+    watched: dict[tuple[int, int], spin._Watched] = {}
+    looks = [
+        spin._look_at(loop, threading.get_ident(), watched, had_time=had_time)
+        for had_time in (False, False, True)
+    ]
+    task.cancel()
+    assert looks == [(True, True), (True, False), (True, True)]
+    assert max(seen.looks for seen in watched.values()) == 2
