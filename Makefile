@@ -142,8 +142,8 @@ check: $(VENV)/.installed ## check style, types and architecture
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$$PWD/$(BIN):$$PATH" pyright --verifytypes spanloom --ignoreexternal
-	$(BIN)/lint-imports --no-logo
-	$(BIN)/lint-imports --no-logo --config tools/cycles.toml
+	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/lint-imports --no-logo --no-cache --config tools/cycles.toml
 
 format: $(VENV)/.installed ## format the sources and fix what can be fixed
 	$(BIN)/ruff format

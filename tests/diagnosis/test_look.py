@@ -17,8 +17,8 @@ from spanloom.diagnosis.fixpoint import progress
 from spanloom.diagnosis.holders import Holding
 from spanloom.diagnosis.model import Actor, Holder, Resource, Snapshot, TaskView, Wait
 from spanloom.diagnosis.pace import empty, in_slices
+from spanloom.diagnosis.stuck import stuck
 from spanloom.diagnosis.waits import Table
-from spanloom.diagnosis.why import stuck
 
 KINDS = ("lock", "semaphore", "event", "get", "put", "barrier", "future")
 

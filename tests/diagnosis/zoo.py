@@ -20,7 +20,7 @@ import anyio.streams.memory  # noqa: F401 -- once for all children
 import uvloop
 
 import spanloom  # noqa: F401 -- once for all children
-from spanloom.diagnosis.why import stuck
+from spanloom.diagnosis.stuck import stuck
 
 AT_ONCE = 12
 LOOKS = 5

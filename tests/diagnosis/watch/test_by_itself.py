@@ -85,7 +85,7 @@ def test_a_batch_that_stands_still_is_reported(kind: str, tmp_path: Path) -> Non
             await given_up(batch)
             from spanloom.diagnosis.watch import current
             await until(lambda: current() is None and WATCHDOG._ident is None)
-            print(sys.modules["spanloom.diagnosis.why"].WATCHED)
+            print(sys.modules["spanloom.diagnosis.watched"].WATCHED)
         run(main())
         (name, level, message), = said
         print(name, level, message)
@@ -240,7 +240,7 @@ def test_a_child_of_a_fork_is_not_watched_in_its_parents_place() -> None:
             pid = os.fork()
             if not pid:
                 from spanloom.diagnosis.watch import current
-                watched = sys.modules["spanloom.diagnosis.why"].WATCHED
+                watched = sys.modules["spanloom.diagnosis.watched"].WATCHED
                 os._exit(int(threads() != 1 or current() is not None or bool(watched)))
             print(os.waitpid(pid, 0)[1])
             await until(lambda: said)

@@ -16,7 +16,7 @@ from spanloom.diagnosis.history.live import refs
 from spanloom.diagnosis.watch.answers import answers_of
 from spanloom.diagnosis.watch.stalls import Reporter
 from spanloom.diagnosis.watch.watcher import Watcher
-from spanloom.diagnosis.why import WATCHED
+from spanloom.diagnosis.watched import WATCHED
 
 __all__ = ["current", "watch", "watch_for_now"]
 

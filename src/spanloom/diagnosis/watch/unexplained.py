@@ -8,9 +8,9 @@ from typing import Final
 
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.look import forget, look
+from spanloom.diagnosis.stuck import APART_S
 from spanloom.diagnosis.unknown import unknown_batch, unknown_process
 from spanloom.diagnosis.watch.stalls import Reporter
-from spanloom.diagnosis.why import APART_S
 from spanloom.events.event import Event
 
 __all__ = ["unexplained"]

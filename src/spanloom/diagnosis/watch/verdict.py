@@ -14,6 +14,7 @@ from spanloom.diagnosis.budget import MOST
 from spanloom.diagnosis.codes import CODES, in_order
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.settings import looking
+from spanloom.diagnosis.stuck import stuck
 from spanloom.diagnosis.watch.blocked import blocked
 from spanloom.diagnosis.watch.locks import lock_across_await
 from spanloom.diagnosis.watch.pipes import at_pipes
@@ -22,7 +23,6 @@ from spanloom.diagnosis.watch.spin import spinning
 from spanloom.diagnosis.watch.sync import own_loop
 from spanloom.diagnosis.watch.threads import Threads, see_threads
 from spanloom.diagnosis.watch.unexplained import unexplained
-from spanloom.diagnosis.why import stuck
 
 if TYPE_CHECKING:
     from spanloom.diagnosis.watch.pulse import Pulse
