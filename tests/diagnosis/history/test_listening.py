@@ -167,3 +167,14 @@ def test_a_storm_is_told_by_two_windows_that_are_some_time_apart() -> None:
     assert [window.began for window in listening.last_two()] == [10.6, 10.0]
     listening.windows.pop()
     assert [window.began for window in listening.last_two()] == [10.5, 10.0]
+
+
+@pytest.mark.parametrize(("age_s", "listened"), [(0.6, 1), (3.0, 2)])
+def test_what_was_heard_long_before_is_heard_once_more(age_s: float, listened: int) -> None:
+    """Polite clients fail together now and then: two such moments are no storm, however loud both were."""
+    with _program(_a_storm) as loop:
+        listening = Listening()
+        listening.windows.append(Window(time.monotonic() - age_s))
+        listening._listen(loop, time.monotonic())
+        listening.hear_out(lambda _: True)
+        assert len(listening.windows) == 1 + listened

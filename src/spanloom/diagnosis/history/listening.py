@@ -41,6 +41,10 @@ APART_S: Final = 0.4
 A task that pauses twice as long after each failure has failed for as long as its last pause: half a second after the
 first failure it fails no more than twice a second.
 """
+LONG_AGO_S: Final = 1.0
+"""Between two windows, from which on what both have heard need not have lasted: clients that pause ever longer, and all
+as long, fail together now and then.
+"""
 FRESH_S: Final = 1.0
 """Age of the last window at a question, from which on it is listened again."""
 
@@ -108,7 +112,7 @@ class Listening:
             self._next = 0.0
 
     def hear_out(self, is_storm: Callable[[Window], bool]) -> None:
-        """Wait for the window that is open, and listen once more if that one alone has heard a storm.
+        """Wait for the window that is open, and listen once more if that one alone has heard a storm, or long ago one.
 
         Blocks for half a second at most, and not at all if no window is open.
 
@@ -117,7 +121,9 @@ class Listening:
         """
         loop = self._wait()
         heard = self.last_two()
-        if loop is None or not heard or not is_storm(heard[0]) or (len(heard) > 1 and is_storm(heard[1])):
+        if loop is None or not heard or not is_storm(heard[0]):
+            return
+        if len(heard) > 1 and heard[0].began - heard[1].began < LONG_AGO_S and is_storm(heard[1]):
             return
         time.sleep(max(0.0, heard[0].began + APART_S - time.monotonic()))
         self._listen(loop, time.monotonic())
