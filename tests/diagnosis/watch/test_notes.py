@@ -130,8 +130,6 @@ def test_old_notes_of_ended_processes_are_taken_away(own: Path) -> None:
 
 def test_a_path_that_is_no_utf_8_leaves_nothing(own: Path) -> None:
     """Neither a note that says something else, nor half of one."""
-    before = sorted(folder().iterdir())
     with pytest.raises(UnicodeEncodeError):
         leave_note("/caf\udce9/runs.db", "abc")
-    assert sorted(folder().iterdir()) == before
-    assert not own.exists()
+    assert not list(folder().glob(f"{own.stem}.*"))  # other processes leave theirs meanwhile
