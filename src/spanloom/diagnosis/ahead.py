@@ -56,8 +56,6 @@ _STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
 _WITH: Final = frozenset(
     dis.opmap[name] for name in ("BEFORE_ASYNC_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap
 )
-
-
 _FOR: Final = frozenset({dis.opmap["GET_AITER"], dis.opmap["GET_ITER"]})
 
 

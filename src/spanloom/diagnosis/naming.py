@@ -82,7 +82,9 @@ def _path(name: str, value: Any, wanted: object, depth: int, left: list[int]) ->
     """Return the path to `wanted` from a value that is called `name`, exactly `depth` steps away."""
     left[0] -= 1
     if depth == 0:
-        return name if value is wanted or _made(value, wanted) else None
+        # The lock that a condition has made itself is called as the condition is.
+        is_its_lock = issubclass(type(value), _CONDITIONS) and field(value, "_lock") is wanted
+        return name if value is wanted or is_its_lock else None
     if left[0] < 0:
         return None
     if type(value) in _PLAIN:
@@ -92,11 +94,6 @@ def _path(name: str, value: Any, wanted: object, depth: int, left: list[int]) ->
         if found is not None:
             return found
     return None
-
-
-def _made(value: Any, wanted: object) -> bool:
-    """Return whether `wanted` is the lock of a condition: one that it has made itself is called as the condition is."""
-    return issubclass(type(value), _CONDITIONS) and field(value, "_lock") is wanted
 
 
 def _steps(name: str, value: Any) -> Iterator[tuple[str, Any]]:
