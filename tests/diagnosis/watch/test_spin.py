@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from spanloom.diagnosis.watch import pulse, spin
+from spanloom.diagnosis.watch import progress, pulse, spin
 from spanloom.diagnosis.watch.atwork import at_work
 from spanloom.diagnosis.watch.loops import LoopNow
 
@@ -43,6 +44,35 @@ async def ask(done: list[int]) -> None:
             await step(done)
 
 
+NUMBERS = itertools.count()
+
+
+async def following() -> int:
+    await asyncio.sleep(0)
+    return next(NUMBERS)
+
+
+async def hand_on(number: int) -> None:
+    await asyncio.sleep(0)
+
+
+async def receive(done: list[int]) -> None:
+    """Take one number after the other, and have nothing else to show for it."""
+    del done
+    while True:
+        number = await following()
+        await hand_on(number)
+
+
+async def try_again(done: list[int]) -> None:
+    """Count what has been tried, and take nothing."""
+    del done
+    tries = 0
+    while True:
+        await asyncio.sleep(0)
+        tries += 1
+
+
 async def spins(work: Callable[[list[int]], Awaitable[None]], looks: int) -> bool:
     """Tell whether a task is said to spin after that many looks, one in each turn of the loop."""
     loop = asyncio.get_running_loop()
@@ -64,6 +94,31 @@ async def test_who_gets_on_does_not_spin_however_few_looks_there_are(looks: int)
     """Changes are a share of what could show one: what has been seen at the same place before."""
     assert not await spins(serve, looks)
     assert await spins(ask, looks)
+
+
+async def takes(
+    one: Awaitable[int], two: Awaitable[tuple[int, tuple[int, int]]], rest: AsyncIterator[int]
+) -> int:
+    """Assign what has been awaited, and other things."""
+    counted = 0
+    async for step in rest:
+        counted += step
+    first, (second, _) = await two
+    told: int = await one
+    str(counted)
+    await asyncio.sleep(0)
+    other = first + second + told
+    return other + await one
+
+
+def test_the_names_that_get_what_is_awaited_are_known_in_every_python() -> None:
+    assert progress._received(takes.__code__) == {"step", "first", "second", "_", "told"}
+
+
+async def test_what_is_awaited_is_no_count_of_tries() -> None:
+    """Two that hand one number after the other to and fro do nothing but that, and do not spin."""
+    assert not await spins(receive, 20)
+    assert await spins(try_again, 20)
 
 
 def test_a_look_too_soon_after_another_does_not_say_that_a_loop_rests(

@@ -37,6 +37,10 @@ DEPTH: Final = 3
 FEW: Final = 20
 """Elements of a container that are looked at."""
 LETTERS: Final = 200
+_GIVES: Final = frozenset({"JUMP_BACKWARD_NO_INTERRUPT", "END_SEND"})
+"""What an ``await`` ends in, up to Python 3.11 and since: its value is on the stack then."""
+_PARTS: Final = frozenset({"UNPACK_SEQUENCE", "UNPACK_EX", "COPY", "NOT_TAKEN"})
+"""What may stand between that and the names that get it."""
 _ASKS: Final = frozenset({"call_soon", "call_later", "call_at", "call_soon_threadsafe"})
 _SIZED: Final = (list, dict, set, deque, bytearray, tuple, frozenset)
 _ITERATORS: Final[tuple[type, ...]] = (
@@ -108,8 +112,12 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
         if link is None or not is_own(link.code):
             continue
         names = variables_of(link.frame, link.owner)
+        received = _received(link.code)
         for name, value in names.items():
-            _note(f"{level}.{name}", name, value, things, numbers)
+            if name in received and type(value) in {int, float}:
+                things[f"{level}.{name}"] = value  # it does not count, but takes one thing after the other
+            else:
+                _note(f"{level}.{name}", name, value, things, numbers)
         # What stands between: the iterator of a `for`, of which it is known that it moves on.
         known = {id(value) for value in names.values()}
         iterators = [
@@ -147,6 +155,22 @@ def place_of_call(call: BareCall) -> Call:
     return Call(call.code, line, 0)
 
 
+@lru_cache(maxsize=256)
+def _received(code: CodeType) -> frozenset[str]:
+    """Return the names to which a function assigns what an ``await`` has given, or the steps of an ``async for``."""
+    names: set[str] = set()
+    given = False
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GIVES:
+            given = True
+        elif given and instruction.opname.startswith("STORE_"):
+            stored = instruction.argval  # of instructions that are two in one: both names
+            names.update((stored,) if type(stored) is str else stored[: instruction.opname.count("STORE_")])
+        elif instruction.opname not in _PARTS:
+            given = False
+    return frozenset(names)
+
+
 def _iterated(chain: list[object]) -> list[object]:
     """Return the generators that the coroutines of `chain` go through: what such a one knows tells how far it is."""
     return [
@@ -175,7 +199,7 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
         if kind is not None:
             # By what is in it: a result that is made anew at each turn, of the same parts, is none. A subclass may have
             # ways of its own to tell that; they are not asked.
-            things[f"{key}#"] = kind.__len__(value), frozenset(map(id, _first(kind.__iter__(value))))
+            things[f"{key}#"] = kind.__len__(value), frozenset(map(_told_by, _first(kind.__iter__(value))))
             if type(value) is dict and depth < DEPTH:
                 todo += [
                     (f"{key}[{n}]", name, one, depth + 1) for n, one in enumerate(_first(value.values()))
@@ -198,6 +222,11 @@ def _first(values: Iterable[object]) -> list[object]:
         return list(itertools.islice(values, FEW))
     except RuntimeError:
         return []
+
+
+def _told_by(value: object) -> object:
+    """Return what tells an element of a container from another: a number itself, whose place is soon another's."""
+    return value if type(value) in {int, float} else id(value)
 
 
 def is_bound(place: Call, names: set[str]) -> bool:
