@@ -89,6 +89,18 @@ async def gives_any(pools: list[Pool]) -> None:
     pools[1].permits.release()
 
 
+async def by_number(pools: list[Pool], number: int) -> None:
+    await pools[number].permits.acquire()
+    await asyncio.sleep(0)
+    pools[number].permits.release()
+
+
+async def by_another_number(pools: list[Pool], number: int) -> None:
+    await pools[number].permits.acquire()
+    number += 1
+    pools[number].permits.release()
+
+
 async def later(pool: Pool) -> Give:
     await pool.permits.acquire()
 
@@ -99,7 +111,8 @@ async def later(pool: Pool) -> Give:
 
 
 @pytest.mark.parametrize(
-    "function", [returns_early, finally_gives, in_a_loop, gives_by_timer, by_a_function_of_its_own]
+    "function",
+    [returns_early, finally_gives, in_a_loop, gives_by_timer, by_a_function_of_its_own, by_number],
 )
 def test_who_takes_on_every_way_before_it_gives_ends_no_wait(function: Any) -> None:
     """Called anew, it would have to wait itself."""
@@ -108,7 +121,16 @@ def test_who_takes_on_every_way_before_it_gives_ends_no_wait(function: Any) -> N
 
 @pytest.mark.parametrize(
     "function",
-    [only_gives, takes_sometimes, takes_in_the_try, gives_another, gives_first, gives_any, later],
+    [
+        only_gives,
+        takes_sometimes,
+        takes_in_the_try,
+        gives_another,
+        gives_first,
+        gives_any,
+        by_another_number,
+        later,
+    ],
 )
 def test_who_may_give_what_it_has_not_taken_may_end_a_wait(function: Any) -> None:
     """One way without a take is enough, and so is what has no name of its own."""

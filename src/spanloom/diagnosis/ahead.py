@@ -8,17 +8,18 @@ and of its variables those that the reached instructions load.
 from __future__ import annotations
 
 import dis
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import CodeType
 from typing import Final
 
 import msgspec
 
+from spanloom.diagnosis.control import handled, live, reached
+
 __all__ = [
-    "ENDS",
     "ITERATORS",
-    "JUMPS",
     "MANAGERS",
+    "STATEMENT_ENDS",
     "Ahead",
     "Bytecode",
     "enters",
@@ -27,13 +28,6 @@ __all__ = [
     "statement_before",
 ]
 
-ENDS: Final = frozenset(
-    {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
-    | {"RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"}
-)
-"""After which the next instruction is not run."""
-JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs} - {dis.opmap["END_ASYNC_FOR"]})
-"""Of instructions. The end of an ``async for`` is one to `dis` from 3.14 on, but only shows where its loop began."""
 _DYNAMIC: Final = frozenset(
     {"getattr", "eval", "exec", "globals", "locals", "vars", "__dict__", "import_module", "__import__"}
     | {"methodcaller", "attrgetter", "modules", "get_objects", "get_referrers"}
@@ -49,10 +43,11 @@ _PATH: Final = frozenset(
 )
 """What makes the path to an object: ``self.owner``."""
 _NO_HANDLERS: Final = frozenset({"END_ASYNC_FOR", "CLEANUP_THROW"})
-_HANDLED: Final = frozenset({"POP_EXCEPT", "RERAISE", "RAISE_VARARGS"})
+_LONGEST_END: Final = 20
+"""Instructions within which it is asked whether the end of a ``with`` block has swallowed an exception."""
 _CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _CALL: Final = frozenset({"PRECALL", "CALL"})
-_STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
+STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
 _WITH: Final = frozenset(
     dis.opmap[name] for name in ("BEFORE_ASYNC_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap
 )
@@ -173,16 +168,73 @@ class Bytecode:
             )
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
         handlers = self.handlers(code)
-        calm = _reached(instructions, index_of, [], lasti)
-        every = _reached(instructions, index_of, handlers, lasti)
+        calm = reached(instructions, index_of, [], lasti)
+        every = reached(instructions, index_of, handlers, lasti)
         if running:
             loaded = _loaded(instructions, index_of.get(lasti, 0))
             calm |= loaded
             every |= loaded
         names, variables, dynamic = self._used(instructions, every)
         quiet, _, _ = self._used(instructions, calm)
-        variables &= _live(instructions, index_of, handlers, lasti) | {*code.co_cellvars, *code.co_freevars}
+        variables &= live(instructions, index_of, handlers, lasti) | {*code.co_cellvars, *code.co_freevars}
         return Ahead(names, quiet, variables, dynamic)
+
+    def comes_to(self, code: CodeType, start: int, end: int) -> bool:
+        """Return whether the instruction at the offset `end` may be run after that at `start`."""
+        instructions = self.instructions(code)
+        index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
+        return end not in index_of or index_of[end] in reached(
+            instructions, index_of, self.handlers(code), start
+        )
+
+    def ahead_without(self, code: CodeType, lasti: int, without: frozenset[int], *, thrown: bool) -> Ahead:
+        """Return what a suspended frame of `code` may still come to while it does not get past some instructions.
+
+        Args:
+            code: Its code.
+            lasti: The offset of the instruction at which it is suspended.
+            without: The offsets of those instructions; what they raise is still handled.
+            thrown: Whether it goes on only where an exception is handled that what it awaits has raised.
+        """
+        instructions = self.instructions(code)
+        index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
+        handlers = self.handlers(code)
+        if thrown:  # from 3.12 on what is awaited may also come to its end where something is thrown into it
+            without |= {
+                target
+                for start, end, target in handlers
+                if start <= lasti < end and instructions[index_of[target]].opname == "CLEANUP_THROW"
+            }
+        found = reached(instructions, index_of, handlers, lasti, without, thrown=thrown)
+        names, variables, dynamic = self._used(instructions, found)
+        variables &= live(instructions, index_of, handlers, lasti) | {*code.co_cellvars, *code.co_freevars}
+        return Ahead(names, names, variables, dynamic)
+
+    def swallowing(self, code: CodeType, lasti: int) -> frozenset[int]:
+        """Return the offsets of the jumps by which the ``with`` blocks around `lasti` swallow an exception."""
+        instructions = self.instructions(code)
+        index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
+        found: set[int] = set()
+        for target in self._around(code, lasti):
+            ahead = instructions[index_of[target] :][:_LONGEST_END]
+            asked = [one.opname for one in ahead[:2]][-1:] == ["WITH_EXCEPT_START"]
+            found.update(
+                [one.offset for one in ahead if one.opname.endswith("_IF_TRUE")][:1] if asked else ()
+            )
+        return frozenset(found)
+
+    def _around(self, code: CodeType, lasti: int) -> Iterator[int]:
+        """Yield the offsets of the handlers that an exception raised at `lasti` comes to, the innermost first."""
+        handlers = self.handlers(code)
+        passed: set[int] = set()
+        offset: int | None = lasti
+        while offset is not None:
+            offset = next(
+                (to for start, end, to in handlers if start <= offset < end and to not in passed), None
+            )
+            if offset is not None:
+                passed.add(offset)
+                yield offset
 
     def leaving(self, code: CodeType, lasti: int) -> Ahead | None:
         """Return what a frame of `code` runs if an exception is thrown into it at the offset `lasti`, if anything.
@@ -192,23 +244,13 @@ class Bytecode:
         """
         instructions = self.instructions(code)
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
-        handlers = self.handlers(code)
-        reached: set[int] = set()
-        passed: set[int] = set()
-        offset = lasti
-        while True:
-            target = next(
-                (to for start, end, to in handlers if start <= offset < end and to not in passed), None
-            )
-            if target is None:
-                break
-            passed.add(target)
-            offset = target
+        found: set[int] = set()
+        for target in self._around(code, lasti):
             if instructions[index_of[target]].opname not in _NO_HANDLERS:
-                reached |= _handled(instructions, index_of, target)
-        if not reached:
+                found |= handled(instructions, index_of, target)
+        if not found:
             return None
-        names, variables, dynamic = self._used(instructions, reached)
+        names, variables, dynamic = self._used(instructions, found)
         return Ahead(names, names, variables, dynamic)
 
     def _used(
@@ -255,7 +297,7 @@ def statement_before(instructions: list[dis.Instruction], lasti: int) -> int:
 
 def _statement(instructions: list[dis.Instruction], at: int) -> int:
     """Return the index of the first instruction of the statement that the one at the index `at` belongs to."""
-    while at and not instructions[at - 1].opname.startswith(_STATEMENT_ENDS):
+    while at and not instructions[at - 1].opname.startswith(STATEMENT_ENDS):
         at -= 1
     return at
 
@@ -268,106 +310,3 @@ def _loaded(instructions: list[dis.Instruction], at: int) -> set[int]:
     start = _statement(instructions, at)
     entered = {index for index, one in enumerate(instructions[:at]) if one.opcode in _WITH}
     return {*range(start, at), *entered}
-
-
-def _reached(
-    instructions: list[dis.Instruction],
-    index_of: dict[int, int],
-    handlers: list[tuple[int, int, int]],
-    lasti: int,
-) -> set[int]:
-    """Return the indexes of the instructions that may be run after the one at `lasti`."""
-    start = index_of.get(lasti)
-    if start is None:
-        return set(range(len(instructions)))
-    reached: set[int] = set()
-    entered: set[int] = set()
-
-    def successors(index: int) -> list[int]:
-        instruction = instructions[index]
-        following = []
-        if instruction.opname not in ENDS and index + 1 < len(instructions):
-            following.append(index + 1)
-        if instruction.opcode in JUMPS:
-            following.append(index_of[instruction.argval])
-        for number, (first, end, target) in enumerate(handlers):
-            # Entries of `exception_entries` are in bytes, and end after the last instruction.
-            if number not in entered and first <= instruction.offset < end:
-                entered.add(number)
-                following.append(index_of[target])
-        return following
-
-    todo = successors(start)
-    while todo:
-        index = todo.pop()
-        if index not in reached:
-            reached.add(index)
-            todo.extend(successors(index))
-    return reached
-
-
-def _handled(instructions: list[dis.Instruction], index_of: dict[int, int], target: int) -> set[int]:
-    """Return the indexes of the instructions of the handler at `target`, up to where that is left."""
-    found: set[int] = set()
-    todo = [index_of[target]]
-    while todo:
-        index = todo.pop()
-        if index in found or instructions[index].opname in _HANDLED:
-            continue
-        found.add(index)
-        if instructions[index].opcode in JUMPS:
-            todo.append(index_of[instructions[index].argval])
-        if instructions[index].opname not in ENDS and index + 1 < len(instructions):
-            todo.append(index + 1)
-    return found
-
-
-def _live(
-    instructions: list[dis.Instruction],
-    index_of: dict[int, int],
-    handlers: list[tuple[int, int, int]],
-    lasti: int,
-) -> frozenset[str]:
-    """Return the local variables that may be loaded after the instruction at `lasti` before they are stored anew.
-
-    The liveness of compilers, from the last instruction back to the first and again, until nothing changes.
-    """
-    loads, stores = zip(*map(_moved, instructions), strict=True)
-    follow: list[list[int]] = []
-    raises: list[list[int]] = []
-    for index, instruction in enumerate(instructions):
-        following = [index + 1] if instruction.opname not in ENDS and index + 1 < len(instructions) else []
-        if instruction.opcode in JUMPS:
-            following.append(index_of[instruction.argval])
-        follow.append(following)
-        raises.append(
-            [index_of[target] for first, end, target in handlers if first <= instruction.offset < end]
-        )
-    before: list[frozenset[str]] = [frozenset()] * len(instructions)
-    changed = True
-    while changed:
-        changed = False
-        for index in range(len(instructions) - 1, -1, -1):
-            after = frozenset().union(*(before[target] for target in follow[index]))
-            found = loads[index] | (after - stores[index])
-            found = found.union(*(before[target] for target in raises[index]))
-            if found != before[index]:
-                before[index] = found
-                changed = True
-    start = index_of.get(lasti)
-    if start is None:
-        return frozenset().union(*loads)
-    return frozenset().union(*(before[target] for target in (*follow[start], *raises[start])))
-
-
-def _moved(instruction: dis.Instruction) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the local variables that an instruction loads, and those that it stores without loading them before."""
-    name, value = instruction.opname, instruction.argval
-    if instruction.opcode not in dis.haslocal and instruction.opcode not in dis.hasfree:
-        return frozenset(), frozenset()
-    variables = value if type(value) is tuple else (value,)
-    if name == "STORE_FAST_LOAD_FAST":
-        return frozenset(variables[1:]) - {variables[0]}, frozenset(variables[:1])
-    if "LOAD_FAST" in name or not name.startswith(("STORE_FAST", "DELETE_FAST")):
-        return frozenset(variables), frozenset()
-    return frozenset(), frozenset(variables)

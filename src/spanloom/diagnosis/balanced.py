@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dis
-from collections.abc import Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import Final
 
-from spanloom.diagnosis.ahead import ENDS, JUMPS
-from spanloom.diagnosis.calls import calls_in
+from spanloom.diagnosis.calls import calls_in, keys_of, stored_between
+from spanloom.diagnosis.control import reached
 
 __all__ = ["RELEASE", "takes_first"]
 
@@ -36,31 +35,12 @@ def _takes_first(code: CodeType) -> bool:
         return False  # of something that has no path
     entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined] # since 3.11
     handlers = [(one.start, one.end, one.target) for one in entries]
+    index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
     for path in {call.path for call in given}:
-        taken = {call.offset for call in calls if call.method == _ACQUIRE and call.path == path}
-        reached = _reached(instructions, handlers, taken)
-        if any(call.offset in reached for call in given if call.path == path):
+        if stored_between(instructions, keys_of(path), -1, instructions[-1].offset):
+            return False  # by the same index or key it may be another one
+        taken = frozenset(call.offset for call in calls if call.method == _ACQUIRE and call.path == path)
+        found = reached(instructions, index_of, handlers, 0, taken)
+        if any(index_of[call.offset] in found for call in given if call.path == path):
             return False
     return True
-
-
-def _reached(
-    instructions: Sequence[dis.Instruction], handlers: Sequence[tuple[int, int, int]], without: set[int]
-) -> set[int]:
-    """Return the offsets of the instructions that can be come to without those at `without`."""
-    index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
-    reached: set[int] = set()
-    todo = [0]
-    while todo:
-        instruction = instructions[todo.pop()]
-        offset = instruction.offset
-        if offset in reached or offset in without:
-            continue
-        reached.add(offset)
-        index = index_of[offset] + 1
-        if instruction.opname not in ENDS and index < len(instructions):
-            todo.append(index)
-        if instruction.opcode in JUMPS:
-            todo.append(index_of[instruction.argval])
-        todo += [index_of[target] for start, end, target in handlers if start <= offset < end]
-    return reached

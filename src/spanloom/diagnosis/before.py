@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dis import Instruction
 from typing import Final
 
-from spanloom.diagnosis.ahead import JUMPS
+from spanloom.diagnosis.control import JUMPS
 
 __all__ = ["has_awaited"]
 

@@ -1,14 +1,16 @@
 """Which objects a piece of code calls which methods of, told from its instructions and the values it starts from.
 
 ``self.owner.lock.release()`` is the path ``self.owner.lock`` and the method ``release``; the path leads to the object,
-from the variables of a frame or from the ``self`` that a method would have. Methods that are called on the way are
-followed. Nothing of the program is run: only attributes that lie in an instance or in a slot are gone along.
+from the variables of a frame or from the ``self`` that a method would have, also by an index or a key:
+``self.locks[number]``. Methods that are called on the way are followed. Nothing of the program is run: only attributes
+that lie in an instance or in a slot are gone along, and of containers those that are built in.
 """
 
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
@@ -16,9 +18,26 @@ from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.origin import is_own
 
-__all__ = ["Call", "calls_in", "methods_of", "resolve", "subjects"]
+__all__ = [
+    "Call",
+    "Item",
+    "Path",
+    "calls_in",
+    "keys_of",
+    "methods_of",
+    "resolve",
+    "stored_between",
+    "subjects",
+]
 
 _DEPTH: Final = 4
+_MOST: Final = 10_000
+"""Keys of a dictionary that are looked at."""
+_PLAIN_KEYS: Final = (int, str, bytes)
+_CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_INDEXING: Final = frozenset({"BINARY_SUBSCR", "BINARY_OP"})
+_INDEXES: Final = frozenset({"", "[]"})
+"""How `dis` shows that an operation is an index: from 3.14 on it is one of many."""
 _VARIABLES: Final = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _NOTHING: Final = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG"})
 _UNNAMED: Final = {"GET_AITER": "__anext__", "BEFORE_ASYNC_WITH": "__aenter__", "BEFORE_WITH": "__enter__"}
@@ -26,32 +45,56 @@ _SPECIAL: Final = {0: "__enter__", 2: "__aenter__"}
 """What ``LOAD_SPECIAL`` looks up, from 3.14 on, in what ``COPY`` has made two of: the end first, then the beginning."""
 
 
+class Item(NamedTuple):
+    """A step of a path: an element of a container.
+
+    Attributes:
+        path: What leads to the index or key, if that is none that the code itself has.
+        constant: The index or key, if it is.
+    """
+
+    path: tuple[str, ...] | None
+    constant: object = None
+
+
+Path = tuple[str | Item, ...]
+
+
 class Call(NamedTuple):
     """A use of a method: ``self.lock.acquire`` is the path ``("self", "lock")`` and the method ``acquire``."""
 
-    path: tuple[str, ...]
+    path: Path
     method: str
     offset: int
     line: int
 
 
-def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:
+def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:  # noqa: C901 -- a branch for each instruction
     """Yield all attributes that are taken of what has a path, methods among them, in the order of the code."""
-    path: list[str] = []
-    copied: list[str] = []
-    aliases: dict[str, list[str]] = {}
+    path: list[str | Item] = []
+    under: list[str | Item] = []  # what is below it on the stack
+    key: Item | None = None
+    copied: list[str | Item] = []
+    aliases: dict[str, list[str | Item]] = {}
     line = 0
     for instruction in instructions:
         line = _line(instruction) or line
         name = instruction.opname
         value = instruction.argval
         if name.startswith(_VARIABLES):
-            variable = value[-1] if type(value) is tuple else value
-            path, copied = [*aliases.get(variable, (variable,))], []
+            under = path
+            for variable in value if type(value) is tuple else (value,):
+                under, path = path, [*aliases.get(variable, (variable,))]
+            key, copied = None, []
+        elif name in _CONSTANTS:
+            under, path, key = path, [], Item(None, value)
+        elif name in _INDEXING and instruction.argrepr in _INDEXES:
+            path = _element(under, path, key)
+            under, key = [], None
         elif name in {"LOAD_METHOD", "LOAD_ATTR"}:
             if path:
                 yield Call(tuple(path), value, instruction.offset, line)
-                path.append(value)
+                path = [*path, value]
         elif name in _UNNAMED:
             if path:
                 yield Call(tuple(path), _UNNAMED[name], instruction.offset, line)
@@ -67,6 +110,16 @@ def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:
             path = []
 
 
+def _element(container: list[str | Item], index: list[str | Item], key: Item | None) -> list[str | Item]:
+    """Return the path to an element of what `container` leads to; empty if it cannot be told which."""
+    if not container:
+        return []
+    if key is not None:
+        return [*container, key]
+    names = tuple(step for step in index if type(step) is str)
+    return [*container, Item(names)] if names and len(names) == len(index) else []
+
+
 def _line(instruction: dis.Instruction) -> int | None:
     """Return the line that begins with an instruction, if one does."""
     starts = instruction.starts_line
@@ -76,11 +129,16 @@ def _line(instruction: dis.Instruction) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _store(name: str, value: Any, path: list[str], aliases: dict[str, list[str]]) -> list[str]:
-    """Have a variable stand for the path that is stored in it; return the path that is there then."""
+def _store(
+    name: str, value: Any, path: list[str | Item], aliases: dict[str, list[str | Item]]
+) -> list[str | Item]:
+    """Have a variable stand for the path that is stored in it; return the path that is there then.
+
+    Not for an element of a container: by the same index or key it may be another one later.
+    """
     first, *others = value if type(value) is tuple else (value,)  # two in one, from 3.13 on
     aliases.pop(first, None)
-    if len(path) > 1:
+    if len(path) > 1 and all(type(step) is str for step in path):
         aliases[first] = path
     if not others:
         return []
@@ -90,14 +148,51 @@ def _store(name: str, value: Any, path: list[str], aliases: dict[str, list[str]]
     return []
 
 
-def resolve(path: Sequence[str], variables: Mapping[str, object], namespace: Mapping[str, Any]) -> object:
+def resolve(path: Path, variables: Mapping[str, object], namespace: Mapping[str, Any]) -> object:
     """Return the object that a path leads to; ``None`` if it leads nowhere."""
-    value = variables.get(path[0], namespace.get(path[0]))
-    for name in path[1:]:
+    first, *steps = path
+    value = variables.get(first, namespace.get(first)) if type(first) is str else None
+    for step in steps:
         if value is None:
             return None
-        value = field(value, name)
+        if type(step) is str:
+            value = field(value, step)
+        elif type(step) is Item:
+            key = step.constant if step.path is None else resolve(step.path, variables, namespace)
+            value = _element_of(value, key)
     return value
+
+
+def _element_of(container: Any, key: object) -> object:
+    """Return an element of a list, tuple or dictionary, subclasses included, by what they are built on."""
+    if issubclass(type(container), (list, tuple)):
+        kind: Any = list if issubclass(type(container), list) else tuple
+        size = kind.__len__(container)
+        return kind.__getitem__(container, key) if type(key) is int and -size <= key < size else None
+    if not issubclass(type(container), dict) or type(key) not in _PLAIN_KEYS:
+        return None
+    try:
+        items = list(itertools.islice(dict.items(container), _MOST))
+    except RuntimeError:  # it has changed meanwhile
+        return None
+    return next((value for one, value in items if type(one) is type(key) and one == key), None)
+
+
+def stored_between(
+    instructions: Iterable[dis.Instruction], names: Container[str], start: int, end: int
+) -> bool:
+    """Return whether one of the variables `names` is stored anew between two offsets."""
+    for one in instructions:
+        if start < one.offset <= end and one.opname.startswith("STORE_"):
+            stored = one.argval if type(one.argval) is tuple else (one.argval,)
+            if any(name in names for name in stored):
+                return True
+    return False
+
+
+def keys_of(path: Path) -> frozenset[str]:
+    """Return the variables that decide which elements of containers a path leads to."""
+    return frozenset(step.path[0] for step in path if type(step) is Item and step.path is not None)
 
 
 def methods_of(value: object, name: str) -> FunctionType | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from gc import get_referents
 from typing import Any
 
+from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
 from spanloom.diagnosis.chain import called_by_author, code_of
@@ -99,13 +100,13 @@ class Ended:
     ) -> EndedTask:
         reach = Reach(self._bytecode, self._budget, self._owned)
         raised = _cancel(task) if error is None else error
-        location = None
+        location, raised_in = None, code
         names: set[str] = set()
         traceback = None if raised is None else raised.__traceback__
         while traceback is not None:
             frame = traceback.tb_frame
             if is_own(frame.f_code.co_filename):
-                location = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
+                location, raised_in = f"{frame.f_code.co_filename}:{traceback.tb_lineno}", frame.f_code
             if error is not None:
                 names |= self._names(frame.f_code)
             if is_own(frame.f_code.co_filename):
@@ -134,6 +135,7 @@ class Ended:
             gave=gave,
             names=frozenset(names),
             through=() if code is None or error is not None else self._called_by((code,)),
+            raised_in="" if raised_in is code or error is None else bare_name(raised_in.co_qualname),
         )
 
     def _names(self, code: Any) -> set[str]:

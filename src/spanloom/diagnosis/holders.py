@@ -22,7 +22,16 @@ from spanloom.concurrency.entered import exits_in
 from spanloom.concurrency.slots import Slots
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.blocks import with_lines
-from spanloom.diagnosis.calls import Call, calls_in, methods_of, resolve, subjects
+from spanloom.diagnosis.calls import (
+    Call,
+    Path,
+    calls_in,
+    keys_of,
+    methods_of,
+    resolve,
+    stored_between,
+    subjects,
+)
 from spanloom.diagnosis.chain import Link, is_suspendable, link_of
 from spanloom.diagnosis.fields import attributes, closure_of, field
 from spanloom.diagnosis.lending import GIVES, TAKES, Lending
@@ -276,15 +285,24 @@ class Holding:
         """Return the calls before `lasti` that take what no later one before it gives back."""
         found = self._taken.get((id(code), lasti))
         if found is None:
-            last: dict[tuple[str, ...], Call] = {}
+            last: dict[Path, Call] = {}
             if not TAKES.isdisjoint(code.co_names) and lasti >= 0:
                 present = self._awaiting(code, lasti)
                 for call in calls_in(self._bytecode.instructions(code)):
                     if call.method in _USES and call.offset <= lasti and call.offset != present:
                         last[call.path] = call
-            found = [call for call in last.values() if call.method in TAKES]
+            found = [
+                call
+                for call in last.values()
+                if call.method in TAKES and not self._is_another_by_now(code, call, lasti)
+            ]
             self._taken[id(code), lasti] = found
         return found
+
+    def _is_another_by_now(self, code: CodeType, call: Call, lasti: int) -> bool:
+        """Return whether the path of a call may lead to another element than it did."""
+        keys = keys_of(call.path)
+        return bool(keys) and stored_between(self._bytecode.instructions(code), keys, call.offset, lasti)
 
     def _awaiting(self, code: CodeType, lasti: int) -> int:
         """Return the offset of the method call whose result is being awaited at `lasti`; -1 for none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +11,9 @@ from types import FunctionType
 from typing import Any, Final
 
 from spanloom.diagnosis.actors import Cast
-from spanloom.diagnosis.ahead import Bytecode
+from spanloom.diagnosis.ahead import Ahead, Bytecode
+from spanloom.diagnosis.between import Between, lacks_reports
+from spanloom.diagnosis.bringing import bring
 from spanloom.diagnosis.budget import MOST, Budget
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.crowds import Crowds
@@ -21,7 +22,7 @@ from spanloom.diagnosis.fields import field
 from spanloom.diagnosis.functions import Functions
 from spanloom.diagnosis.gone import Gone
 from spanloom.diagnosis.model import EndedTask, OwnFunction
-from spanloom.diagnosis.origin import is_own, is_standard
+from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.outside import held_outside
 from spanloom.diagnosis.owed import POOLED, Owing
 from spanloom.diagnosis.pace import in_slices
@@ -30,9 +31,8 @@ from spanloom.diagnosis.reach import Reach
 from spanloom.diagnosis.resources import Kept
 from spanloom.diagnosis.resting import may_find
 from spanloom.diagnosis.running import let_go, running_threads
-from spanloom.diagnosis.seen import Seen, is_running
-from spanloom.diagnosis.takers import taken_from
-from spanloom.diagnosis.variables import variables_of
+from spanloom.diagnosis.seen import Seen
+from spanloom.diagnosis.takers import is_fresh, taken_from
 from spanloom.diagnosis.waits import GIVERS
 
 __all__ = ["Inquiry"]
@@ -43,9 +43,6 @@ _ASKED: Final = 300
 """Tasks of which the calls are looked for that take something out of a queue."""
 _POOLS: Final = 300
 """Things waited for of which it is asked whether they are a pool."""
-_AGAIN: Final = 5
-_SHORT_S: Final = 0.0005
-"""How often, and how far apart, a frame is read again that runs at the moment when it is read."""
 _ANY_GIVER: Final = frozenset(name for names in GIVERS.values() if names is not None for name in names)
 
 
@@ -117,6 +114,7 @@ class Inquiry:
         self._find_takers(wanted.values())
         if undetermined:
             self._find_ended(wanted)
+        self._find_between(wanted.values())
         self._find_owed(wanted, undetermined)
         self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
 
@@ -152,8 +150,11 @@ class Inquiry:
         for members in groups:
             reach = Reach(self._bytecode, self._budget, owned, _contexts(members))
             for seen in in_slices(members):
-                self._play(seen, reach)
+                bring(seen, reach, self._ahead)
             self._note([seen.key for seen in members], reach, wanted, undetermined)
+
+    def _ahead(self, link: Link) -> Ahead:
+        return self._bytecode.ahead(link.code, link.frame.f_lasti)
 
     def _owned(self) -> frozenset[int]:
         """Return the identities of the coroutines and generators that tasks run."""
@@ -165,30 +166,6 @@ class Inquiry:
         for seen in in_slices(self._population.tasks.values()):
             yield id(seen.coro)
             yield from (id(link.owner) for link in seen.links)
-
-    def _play(self, seen: Seen, reach: Reach) -> None:
-        """Add what a task brings: its frames, and what is called when it ends."""
-        for link in seen.links:
-            values = _suspended_values(link)
-            if is_standard(link.code.co_filename):
-                reach.value(*values)
-                continue
-            ahead = self._bytecode.ahead(link.code, link.frame.f_lasti)
-            variables = variables_of(link.frame, link.owner)
-            gone = [id(value) for name, value in variables.items() if name not in ahead.variables]
-            skipped = {id(link.frame), id(link.code), id(getattr(link.owner, "cr_origin", None))}
-            skipped |= {id(link.frame.f_globals), id(variables)}
-            kept = []
-            for value in values:
-                if id(value) in gone:
-                    gone.remove(id(value))
-                elif id(value) not in skipped and not _is_function_of(value, link):
-                    kept.append(value)
-            reach.frame(ahead, link.frame.f_globals, kept)
-            reach.dropped(value for name, value in variables.items() if name not in ahead.variables)
-            del values, variables, kept
-        for callback, _ in field(seen.task, "_callbacks") or ():
-            reach.callback(callback, ())
 
     def _note(
         self,
@@ -233,6 +210,24 @@ class Inquiry:
             for value in taken_from(self._bytecode, tasks[key].links):
                 kept = queues.get(id(value))
                 if kept is not None:
+                    kept.takers.add(key)
+                    if is_fresh(self._bytecode, tasks[key].links, value):
+                        kept.fresh.add(key)
+
+    def _find_between(self, wanted: Iterable[Kept]) -> None:
+        """Find of the queues of which items are missing who takes some, and who reports none before it has another."""
+        between = Between(self._bytecode, self._population.holding, self._budget, self._owned())
+        for kept in wanted:
+            if "join" not in kept.kinds() or not lacks_reports(kept.value):
+                continue
+            keys = self._crowds.members(kept.actors["join"])
+            able = [self._population.tasks[key] for key in keys if key in self._population.tasks]
+            kept.between |= between.among(kept.value, able[:_ASKED])
+            knowing = [key for key in self._crowds.members(kept.known_to) if key in self._population.tasks]
+            for key in knowing[:_ASKED]:
+                if any(
+                    one is kept.value for one in taken_from(self._bytecode, self._population.tasks[key].links)
+                ):
                     kept.takers.add(key)
 
     def _find_owed(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
@@ -313,22 +308,3 @@ def _contexts(members: Iterable[Seen]) -> list[Any]:
     return [
         value for seen in in_slices(members) for value in get_referents(seen.task) if type(value) is Context
     ]
-
-
-def _suspended_values(link: Link) -> list[Any]:
-    """Return what the frame of `link` refers to.
-
-    While it runs, that cannot be seen from outside of it: then its variables, and what it calls is found with them.
-    """
-    for _ in range(_AGAIN):
-        values = get_referents(link.owner)
-        if not is_running(link.owner):
-            return values
-        del values
-        time.sleep(_SHORT_S)
-    return [*get_referents(link.owner), *variables_of(link.frame, link.owner).values()]
-
-
-def _is_function_of(value: Any, link: Link) -> bool:
-    """Return whether `value` is the function that the frame runs: its code is known by what is ahead of it."""
-    return type(value) is FunctionType and value.__code__ is link.code

@@ -183,7 +183,10 @@ class Resource:
         actors: Keys of the actors and tasks that know it and have code before them that gives what is waited
             for. With the key of the wait's kind where a resource can be waited for in several ways.
         takers: Keys of the tasks whose code takes items out of it, for a queue at which somebody waits for room:
-            of `actors`, those of which the very calls are found.
+            of `actors`, those of which the very calls are found. And for one of which items are missing.
+        fresh: Of `takers` those that have not come to such a call yet.
+        between: Of an empty queue of which items are missing, keys of those of `actors` that wait and take another item
+            before they report one.
         known_to: Keys of the actors and tasks that can reach it at all.
         owed: Who gives what is waited for on leaving the blocks that it is in, as it has taken something of a pool
             that is made of this; asked only of what seems to be dead.
@@ -203,6 +206,8 @@ class Resource:
     unfinished: int | None = None
     actors: dict[str, frozenset[int]] = field(default_factory=dict)
     takers: frozenset[int] = frozenset()
+    fresh: frozenset[int] = frozenset()
+    between: frozenset[int] = frozenset()
     known_to: frozenset[int] = frozenset()
     owed: tuple[Holder, ...] = ()
     location: str | None = None
@@ -275,6 +280,7 @@ class EndedTask:
         error: Name of the type of the exception that it died of; ``None`` if it ended well or was cancelled.
         message: The exception's message, if that can be had without running the program's code.
         location: ``file:line`` where the exception was raised, or where it was when it was cancelled, if that is known.
+        raised_in: Qualified name of the function there, if it is another than its own.
         cancelled: Whether it was cancelled.
         waited: Keys of the locks and the like that it has not got: it waited for them when it ended.
         gave: What it could have done, and of locks and the like also taken: ``(resource key, kind of wait)`` pairs.
@@ -294,6 +300,7 @@ class EndedTask:
     names: frozenset[str] = frozenset()
     through: tuple[frozenset[str], ...] = ()
     gone: bool = False
+    raised_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,18 @@ class Kept:
     Who can give it, and who knows it, is told by the numbers of `spanloom.diagnosis.crowds.Crowds`.
     """
 
-    __slots__ = ("actors", "held", "known_to", "name", "owed", "takers", "value", "waiting")
+    __slots__ = (
+        "actors",
+        "between",
+        "fresh",
+        "held",
+        "known_to",
+        "name",
+        "owed",
+        "takers",
+        "value",
+        "waiting",
+    )
 
     def __init__(self, value: Any) -> None:
         self.value: Any = value
@@ -33,6 +44,8 @@ class Kept:
         self.held: list[tuple[int, Held]] = []
         self.actors: defaultdict[str, list[int]] = defaultdict(list)
         self.takers: set[int] = set()
+        self.fresh: set[int] = set()
+        self.between: set[int] = set()
         self.owed: list[tuple[int, Held]] = []
         self.known_to: list[int] = []
         self.name: str | None = None
@@ -85,6 +98,8 @@ def describe(
         unfinished=unfinished,
         actors={kind: crowds.members(numbers) for kind, numbers in kept.actors.items()},
         takers=frozenset(kept.takers),
+        fresh=frozenset(kept.fresh),
+        between=frozenset(kept.between),
         owed=tuple(_holder(key, held) for key, held in kept.owed),
         known_to=crowds.members(kept.known_to),
     )

@@ -1,4 +1,4 @@
-"""What does not move between two looks at the tasks."""
+"""What does not move between two looks at the tasks, and what is slow in most of a few."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["APART_S", "stuck"]
 
 APART_S: Final = 0.1
-"""Seconds between the two looks: what is found in both was no moment of change."""
+"""Seconds between two looks: what is found in both was no moment of change."""
+MORE: Final = 2
+"""Looks that decide, where only one of the first two has seen something slow: a full line has room now and then."""
 
 
 def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = (), objects: int = MOST) -> list[Finding]:
     """Return what two looks at the tasks have found, without what a watching thread knows.
 
-    Whoever it is about must await the same in both. What is only slow moves, so that is let pass.
+    Whoever it is about must await the same in both. What is only slow moves, so that is let pass; if one look has seen
+    it and the other has not, two more have to.
 
     Args:
         apart_s: Seconds between the looks.
@@ -36,20 +39,37 @@ def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = (), objects:
         first = look(remembered, objects)
         second: Snapshot | None = None
         try:
-            before = {_same(one) for one in diagnose(first)}
-            if not before:
+            before = diagnose(first)
+            if not before and not _has_lines(first):
                 return []
             time.sleep(apart_s)
             second = look(remembered, objects)
-            return [
-                one
-                for one in diagnose(second, first)
-                if _same(one) in before and (one.since_s is not None or one.severity == "info")
-            ]
+            after = diagnose(second, first)
         finally:
             forget(first)
             if second is not None:
                 forget(second)
+        known = set(map(_same, before))
+        found = [
+            one for one in after if one.since_s is not None and _same(one) in known and one.severity != "info"
+        ]
+        slow = [[one for one in each if one.severity == "info"] for each in (before, after)]
+        steady = set.intersection(*(set(map(_same, each)) for each in slow))
+        doubtful = {_same(one) for each in slow for one in each} - steady
+        for _ in range(MORE if doubtful else 0):
+            time.sleep(apart_s)
+            one_more = look(remembered, objects)
+            try:
+                doubtful &= set(map(_same, diagnose(one_more)))
+            finally:
+                forget(one_more)
+        last = {_same(one): one for each in slow for one in each}
+        return found + [one for key, one in last.items() if key in steady | doubtful]
+
+
+def _has_lines(snapshot: Snapshot) -> bool:
+    """Return whether somebody waits for room in a queue, or did so when it was first seen."""
+    return any("put" in (task.kind, task.was) for task in snapshot.tasks.values())
 
 
 def _same(one: Finding) -> tuple[str, str | None, str | None]:

@@ -11,12 +11,12 @@ from gc import get_referents
 from typing import Final
 
 from spanloom.diagnosis.ahead import Bytecode
-from spanloom.diagnosis.calls import methods_of, subjects
+from spanloom.diagnosis.calls import calls_in, methods_of, resolve, subjects
 from spanloom.diagnosis.chain import Link, is_suspendable, link_of
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.variables import variables_of
 
-__all__ = ["taken_from"]
+__all__ = ["is_fresh", "taken_from", "taking_at"]
 
 _TAKING: Final = frozenset({"get", "get_nowait", "receive", "receive_nowait"})
 _DEPTH: Final = 3
@@ -28,6 +28,29 @@ def taken_from(bytecode: Bytecode, links: Sequence[Link]) -> Iterator[object]:
     for link in links:
         if is_own(link.code.co_filename):
             yield from _of_frame(bytecode, link, _DEPTH)
+
+
+def taking_at(bytecode: Bytecode, link: Link, queue: object) -> frozenset[int]:
+    """Return the offsets at which the code of a frame looks up the methods that take something out of `queue`."""
+    variables = variables_of(link.frame, link.owner)
+    return frozenset(
+        call.offset
+        for call in calls_in(bytecode.instructions(link.code))
+        if call.method in _TAKING and resolve(call.path, variables, link.frame.f_globals) is queue
+    )
+
+
+def is_fresh(bytecode: Bytecode, links: Sequence[Link], queue: object) -> bool:
+    """Tell whether the calls by which a task takes something out of `queue` are all ahead of it."""
+    calls = [
+        (link, offset)
+        for link in links
+        if is_own(link.code.co_filename)
+        for offset in taking_at(bytecode, link, queue)
+    ]
+    return bool(calls) and not any(
+        bytecode.comes_to(link.code, offset, link.frame.f_lasti) for link, offset in calls
+    )
 
 
 def _of_frame(bytecode: Bytecode, link: Link, depth: int) -> Iterator[object]:

@@ -8,7 +8,7 @@ from spanloom.diagnosis.case import Case
 from spanloom.diagnosis.codes import in_order
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import Snapshot, TaskView
-from spanloom.diagnosis.rules.givers import idle, lonely
+from spanloom.diagnosis.rules.givers import idle, lonely, unreported
 from spanloom.diagnosis.rules.pools import nested_pool
 from spanloom.diagnosis.rules.rings import rings
 from spanloom.diagnosis.rules.slow import bottlenecks
@@ -51,6 +51,7 @@ def _findings(case: Case) -> Iterator[Finding]:
     found = [*_closed(case, lines)]
     found += _open(case, lines, is_alone=not found)
     yield from found
+    yield from unreported(case)
     yield from bottlenecks(case)
 
 

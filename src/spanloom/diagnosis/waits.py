@@ -71,8 +71,8 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
 ``"parties"``: what makes tasks, which may come to a barrier.
 """
 
-TAKERS: Final = frozenset({"acquire"})
-"""What the method is called that takes a lock or a permit by hand."""
+TAKERS: Final = frozenset({"acquire", "enter_async_context"})
+"""What the methods are called that take a lock or a permit, so that a call elsewhere has to give it back."""
 _IO_FILES: Final = (
     *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
     *("base_subprocess.py", "sslproto.py", "proactor_events.py"),

@@ -23,7 +23,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Final
 
-from spanloom.diagnosis.ahead import JUMPS
+from spanloom.diagnosis.control import JUMPS
 from spanloom.diagnosis.fields import namespace_of
 
 __all__ = ["Flow", "Outcome", "flow_of"]

@@ -9,7 +9,7 @@ from spanloom.diagnosis.case import Case, called, in_functions, names, place, qu
 from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.model import HELD, EndedTask, Resource, TaskView
 
-__all__ = ["idle", "lonely"]
+__all__ = ["idle", "lonely", "unreported"]
 
 _OF_HOLDERS = {"releases it": "it", "gives one back": "one"}
 """What those do who have something that others wait for."""
@@ -88,6 +88,19 @@ def idle(case: Case, members: list[TaskView], resource: Resource, kind: str) -> 
     return all(inside.issuperset(case.leading_to.get(key, ())) for key in inside)
 
 
+def unreported(case: Case) -> Iterator[Finding]:
+    """Yield the joins of empty queues whose items were taken by tasks that go on, and do not report them any more."""
+    for resource in case.snapshot.resources.values():
+        able = resource.actors.get("join", frozenset()) - case.dead
+        if not resource.between or resource.used or not able <= resource.between:
+            continue
+        waiting = [case.snapshot.tasks[key] for key in resource.waiters if key in case.snapshot.tasks]
+        members = [task for task in waiting if task.kind == "join" and task.key not in case.dead]
+        if members:
+            code, sentence = _join(case, case.in_own_code(members), resource, _Givers([], [], [], []))
+            yield case.finding(code, sentence, members, resource, level="LIKELY")
+
+
 def _wait(members: list[TaskView]) -> str:
     """Return who waits where."""
     return f"{names(members)}{in_functions(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
@@ -131,10 +144,10 @@ def _fate(givers: _Givers, what: str) -> str:
     if one.function and one.function not in who:
         who = f"{who} ({one.function})"
     if what in _OF_HOLDERS:
-        return f"{who}, which took {_OF_HOLDERS[what]}, died of {one.error} at {place(one.location)}"
+        return f"{who}, which took {_OF_HOLDERS[what]}, died of {one.error}{_in(one)}"
     if one.error is not None:
         said = f"('{one.message}')" if one.message else ""
-        return f"{who}, which should have, died of {one.error}{said} at {place(one.location)}"
+        return f"{who}, which should have, died of {one.error}{said}{_in(one)}"
     ended = "was cancelled" if one.cancelled else "has ended"
     return f"{who}, which {what}, {ended}"
 
@@ -159,7 +172,7 @@ def _past(ended: list[EndedTask], what: str) -> str:
     many = len(others) > 1
     if first.error is not None:
         said = f"('{first.message}')" if first.message else ""
-        return f"nobody is left who {what}: {who} died of {first.error}{said} at {place(first.location)}"
+        return f"nobody is left who {what}: {who} died of {first.error}{said}{_in(first)}"
     fate = "were cancelled" if many else "was cancelled"
     if not all(one.cancelled for one in others):
         fate = "have ended" if many else "has ended"
@@ -168,6 +181,11 @@ def _past(ended: list[EndedTask], what: str) -> str:
     if what in _OF_HOLDERS:
         return f"nobody is left who {what}: {who} may have had {_OF_HOLDERS[what]}, and {fate}"
     return f"nobody is left who {what}: {who}, which may have, {fate}"
+
+
+def _in(one: EndedTask) -> str:
+    """Return where an ended task failed; with the function, if that is not its own."""
+    return f"{f' in `{one.raised_in}`' if one.raised_in else ''} at {place(one.location)}"
 
 
 def _listed(names: list[str]) -> str:
@@ -195,11 +213,12 @@ def _get(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) 
 
 
 def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
-    takers = [
-        case.snapshot.tasks[key]
-        for key in resource.actors.get("join", ())
-        if key in case.snapshot.tasks and key in case.dead
-    ] or [case.snapshot.tasks[key] for key in resource.waiters if key not in {task.key for task in members}]
+    inside = {task.key for task in members}
+    able = [key for key in resource.actors.get("join", ()) if key in case.dead | resource.between]
+    others = [
+        key for key in dict.fromkeys((*resource.waiters, *sorted(resource.takers))) if key not in inside
+    ]
+    takers = [case.snapshot.tasks[key] for key in able or others if key in case.snapshot.tasks]
     functions = dict.fromkeys(
         _taking(task, resource) for taker in takers[:_ASKED] for task in _behind(case, taker)
     )

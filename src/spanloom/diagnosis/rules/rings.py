@@ -161,7 +161,9 @@ def _step(case: Case, task: TaskView, title: str, following: TaskView, next_titl
     since = _held_for(resource, following)
     what = f"{title} wants {resource.kind} `{resource.name}`{at}, which "
     if since is None:
-        return f"{what}only {next_title} could release"
+        others = resource.actors.get("lock", frozenset()) & case.dead - {task.key, following.key}
+        only = "only " if others.issubset(resource.waiters) else "nobody is seen to hold and "
+        return f"{what}{only}{next_title} could release"
     return f"{what}{next_title} holds (taken at {place(since)})"
 
 

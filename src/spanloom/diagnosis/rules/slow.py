@@ -31,6 +31,8 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
             continue
         if any(_waited(task) in ("put", "get") for task in takers):
             continue  # it waits for the next stage, or for work: not the slow one
+        if resource.fresh.issuperset(task.key for task in takers):
+            continue  # it has not begun: how fast it is nobody knows
         if all(_is_kept_waiting(case, task, takers) for task in takers):
             continue
         behind = [
