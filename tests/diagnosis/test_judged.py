@@ -16,7 +16,7 @@ from tests.diagnosis.judging import Verdict, ask, ask_directly, judge_all, read_
 
 HERE = Path(__file__).parent / "judged"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "sick"
-FAIR = {"own": 0.95, "shared": 0.95}
+FAIR = {"own": 0.98, "shared": 0.95}
 """The share of sick programs that must be named. Those of this folder were written by someone who has not seen the
 rules, and harder on purpose: docs/explanation/compared-with-other-tools.md has the figure that was measured."""
 PLACED = 0.95

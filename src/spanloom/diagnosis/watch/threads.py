@@ -129,6 +129,7 @@ _WAITS: Final[dict[CodeType, tuple[str, str, str, str]]] = {
     _code(concurrent.futures.as_completed): ("futures", "fs", "timeout", "as_completed"),
     _code(concurrent.futures.ThreadPoolExecutor.shutdown): ("pool", "self", "", "shutdown"),
     _code(threading.Thread.join): ("thread", "self", "timeout", "join"),
+    _code(sync.run_in_thread): ("thread", "thread", "", "join"),  # looks in between whether a signal came
     _code(threading.Event.wait): ("event", "self", "timeout", "wait"),
     _code(threading.Condition.wait): ("condition", "self", "timeout", "wait"),
     _code(threading.Condition.wait_for): ("condition", "self", "timeout", "wait_for"),
