@@ -458,7 +458,12 @@ class Reach:
     def _future(self, value: Any) -> None:
         if is_task(value) and not future_done(value):
             return
-        self._todo.extend(get_referents(value))
+        referents = get_referents(value)
+        waiting = field(value, "_asyncio_awaited_by")  # from 3.14 on a future knows who waits for it, too
+        if waiting:
+            tasks = set(map(id, waiting))
+            referents = [one for one in referents if id(one) not in tasks and not _are(tasks, one)]
+        self._todo.extend(referents)
 
 
 def _words(value: object) -> set[str]:
@@ -486,6 +491,11 @@ def _told_of_end(reference: Any) -> tuple[object, ...]:
     if type(callback) is FunctionType and is_standard(callback.__code__.co_filename):
         return ()
     return (callback,)
+
+
+def _are(tasks: set[int], value: object) -> bool:
+    """Tell whether a value is the very set of these tasks."""
+    return type(value) is set and tasks == set(map(id, value))
 
 
 def _wakes(name: object, owner: object) -> bool:
