@@ -21,10 +21,13 @@ def watch(item: Any) -> None:
 
     @functools.wraps(function)
     async def checked(*args: Any, **kwargs: Any) -> None:
+        found = None
         try:
             async with no_leaked_tasks():
                 await function(*args, **kwargs)
         except LeakedTasksError as leak:
-            pytest.fail(str(leak), pytrace=False)
+            found = str(leak)
+        if found is not None:  # not above: the report would be there twice, "during handling of" itself
+            pytest.fail(found, pytrace=False)
 
     item.obj = checked

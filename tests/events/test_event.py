@@ -193,3 +193,20 @@ def test_records_are_structs() -> None:
     """The hot records stay msgspec structs: a dataclass costs ten times as much to make."""
     assert issubclass(ScopeEvent, msgspec.Struct)
     assert issubclass(JobEvent, msgspec.Struct)
+
+
+def test_an_event_at_a_prompt_is_one_short_line() -> None:
+    """Its type, name and place, how it ended and after how long; no id and nothing of the record behind it."""
+    failed = scope(type="attempt", name="fetch", attempt=2, start_ns=0)
+    fail_scope(failed, ValueError("no"))
+    complete_scope(failed, 1_500_000_000)
+    assert repr(failed) == "<Event attempt fetch #2, error after 1.5 s, ValueError>"
+    ended = job()
+    complete_job(ended, 100 + 20_000_000)
+    assert repr(ended) == repr(decode(encode(ended))) == "<Event job fetch[2], ok after 0.02 s>"
+    assert repr(scope(is_point=True)) == "<Event step a>"
+    batch = scope(type="batch", counts=BatchCounts(None))
+    assert repr(batch).startswith("<Event batch a, open for ")
+    assert repr(batch).endswith(" s, 0 of ? jobs>")
+    assert "_" not in repr(batch.counts).replace("in_flight", "").replace("backing_off", "")
+    assert repr(TRACE) == f"Trace(name='root', trace_id=0x{TRACE.trace_id:032x})"

@@ -491,6 +491,7 @@ def test_plain(no_leaked_tasks):
     result = check(source, *ASYNCIO, "-o", "asyncio_mode=auto")
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(["1 task left behind:", "  lost: sleep, *tasks.py:*"])
+    result.stdout.no_fnmatch_line("During handling of the above exception*")
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_error_first - KeyError: 'mine'"])
 
 

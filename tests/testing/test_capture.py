@@ -139,3 +139,10 @@ async def test_events_of_all_managers_are_captured_with_the_same_ids() -> None:
         pass
     await run_jobs([fetch()])
     assert captured.events == []
+
+
+def test_a_capture_at_a_prompt_says_how_much_it_has() -> None:
+    """Ended and open events, as numbers."""
+    with capture_events() as captured, get_callback_manager().event("step", name="a"):
+        get_callback_manager().emit(name="b")
+        assert repr(captured) == "<EventCapture 1 ended, 1 open>"

@@ -70,6 +70,20 @@ class BatchCounts(msgspec.Struct, eq=False):
         """Jobs of the input that have not started; ``None`` where `total` is."""
         return None if self.total is None else max(0, self.total - self.started)
 
+    def __repr__(self) -> str:
+        names = (
+            "total",
+            "started",
+            "in_flight",
+            "ok",
+            "failed",
+            "cancelled",
+            "skipped",
+            "backing_off",
+            "retried",
+        )
+        return f"BatchCounts({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
+
     def settle(self) -> int:
         """Keep the final numbers, let go of the runner, and return how many jobs have ended.
 

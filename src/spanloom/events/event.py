@@ -23,6 +23,7 @@ from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.events.counts import BatchCounts
 from spanloom.events.error import ErrorInfo
 from spanloom.events.ids import event_id_at
+from spanloom.events.shown import shown
 from spanloom.events.trace import Trace
 from spanloom.events.types import OK, EventStatus, EventType, status_of
 
@@ -149,6 +150,9 @@ class Event:
     def end_wall_ns(self) -> int | None:
         """The end in nanoseconds since the Unix epoch; ``None`` while the event is open."""
         return None if self.end_ns is None else wall_ns(self.end_ns)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):

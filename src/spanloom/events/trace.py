@@ -58,6 +58,9 @@ class Trace(msgspec.Struct, eq=False):
             self.add(parent_id, event_id)
             self.add(event_id, child_id)
 
+    def __repr__(self) -> str:
+        return f"Trace(name={self.name!r}, trace_id=0x{self.trace_id:032x})"
+
     def scopes(self) -> int:
         """Return how many events have been noted, to ask `has_child` later what came after them."""
         return len(self._scopes)

@@ -47,6 +47,9 @@ class EventCapture(Handler):
         """Keep a point event."""
         self.events.append(event)
 
+    def __repr__(self) -> str:
+        return f"<EventCapture {len(self.events)} ended, {len(self.open)} open>"
+
     @property
     def open(self) -> list[Event]:
         """Events that have started and not ended, in order of their start."""
@@ -73,6 +76,7 @@ class EventCapture(Handler):
         Raises:
             AssertionError: it is not; the message is the difference.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test
         wanted = textwrap.dedent(expected).strip("\n").rstrip().splitlines()
         found = self.tree().splitlines()
         if not _fits(wanted, found):
