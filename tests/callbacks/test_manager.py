@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextvars
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -541,6 +542,8 @@ class OneType(Inline):
         (Wrong(), "Wrong.on_event must be a method, not int"),
         (AsyncEnd(), r"AsyncEnd.on_event_end is async, but only on_events may be"),
         (OneType(), "OneType.wants must be a set of event types, not the string 'job'"),
+        (Inline, r"a handler must be an object, and Inline is a class; make one: Inline\(\)"),
+        ("debug", "a handler must be an object, not the name 'debug'; names are for SPANLOOM_HANDLERS"),
     ],
 )
 def test_what_is_no_handler_is_refused(handler: object, says: str) -> None:
@@ -713,3 +716,33 @@ async def test_a_task_that_outlives_its_job_lies_under_the_job_around_it() -> No
     (event,) = [event for event in recorded(manager) if event.name == "late"]
     (job,) = [job for job in recorded(manager) if job.type == "job" and job.event_id == event.parent_id]
     assert job.name == "outer"
+
+
+def test_a_handler_in_the_place_of_a_list_is_told() -> None:
+    """The message has the list around it."""
+    with pytest.raises(
+        TypeError, match=r"handlers must be a list of handlers, not Inline; .*: \[Inline\(\.\.\.\)\]"
+    ):
+        CallbackManager(Inline())  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_class_whose_hooks_need_no_object_is_a_handler() -> None:
+    """Static and class methods are called without one."""
+
+    class Static:
+        seen: ClassVar[list[str]] = []
+
+        @classmethod
+        def on_event_end(cls, event: Event) -> None:
+            cls.seen.append(event.name)
+
+    manager = CallbackManager([Static])
+    with manager.event("step", name="a"):
+        pass
+    assert Static.seen == ["a"]
+
+
+def test_a_manager_at_a_prompt_names_its_handlers() -> None:
+    """And says that there are none."""
+    assert repr(CallbackManager([Inline(), Inline()])) == "<CallbackManager Inline, Inline>"
+    assert repr(CallbackManager()) == "<CallbackManager no handlers>"

@@ -169,3 +169,9 @@ async def test_a_bad_batch_size_is_refused(size: Any, kind: type[Exception]) -> 
     with pytest.raises(kind, match="batch_size must be"):
         await batch_gather(jobs, size)
     assert await next(jobs) == 1
+
+
+async def test_a_list_in_the_place_of_awaitables_is_told() -> None:
+    """As asyncio.gather wants them, one by one."""
+    with pytest.raises(TypeError, match=r"not list; gather and race take jobs one by one: gather\(\*jobs\)"):
+        await gather([])  # type: ignore[call-overload]  # what is tested

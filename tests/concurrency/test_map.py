@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import pytest
@@ -111,3 +111,28 @@ async def test_items_in_the_place_of_the_function_are_refused() -> None:
         await async_map(double, 3)
     with pytest.raises(ValueError, match=r"limit must be at least 1 \(got 0\)"):
         await async_map(double, [1], limit=0)
+
+
+async def test_a_function_that_is_not_async_is_told_how_to_become_one() -> None:
+    """Python's own words are kept, and a note below them says what to do; an error of the function itself gets none."""
+
+    def plain(number: int) -> int:
+        return number
+
+    def broken(number: int) -> Awaitable[int]:
+        raise TypeError("await me not")
+
+    with pytest.raises(TypeError) as caught:
+        await async_map(plain, [1])  # type: ignore[type-var, arg-type]  # what is tested
+    (note,) = caught.value.__notes__
+    assert "`plain` has to return an awaitable" in note
+    assert "functools.partial(asyncio.to_thread, plain)" in note
+    with pytest.raises(TypeError, match="await me not") as caught:
+        await async_map(broken, [1])
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_a_semaphore_is_no_limit() -> None:
+    """The message says what to give instead."""
+    with pytest.raises(TypeError, match=r"not Semaphore; give the number, or FixedLimiter\(number\)"):
+        await async_map(double, [1], limit=asyncio.Semaphore(2))  # type: ignore[arg-type]  # what is tested

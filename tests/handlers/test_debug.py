@@ -781,3 +781,10 @@ def test_small_batches_in_a_long_trace_take_no_memory_each() -> None:
     finally:
         tracemalloc.stop()
     assert sizes[1] - sizes[0] < 20_000
+
+
+def test_a_table_of_nothing_says_so() -> None:
+    """Events reach the handler a moment later, so who looks at once is told how to wait for them."""
+    assert (
+        DebugHandler().table() == "no events so far; manager.flush() hands over those that are on their way"
+    )

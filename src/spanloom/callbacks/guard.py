@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanloom.callbacks.drain import Drain, TraceEnded, TraceStarted
@@ -73,6 +74,17 @@ class Guard:
         self._produced = 0
         self._delivered = 0
         self._open: OpenEvents | None = None
+        if isinstance(handler, type) and any(
+            isinstance(vars(base).get(hook), FunctionType) for base in handler.__mro__ for hook in HOOKS
+        ):
+            raise TypeError(
+                f"a handler must be an object, and {handler.__name__} is a class; make one: {handler.__name__}()"
+            )
+        if isinstance(handler, str):
+            raise TypeError(
+                f"a handler must be an object, not the name {handler!r}; "
+                "names are for SPANLOOM_HANDLERS and `spanloom run --handlers`"
+            )
         hooks = {name: hook_of(handler, name) for name in HOOKS}
         if not any(hooks.values()):
             raise TypeError(

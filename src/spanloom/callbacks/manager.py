@@ -157,6 +157,11 @@ class CallbackManager(RetryEmitter):
         Raises:
             TypeError: one of them defines no hook, or an inline hook is ``async def``.
         """
+        if not isinstance(handlers, Iterable):
+            name = type(handlers).__name__
+            raise TypeError(
+                f"handlers must be a list of handlers, not {name}; put it into one: [{name}(...)]"
+            )
         close_all(self._table.replace(handlers), timeout)
 
     def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
@@ -181,6 +186,10 @@ class CallbackManager(RetryEmitter):
     async def aclose(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Do what `close` does, without holding the event loop; not undone by a cancel."""
         return await asyncio.shield(asyncio.to_thread(self.close, timeout))
+
+    def __repr__(self) -> str:
+        names = ", ".join(guard.name for guard in self._table) or "no handlers"
+        return f"<CallbackManager {names}>"
 
     def __enter__(self) -> Self:
         return self

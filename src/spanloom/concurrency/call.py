@@ -100,8 +100,12 @@ def start(job: Any) -> Awaitable[Any]:
     if type(job) is CoroutineType or hasattr(job, "__await__"):
         return job  # type: ignore[no-any-return]  # a job may be of any type
     if not callable(job):
+        unpack = (
+            "; gather and race take jobs one by one: gather(*jobs)" if isinstance(job, list | tuple) else ""
+        )
         raise TypeError(
-            f"a job must be an awaitable or a function without arguments that returns one, not {type(job).__name__}"
+            "a job must be an awaitable or a function without arguments that returns one, "
+            f"not {type(job).__name__}{unpack}"
         )
     return job()  # type: ignore[no-any-return]  # a job may be of any type
 

@@ -149,10 +149,28 @@ async def async_map(
         isolation=isolation,
         show_progress=show_progress,
     )
-    await run.resume(checkpoint, func)
+    try:
+        await run.resume(checkpoint, func)
+    except TypeError as error:
+        note_not_awaitable(error, func)
+        raise
     if with_index:
         return cast("list[tuple[int, R]]", sink.pairs())
     return cast("list[R]", sink.results())
+
+
+def note_not_awaitable(error: TypeError, func: Callable[..., object]) -> None:
+    """Say in a note what to do about `error`, if it is Python's: what `func` returned cannot be awaited."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if at is None or "await" not in str(error) or at.tb_frame.f_globals.get("__package__") != __package__:
+        return  # raised in func itself, or further below
+    name = name_of(func)
+    error.add_note(
+        f"`{name}` has to return an awaitable: make it an `async def` or, if it blocks, "
+        f"give functools.partial(asyncio.to_thread, {name})"
+    )
 
 
 def check_function(func: Any, runner: str) -> None:

@@ -116,7 +116,10 @@ class Run(msgspec.Struct, eq=False):
         elif isinstance(limit, Limiter):
             size, limiter = None, limit
         else:
-            raise TypeError(f"{what} must be an int, a limiter or None, not {type(limit).__name__}")
+            raise TypeError(
+                f"{what} must be an int, a limiter or None, not {type(limit).__name__}; "
+                "give the number, or FixedLimiter(number) where several batches share it"
+            )
         if isolation not in ("task", "context"):
             raise ValueError(f"isolation must be 'task' or 'context' (got {isolation!r})")
         if stall_after != "default":

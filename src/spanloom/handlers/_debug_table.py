@@ -29,13 +29,17 @@ _LEGEND: Final = (
     "queue, run, busy, back-off: sums over all events, run from start to end; -: none, or not measured"
 )
 
+_EMPTY: Final = "no events so far; manager.flush() hands over those that are on their way"
+
 # Any: the summary is plain data made for JSON; its shape is documented at DebugHandler.summary.
 Summary = Mapping[str, Any]
 
 
 def text_table(summary: Summary) -> str:
-    """Return an aligned table with one line per type and name, and a legend; no trailing newline."""
+    """Return an aligned table with one line per type and name, and a legend, or a sentence if there is none."""
     rows = [_HEADS, *_rows(summary)]
+    if len(rows) == 1:
+        return _EMPTY
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
