@@ -116,9 +116,17 @@ def test_runs_of_different_files_are_compared(
 def test_a_run_that_is_not_there_is_said_with_those_that_are(
     runs: tuple[Path, dict[str, dict[str, float]]],
 ) -> None:
-    """Exit code 1, and one line that names what could have been meant; 2 if a run is not named at all."""
+    """Exit code 1, and one line that names what could have been meant."""
     file, _ = runs
     said = spanloom("diff", "ffff", "last", "--file", file, code=1)
     assert "'ffff'" in said
     assert "endpoints.py" in said
-    assert "Missing argument 'A'" in spanloom("diff", "--file", file, code=2)
+
+
+def test_without_names_the_last_run_is_compared_with_the_one_before(
+    runs: tuple[Path, dict[str, dict[str, float]]],
+) -> None:
+    """The one before is the newest other run of the same name."""
+    file, _ = runs
+    which = ids(file)
+    assert as_json("diff", "--file", file) == as_json("diff", which["slow"], which["two"], "--file", file)

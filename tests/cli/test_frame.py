@@ -153,6 +153,14 @@ def test_a_slip_is_put_right_and_nonsense_is_not(folder: Path) -> None:
     assert "--json" in spanloom(folder, "ls", "--jsn").stderr.partition("Did you mean")[2]
 
 
+def test_an_unknown_command_is_answered_with_what_was_meant(folder: Path) -> None:
+    """A script lacks `run`, a slip has a command like it, and of anything else all commands are named."""
+    assert "to run a script: spanloom run first.py" in spanloom(folder, "first.py").stderr
+    assert "did you mean 'show'?" in spanloom(folder, "shwo").stderr
+    assert f"there are {', '.join(COMMANDS)}" in " ".join(spanloom(folder, "nix").stderr.split())
+    assert "\x1b" not in spanloom(folder, "\x1b[2J.py").stderr
+
+
 def test_a_run_is_not_compared_with_itself_by_leaving_b_out(folder: Path) -> None:
     """`diff last` lacks a run; `diff last last` is what was asked for."""
     done = spanloom(folder, "diff", "last")

@@ -36,7 +36,7 @@ def test_who_waits_for_what_is_a_table_with_each_name_once() -> None:
 def test_events_without_a_name_are_one_line() -> None:
     """A client has one for each request that waits for a connection."""
     events = [resource("event", "Event", ["fetch"], 1) for _ in range(19)]
-    assert lines(*events)[-2:] == ["waited for        waiting", "19 of kind event  19 × fetch"]
+    assert lines(*events)[-2:] == ["waited for  waiting", "19 × event  19 × fetch"]
 
 
 def test_the_loop_is_free_or_was_or_is_blocked() -> None:
@@ -52,3 +52,8 @@ def test_the_loop_is_free_or_was_or_is_blocked() -> None:
 def test_a_process_that_does_not_answer_has_no_lines() -> None:
     """It may not be watched."""
     assert list(live_lines(None)) == []
+
+
+def test_a_queue_without_a_bound_is_not_of_nothing() -> None:
+    """How many items it has, and no "of 0"."""
+    assert lines(resource("queue", "jobs", ["main"], 1, size=0, used=15))[-1] == "queue jobs      15  main"

@@ -69,12 +69,14 @@ def _rows(resources: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
         if not has_name and not one["holders"] and one["size"] is None:
             nameless.setdefault(kind, []).append(one)
             continue
-        used = "" if one["size"] is None else f"{one['used']}/{one['size']}"
+        used = (
+            "" if one["size"] is None else f"{one['used']}/{one['size']}" if one["size"] else f"{one['used']}"
+        )
         waiting = _names(one["waiters"], one["waiting"])
         rows.append((f"{kind} {name}" if has_name else kind, used, _names(one["holders"]), waiting))
     for kind, alike in nameless.items():
         waiters = [name for one in alike for name in one["waiters"]]
-        what = kind if len(alike) == 1 else f"{len(alike)} of kind {kind}"
+        what = kind if len(alike) == 1 else f"{len(alike)} × {kind}"
         rows.append((what, "", "", _names(waiters, sum(one["waiting"] for one in alike))))
     return rows
 

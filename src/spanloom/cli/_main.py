@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, cast
 import click
 
 from spanloom.cli._errors import ExitCode, OutputClosed, ending
+from spanloom.handlers._text import printable
 
 __all__ = ["commands", "main"]
 
@@ -41,6 +42,13 @@ class _Commands(click.Group):
         command.short_help = COMMANDS[cmd_name]  # completion shows it, too
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(_unknown(args[0]))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -60,6 +68,17 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise OutputClosed from None
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    if name.endswith(".py"):
+        return f"{name!r} is no command; to run a script: spanloom run {printable(name)}"
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    return f"{name!r} is no command; " + (
+        f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -40,16 +40,13 @@ file_option: Callable[[F], F] = click.option(
 )
 
 
-def run_argument(name: str = "run", *, default: str | None = "last") -> Callable[[F], F]:
-    """Return the argument that names a run.
+def run_argument(name: str = "run") -> Callable[[F], F]:
+    """Return the argument that names a run; the last one if it is left out.
 
     Args:
         name: Of the command's parameter; in capitals, what the help calls it.
-        default: The run if none is given; ``None`` if one has to be.
     """
-    if default is None:  # for click, a default of None is one like any other
-        return click.argument(name, metavar=name.upper(), required=True, shell_complete=_complete)
-    return click.argument(name, metavar=f"[{name.upper()}]", default=default, shell_complete=_complete)
+    return click.argument(name, metavar=f"[{name.upper()}]", default="last", shell_complete=_complete)
 
 
 @contextmanager

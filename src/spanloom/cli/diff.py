@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 
-@click.command(epilog=example("spanloom diff 3f9c last", "spanloom diff before.db after.db --json"))
-@run_argument("a", default=None)
+@click.command(
+    epilog=example("spanloom diff", "spanloom diff 3f9c last", "spanloom diff before.db after.db --json")
+)
+@run_argument("a")
 @run_argument("b")
 @all_option
 @click.option(
@@ -36,14 +38,18 @@ def diff(
 ) -> ExitCode:
     """Compare two runs: what got slower in B, what fails more often, and how much of the difference each name explains.
 
-    A and B are each the start of an id, "last", or a file. Without B, A is compared with the last run.
+    A and B are each the start of an id, "last", or a file. Without B, A is compared with the last run; without both,
+    the last run is compared with the one before it that has the same name.
     """
     from spanloom.viewer.analysis import analyse
     from spanloom.viewer.comparison import compare
     from spanloom.viewer.diff import diff_lines
     from spanloom.viewer.plain import plain_comparison
 
-    has_b = click.get_current_context().get_parameter_source("b") is not ParameterSource.DEFAULT
+    source_of = click.get_current_context().get_parameter_source
+    has_b = source_of("b") is not ParameterSource.DEFAULT
+    if source_of("a") is ParameterSource.DEFAULT:
+        a = _run_before_last(path)
     analyses: list[Analysis] = []
     for ref in (a, b):
         with opened(ref, path) as (store, found):
@@ -56,3 +62,12 @@ def diff(
     else:
         print_page(diff_lines(comparison, width=page_width(width), everything=everything))
     return ExitCode.FAILED if check and comparison.is_worse else ExitCode.OK
+
+
+def _run_before_last(path: Path | None) -> str:
+    """Return the id of the run before the last one that has its name."""
+    with opened("last", path) as (store, last):
+        for run in store.runs():
+            if run.name == last.name and run.run_id != last.run_id:
+                return run.run_id
+    raise click.UsageError(f"there is no other run of {last.name} to compare the last one with: name A")

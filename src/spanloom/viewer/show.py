@@ -302,8 +302,12 @@ def _path(analysis: Analysis, *, everything: bool) -> Iterator[Line]:
     if not path.steps or not whole_ns:
         return
     outside_ns = path.gaps_ns + whole_ns - path.end_ns
-    steps = f"{count_of(path.steps, 'event')}, one after another"
-    yield Line(f"Critical path: {steps}, make up the {format_ns(whole_ns)}", "head")
+    steps = (
+        f"{count_of(path.steps, 'event')}, one after another, make up"
+        if path.steps > 1
+        else "1 event makes up"
+    )
+    yield Line(f"Critical path: {steps} the {format_ns(whole_ns)}", "head")
     parts = sorted(path.spent_ns.items(), key=lambda item: -item[1])
     shown = [(stats, ns) for stats, ns in parts if ns * 1_000 >= whole_ns]
     if not everything:
