@@ -161,6 +161,25 @@ def test_a_run_without_events_says_no_more_than_is_known(of: Run, said: str) -> 
     assert ("no event has started" in page) is (of.state == "ended")
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_with_a_batch_each_have_no_slowest_one(jobs: int) -> None:
+    """All of them are the first of their batch, as what is given to a pool call by call: "[0]" names none of them."""
+    made = Made()
+    for number in range(10):
+        batch = made.event("batch", "parse", number * 10, number * 10 + 9)
+        for index in range(jobs):
+            made.job("parse", index, number * 10, number * 10 + 5 + index, batch)
+    tree = texts(show_lines(made.analyse())).partition("By name")[0]
+    assert ("slowest [" in tree) is (jobs > 1)
+
+
+def test_a_critical_path_of_one_event_is_said_as_one() -> None:
+    """One makes up the time, several make it up."""
+    made = Made()
+    made.event("step", "all", 0, 100)
+    assert "Critical path: 1 event makes up the 100 ms" in texts(show_lines(made.analyse()))
+
+
 def hostile() -> Made:
     nasty = "\x1b]0;owned\x07\u202egnp.exe\n\r\x9b31m\x00"
     made = Made()

@@ -206,3 +206,13 @@ def test_the_view_is_as_wide_as_the_terminal(width: int) -> None:
     row = next(line for line in lines if line.startswith("fetch "))
     assert row.split()[1:3] == ["199,000", "1,000,000"]
     assert not row.endswith("…")
+
+
+def test_batches_of_one_job_share_a_row() -> None:
+    """As a pool makes one for each call that comes alone; open ones and others apart, and larger ones as they are."""
+    calls = [batch(each, total=1, started=1, in_flight=1) for each in (1, 2, 3)]
+    over = [msgspec.structs.replace(batch(each, total=1, started=1), end_ns=MS) for each in (4, 5)]
+    several = batch(6, total=2, started=2)
+    rows = text(seen(*calls, several, batches=[*calls, *over, several]))
+    at = next(index for index, row in enumerate(rows) if row.startswith("batch "))
+    assert rows[at + 1 : at + 4] == ["3 × fetch 0 3 0% 3", "2 × fetch 2 2 100%", "fetch 2 2 100% 0.0"]

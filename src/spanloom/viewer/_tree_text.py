@@ -55,17 +55,18 @@ def tree_lines(roots: Sequence[Place], width: int, *, everything: bool) -> Itera
         yield Line(next(placed) if len(cells) > 1 else cells[0], style)
 
 
-def _below(places: Sequence[Place], depth: int, *, everything: bool) -> Iterator[_Row]:
+def _below(places: Sequence[Place], depth: int, *, everything: bool, batches: int = 0) -> Iterator[_Row]:
     shown = list(places)
     if not everything and len(shown) > _WIDTH:
         largest = sorted(shown, key=lambda place: -place.span_ns)[:_WIDTH]
         shown = [place for place in shown if place in largest]
     for place in shown:
         yield _row(place, depth)
-        yield from _jobs(place, depth + 1)
+        yield from _jobs(place, depth + 1, batches)
         if place.below:
             if everything or depth + 1 < _DEPTH:
-                yield from _below(list(place.below.values()), depth + 1, everything=everything)
+                above = place.count if place.type == EventType.BATCH else 0
+                yield from _below(list(place.below.values()), depth + 1, everything=everything, batches=above)
             else:
                 yield _note(depth + 1, f"{count_of(_inside(place), 'event')} more inside")
     left = [place for place in places if place not in shown]
@@ -89,11 +90,12 @@ def _row(place: Place, depth: int) -> _Row:
     return cells, "bad" if place.failed else ""
 
 
-def _jobs(place: Place, depth: int) -> Iterator[_Row]:
-    """Yield the slowest and the failed ones of many jobs."""
+def _jobs(place: Place, depth: int, batches: int) -> Iterator[_Row]:
+    """Yield the slowest and the failed ones of many jobs; no slowest where each has a batch to itself, as [0]."""
     if place.type != EventType.JOB or place.count <= _FEW:
         return
-    for what, listed in (("slowest", place.slowest.kept()), ("failed", place.failures)):
+    slowest = place.slowest.kept() if place.count > batches else ()
+    for what, listed in (("slowest", slowest), ("failed", place.failures)):
         for kept in listed:
             yield _note(depth, f"{what} {_job(kept)}")
     if place.failed > len(place.failures):

@@ -259,7 +259,7 @@ def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
         )
     used = 2 + bool(run.dropped) + bool(run.thinned)
     if now.batches:
-        rows = [_batch_row(batch) for batch in now.batches]
+        rows = list(_batch_rows(now.batches))
         lines = table(
             ("batch", "done", "of", "%", "skipped", "failed", "in flight", "back-off", "jobs/s", "left"),
             rows,
@@ -279,6 +279,28 @@ def _view(now: Now, width: int, height: int | None) -> Iterator[Line]:
         yield from map(Line, lines[1:])
         if len(now.in_flight) > room:
             yield Line(f"and {len(now.in_flight) - room:,} more, which are younger", "dim")
+
+
+def _batch_rows(batches: Iterable[BatchNow]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each batch; those of one job, as a pool has one for each call, share a row by name and state."""
+    groups: dict[object, list[BatchNow]] = {}
+    for at, batch in enumerate(batches):
+        groups.setdefault((batch.name, batch.is_open) if batch.total == 1 else at, []).append(batch)
+    for group in groups.values():
+        row = _batch_row(group[0])
+        if len(group) > 1:
+            together = group[0]._replace(
+                total=len(group),
+                ended=sum(batch.ended for batch in group),
+                in_flight=sum(batch.in_flight for batch in group),
+                failed=sum(batch.failed for batch in group),
+                backing_off=sum(batch.backing_off for batch in group),
+                skipped=sum(batch.skipped for batch in group),
+            )
+            # Rates of single jobs, one after another or side by side, have no sum that would say anything.
+            row = _batch_row(together)
+            row = f"{len(group):,} × {row[0]}", *row[1:-2], "", ""
+        yield row
 
 
 def _batch_row(batch: BatchNow) -> tuple[str, ...]:
