@@ -121,6 +121,36 @@ def test_quick_inner_batches_do_not_flood_a_log() -> None:
     assert "inner" not in stream.getvalue()
 
 
+def open_call(manager: CallbackManager, jobs: Jobs) -> BatchScope:
+    """Open what a call given to a pool is: a batch whose number of jobs is known when it is over."""
+    payload = {"runner": "ThreadPoolExecutor"}
+    return BatchScope.open(
+        manager, "parse", jobs, total=None, payload=payload, job_name="parse", ready_at_once=True
+    )
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_single_calls_of_a_pool_do_not_flood_a_log(calls: int) -> None:
+    """Each is a batch of one job; several that overlap are a batch like others."""
+    stream, jobs = io.StringIO(), Jobs()
+    scope = open_call(manager_of(ProgressHandler(stream)), jobs)
+    jobs.run(calls)
+    scope.close(None)
+    assert stream.getvalue().startswith("parse: 2/2") is (calls == 2)
+    assert bool(stream.getvalue()) is (calls == 2)
+
+
+def test_a_single_call_of_a_pool_leaves_no_bar() -> None:
+    """One that is seen running has a bar for as long as it runs."""
+    stream, jobs = Terminal(), Jobs()
+    scope = open_call(manager_of(ProgressHandler(stream)), jobs)
+    jobs.run(1, leave_running=1)
+    wait_until(lambda: "parse:" in stream.getvalue())
+    jobs.running = 0
+    scope.close(None)
+    assert not stream.getvalue().endswith("\n")
+
+
 def test_the_number_of_a_generator_s_jobs_is_known_at_the_end() -> None:
     """Without a total the line counts, and ends at n/n all the same."""
     stream, jobs = io.StringIO(), Jobs()

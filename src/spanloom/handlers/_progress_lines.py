@@ -7,7 +7,7 @@ from typing import TextIO
 
 from spanloom.events import Event
 from spanloom.handlers._progress_board import Entry
-from spanloom.handlers._progress_text import line_of, more_of
+from spanloom.handlers._progress_text import is_call, line_of, more_of
 
 __all__ = ["Lines"]
 
@@ -44,8 +44,8 @@ class Lines:
             self._write(more_of(rest))
 
     def finish(self, entry: Entry) -> None:
-        """Write the closing line, but not one for each of a thousand quick batches inside another's jobs."""
-        if entry.outer is None or entry.event.age_ns >= self._interval_s * 1e9:
+        """Write the closing line, but not one for each of a thousand quick batches inside another's jobs, or calls."""
+        if (entry.outer is None and not is_call(entry.event)) or entry.event.age_ns >= self._interval_s * 1e9:
             self._write(line_of(entry.event))
 
     def abandon(self) -> None:

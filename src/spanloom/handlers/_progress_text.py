@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spanloom.events import BatchCounts, Event
+from spanloom.events import BatchCounts, Event, keys
 from spanloom.handlers._text import format_ns, printable
 
-__all__ = ["line_of", "more_of", "name_of", "numbers_of", "total_of"]
+__all__ = ["is_call", "line_of", "more_of", "name_of", "numbers_of", "total_of"]
 
 MAX_NAME = 40
 """Characters of a batch's name: half a terminal of the usual width."""
@@ -14,6 +14,17 @@ MAX_NAME = 40
 def name_of(event: Event) -> str:
     """Return the name of a batch, short, and unable to steer the terminal."""
     return printable(event.name, MAX_NAME)
+
+
+def is_call(event: Event) -> bool:
+    """Tell whether a batch is one call that was given to a pool: a program may make thousands of these."""
+    counts = event.counts
+    return (
+        counts is not None
+        and total_of(event, counts) in {1, None}
+        and counts.started <= 1
+        and str(event.payload.get(keys.RUNNER, "")).endswith("PoolExecutor")
+    )
 
 
 def numbers_of(counts: BatchCounts) -> str:

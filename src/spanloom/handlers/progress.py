@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from spanloom.events import Event, EventType
 from spanloom.handlers._progress_board import Display, Entry, board
 from spanloom.handlers._progress_lines import Lines
-from spanloom.handlers._progress_text import more_of, name_of, numbers_of, total_of
+from spanloom.handlers._progress_text import is_call, more_of, name_of, numbers_of, total_of
 
 __all__ = ["ProgressHandler"]
 
@@ -55,7 +55,8 @@ class ProgressHandler:
     In a terminal and in a notebook, each batch has a bar, a batch inside a job of another one below it. The bar
     of an outermost batch stays, at n/n if all went well; a batch that is over before the thread has looked once
     gets a bar only if it is an outermost one. Elsewhere, a line is written every `line_interval` seconds and at the
-    end of each outermost batch, and of an inner one that lasted longer than that.
+    end of each outermost batch, and of an inner one that lasted longer than that. A single call that is given to a pool
+    of threads or processes counts as an inner batch.
 
     Args:
         file: Where to write; ``None`` for ``sys.stderr`` as it is when a batch starts. Never closed.
@@ -158,8 +159,10 @@ class _Bars:
         self._show_rest(rest)
 
     def finish(self, entry: Entry) -> None:
-        bar = self._bars.get(entry) if entry.outer is not None else self._bar_of(entry)
+        is_passing = entry.outer is not None or is_call(entry.event)
+        bar = self._bars.get(entry) if is_passing else self._bar_of(entry)
         if bar is not None:
+            bar.leave = self._leave and not is_passing
             _set(bar, entry.event)
             bar.refresh()  # also if it does not stay: whoever captures the output sees it end at n/n
             with self._lock:
