@@ -28,9 +28,11 @@ def test_the_program_of_each_page_has_its_sickness(tmp_path: Path) -> None:
     expected = {tmp_path / f"{code}.py": code for code in OWN}
     for path, code in expected.items():
         path.write_text(blocks(code)[0], encoding="utf-8")
-    assert {path.stem: [one["code"] for one in found] for path, found in judge(expected).items()} == {
+    judged = {path.stem: found for path, found in judge(expected).items()}
+    assert {code: [one["code"] for one in found] for code, found in judged.items()} == {
         code: [code] for code in OWN
     }
+    assert judged["SLOT_HOG"][0]["message"].startswith("The only slot of `slots` is held by jobs of `job` ")
 
 
 @pytest.mark.parametrize("code", OWN)

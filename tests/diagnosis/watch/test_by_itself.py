@@ -119,7 +119,7 @@ def test_a_loop_that_is_blocked_is_seen_from_outside(kind: str) -> None:
         print(said[0][2])
     """
     (line,) = run_on(kind, program)
-    assert "keeps the event loop's thread" in line
+    assert "has kept the event loop's thread" in line
 
 
 @LOOPS

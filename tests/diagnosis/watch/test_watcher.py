@@ -502,7 +502,7 @@ def test_a_signal_has_the_verdict_written_to_standard_error(tmp_path: Path) -> N
         assert findings_of(process.pid)
         process.send_signal(signal.SIGUSR1)
         assert until(lambda: "most recent call first" in output(path))
-        assert "LOOP_BLOCKED (PROVEN): callback block() keeps the event loop's thread" in output(path)
+        assert "LOOP_BLOCKED (PROVEN): callback block() has kept the event loop's thread" in output(path)
         assert process.poll() is None
 
 

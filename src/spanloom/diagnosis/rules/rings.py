@@ -209,9 +209,11 @@ def _nested(case: Case, members: list[TaskView], slots: list[TaskView]) -> Findi
     first = case.in_own_code(inner)[0].at  # who streams waits by a task of ours
     calls = ", ".join(name if "`" in name else f"`{name}`" for name in wanted)
     at = "?" if first is None else place(first.location)
+    slots_are = "The only slot" if size == 1 else f"All {size} slots"
     message = (
-        f"All {size} slots of {resource.kind} `{resource.name}` are held by {names(holders)} (in {', '.join(outside)}, "
-        f"{', '.join(took)}), which wait for {calls} ({names(inner)}), waiting at {at} for a slot of the same one. "
+        f"{slots_are} of {resource.kind} `{resource.name}` {'is' if size == 1 else 'are'} held by {names(holders)} "
+        f"(in {', '.join(outside)}, {', '.join(took)}), which {'waits' if len(holders) == 1 else 'wait'} for {calls} "
+        f"({names(inner)}), waiting at {at} for a slot of the same one. "
         "Give the inner calls a limiter of their own, or let go of the slot before waiting for them."
     )
     return case.finding(

@@ -77,7 +77,7 @@ def _one(hold: Hold, now_s: float, waiting: list[str]) -> Finding:
     who = described(hold)
     what = f"in {place.name}() at {where(place)}" if place is not None else "in code that has no line"
     message = (
-        f"{who} keeps the event loop's thread for {lasts_s:.1f} s already, {what}; meanwhile nothing else "
+        f"{who} has kept the event loop's thread for {lasts_s:.1f} s, {what}; meanwhile nothing else "
         f"runs on this loop ({_some(waiting)}). {_cure(hold)}"
     )
     return Finding(

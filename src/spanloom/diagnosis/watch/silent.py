@@ -79,7 +79,7 @@ def _of_thread(stack: Stack, silent_s: float) -> Finding | None:
 def _finding(who: str, own: list[Line], silent_s: float, calls: tuple[Line, ...]) -> Finding:
     place = own[0]
     message = (
-        f"{who} keeps the event loop's thread for {silent_s:.1f} s already, in {place.function}() at "
+        f"{who} has kept the event loop's thread for {silent_s:.1f} s, in {place.function}() at "
         f"{short(place.file)}:{place.line}, by a call in C that holds the GIL, so that no thread of this process runs. "
         f"Call it in a process of its own (ProcessPoolExecutor), or give it less to do at once."
     )

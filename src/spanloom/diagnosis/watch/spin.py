@@ -353,8 +353,8 @@ def _finding(found: list[_Watched], since_s: float) -> Finding:
     too = f" So does {', '.join(others[:3])}." if others else ""
     message = (
         f"{who} spins: it is ready at every turn of the loop, in {place.name}() at {where(place)}, and nothing "
-        f"that it knows has changed in {seen.looks} looks; it uses up a core since at least {since_s:.1f} s and gets "
-        f"nothing done.{too} Wait for what it waits for: an asyncio.Event, a Condition, a Queue, or at least a "
+        f"that it knows has changed in {seen.looks} looks; it has used up a core for at least {since_s:.1f} s and "
+        f"got nothing done.{too} Wait for what it waits for: an asyncio.Event, a Condition, a Queue, or at least a "
         f"sleep that is longer than 0."
     )
     return Finding(

@@ -127,7 +127,8 @@ def _finding(
     return finding(
         "SLOT_HOG",
         "LIKELY",
-        f"All {len(holding)} slots of `{name}` are held by jobs of {listed(functions)}{tasks} that sleep "
+        f"{'The only slot' if len(holding) == 1 else f'All {len(holding)} slots'} of `{name}` "
+        f"{'is' if len(holding) == 1 else 'are'} held by jobs of {listed(functions)}{tasks} that sleep "
         "before their next "
         f"try{because}, for {seconds(max(pause.delay_s for pause in pauses))} each, "
         f"{seconds(min(pause.left_s for pause in pauses))} more "
