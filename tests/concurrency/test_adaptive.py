@@ -88,6 +88,23 @@ def test_chance_has_hardly_a_part_in_where_it_settles(case: str, capacity: int) 
     assert min(shares) >= SETTLED - 0.1
 
 
+@pytest.mark.parametrize(
+    ("capacity", "case", "seeds"),
+    [
+        (8, "plain, halved", [700016]),
+        (8, "errors", [200100, 200180, 200239, 200294, 700018, 700071, 700092, 700185]),
+        (8, "errors", [700217, 700247, 700248, 700274, 700279, 900204]),
+        (8, "thrash, halved", [200260, 200265, 700105, 700223, 700236]),
+        (8, "hard", [200247, 700024, 700216]),
+        (8, "hard, halved", [200029]),
+        (5, "thrash, halved", [200002]),
+    ],
+)
+def test_no_chance_takes_a_slot_of_few_away_for_long(capacity: int, case: str, seeds: list[int]) -> None:
+    """Servers that take few at once, with which a measurement or two by chance once cost up to a quarter, or half."""
+    assert min(share_of_best(case, capacity, seed) for seed in seeds) >= SETTLED
+
+
 def test_it_does_not_wait_for_the_calls_of_a_server_that_has_collapsed() -> None:
     """A measurement under the old limit would take half a minute there: it is cut short."""
     for seed in range(91_000, 91_005):
@@ -186,6 +203,30 @@ def test_a_limit_that_nobody_uses_does_not_grow() -> None:
         runner.run(main())
     assert limiter.size == 10
     assert not limiter.changes
+
+
+def test_a_limit_that_was_just_raised_and_is_refused_falls_at_once() -> None:
+    """Not at the end of the interval, and only once: what it falls to has its interval."""
+    limiter = AdaptiveLimiter(maximum=1000)
+
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+
+        async def job(_: int) -> None:
+            fails = clock() > 6
+            await asyncio.sleep(0.1 if fails else 0.5)
+            if fails:
+                raise OverloadedError
+
+        await async_map(job, range(1500), limit=limiter, on_error="skip")
+
+    with virtual_clock() as runner:
+        runner.run(main())
+    assert limiter.changes[1].reason == "slow start"
+    raised, first, second = list(limiter.changes)[1:4]
+    assert (first.reason, second.reason) == ("errors", "errors")
+    assert first.at_s < raised.at_s + 2.0
+    assert second.at_s >= first.at_s + 2.0
 
 
 class FlakyServer(Server):

@@ -34,6 +34,9 @@ ALL_USED: Final = 0.9
 LEFT_OVER: Final = 0.25
 """Share of the slots in which calls may still run that began under another limit, when a measurement begins."""
 
+REFUSED: Final = 0.5
+"""Share of failed calls above which nobody waits for the end of an interval, if the limit has just been raised."""
+
 LONGEST_LEFT_OVER: Final = 10
 """Durations of a call after which nobody waits for those any more: they may hang."""
 
@@ -71,7 +74,8 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         minimum: Fewest slots, at least 1.
         maximum: Most slots.
         adaptation_interval: Seconds that a measurement lasts at least. It also lasts as long as the slots take to
-            be used once, and begins when the calls that were running at the last change have ended.
+            be used once, and begins when the calls that were running at the last change have ended. It ends sooner
+            where most calls fail under a limit that was raised last.
         throughput_window: Calls of which a measurement has at least so many, or twice as many as there are slots,
             whichever is less.
         increase_threshold: The limit grows only while the throughput is above this share of what it was before.
@@ -235,9 +239,9 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         measure.squares += duration_s * duration_s
 
     def _decide(self, measure: _Measure, now: float) -> None:
-        if now < measure.since_s + self._interval_s:
-            return
         started = max(measure.started, measure.errors)
+        if now < measure.since_s + self._interval_s and not self._is_refused(measure, started, now):
+            return
         if self._rule.is_overload(started, measure.errors):
             self._turn(now, Measurement(self._size, 0.0, 0.0, started, measure.errors, is_full=True))
             return
@@ -260,6 +264,20 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             and measure.used_s >= ALL_USED * self._size * seconds
         ):
             self._turn(now, measure.result(self._size, now), collapsed=True)
+
+    def _is_refused(self, measure: _Measure, started: int, now: float) -> bool:
+        """Tell whether a limit that was raised has most calls of a whole round fail: that is not waited for.
+
+        Only once, as TCP reacts once to the losses of a round trip (RFC 9002, 7.3.2): what is lowered then is measured
+        for an interval, so that a short failure of the server does not take the limit down to nothing.
+        """
+        return (
+            self._rule.has_grown
+            and started >= self._size
+            and measure.errors > REFUSED * started
+            and self._latency_s is not None
+            and now >= measure.since_s + self._latency_s
+        )
 
     def _turn(self, now: float, seen: Measurement, *, collapsed: bool = False) -> None:
         """End a measurement, and have the limit that follows from it."""

@@ -9,6 +9,7 @@ __all__ = [
     "FINEST",
     "Measurement",
     "Seen",
+    "apart",
     "are_alike",
     "is_collapse",
     "is_overload",
@@ -88,9 +89,14 @@ def noise(one: Seen, other: Seen) -> float:
     return 2 * math.hypot(one.deviation, other.deviation)
 
 
+def apart(one: Seen, other: Seen) -> float:
+    """Return by how many times their noise the latencies differ."""
+    return abs(one.latency_s / other.latency_s - 1) / noise(one, other)
+
+
 def are_alike(one: Seen, other: Seen) -> bool:
     """Tell whether the latencies differ by no more than chance explains."""
-    return abs(one.latency_s / other.latency_s - 1) <= noise(one, other)
+    return apart(one, other) <= 1
 
 
 def is_steady(previous: Seen | None, seen: Seen) -> bool:

@@ -9,7 +9,9 @@ Five published rules work together:
 * **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles.
 * **Multiplicative decrease** on errors, and the memory of where they came (CUBIC, RFC 9438, 4.6 and its W_max): below
   the limit that has failed, the next one is half-way between the present one and that (the binary search of BIC, Xu,
-  Harfoush and Rhee, INFOCOM 2004); on its doorstep the rule waits, twice as long after each time that it failed again.
+  Harfoush and Rhee, INFOCOM 2004), or farther, if it is known to do more (CUBIC's quick way back, 4.4); on its doorstep
+  the rule waits, twice as long after each time that it failed again, or until it is known to do more than the present
+  one: chance may call a limit a failure that was none. So a higher limit that failed before is remembered as well.
 * **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that has
   always been too high has never seen an idle server. Once in a while the limit is lowered for one measurement. If that
   makes the calls no faster, then it is the server that became slower, and the latency seen is the new normal. Where
@@ -17,6 +19,7 @@ Five published rules work together:
   the root that the gradient lets queue costs throughput. What the server holds without a queue is at least
   ``throughput * fastest`` (BBR's bandwidth-delay product), and less than a limit under which calls queue: the probe
   tries their geometric mean. If less does as much, the limit before counts as failed, and is approached in small steps.
+  Where errors have just taken as much away, they were the probe (BBR leaves one out after a sample as good, too).
 * **Collapse** (TCP's retransmission timeout, RFC 5681, 3.1): a server that has lost its capacity may need longer for
   the calls of one measurement than the measurement is worth. When far fewer calls end than the limit is known to
   bring, and chance does not explain it, the measurement ends at once, what was known is forgotten, and the limit
@@ -24,6 +27,7 @@ Five published rules work together:
 
 Latency is measured as limit / throughput (Little's law): the mean duration of the calls that have ended so far would
 leave out those that take long. How exact it is, is measured as well, and a difference within twice the error is none.
+`KnownLimits` has what all measurements of a limit say together.
 
 Source of the terms: https://github.com/Netflix/concurrency-limits and the RFCs named.
 """
@@ -39,13 +43,13 @@ from spanloom.concurrency.evidence import (
     FINEST,
     Measurement,
     Seen,
-    are_alike,
     is_overload,
     is_steady,
     noise,
     pooled,
     throughput_of,
 )
+from spanloom.concurrency.known import KnownLimits
 
 __all__ = ["Change", "GradientRule"]
 
@@ -67,8 +71,6 @@ LONGEST_HOLD: Final = 3
 """Doublings of the wait before a limit that has failed is tried again."""
 SLOW_START_GAIN: Final = 0.3
 """What share of the limit's growth must be found in the throughput's, or the limit was too high before."""
-REMEMBERED: Final = 16
-"""Limits of which it is remembered what they did."""
 
 
 class Change(NamedTuple):
@@ -100,8 +102,7 @@ class GradientRule(msgspec.Struct, eq=False):
 
     _fastest: Seen | None = None
     _previous: Seen | None = None
-    _known: dict[int, Seen] = {}
-    """By limit, what was seen of it since the server last changed; those seen last at the end."""
+    _known: KnownLimits = msgspec.field(default_factory=KnownLimits)
     _slow_start: bool = True
     _grown: int = 0
     """Times in a row that the limit has grown."""
@@ -111,6 +112,8 @@ class GradientRule(msgspec.Struct, eq=False):
     """Measurements in a row that would turn the direction."""
     _failed: int | None = None
     """Lowest limit that did not work."""
+    _failed_above: tuple[int, int] | None = None
+    """A higher one that had not worked when that failed, and the failures then."""
     _failures: int = 0
     _hold: int = 0
     """Measurements to wait before `_failed` is tried again."""
@@ -120,6 +123,11 @@ class GradientRule(msgspec.Struct, eq=False):
     _probing: Seen | None = None
     """What was seen before a probe, while one is on."""
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether the limit was raised when it last changed: what it was before has worked."""
+        return self._last > 0
+
     def is_overload(self, started: int, errors: int) -> bool:
         """Tell whether so many errors are more than those tolerated, and no chance."""
         return is_overload(started, errors, self.error_tolerance)
@@ -128,6 +136,7 @@ class GradientRule(msgspec.Struct, eq=False):
         """Return the limit to have after `measured`."""
         limit = measured.limit
         if self.is_overload(measured.started, measured.errors):
+            self._known.drop(limit)
             return self._back_off(limit, limit * self.error_backoff_factor, "errors")
         if not measured.is_full or not measured.throughput:
             self._previous = None  # nobody wanted more: what was seen is not the server's limit
@@ -142,13 +151,13 @@ class GradientRule(msgspec.Struct, eq=False):
             gain = throughput_of(seen) / throughput_of(previous)
             if gain * (1 + noise(previous, seen)) < self.decrease_threshold:
                 return self._back_off(limit, max(previous.limit, limit * STEEPEST), "throughput fell")
-        better = self._better(seen)
+        better = self._known.better(seen)
         if better is not None and self._probing is None:
             return self._back_off(limit, better.limit, "throughput fell")
         if previous is not None and self._was_in_vain(previous, seen, gain):
             return self._back_off(limit, (previous.limit + limit) // 2, "throughput fell")
         if self._failed is not None and limit >= self._failed:
-            self._failed, self._failures, self._grown = None, 0, 0
+            self._pass(limit)
         fastest = self._look_for_fastest(seen)
         queueless = fastest.latency_s / seen.latency_s
         gradient = min(1.0, queueless * (1 + noise(fastest, seen)))
@@ -160,20 +169,17 @@ class GradientRule(msgspec.Struct, eq=False):
         return self._steer(previous, seen, gradient, gain)
 
     def expected(self, limit: int) -> float:
-        """Return the throughput that `limit` brings at least, by what is known of it and of others; 0 if nothing is.
-
-        A lower limit has brought it already. A higher one brings it in proportion: it may have held a queue.
-        """
-        known = self._known.values()
-        return max((throughput_of(seen) * min(1.0, limit / seen.limit) for seen in known), default=0.0)
+        """Return the throughput that `limit` brings at least, by what is known; 0 if nothing is."""
+        return self._known.expected(limit)
 
     def collapsed(self, measured: Measurement) -> Change:
         """Return the limit to have after `measured`, which was cut short since far fewer calls ended than expected."""
         limit = measured.limit
         fastest_s = limit / measured.throughput if self._fastest is None else self._fastest.latency_s
         middle = math.sqrt(limit * measured.throughput * fastest_s)
-        self._forget()
-        self._failures = 0
+        self._known.forget()
+        self._patience = PATIENCE
+        self._failed, self._failed_above, self._failures = None, None, 0
         self._previous = None
         return self._back_off(limit, max(limit * LEAST_LEFT, middle), "throughput fell")
 
@@ -186,32 +192,10 @@ class GradientRule(msgspec.Struct, eq=False):
 
     def _remember(self, seen: Seen) -> Seen:
         """Return what is known of this limit: the mean of all measurements since the server last changed."""
-        known = self._known.pop(seen.limit, None)
-        if known is not None and are_alike(known, seen):
-            seen = pooled(known, seen)
-        elif known is not None:
-            self._forget()
-        self._known[seen.limit] = seen
-        if len(self._known) > REMEMBERED:
-            del self._known[next(iter(self._known))]
+        seen, has_changed = self._known.add(seen)
+        if has_changed:
+            self._patience = PATIENCE
         return seen
-
-    def _forget(self) -> None:
-        """Take note that the server has changed."""
-        self._known.clear()
-        self._patience = PATIENCE
-
-    def _better(self, seen: Seen) -> Seen | None:
-        """Return a lower limit that is known to do more, if there is one.
-
-        By one standard error only: if that was chance, both do much the same, and the lower one keeps no queue.
-        """
-        best = max(self._known.values(), key=throughput_of)
-        if best.limit < seen.limit and throughput_of(best) > throughput_of(seen) * (
-            1 + noise(best, seen) / 2
-        ):
-            return best
-        return None
 
     def _was_in_vain(self, previous: Seen, seen: Seen, gain: float | None) -> bool:
         """Tell whether a limit that has grown made the calls slower, and them no more.
@@ -265,7 +249,7 @@ class GradientRule(msgspec.Struct, eq=False):
         if self._last < 0 and not self._agreed():
             return Change(seen.limit, "")
         if self._failed is not None and seen.limit >= self._failed - 1:
-            if self._hold > 0:
+            if self._hold > 0 and not self._known.does_more(self._failed, seen):
                 self._hold -= 1
                 return Change(seen.limit, "")
             return self._to(seen.limit, self._failed, "try again")
@@ -276,7 +260,10 @@ class GradientRule(msgspec.Struct, eq=False):
     def _below_failed(self, limit: int, wanted: float) -> float:
         if self._failed is None:
             return wanted
-        half_way = limit + max(1, (self._failed - limit) // 2)
+        half_way: float = limit + max(1, (self._failed - limit) // 2)
+        worked = self._known.worked(limit, self._failed)
+        if worked is not None:
+            half_way = max(half_way, min(worked, wanted))
         return half_way if self._failed <= 2 * limit else min(wanted, half_way)
 
     def _shrink(self, previous: Seen | None, seen: Seen, wanted: float, *, severe: bool) -> Change:
@@ -299,6 +286,8 @@ class GradientRule(msgspec.Struct, eq=False):
         if self._slow_start:
             self._slow_start = False
             self._until_probe = 1  # perhaps what it falls back to is too high, too
+        elif reason == "errors" and wanted <= limit * PROBE_SHARE:
+            self._until_probe = PROBE_EVERY  # a probe would go no lower
         self._probing = None
         self._fail(limit)
         change = self._to(limit, min(math.floor(wanted), limit - 1), reason)
@@ -306,20 +295,32 @@ class GradientRule(msgspec.Struct, eq=False):
         return change
 
     def _fail(self, limit: int) -> None:
+        if self._failed is not None and limit < self._failed:
+            self._failed_above = (self._failed, self._failures)
         self._failed = limit
-        self._hold = self.stability_window << min(self._failures, LONGEST_HOLD)
         self._failures += 1
+        self._wait()
+
+    def _pass(self, limit: int) -> None:
+        """Take note that `limit` works, which is not below the one that had failed."""
+        above, self._failed_above = self._failed_above, None
+        self._failed, self._failures, self._grown = None, 0, 0
+        if above is not None and above[0] > limit:
+            self._failed, self._failures = above
+            self._wait()
+
+    def _wait(self) -> None:
+        self._hold = self.stability_window << min(self._failures - 1, LONGEST_HOLD)
 
     def _to_probe(self, previous: Seen | None, seen: Seen, queueless: float) -> int:
         """Return the limit to probe now; the present one if it is not yet time."""
         self._until_probe -= 1
         if self._until_probe <= 0:
-            return math.floor(seen.limit * PROBE_SHARE)
+            return round(seen.limit * PROBE_SHARE)  # of 4 that is 3, and not half of it
         waited = self._until_probe <= PROBE_EVERY - self._patience
         if not (waited and queueless < QUEUED and is_steady(previous, seen)):
             return seen.limit
-        most = max(map(throughput_of, self._known.values()))
-        return round(math.sqrt(seen.limit * most * queueless * seen.latency_s))
+        return round(math.sqrt(seen.limit * self._known.most(seen.limit) * queueless * seen.latency_s))
 
     def _probe(self, seen: Seen, lower: int) -> Change:
         self._until_probe = PROBE_EVERY
@@ -345,9 +346,11 @@ class GradientRule(msgspec.Struct, eq=False):
             self._last = 0
             return self._to(seen.limit, before.limit, "no queue")
         fastest = self._fastest
+        self._until_probe = PROBE_EVERY
         if fastest is None or seen.latency_s < fastest.latency_s:
             self._fastest = seen
-        self._until_probe = 1 if fastest is None or seen.latency_s < fastest.latency_s else PROBE_EVERY
+            if fastest is None or seen.latency_s < fastest.latency_s * (1 - noise(fastest, seen) / 2):
+                self._until_probe = 1  # perhaps there is a queue still
         if throughput_of(seen) >= throughput_of(before):
             self._fail(before.limit)  # so that the way back up is one of small steps
             self._patience = PATIENCE
