@@ -79,13 +79,13 @@ def test_it_follows_a_capacity_that_halves_where_overload_makes_everything_slow(
     assert limiter.size <= capacity * 0.75
 
 
-@pytest.mark.parametrize("capacity", [8, 19])
+@pytest.mark.parametrize(("capacity", "off"), [(8, 0), (19, 1)])
 @pytest.mark.parametrize("case", CASES)
-def test_chance_has_hardly_a_part_in_where_it_settles(case: str, capacity: int) -> None:
-    """On many servers of a kind, none of which the rule was tuned on: a single one may be off, and not far."""
+def test_chance_has_hardly_a_part_in_where_it_settles(case: str, capacity: int, off: int) -> None:
+    """On many servers of a kind, none of which the rule was tuned on: of 19 a single one may be off, and not far."""
     shares = [share_of_best(case, capacity, seed) for seed in range(91_000, 91_024)]
-    assert sum(share < SETTLED for share in shares) <= 1
-    assert min(shares) >= SETTLED - 0.1
+    assert sum(share < SETTLED for share in shares) <= off
+    assert min(shares) >= SETTLED - 0.05
 
 
 @pytest.mark.parametrize(
