@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, Final
 
 from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.chain import code_of
-from spanloom.diagnosis.fields import callbacks_of, field, future_done, is_task
+from spanloom.diagnosis.fields import callbacks_of, closure_of, field, future_done, is_future, is_task
 from spanloom.diagnosis.pace import in_slices
 from spanloom.events.event import JobEvent
 
 __all__ = ["Company", "Crowd", "crowd_of", "is_awaited", "job_of"]
 
+_DEPTH: Final = 6
+"""Futures by which a result is handed on from loop to loop."""
 Crowd = tuple[int, int, frozenset[int]]
 """How many tasks of a list or the like, all of one function, have ended, how many there are, and those left."""
 
@@ -25,7 +27,7 @@ Crowd = tuple[int, int, frozenset[int]]
 def is_awaited(task: asyncio.Task[Any]) -> bool:
     """Tell whether the end of a task is told to anybody but a plain callback of the program's."""
     for callback in callbacks_of(task):
-        if "Wakeup" in type(callback).__name__:
+        if _wakes(callback):
             return True
         function = callback.__func__ if type(callback) is MethodType else callback
         if type(function) is FunctionType and function.__module__.startswith("asyncio."):
@@ -68,11 +70,11 @@ class Company:
     def is_joined(self, task: asyncio.Task[Any]) -> bool:
         """Tell whether another task stands still until one has ended.
 
-        It awaits it, by itself or in a ``gather`` that is awaited, or is at the end of a TaskGroup in which there are
-        only tasks like it: others may go on making more of them.
+        It awaits it, by itself, from another loop, or in a ``gather`` that is awaited, or is at the end of a TaskGroup
+        in which there are only tasks like it: others may go on making more of them.
         """
         for callback in callbacks_of(task):
-            if "Wakeup" in type(callback).__name__ or _name_of(callback) == "__wakeup":
+            if _wakes(callback) or any(map(_wakes, _handed_on(callback))):
                 return True
             if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
                 group = callback.__self__
@@ -119,6 +121,22 @@ class Company:
 def _code(task: object) -> CodeType | None:
     """Return the code of what a task runs, without asking a subclass."""
     return code_of(field(task, "_coro"))
+
+
+def _wakes(callback: object) -> bool:
+    """Tell whether a task goes on when this is called."""
+    return "Wakeup" in type(callback).__name__ or _name_of(callback) in {"__wakeup", "task_wakeup"}
+
+
+def _handed_on(callback: object, depth: int = _DEPTH) -> Iterator[object]:
+    """Yield what is called when the result of a task has come to another loop, if `callback` takes it there."""
+    if type(callback) is not FunctionType or callback.__module__ != "asyncio.futures" or depth == 0:
+        return
+    future = closure_of(callback).get("destination")
+    told = callbacks_of(future) if is_future(future) else field(future, "_done_callbacks") or ()
+    for one in list(told):
+        yield one
+        yield from _handed_on(one, depth - 1)
 
 
 def _name_of(callback: object) -> str:
