@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spanloom import CallbackManager, EventType, use_callback_manager
+from spanloom import CallbackManager, EventType, traced, use_callback_manager
 from spanloom.processing import (
     BaseMiddleware,
     ErrorClassifier,
@@ -342,6 +342,64 @@ def test_the_attempts_of_an_item_share_a_state_and_items_share_none() -> None:
 
     assert run(scenario()) == 2
     assert sorted(seen) == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("b", 2)]
+
+
+def test_a_strategy_need_not_take_the_state() -> None:
+    """Neither by itself, nor by way of a decorator, a static method, or the class that it derives from."""
+    noted: list[tuple[str, int]] = []
+
+    class Plain(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> Any:  # type: ignore[override] # that is the case
+            if attempt < 2:
+                raise ConnectionError
+            return prompt, {}
+
+        async def on_error(self, exception: Exception, attempt: int) -> None:  # type: ignore[override] # that is the case
+            noted.append((type(exception).__name__, attempt))
+
+    class Derived(Plain):
+        pass
+
+    class Static(Plain):
+        @staticmethod
+        async def execute(prompt: str, attempt: int, timeout: float) -> Any:  # type: ignore[override] # that is the case
+            return prompt, {}
+
+    class StaticState(LLMCallStrategy[str]):
+        @staticmethod
+        async def execute(  # type: ignore[override] # that is the case
+            prompt: str, attempt: int, timeout: float, state: RetryState | None = None
+        ) -> Any:
+            assert state is not None
+            return prompt, {}
+
+    class Decorated(Plain):
+        @traced
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> Any:  # type: ignore[override] # that is the case
+            return prompt, {}
+
+    class Anything(LLMCallStrategy[str]):
+        async def execute(self, *given: Any) -> Any:
+            assert isinstance(given[3], RetryState)
+            return given[0], {}
+
+    class Wrong(LLMCallStrategy[str]):
+        async def execute(self, prompt: str) -> Any:  # type: ignore[override] # that is the case
+            return prompt, {}
+
+    kinds = (Plain, Derived, Static, StaticState, Decorated, Anything, Wrong)
+
+    async def scenario() -> dict[str, str | None]:
+        async with Processor(config=config(1)) as processor:
+            for kind in kinds:
+                strategy: Any = kind
+                await add(processor, strategy(), kind.__name__)
+            return {one.item_id: one.error for one in (await processor.process_all()).results}
+
+    errors = run(scenario())
+    assert "takes 2 positional arguments but 5 were given" in str(errors.pop("Wrong"))
+    assert set(errors.values()) == {None}
+    assert noted == [("ConnectionError", 1), ("ConnectionError", 1)]
 
 
 def test_context_variables_never_leak_between_items() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from spanloom.processing.retry_state import RetryState
 from spanloom.processing.tokens import TokenUsage
 
-__all__ = ["LLMCallStrategy"]
+__all__ = ["LLMCallStrategy", "takes_state"]
 
 TOutput = TypeVar("TOutput")
 
 SHOWN: Final = 50
 """Characters of the prompt in the answer of a dry run."""
+BEFORE_STATE: Final = {"execute": 3, "on_error": 2}
+"""By name of the method, how many arguments come before `state`."""
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):
@@ -23,7 +26,18 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
     `on_error` after each that failed; and `cleanup` once for each instance that was prepared, when the processor
     is left or shut down. Each item has a task and a context of its own, so what `execute` sets in a
     context variable is not seen by the next item; what `prepare` sets is seen by one item only.
+
+    An `execute` or `on_error` without the parameter `state` is called without it.
     """
+
+    _without_state: ClassVar[frozenset[str]] = frozenset()
+    """Methods that do not take `state`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._without_state = frozenset(
+            name for name, before in BEFORE_STATE.items() if _is_without_state(cls, name, before)
+        )
 
     async def prepare(self) -> None:
         """Get ready. If it fails, so does the item, and the next item tries again."""
@@ -60,3 +74,29 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
         """Return an answer without a call, for ``ProcessorConfig(dry_run=True)``."""
         answer = f"[DRY-RUN] Mock output for prompt: {prompt[:SHOWN]}..."
         return cast("TOutput", answer), {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}
+
+
+def takes_state(strategy: LLMCallStrategy[Any], method: str) -> bool:
+    """Tell whether a method of `strategy` is to be given the state.
+
+    Args:
+        strategy: Anything that is used as one.
+        method: ``execute`` or ``on_error``.
+    """
+    without: frozenset[str] = getattr(type(strategy), "_without_state", frozenset())
+    return method not in without
+
+
+def _is_without_state(kind: type, method: str, before: int) -> bool:
+    is_plain = not isinstance(inspect.getattr_static(kind, method), (staticmethod, classmethod))
+    given = [None] * (before + is_plain)  # with self
+    try:
+        signature = inspect.signature(getattr(kind, method))
+        signature.bind(*given)  # of one that takes neither, the call says what is wrong
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(*given, None)
+    except TypeError:
+        return True
+    return False

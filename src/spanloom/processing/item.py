@@ -12,6 +12,7 @@ from spanloom.concurrency.attempts import make_attempts
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.exceptions import BatchStoppedError
+from spanloom.processing.call_strategy import takes_state
 from spanloom.processing.classifier import ErrorClassifier, ErrorInfo
 from spanloom.processing.config import ProcessorConfig
 from spanloom.processing.dispatch import Dispatcher
@@ -224,7 +225,9 @@ class _Attempts:
         scope = asyncio.timeout(limit)
         try:
             async with scope:
-                return await strategy.execute(item.prompt, self.number, limit, self._state)
+                if takes_state(strategy, "execute"):
+                    return await strategy.execute(item.prompt, self.number, limit, self._state)
+                return await strategy.execute(item.prompt, self.number, limit)
         except TimeoutError as error:
             if not scope.expired():
                 raise  # of the provider's client
@@ -245,7 +248,10 @@ class _Attempts:
         shared, item = self._shared, self.item
         shared.tokens.accumulate(self._spent, shared.tokens.extract_from_exception(error))
         try:
-            await item.strategy.on_error(error, self.number, self._state)
+            if takes_state(item.strategy, "on_error"):
+                await item.strategy.on_error(error, self.number, self._state)
+            else:
+                await item.strategy.on_error(error, self.number)
         except Exception:  # noqa: BLE001 -- the attempt has failed already, and by something else
             _log.warning("%s.on_error failed", type(item.strategy).__name__, exc_info=True)
         self.verdict = verdict = shared.classify(error)
