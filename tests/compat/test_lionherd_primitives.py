@@ -159,7 +159,7 @@ def test_a_priority_queue_gives_the_smallest_first() -> None:
 
     async def main() -> None:
         queue = lionherd.PriorityQueue[tuple[int, str]](maxsize=2)
-        with pytest.raises(lionherd.QueueEmpty):
+        with pytest.raises(lionherd.QueueEmpty, match="Queue is empty"):
             await queue.get_nowait()
         assert (queue.qsize(), queue.empty(), queue.full(), queue.maxsize) == (0, True, False, 2)
         getting = asyncio.create_task(queue.get())
@@ -169,7 +169,7 @@ def test_a_priority_queue_gives_the_smallest_first() -> None:
         await queue.put((3, "low"))
         await queue.put_nowait((1, "high"))
         assert queue.full()
-        with pytest.raises(lionherd.QueueFull):
+        with pytest.raises(lionherd.QueueFull, match="Queue is full"):
             await queue.put_nowait((0, "too much"))
         putting = asyncio.create_task(queue.put((2, "middle")))
         await asyncio.sleep(1)

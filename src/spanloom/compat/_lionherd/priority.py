@@ -32,6 +32,8 @@ class PriorityQueue(Generic[T]):
         Raises:
             QueueFull: there are `maxsize` items.
         """
+        if self.full():
+            raise QueueFull("Queue is full")
         self._queue.put_nowait(item)
 
     async def get(self) -> T:
@@ -45,6 +47,8 @@ class PriorityQueue(Generic[T]):
         Raises:
             QueueEmpty: there is none.
         """
+        if self.empty():
+            raise QueueEmpty("Queue is empty")
         item: T = self._queue.get_nowait()
         return item
 
