@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 
 import pytest
 
+from pytest_spanloom.dotevals import asked
 from spanloom import gather, run_sync
 from spanloom.evaluation import Evaluation, evaluation_of
 
@@ -164,17 +165,19 @@ def _arguments(item: Any) -> list[str]:
 
 
 def _reporting(item: pytest.Function, function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
+    options = asked(item)
     if is_async:
 
         @functools.wraps(function)
         async def report_later(**given: Any) -> None:
-            _settle(item, await function(**given))
+            _settle(item, await function(**given, **options))
 
         return report_later
 
     @functools.wraps(function)
     def report(**given: Any) -> None:
-        _settle(item, function(**given))
+        became = function(**given, **options)
+        _settle(item, run_sync(became) if inspect.iscoroutine(became) else became)
 
     return report
 
@@ -187,6 +190,7 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
     for member in group.items:
         try:
             given = {name: request.getfixturevalue(name) for name in _arguments(member)}
+            options = asked(member)
         except WAYS_OUT as error:
             if member is item:
                 raise  # the next one leads
@@ -194,7 +198,7 @@ def _leading(item: Any, function: Callable[..., Any], group: _Group) -> Callable
             continue
         if member is item:
             member.funcargs.update(given)
-        calls[member.nodeid] = functools.partial(_of_leader(member.obj, item), **given)
+        calls[member.nodeid] = functools.partial(_of_leader(member.obj, item), **given, **options)
 
     @functools.wraps(function)
     async def lead(**_: Any) -> None:

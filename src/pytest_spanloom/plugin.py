@@ -35,12 +35,23 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
         pass  # theirs serves as well
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have evaluations that are neighbours run at the same time, if that is asked for.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Have evaluations selected as dotevals' are, and neighbours run at the same time, if that is asked for.
 
-    Not in a process of pytest-xdist: it collects all tests, and does not know which of them another one will run.
+    The latter not in a process of pytest-xdist: it collects all tests, and does not know which of them another one
+    will run.
     """
+    if "spanloom.compat.dotevals" in sys.modules:
+        from pytest_spanloom.dotevals import mark, unmark
+
+        marked = mark(config, items)
+        result = yield
+        unmark(marked)
+    else:
+        result = yield
     if (
         "spanloom.evaluation" in sys.modules
         and config.getoption("concurrent", False)
@@ -49,6 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from pytest_spanloom.evaluations import prepare
 
         prepare(items, apart=LEAKS)
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)

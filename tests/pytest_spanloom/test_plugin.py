@@ -419,6 +419,125 @@ def test_an_option_of_the_same_name_is_shared(
     check(EVALUATIONS, "-p", "other", "--concurrent").stdout.fnmatch_lines(["most 4 *"])
 
 
+DOTEVALS = """
+import pytest
+from spanloom.compat.dotevals import foreach
+from spanloom.evaluation import foreach as ours
+
+ROWS = [("2+2", 4), ("3+3", 6), ("4+4", 8)]
+
+@pytest.fixture
+def model():
+    return eval
+
+@foreach("question,answer", ROWS)
+def eval_plain(question, answer, model):
+    return model(question) == answer
+
+@foreach("question,answer", ROWS)
+async def eval_one(question, answer, model):
+    return model(question) == answer
+
+@foreach("question,answer", ROWS)
+async def eval_two(question, answer, model):
+    return model(question) == answer
+
+@ours("question,answer", ROWS)
+async def eval_ours(question, answer, model):
+    return model(question) == answer
+
+def test_other():
+    pass
+"""
+
+THEIR_PLUGIN = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--samples", type=int)
+    parser.addoption("--experiment")
+    parser.addoption("--storage")
+    parser.addoption("-C", "--concurrent", action="store_true", default=False)
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "dotevals: theirs")
+
+def pytest_pyfunc_call(pyfuncitem):
+    return True if pyfuncitem.get_closest_marker("dotevals") else None
+"""
+"""As far as ours has to do with it; above all, it has tests with its mark not run."""
+
+THEIR_SESSIONS = """
+class SessionManager:
+    def __init__(self, evaluation_name, experiment_name=None, storage=None):
+        if storage == "unknown://":
+            raise ValueError("unknown storage")
+        self.current_experiment, self.current_evaluation = experiment_name or "ephemeral", evaluation_name
+        self.storage = self
+        self.path = storage or "default"
+        self.records = []
+
+    def start_evaluation(self):
+        pass
+
+    def completed_items(self, experiment, evaluation):
+        return [0]
+
+    def get_results(self):
+        return self.records
+
+    def add_results(self, records):
+        self.records += records
+
+    def finish_evaluation(self, success=True):
+        done = [record.item_id for record in self.records]
+        with open("sessions.txt", "a") as file:
+            print(self.path, self.current_experiment, self.current_evaluation, done, success, file=file)
+"""
+
+
+@pytest.fixture
+def their_package(pytester: pytest.Pytester) -> Path:
+    """Install something like dotevals, and return where its sessions write."""
+    pytester.mkpydir("dotevals")
+    pytester.makepyfile(**{"dotevals/plugin": THEIR_PLUGIN, "dotevals/sessions": THEIR_SESSIONS})
+    return pytester.path / "sessions.txt"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--concurrent",)])
+def test_options_of_dotevals_are_heeded(
+    check: Callable[..., pytest.RunResult], their_package: Path, arguments: tuple[str, ...]
+) -> None:
+    """Its experiments, storages and samples, for evaluations of its facade; with none of them nothing is stored."""
+    plugin = ("-p", "dotevals.plugin", "--strict-markers", *arguments)
+    check(DOTEVALS, *plugin, "--samples", "2").assert_outcomes(passed=5)
+    assert not their_package.exists()
+    result = check(DOTEVALS, *plugin, "--experiment", "first", "--samples", "1")
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["*eval_plain - 1 rows, 0 failed*", "*eval_ours - 3 rows, 0 failed*"])
+    names = ("eval_plain", "eval_one", "eval_two")
+    assert sorted(their_package.read_text().splitlines()) == sorted(
+        f"default first {name} [1] True" for name in names
+    )
+    their_package.unlink()
+    check(DOTEVALS, *plugin, "--storage", "json://x", "-k", "eval_two").assert_outcomes(
+        passed=1, deselected=4
+    )
+    assert their_package.read_text() == "json://x ephemeral eval_two [1, 2] True\n"
+    result = check(DOTEVALS, *plugin, "--storage", "unknown://")
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(["*ValueError: unknown storage"])
+
+
+def test_the_mark_of_dotevals_selects(check: Callable[..., pytest.RunResult], their_package: Path) -> None:
+    """With its plugin, which would have marked them and runs nothing that is marked, and without."""
+    for plugin in (("-p", "dotevals.plugin"), ()):
+        check(DOTEVALS, *plugin, "--strict-markers", "-m", "dotevals").assert_outcomes(passed=3, deselected=2)
+        check(DOTEVALS, *plugin, "--strict-markers", "-m", "not dotevals").assert_outcomes(
+            passed=2, deselected=3
+        )
+
+
 FIXTURES = """
 import asyncio
 import pytest
