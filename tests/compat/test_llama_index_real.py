@@ -266,3 +266,22 @@ def test_their_settings_take_our_manager(monkeypatch: pytest.MonkeyPatch) -> Non
     llm = MockLLM(callback_manager=llama_index.core.Settings.callback_manager)
     llm.complete("x")
     assert handler.get_event_time_info(CBEventType.LLM).total_count == 1
+
+
+def test_a_manager_without_handlers_has_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or of ``set_global_handler``, which comes last in every manager, and of whose type there is but one."""
+    handler, theirs = LlamaDebugHandler(print_trace_on_end=False), TheirDebugHandler(print_trace_on_end=False)
+    settings = llama_index.core.Settings
+    for kind in (CallbackManager, TheirManager):
+        monkeypatch.setattr(settings, "_callback_manager", None)
+        monkeypatch.setattr(llama_index.core, "global_handler", None)
+        make: Any = kind
+        assert make().handlers == []
+        monkeypatch.setattr(settings, "_callback_manager", CallbackManager([handler]))
+        assert make().handlers == make([]).handlers == [handler]
+        assert make([theirs]).handlers == [theirs]
+        monkeypatch.setattr(llama_index.core, "global_handler", theirs)
+        assert make().handlers == [theirs]
+        assert make([handler]).handlers == [handler, theirs]
+        with pytest.raises(ValueError, match="Cannot add two handlers of the same type"):
+            make([TheirDebugHandler()])

@@ -11,6 +11,7 @@ from typing import Any, Final
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.emitter import Emitter
 from spanloom.compat._llama_index.audience import Audience, CallbackHandler
+from spanloom.compat._llama_index.defaults import with_defaults
 from spanloom.compat._llama_index.event_context import EventContext, TraceContext
 from spanloom.compat._llama_index.frames import HERE, MAX_UNTRACED, Frame, TraceState, settle
 from spanloom.compat._llama_index.payload import span_payload, span_type
@@ -43,14 +44,16 @@ class CallbackManager:
     added again; only a handler with a ``token_budget`` stops the work, by its ``ValueError``.
 
     Args:
-        handlers: LlamaIndex handlers, of this module or of the real package; the list is copied.
+        handlers: LlamaIndex handlers, of this module or of the real package; the list is copied. If the real package
+            is imported, that of its ``set_global_handler`` comes last; without any, those of its
+            ``Settings.callback_manager`` are taken.
         manager: spanloom's manager that gets the events; by default the ambient one, asked at each start.
     """
 
     def __init__(
         self, handlers: Iterable[CallbackHandler] | None = None, *, manager: Emitter | None = None
     ) -> None:
-        self._audience = Audience(handlers or ())
+        self._audience = Audience(with_defaults(handlers or ()))
         self._manager = manager
         self._lock = threading.Lock()
         self._open: dict[str, list[Frame]] = {}
