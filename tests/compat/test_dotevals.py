@@ -174,7 +174,7 @@ def test_numbers_below_one_are_refused() -> None:
     for make in (SlidingWindow, Batch, lambda n: ForEach(max_concurrency=n)):
         with pytest.raises(ValueError, match="at least 1"):
             make(0)
-    with pytest.raises(ValueError, match="minimum must be"):
+    with pytest.raises(ValueError, match="min_concurrency must be"):
         Adaptive(min_concurrency=0)
 
 
@@ -580,6 +580,18 @@ def test_who_comes_back_after_a_reset_gives_nobody_elses_slot_away(make: Any) ->
 
     run(main())
     assert most == 1
+
+
+def test_the_number_at_the_start_is_within_the_bounds() -> None:
+    """So that one of the bounds may be given by itself, whatever the default is."""
+    assert [adaptive(max=3).current, adaptive(min=8).current, adaptive(initial=200).current] == [3, 8, 100]
+    starts = [Adaptive(max_concurrency=3), Adaptive(min_concurrency=8), Adaptive(initial_concurrency=200)]
+    assert [strategy.current_concurrency for strategy in starts] == [3, 8, 100]
+    for kind, names in ((adaptive, ("min", "max")), (Adaptive, ("min_concurrency", "max_concurrency"))):
+        make: Any = kind
+        for values in ((3, 2), (0, 5)):
+            with pytest.raises(ValueError):
+                make(**dict(zip(names, values, strict=True)))
 
 
 def test_a_fixed_strategy_may_have_no_slot() -> None:

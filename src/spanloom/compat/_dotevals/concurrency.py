@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +13,7 @@ from weakref import WeakSet
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.adaptive import AdaptiveLimiter
-from spanloom.concurrency.slots import Slots, check_number
+from spanloom.concurrency.slots import Slots, check_count, check_number
 from spanloom.events import keys
 from spanloom.events.types import EventType
 
@@ -110,8 +111,8 @@ class adaptive:  # noqa: N801 -- its name
     """As many slots as the calls can use: an `AdaptiveLimiter`, taken and given back by hand.
 
     Args:
-        initial: Slots at the start.
-        min: Fewest.
+        initial: Slots at the start, or the bound that this is beyond.
+        min: Fewest, at least 1.
         max: Most.
         increase_threshold: More only while the throughput is above this share of what it was.
         decrease_threshold: A step up after which the throughput is below this share is taken back.
@@ -134,7 +135,10 @@ class adaptive:  # noqa: N801 -- its name
         error_backoff: float = 0.7,
     ) -> None:
         self._limiter = _AdaptiveSlots(
-            initial,
+            builtins.max(
+                check_count(min, "min"),
+                builtins.min(check_count(initial, "initial"), check_count(max, "max")),
+            ),
             min,
             max,
             adaptation_interval,

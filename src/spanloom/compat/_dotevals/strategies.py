@@ -52,7 +52,7 @@ class Adaptive:
     """Runs as many tasks at once as bring throughput, fewer when they fail: an `AdaptiveLimiter` with a history.
 
     Args:
-        initial_concurrency: Tasks at once at the start, or `max_concurrency` if that is less.
+        initial_concurrency: Tasks at once at the start, or the bound that this is beyond.
         min_concurrency: Fewest.
         max_concurrency: Most.
         adaptation_interval: Seconds between decisions, at least.
@@ -94,9 +94,12 @@ class Adaptive:
         self._has_changed = False
         self.limiter: AdaptiveLimiter = StrategyLimiter(
             self,
-            min(
-                check_count(initial_concurrency, "initial_concurrency"),
-                check_count(max_concurrency, "max_concurrency"),
+            max(
+                check_count(min_concurrency, "min_concurrency"),
+                min(
+                    check_count(initial_concurrency, "initial_concurrency"),
+                    check_count(max_concurrency, "max_concurrency"),
+                ),
             ),
             min_concurrency,
             max_concurrency,
