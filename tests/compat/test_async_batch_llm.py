@@ -44,11 +44,14 @@ def test_every_released_name_is_there() -> None:
     """So that changing the import is enough; the helpers for tests come from the same module."""
     assert set(RELEASED.split()) <= set(facade.__all__)
     assert {"MockAgent", "MockResult", "MockUsage", "TokenExtractor"} <= set(facade.__all__)
+    assert {"AgentLike", "ResultLike", "UsageLike"} <= set(facade.__all__)
 
 
 def test_the_generic_names_can_be_subscripted_and_called() -> None:
     """With three, two or one types, as users' annotations have them."""
-    strategy = mock_strategy(MockAgent())
+    agent: facade.AgentLike[str] = MockAgent(response_factory=str.upper)
+    strategy = PydanticAIStrategy[str](agent)
+    assert isinstance(mock_strategy(MockAgent()), PydanticAIStrategy)
     item: Any = SimpleWorkItem[str]("x", strategy, "hello")
     assert isinstance(item, LLMWorkItem)
     assert isinstance(SimpleBatchProcessor[str](config=ProcessorConfig()), ParallelBatchProcessor)

@@ -16,6 +16,7 @@ import tenacity
 from spanloom import Checkpoint
 from spanloom.compat.dotevals import (
     Adaptive,
+    AsyncConcurrencyStrategy,
     AsyncSequential,
     Batch,
     Concurrency,
@@ -23,6 +24,7 @@ from spanloom.compat.dotevals import (
     ForEach,
     Sequential,
     SlidingWindow,
+    SyncConcurrencyStrategy,
     ThroughputTracker,
     adaptive,
     fixed,
@@ -580,6 +582,18 @@ def test_who_comes_back_after_a_reset_gives_nobody_elses_slot_away(make: Any) ->
 
     run(main())
     assert most == 1
+
+
+def test_what_was_given_can_be_asked_for() -> None:
+    """And the kinds of strategies have the names that its documents annotate with."""
+    strategy = adaptive(
+        increase_threshold=0.9, decrease_threshold=0.8, adaptation_interval=3, error_backoff=0.5
+    )
+    assert (strategy.increase_threshold, strategy.decrease_threshold) == (0.9, 0.8)
+    assert (strategy.adaptation_interval, strategy.error_backoff) == (3, 0.5)
+    assert isinstance(Adaptive(), AsyncConcurrencyStrategy)
+    assert isinstance(Sequential(), SyncConcurrencyStrategy)
+    assert not isinstance(SlidingWindow(), SyncConcurrencyStrategy)
 
 
 def test_the_number_at_the_start_is_within_the_bounds() -> None:

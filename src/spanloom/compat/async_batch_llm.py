@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from spanloom.compat._async_batch_llm.agents import AgentLike, ResultLike, UsageLike
 from spanloom.compat._async_batch_llm.gemini import GeminiErrorClassifier
 from spanloom.compat._async_batch_llm.gemini_models import GeminiCachedModel, GeminiModel
 from spanloom.compat._async_batch_llm.mocks import MockAgent, MockResult, MockUsage, mock_strategy
@@ -50,6 +51,7 @@ from spanloom.processing import (
 from spanloom.processing.progress import ProgressCallback as ProgressCallbackFunc
 
 __all__ = [
+    "AgentLike",
     "BaseMiddleware",
     "BaseObserver",
     "BatchProcessor",
@@ -85,6 +87,7 @@ __all__ = [
     "PydanticAIStrategy",
     "RateLimitConfig",
     "RateLimitStrategy",
+    "ResultLike",
     "RetryConfig",
     "RetryState",
     "SimpleBatchProcessor",
@@ -93,6 +96,7 @@ __all__ = [
     "TokenExtractor",
     "TokenTrackingError",
     "TokenUsage",
+    "UsageLike",
     "WorkItemResult",
     "mock_strategy",
 ]

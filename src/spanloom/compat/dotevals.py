@@ -16,15 +16,18 @@ from spanloom.compat._dotevals.foreach import ForEach, foreach
 from spanloom.compat._dotevals.records import EvaluationSummary, Record
 from spanloom.compat._dotevals.strategies import (
     Adaptive,
+    AsyncConcurrencyStrategy,
     AsyncSequential,
     Batch,
     Sequential,
     SlidingWindow,
+    SyncConcurrencyStrategy,
 )
 from spanloom.compat._dotevals.throughput import ThroughputTracker
 
 __all__ = [
     "Adaptive",
+    "AsyncConcurrencyStrategy",
     "AsyncSequential",
     "Batch",
     "Concurrency",
@@ -35,6 +38,7 @@ __all__ = [
     "Record",
     "Sequential",
     "SlidingWindow",
+    "SyncConcurrencyStrategy",
     "ThroughputTracker",
     "adaptive",
     "fixed",

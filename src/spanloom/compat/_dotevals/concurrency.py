@@ -120,6 +120,7 @@ class adaptive:  # noqa: N801 -- its name
         error_backoff: What is left of the number when calls fail.
 
     Attributes:
+        increase_threshold, decrease_threshold, adaptation_interval, error_backoff: As given.
         completion_times: When the last calls have ended well, in seconds since the epoch.
         error_count: Calls that failed since the number last changed.
     """
@@ -148,6 +149,10 @@ class adaptive:  # noqa: N801 -- its name
             error_tolerance=0.0,
             name="adaptive",
         )
+        self.increase_threshold = increase_threshold
+        self.decrease_threshold = decrease_threshold
+        self.adaptation_interval = adaptation_interval
+        self.error_backoff = error_backoff
         self._calls: list[tuple[object, AbstractAsyncContextManager[object]]] = []
         """Who holds a slot, and what measures the call, in order."""
         self._freed: WeakSet[Any] = WeakSet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from spanloom.compat._dotevals.throughput import ThroughputTracker
 from spanloom.concurrency.adaptive import AdaptiveLimiter
@@ -15,11 +15,13 @@ from spanloom.concurrency.stream import stream
 
 __all__ = [
     "Adaptive",
+    "AsyncConcurrencyStrategy",
     "AsyncSequential",
     "Batch",
     "Sequential",
     "SlidingWindow",
     "StrategyLimiter",
+    "SyncConcurrencyStrategy",
     "limit_of",
 ]
 
@@ -231,6 +233,10 @@ class Batch:
         while batch := list(islice(rest, self.batch_size)):
             for task in batch:
                 yield _told(task(), progress_callback)
+
+
+AsyncConcurrencyStrategy: TypeAlias = SlidingWindow | Adaptive | AsyncSequential
+SyncConcurrencyStrategy: TypeAlias = Batch | Sequential
 
 
 def limit_of(strategy: object) -> int | Limiter | None:
