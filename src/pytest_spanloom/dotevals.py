@@ -6,6 +6,7 @@ takes every test that bears its mark away from pytest, so the mark is there only
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -62,7 +63,7 @@ def asked(item: pytest.Item) -> dict[str, Any]:
     if options["experiment"] is not None or options["storage"] is not None:
         sessions: Any = import_module("dotevals.sessions")
         found["session_manager"] = sessions.SessionManager(
-            evaluation_name=item.name, experiment_name=options["experiment"], storage=options["storage"]
+            evaluation_name=_name_of(item), experiment_name=options["experiment"], storage=options["storage"]
         )
     return found
 
@@ -70,3 +71,12 @@ def asked(item: pytest.Item) -> dict[str, Any]:
 def _is_theirs(item: Any) -> bool:
     facade = sys.modules.get(FACADE)
     return facade is not None and isinstance(getattr(item, "obj", None), facade.Evaluation)
+
+
+def _name_of(item: Any) -> str:
+    """Return the name that dotevals gives it, so that its experiments go on: there each column is a parameter."""
+    parameters = inspect.signature(item.obj.eval_fn).parameters
+    ids = ["None" for column in item.obj.column_names if column in parameters]
+    if getattr(item, "callspec", None) is not None:
+        ids.append(item.callspec.id)
+    return f"{item.originalname}[{'-'.join(ids)}]" if ids else str(item.originalname)

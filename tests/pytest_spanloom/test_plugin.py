@@ -450,6 +450,20 @@ def test_other():
     pass
 """
 
+PARAMETRIZED = """
+import pytest
+from spanloom.compat.dotevals import foreach
+
+@pytest.mark.parametrize("number", [1, 2])
+@foreach("question", ["a", "b"])
+def eval_one(question, number):
+    return number
+
+@foreach("question,answer", [("a", "b"), ("c", "d")])
+def eval_all(*row):
+    return len(row)
+"""
+
 THEIR_PLUGIN = """
 import pytest
 
@@ -517,13 +531,20 @@ def test_options_of_dotevals_are_heeded(
     result.stdout.fnmatch_lines(["*eval_plain - 1 rows, 0 failed*", "*eval_ours - 3 rows, 0 failed*"])
     names = ("eval_plain", "eval_one", "eval_two")
     assert sorted(their_package.read_text().splitlines()) == sorted(
-        f"default first {name} [1] True" for name in names
+        f"default first {name}[None-None] [1] True" for name in names
     )
     their_package.unlink()
     check(DOTEVALS, *plugin, "--storage", "json://x", "-k", "eval_two").assert_outcomes(
         passed=1, deselected=4
     )
-    assert their_package.read_text() == "json://x ephemeral eval_two [1, 2] True\n"
+    assert their_package.read_text() == "json://x ephemeral eval_two[None-None] [1, 2] True\n"
+    their_package.unlink()
+    check(PARAMETRIZED, *plugin, "--experiment", "first").assert_outcomes(passed=3)
+    assert [line.split()[2] for line in their_package.read_text().splitlines()] == [
+        "eval_one[None-1]",
+        "eval_one[None-2]",
+        "eval_all",
+    ]
     result = check(DOTEVALS, *plugin, "--storage", "unknown://")
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(["*ValueError: unknown storage"])
