@@ -112,6 +112,7 @@ async def takes(
 
 
 def test_the_names_that_get_what_is_awaited_are_known_in_every_python() -> None:
+    """The instructions that an await ends in differ from version to version."""
     assert progress._received(takes.__code__) == {"step", "first", "second", "_", "told"}
 
 
