@@ -91,6 +91,31 @@ def test_what_a_signal_raises_in_a_hook_goes_to_the_program(
     assert (stats.errors, stats.quarantined) == (0, False)
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+def test_an_event_that_a_signal_keeps_from_starting_ends(by_id: bool) -> None:
+    """Ctrl-C in a hook for starts: nobody else could end the event, which would be open for ever."""
+
+    class Presses:
+        def __init__(self) -> None:
+            self.ended: list[tuple[str, str | None]] = []
+
+        def on_event_start(self, event: Event) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        def on_event_end(self, event: Event) -> None:
+            self.ended.append((event.name, event.status))
+
+    with CallbackManager([presses := Presses()]) as manager:
+        with pytest.raises(KeyboardInterrupt):
+            if by_id:
+                manager.on_event_start("step", name="interrupted")
+            else:
+                manager.event(name="interrupted").start()
+        assert manager.in_flight() == []
+        assert manager.current.get() is None
+    assert presses.ended == [("interrupted", "error")]
+
+
 def test_ctrl_c_in_a_hook_of_a_job_ends_the_batch(caplog: pytest.LogCaptureFixture) -> None:
     """The hooks that runners call let it through, too: under asyncio the second Ctrl-C is raised on the spot."""
 

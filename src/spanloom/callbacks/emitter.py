@@ -41,7 +41,6 @@ from spanloom.events.event import (
 from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.trace import Trace
 from spanloom.events.types import ERROR, EventType
-from spanloom.exceptions import HandlerError
 
 __all__ = ["Emitter"]
 
@@ -260,7 +259,9 @@ class Emitter:
                 self._tell_start(trace)
             if route.starts:
                 route.start(event)
-        except (HandlerError, RecursionError) as error:  # nobody else will end the event
+        except (
+            BaseException
+        ) as error:  # HandlerError, RecursionError, a signal's: nobody else will end the event
             self.finish(event, route, error)
             raise
         return event, route
