@@ -473,6 +473,19 @@ def test_in_tests_a_failing_handler_does_not_keep_others_from_closing() -> None:
     assert manager.handlers == []
 
 
+@pytest.mark.parametrize("hook", ["on_events", "flush"])
+def test_in_tests_a_failing_handler_is_closed_itself(hook: str) -> None:
+    """It has files and a terminal to let go of, whatever it has raised before that."""
+    bad: Any = handler_with(hook, raising(KeyError))
+    closed: list[bool] = []
+    bad.close = lambda: closed.append(True)
+    manager = CallbackManager([bad], raise_handler_errors=True)
+    manager.emit()
+    with pytest.raises(HandlerError, match=f"Bad.{hook} raised KeyError"):
+        manager.close()
+    assert closed == [True]
+
+
 def test_a_hook_without_its_class_can_be_any_callable() -> None:
     """Hooks are looked up on the object: an instance's own attribute, or a built-in method."""
 

@@ -341,14 +341,17 @@ class Guard:
         self._closed = True
         self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
         until_ns = deadline_ns(timeout)
-        done = False
+        done = came_back = self.drain is None
         try:
-            # A handler that says it could not flush in time still has its files and threads to let go of; one whose
-            # thread has not come back may not be called by another.
-            if self.drain is None or self.drain.flush(timeout, asked or self.ask()):
+            if self.drain is not None:
+                try:
+                    done = came_back = self.drain.flush(timeout, asked or self.ask())
+                except HandlerError:
+                    came_back = True
+                    raise
+            if came_back:
                 done = self._invoke("flush", left_s(until_ns)) is not False
-                self.call("close")
-            elif pending := self.drain.pending:
+            elif self.drain is not None and (pending := self.drain.pending):
                 _logger.warning(
                     "handler %s was closed after %.3g s, with %d event%s that it had not taken",
                     self.name,
@@ -357,8 +360,14 @@ class Guard:
                     "s" if pending > 1 else "",
                 )
         finally:
-            if self.drain is not None:
-                self.drain.close()
+            try:
+                # A handler that could not flush, or not in time, still has its files and threads to let go of; one
+                # whose thread has not come back may not be called by another.
+                if came_back:
+                    self.call("close")
+            finally:
+                if self.drain is not None:
+                    self.drain.close()
         return done
 
     def after_fork(self) -> None:
