@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextvars
 import threading
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -417,6 +417,46 @@ def test_a_negative_recorder_is_refused() -> None:
     """The size of the recorder is checked when the manager is made."""
     with pytest.raises(ValueError, match=r"0 or more \(got -1\)"):
         CallbackManager(recorder=-1)
+
+
+@pytest.mark.parametrize("recorder", [True, False, 1.5, float("nan"), "10", None])
+def test_a_recorder_that_is_no_number_of_events_is_refused(recorder: Any) -> None:
+    """True would keep a single event, and what is no int would be told by the deque."""
+    with pytest.raises(
+        TypeError, match=r"recorder is the number of events to keep, an int \(got .*\); 0 switches"
+    ):
+        CallbackManager(recorder=recorder)
+
+
+@pytest.mark.parametrize("handlers", [Inline(), None, 3])
+def test_handlers_that_are_no_list_are_refused(handlers: Any) -> None:
+    """A handler that is given alone is told from a list of them, and nothing changes."""
+    says = f"handlers must be a list or another iterable of handlers, not a {type(handlers).__name__}"
+    with pytest.raises(TypeError, match=says):
+        CallbackManager(handlers)
+    manager = CallbackManager([first := Inline()])
+    with pytest.raises(TypeError, match=says):
+        manager.set_handlers(handlers)
+    assert manager.handlers == [first]
+
+
+def test_a_class_whose_hooks_need_no_object_is_a_handler() -> None:
+    """Only what could never be called is refused."""
+
+    class Whole:
+        names: ClassVar[list[str]] = []
+
+        @classmethod
+        def on_event_start(cls, event: Event) -> None:
+            cls.names.append(f"start {event.name}")
+
+        @staticmethod
+        def on_event_end(event: Event) -> None:
+            Whole.names.append(f"end {event.name}")
+
+    with CallbackManager([Whole]).event(name="a"):
+        pass
+    assert Whole.names == ["start a", "end a"]
 
 
 def test_a_manager_without_listeners_is_not_active() -> None:

@@ -43,7 +43,8 @@ class CallbackManager(RetryEmitter):
         deep: Measure the busy time of jobs (`Event.busy_ns`).
 
     Raises:
-        TypeError: a handler defines no hook, or an inline hook is ``async def``.
+        TypeError: a handler defines no hook, or an inline hook is ``async def``, or it is a class and no object of one;
+            `handlers` is not iterable, or `recorder` is not an int.
         ValueError: `recorder` is negative.
     """
 
@@ -55,6 +56,11 @@ class CallbackManager(RetryEmitter):
         recorder: int = DEFAULT_CAPACITY,
         deep: bool = False,
     ) -> None:
+        given: object = recorder
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise TypeError(
+                f"recorder is the number of events to keep, an int (got {given!r}); 0 switches it off"
+            )
         if recorder < 0:
             raise ValueError(f"recorder is the number of events to keep, 0 or more (got {recorder})")
         super().__init__(

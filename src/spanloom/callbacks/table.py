@@ -124,6 +124,11 @@ class HandlerTable:
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
+        given: object = handlers
+        if not isinstance(given, Iterable):
+            raise TypeError(
+                f"handlers must be a list or another iterable of handlers, not a {type(given).__name__}"
+            )
         new = {id(handler): handler for handler in handlers}
         with self._lock:
             known = {id(guard.handler): guard for guard in self.own}
