@@ -106,6 +106,53 @@ def test_methods_and_callables_can_be_traced() -> None:
     assert [name for name, _ in statuses(manager)] == ["method", "static", "Tool", "partial"]
 
 
+def test_static_and_class_methods_can_be_traced_from_above() -> None:
+    """The decorator may stand above ``@staticmethod`` and ``@classmethod`` as well as below."""
+    manager = CallbackManager()
+
+    class Tool:
+        @manager.trace("static")
+        @staticmethod
+        def static(value: int) -> int:
+            return value
+
+        @manager.trace("of the class")
+        @classmethod
+        def of_class(cls, value: int) -> tuple[type, int]:
+            return cls, value
+
+    assert (Tool.static(1), Tool().static(2)) == (1, 2)
+    assert (Tool.of_class(3), Tool().of_class(4)) == ((Tool, 3), (Tool, 4))
+    assert [name for name, _ in statuses(manager)] == ["static", "static", "of the class", "of the class"]
+
+
+async def test_the_call_of_an_object_may_be_of_any_kind() -> None:
+    """What makes a coroutine, or yields, is an event until it ends; so it is with the ``__call__`` of an object."""
+    manager = CallbackManager()
+
+    class Fetch:
+        async def __call__(self, value: int) -> int:
+            assert [event.name for event in manager.in_flight()] == ["Fetch"]
+            return value
+
+    class Count:
+        def __call__(self, value: int) -> Generator[int, None, None]:
+            assert [event.name for event in manager.in_flight()] == ["Count"]
+            yield value
+
+    class Listen:
+        async def __call__(self, value: int) -> AsyncGenerator[int, None]:
+            assert [event.name for event in manager.in_flight()] == ["Listen"]
+            yield value
+
+    fetch, count, listen = manager.trace()(Fetch()), manager.trace()(Count()), manager.trace()(Listen())
+    assert inspect.iscoroutinefunction(fetch)
+    assert await fetch(1) == 1
+    assert list(count(2)) == [2]
+    assert [value async for value in listen(3)] == [3]
+    assert statuses(manager) == [("Fetch", "ok"), ("Count", "ok"), ("Listen", "ok")]
+
+
 @pytest.mark.parametrize("wrong", [int, 3, None])
 def test_what_cannot_be_traced_is_refused(wrong: Any) -> None:
     """A class or something that cannot be called is refused when it is decorated."""

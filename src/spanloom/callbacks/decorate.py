@@ -15,7 +15,16 @@ from spanloom.events.types import EventType
 if TYPE_CHECKING:
     from spanloom.callbacks.emitter import Emitter
 
-__all__ = ["Scope", "async_generator", "awaitable_generator", "decorate", "generator", "hide_frame", "wrap"]
+__all__ = [
+    "Scope",
+    "async_generator",
+    "awaitable_generator",
+    "decorate",
+    "generator",
+    "hide_frame",
+    "is_coroutine_function",
+    "wrap",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +58,10 @@ def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Ca
     Raises:
         TypeError: `function` is not callable, or is a class.
     """
+    if isinstance(
+        function, (staticmethod, classmethod)
+    ):  # or the result would be bound to the object as well
+        return cast("Callable[P, R]", type(function)(decorate(manager, function.__func__, name)))
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"trace() decorates functions and methods, not {function!r}")
     label = name or getattr(function, "__qualname__", type(function).__name__)
@@ -59,15 +72,24 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
     """Wrap `function`, whatever kind of function it is, so that each call runs in a `scope` of its own."""
     # Any: each kind of function has another return type, which R stands for as a whole.
     wrapped: Any
-    if inspect.isasyncgenfunction(function):
-        wrapped = async_generator(function, scope)
-    elif inspect.isgeneratorfunction(function):
-        wrapped = generator(function, scope, is_awaitable=awaitable_generator(function))
-    elif inspect.iscoroutinefunction(function):
+    if _is(inspect.isasyncgenfunction, function):
+        wrapped = async_generator(cast("Any", function), scope)
+    elif _is(inspect.isgeneratorfunction, function):
+        wrapped = generator(cast("Any", function), scope, is_awaitable=awaitable_generator(function))
+    elif is_coroutine_function(function):
         wrapped = _coroutine(function, scope)
     else:
         wrapped = _function(function, scope)
     return cast("Callable[P, R]", functools.wraps(function)(wrapped))
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Tell whether a call of `function` makes a coroutine: it, or its ``__call__``, is an ``async def``."""
+    return _is(inspect.iscoroutinefunction, function)
+
+
+def _is(kind: Callable[[object], bool], function: object) -> bool:
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 -- its kind is wanted
 
 
 def _function(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]:

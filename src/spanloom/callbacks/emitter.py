@@ -385,8 +385,9 @@ class Emitter:
     def trace(self, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Return a decorator that makes every call of a function an event of type ``call``.
 
-        Works on functions, coroutine functions, generators and async generators; the event of a
-        generator lasts until it is exhausted or closed, and is current only while its body runs.
+        Works on functions, methods, coroutine functions, generators and async generators, and on objects whose
+        ``__call__`` is one of them. The event of a generator lasts until it is exhausted or closed, and is current
+        only while its body runs.
 
         Args:
             name: Label of the event; by default the function's qualified name.

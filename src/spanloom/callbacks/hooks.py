@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Final
+
+from spanloom.callbacks.decorate import is_coroutine_function
 
 __all__ = ["HOOKS", "INLINE", "ON_EVENT", "hook_of", "types_of"]
 
@@ -34,7 +35,7 @@ def hook_of(handler: object, name: str) -> Callable[..., object] | None:
         return None
     if not callable(hook):
         raise TypeError(f"{type(handler).__name__}.{name} must be a method, not {type(hook).__name__}")
-    if name != "on_events" and inspect.iscoroutinefunction(hook):
+    if name != "on_events" and is_coroutine_function(hook):
         raise TypeError(
             f"{type(handler).__name__}.{name} is async, but only on_events may be: it runs on the handler's own "
             f"thread. Move the awaiting part to 'async def on_events(self, events)'."

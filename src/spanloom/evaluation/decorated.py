@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from spanloom.callbacks.decorate import is_coroutine_function
 from spanloom.concurrency.adaptive import AdaptiveLimiter
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
@@ -62,9 +63,7 @@ class Evaluation:
             raise TypeError(f"{self.name} yields: return what a row comes to, or nothing of it runs")
         self.function = function
         self.columns: tuple[str, ...] = columns.names
-        self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 -- an object may have a coroutine function there
-        )
+        self.is_async: bool = is_coroutine_function(function)
         self.parameters: tuple[inspect.Parameter, ...] = _others(function, columns.names, self.name)
         self._columns = columns
         self._dataset = dataset

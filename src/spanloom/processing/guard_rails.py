@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from typing import Any, Final
 
+from spanloom.callbacks.decorate import is_coroutine_function
 from spanloom.exceptions import BatchStoppedError
 from spanloom.processing.bounds import check_amount
 from spanloom.processing.result import WorkItemResult
@@ -61,7 +61,7 @@ class GuardRails:
         if self.max_cost is not None:
             check_amount(self.max_cost, "max_cost", above=0, finite=False, more=", or None")
         cost: object = self.cost
-        if cost is not None and (not callable(cost) or iscoroutinefunction(cost)):
+        if cost is not None and (not callable(cost) or is_coroutine_function(cost)):
             raise TypeError(
                 f"cost must be a plain function of a result that returns a number, or None (got {cost!r})"
             )

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from spanloom.callbacks.decorate import is_coroutine_function
 from spanloom.processing.channel import Channel
 from spanloom.processing.stats import ProcessingStats
 
@@ -33,9 +34,7 @@ class ProgressReports:
     def __init__(
         self, callback: ProgressCallback, *, interval: int, timeout_s: float | None, stats: ProcessingStats
     ) -> None:
-        call = getattr(callback, "__call__", None)  # noqa: B004 -- an object whose __call__ is a coroutine function
-        quick = inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
-        self._callback = callback if quick else partial(_in_thread, callback)
+        self._callback = callback if is_coroutine_function(callback) else partial(_in_thread, callback)
         self._timeout_s = timeout_s
         self._channel = self._new_channel()
         self._interval = interval
