@@ -39,6 +39,23 @@ async def test_a_task_that_takes_its_only_slot_twice_is_told_so() -> None:
     assert (limiter.in_use, limiter.waiting) == (0, 0)
 
 
+def test_a_limiter_of_the_program_refuses_in_each_of_its_loops() -> None:
+    """A loop that ended before it was looked whether its waits can end keeps the next one from nothing."""
+    limiter = FixedLimiter(1)
+
+    async def fetch() -> None:
+        async with limiter:
+            await asyncio.sleep(0)
+
+    async def fetch_twice() -> None:
+        async with limiter:
+            await fetch()
+
+    asyncio.run(run_jobs([fetch] * 5))  # the slot moves: it is to be looked later, when the loop is gone
+    with pytest.raises(NestedLimiterError):
+        asyncio.run(within(2, fetch_twice()))
+
+
 @pytest.mark.parametrize("size", [1, 3])
 async def test_jobs_that_wait_for_jobs_of_their_own_limiter_are_refused(size: int) -> None:
     """As soon as all slots are held by jobs that wait for inner jobs, the batch fails instead of hanging."""

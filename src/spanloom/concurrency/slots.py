@@ -30,7 +30,8 @@ class Slots:
         self._size = size
         self.name = name
         self._refuses = refuse_nested
-        self._is_to_look = False
+        self._looking: asyncio.AbstractEventLoop | None = None
+        """The loop that is going to look whether a wait can end; one that was closed before that never will."""
         self._moves = False
         self._in_use = 0
         self._waiters: OrderedDict[asyncio.Future[None], asyncio.Task[Any] | None] = OrderedDict()
@@ -74,10 +75,10 @@ class Slots:
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
             self._waiters[waiter] = asyncio.current_task()
-            if self._refuses and not self._is_to_look:
+            if self._refuses and self._looking is not loop:
                 # Not now: only of a task that is suspended can be seen what it holds and waits for. And not with every
                 # wait of a batch that moves: where a slot has been given back since the last look, a little later.
-                self._is_to_look = True
+                self._looking = loop
                 if self._moves:
                     self._moves = False
                     loop.call_later(LOOK_S, self._refuse_if_nested)
@@ -114,7 +115,7 @@ class Slots:
 
     def _refuse_if_nested(self) -> None:
         """Have the last wait that began fail, if it is certain that the holders of all slots wait for one of them."""
-        self._is_to_look = False
+        self._looking = None
         tasks = {
             task: waiter for waiter, task in self._waiters.items() if task is not None and not waiter.done()
         }
