@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from contextvars import ContextVar
 from typing import Any
@@ -98,6 +99,25 @@ async def test_waiting_for_the_blocked_loop_is_explained() -> None:
 
     with pytest.raises(NestedLoopError, match="Await the coroutine instead of calling run_sync"):
         run_sync(wait())
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_coroutine_that_cannot_be_started_is_closed(running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without file descriptors for a loop, or without a thread, what is raised is that, and no warning follows."""
+    coroutine = value(1)
+
+    async def main() -> None:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        run_sync(coroutine)
+
+    def refuse(*args: object) -> None:
+        raise OSError("too many open files")
+
+    if not running:
+        monkeypatch.setattr(asyncio.events, "new_event_loop", refuse)
+    with pytest.raises(OSError, match="too many open files"):
+        asyncio.run(main()) if running else run_sync(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
 
 def test_it_needs_a_coroutine() -> None:

@@ -44,6 +44,7 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
     Raises:
         BaseException: what the coroutine raises, the very object.
         NestedLoopError: it waits for something that belongs to the loop which this call blocks.
+        OSError, RuntimeError: the system has no file descriptors for a new loop, or no new thread.
         TypeError: `coro` is not a coroutine.
     """
     given: object = coro
@@ -58,10 +59,13 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
 
 def _run(coro: Coroutine[Any, Any, T], begin: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> T:
     runner: Any
-    with asyncio.Runner() as runner:
-        if begin is not None:
-            begin(runner.get_loop())
-        result: T = runner.run(coro)
+    try:
+        with asyncio.Runner() as runner:
+            if begin is not None:
+                begin(runner.get_loop())
+            result: T = runner.run(coro)
+    finally:
+        coro.close()  # there was no loop to be had, for want of file descriptors; after its end this does nothing
     return result
 
 
@@ -128,7 +132,11 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     task = _held_up()
     cancels = 0 if task is None else task.cancelling()
     thread = threading.Thread(target=target, name=THREAD)
-    thread.start()
+    try:
+        thread.start()
+    except BaseException:  # no more threads are to be had
+        coro.close()
+        raise
     try:
         _wait(ended, cancel, task, cancels)
     except BaseException:  # Ctrl-C; nothing outlives it, unless somebody presses once more
