@@ -24,10 +24,9 @@ def effective_deadline() -> float:
 
 def _anyio_deadline() -> float:
     # Who has not imported anyio has no cancel scope, and need not pay for the import.
-    anyio = sys.modules.get("anyio")
-    if anyio is None:
-        return math.inf
-    return float(anyio.current_effective_deadline())
+    deadline = getattr(sys.modules.get("anyio"), "current_effective_deadline", None)
+    # None as well while another thread is importing it.
+    return math.inf if deadline is None else float(deadline())
 
 
 def _asyncio_deadline() -> float:
