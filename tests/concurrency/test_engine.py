@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import io
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -140,6 +142,18 @@ async def test_a_handler_that_is_to_be_felt_ends_the_batch(isolation: Any) -> No
         async with asyncio.timeout(5):
             with pytest.raises(HandlerError):
                 await run_jobs([fail, make], isolation=isolation)
+    assert manager.in_flight() == []
+
+
+async def test_jobs_of_a_batch_whose_bar_cannot_be_shown_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With raise_handler_errors that ends the batch before its first job, and no coroutine is left unawaited."""
+    monkeypatch.setattr("sys.stderr", closed := io.StringIO())
+    closed.close()
+    jobs = [make(), make()]
+    manager = CallbackManager(raise_handler_errors=True)
+    with use_callback_manager(manager), pytest.raises(HandlerError, match=r"ProgressHandler\.on_event_start"):
+        await run_jobs(jobs, show_progress=True)
+    assert [inspect.getcoroutinestate(job) for job in jobs] == [inspect.CORO_CLOSED] * 2
     assert manager.in_flight() == []
 
 

@@ -183,10 +183,14 @@ class Run(msgspec.Struct, eq=False):
         elif WATCHDOG.is_needed and scope.family is not None:
             timer = WATCHDOG.batch_began()
         try:
-            if manager.deep and scope.family is not None:
-                busy = BusyMeter.attach(manager.current, asyncio.get_running_loop())
-            if self.show_progress:
-                progress = _Progress.of(manager, scope)
+            try:
+                if manager.deep and scope.family is not None:
+                    busy = BusyMeter.attach(manager.current, asyncio.get_running_loop())
+                if self.show_progress:
+                    progress = _Progress.of(manager, scope)
+            except BaseException as harm:  # a bar that cannot be shown, and raise_handler_errors
+                await self.engine.give_up(harm)
+                raise
             await self.engine.run(scope, manager.current.set, busy)
         except BaseException as raised:
             error = raised
