@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -388,6 +389,12 @@ async def test_a_cancelled_call_counts_for_nothing() -> None:
         ({"stability_window": 0}, ValueError, "stability_window must be at least 1"),
         ({"error_tolerance": 1}, ValueError, "error_tolerance must be at least 0 and below 1"),
         ({"increase_threshold": float("nan")}, ValueError, "increase_threshold must be above 0"),
+        (
+            {"adaptation_interval": math.inf},
+            ValueError,
+            r"adaptation_interval must be above 0 and finite \(got inf\)",
+        ),
+        ({"error_tolerance": False}, TypeError, r"error_tolerance must be a number \(got False, bool\)"),
     ],
 )
 def test_it_refuses_bad_numbers(options: dict[str, Any], kind: type[Exception], message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import random
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -267,6 +268,23 @@ def test_who_is_cancelled_in_a_pause_has_taken_nothing() -> None:
         assert runner.run(main()) == (0, [11.0])
 
 
+@pytest.mark.parametrize(
+    ("seconds", "kind", "message"),
+    [
+        (math.inf, ValueError, r"seconds must be at least 0 and finite \(got inf\)"),
+        (math.nan, ValueError, r"seconds must be at least 0 \(got nan\)"),
+        (-1, ValueError, r"seconds must be at least 0 \(got -1\)"),
+        ("10", TypeError, r"seconds must be a number \(got '10', str\)"),
+    ],
+)
+def test_a_pause_that_has_no_end_is_refused(seconds: Any, kind: type[Exception], message: str) -> None:
+    """Nobody would ever start again; and nothing has changed."""
+    cooldown = Cooldown(clock=lambda: 0.0)
+    with pytest.raises(kind, match=message):
+        cooldown.pause(seconds)
+    assert (cooldown.generation, cooldown.remaining_s) == (0, 0.0)
+
+
 async def test_a_pause_is_an_event() -> None:
     """A point event of the type cooldown says how long and why."""
     cooldown = Cooldown(pause_s=0.001, slow_start_items=0, name="api")
@@ -303,10 +321,14 @@ def test_other_errors_do_not_pause() -> None:
     ("options", "kind", "message"),
     [
         ({"pause_s": -1}, ValueError, r"pause_s must be at least 0 \(got -1\)"),
-        ({"pause_s": 60, "longest_s": 10}, ValueError, r"longest_s must be at least 60 \(got 10\)"),
+        ({"pause_s": 60, "longest_s": 10}, ValueError, r"longest_s must be at least pause_s, 60 \(got 10\)"),
+        ({"pause_s": math.inf}, ValueError, r"pause_s must be at least 0 and finite \(got inf\)"),
+        ({"pause_s": math.nan}, ValueError, r"pause_s must be at least 0 \(got nan\)"),
+        ({"pause_s": True}, TypeError, r"pause_s must be a number \(got True, bool\)"),
         ({"multiplier": 0.5}, ValueError, "multiplier must be at least 1"),
         ({"slow_start_items": -1}, ValueError, "slow_start_items must be at least 0"),
-        ({"limiter": 0}, ValueError, "size must be at least 1"),
+        ({"limiter": 0}, ValueError, "limiter must be at least 1"),
+        ({"limiter": True}, TypeError, "limiter must be an int of at least 1"),
         ({"limiter": "2"}, TypeError, "limiter must be an int, a limiter or None, not str"),
     ],
 )

@@ -445,6 +445,7 @@ async def test_a_limiter_can_stand_for_the_number_of_workers() -> None:
         ),
         ({"timeout": 0}, ValueError, r"timeout must be above 0 seconds, or None \(got 0\)"),
         ({"timeout": float("nan")}, ValueError, "timeout must be above 0 seconds"),
+        ({"timeout": True}, TypeError, r"timeout must be a number \(got True, bool\)"),
         (
             {"retry": 3},
             TypeError,

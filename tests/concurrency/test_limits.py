@@ -301,6 +301,8 @@ def test_a_rate_can_be_tried_without_waiting() -> None:
         ((0.5,), TypeError, "max_rate must be an int"),
         ((1, 0), ValueError, r"period_s must be above 0 seconds \(got 0\)"),
         ((1, float("nan")), ValueError, "period_s must be above 0"),
+        ((1, math.inf), ValueError, r"period_s must be above 0 seconds and finite \(got inf\)"),
+        ((1, True), TypeError, r"period_s must be a number \(got True, bool\)"),
     ],
 )
 def test_a_rate_limiter_refuses_bad_numbers(arguments: Any, kind: type[Exception], message: str) -> None:
@@ -413,6 +415,15 @@ def test_what_a_call_took_less_is_given_back() -> None:
     assert not limiter.try_acquire()
     now = 61.0
     assert limiter.try_acquire(10)
+
+
+@pytest.mark.parametrize("amount", [1.5, math.nan, True, "1"])
+def test_what_is_charged_is_a_whole_number(amount: Any) -> None:
+    """A NaN would have every later start wait for nothing, or for ever."""
+    limiter = RateLimiter(5, clock=lambda: 0.0)
+    with pytest.raises(TypeError, match=r"amount must be an int, below 0 to give back \(got "):
+        limiter.charge(amount)
+    assert limiter.try_acquire(5)
 
 
 @pytest.mark.parametrize(("amount", "kind"), [(0, ValueError), (11, ValueError), (1.5, TypeError)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import format_datetime
 from typing import Any
 from unittest.mock import AsyncMock
@@ -313,6 +314,7 @@ def test_a_policy_has_no_state() -> None:
         ({"multiplier": 0.5}, ValueError, r"multiplier must be at least 1 \(got 0.5\)"),
         ({"jitter": 1.5}, ValueError, r"jitter must be from 0 to 1 \(got 1.5\)"),
         ({"attempt_timeout": 0}, ValueError, r"attempt_timeout must be above 0 seconds, or None \(got 0\)"),
+        ({"max_delay": True}, TypeError, r"max_delay must be a number \(got True, bool\)"),
         ({"retry_on": "ValueError"}, TypeError, "retry_on must be exception classes"),
         ({"retry_on": asyncio.CancelledError}, TypeError, "a cancel or an exit is never retried"),
         ({"retry_on": (ValueError, KeyboardInterrupt)}, TypeError, "retry_on cannot hold KeyboardInterrupt"),
@@ -328,6 +330,22 @@ async def test_bad_arguments_are_refused_before_the_first_call(
     with pytest.raises(kind, match=message):
         RetryPolicy(**options)
     assert flaky.calls == []
+
+
+def test_numbers_of_others_are_as_good() -> None:
+    """A ``Decimal`` cannot be added to a loop's time: it becomes a number of Python's where it is given."""
+    half: Any = Decimal("0.5")
+    policy = RetryPolicy(
+        base_delay=half, max_delay=half, multiplier=2 * half, jitter=0 * half, attempt_timeout=half
+    )
+    flaky = Flaky(ValueError(), ValueError())
+
+    async def main() -> list[str]:
+        return await async_map(lambda _: flaky(), [0], retry=policy, timeout=10 * half)
+
+    with virtual_clock() as runner:
+        assert runner.run(main()) == ["done"]
+    assert flaky.calls == [0.0, 0.5, 1.0]
 
 
 async def test_a_coroutine_cannot_be_retried() -> None:

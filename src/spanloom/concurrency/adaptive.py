@@ -12,8 +12,9 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.evidence import Measurement, is_collapse
 from spanloom.concurrency.gradient import GradientRule
+from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.overload import Judge
-from spanloom.concurrency.slots import Slots, check_count, check_number
+from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -115,17 +116,11 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             raise ValueError(
                 f"initial must be from minimum to maximum (got minimum={minimum}, initial={initial}, maximum={maximum})"
             )
-        for what, value, low, high in (
-            ("adaptation_interval", adaptation_interval, 0.0, math.inf),
-            ("error_backoff_factor", error_backoff_factor, 0.0, 1.0),
-            ("decrease_threshold", decrease_threshold, 0.0, math.inf),
-            ("increase_threshold", increase_threshold, 0.0, math.inf),
-        ):
-            check_number(value, what)
-            if not low < value < high:
-                bound = f"between {low:g} and {high:g}" if high < math.inf else f"above {low:g}"
-                raise ValueError(f"{what} must be {bound} (got {value!r})")
-        check_number(error_tolerance, "error_tolerance")
+        interval_s = _above_zero(adaptation_interval, "adaptation_interval")
+        backoff_factor = _above_zero(error_backoff_factor, "error_backoff_factor", below=1.0)
+        decrease_threshold = _above_zero(decrease_threshold, "decrease_threshold")
+        increase_threshold = _above_zero(increase_threshold, "increase_threshold")
+        error_tolerance = check_number(error_tolerance, "error_tolerance")
         if not 0 <= error_tolerance < 1:
             raise ValueError(f"error_tolerance must be at least 0 and below 1 (got {error_tolerance!r})")
         HeedfulBlock.__init__(self)
@@ -136,10 +131,10 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             increase_threshold,
             decrease_threshold,
             stability_window,
-            error_backoff_factor,
+            backoff_factor,
             error_tolerance,
         )
-        self._interval_s = adaptation_interval
+        self._interval_s = interval_s
         self._window = check_count(throughput_window, "throughput_window")
         self._is_overload = None if is_overload is None else Judge(is_overload, name)
         self._clock = clock
@@ -303,6 +298,14 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             keys.REASON: reason,
         }
         get_callback_manager().emit(EventType.LIMIT_CHANGE, payload, name=self.name)
+
+
+def _above_zero(value: float, what: str, *, below: float = math.inf) -> float:
+    number = check_number(value, what)
+    if not 0 < number < below:
+        bound = f"between 0 and {below:g}" if below < math.inf else f"above 0{finite(number)}"
+        raise ValueError(f"{what} must be {bound} (got {value!r})")
+    return number
 
 
 class _Measure:

@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from spanloom.concurrency.names import name_of
+from spanloom.concurrency.numbers import check_number
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
-from spanloom.concurrency.slots import check_number
 from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
 
 __all__ = ["check_jobs", "compose", "start"]
@@ -58,7 +58,7 @@ def compose(
     """
     policy = _policy_of(retry)
     if timeout is not None:
-        check_number(timeout, "timeout")
+        timeout = check_number(timeout, "timeout")
         if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds, or None (got {timeout!r})")
     heed = getattr(limit, "attempt", None)

@@ -12,10 +12,11 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.limits import FixedLimiter, Limiter
 from spanloom.concurrency.line import Line
+from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.overload import Judge, is_rate_limit
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry_after import retry_after_of
-from spanloom.concurrency.slots import Slots, check_number
+from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -56,7 +57,7 @@ class Cooldown(HeedfulBlock):
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `limiter` is neither a number nor a limiter.
+        TypeError: `limiter` is neither an int nor a limiter, or something else is no number.
     """
 
     def __init__(
@@ -73,31 +74,20 @@ class Cooldown(HeedfulBlock):
         name: str = "cooldown",
         clock: Callable[[], float] = loop_time,
     ) -> None:
-        for what, value, low in (
-            ("pause_s", pause_s, 0.0),
-            ("longest_s", longest_s, pause_s),
-            ("multiplier", multiplier, 1.0),
-            ("slow_start_items", slow_start_items, 0.0),
-            ("slow_start_initial_delay_s", slow_start_initial_delay_s, 0.0),
-            ("slow_start_final_delay_s", slow_start_final_delay_s, 0.0),
-        ):
-            check_number(value, what)
-            if not low <= value < math.inf:
-                raise ValueError(f"{what} must be at least {low:g} (got {value!r})")
+        self._pause_s = _at_least(0.0, pause_s, "pause_s")
+        self._longest_s = _at_least(self._pause_s, longest_s, "longest_s", "pause_s, ")
+        self._multiplier = _at_least(1.0, multiplier, "multiplier")
+        self._items = _at_least(0.0, slow_start_items, "slow_start_items")
+        self._initial_s = _at_least(0.0, slow_start_initial_delay_s, "slow_start_initial_delay_s")
+        self._final_s = _at_least(0.0, slow_start_final_delay_s, "slow_start_final_delay_s")
         if isinstance(limiter, int):
-            limiter = FixedLimiter(limiter, name=name)
+            limiter = FixedLimiter(check_count(limiter, "limiter"), name=name)
         if limiter is not None and not isinstance(limiter, Limiter):
             raise TypeError(f"limiter must be an int, a limiter or None, not {type(limiter).__name__}")
         self._rate = limiter if isinstance(limiter, RateLimiter) else None
         # Calls wait for a rate when they start. One call waits for that, the others to be that one: or a batch would
         # start all its jobs, for them to wait.
         self._limiter = limiter if self._rate is None else Slots(1, name)
-        self._pause_s = pause_s
-        self._longest_s = longest_s
-        self._multiplier = multiplier
-        self._items = slow_start_items
-        self._initial_s = slow_start_initial_delay_s
-        self._final_s = slow_start_final_delay_s
         self._is_refusal = Judge(is_refusal, name)
         self.name = name
         self._clock = clock
@@ -167,10 +157,14 @@ class Cooldown(HeedfulBlock):
         """Begin a pause, or make the present one longer: nobody starts a call before it ends.
 
         Args:
-            seconds: So long from now; ``None`` for what is next in the row.
+            seconds: So long from now, 0 or more; ``None`` for what is next in the row.
             reason: What the event says.
+
+        Raises:
+            ValueError: `seconds` is negative or not finite: nobody would ever start again.
+            TypeError: it is no number.
         """
-        self._begin(self._next_s() if seconds is None else seconds, reason, None)
+        self._begin(self._next_s() if seconds is None else _at_least(0.0, seconds, "seconds"), reason, None)
 
     def _refused(self, generation: int, error: Exception) -> None:
         retry_after_s = retry_after_of(error) or 0.0
@@ -227,6 +221,13 @@ class Cooldown(HeedfulBlock):
         if self._slowly:
             self._slow += 1
             self._slowly = self._slow < self._items
+
+
+def _at_least(low: float, value: float, what: str, named: str = "") -> float:
+    number = check_number(value, what)
+    if not low <= number < math.inf:
+        raise ValueError(f"{what} must be at least {named}{low:g}{finite(number)} (got {value!r})")
+    return number
 
 
 class _Attempt:

@@ -9,9 +9,9 @@ from typing import TypeVar, cast
 
 from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.map import check_function
+from spanloom.concurrency.numbers import check_count, check_number
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import Sink
-from spanloom.concurrency.slots import check_count, check_number
 from spanloom.concurrency.source import Source
 from spanloom.concurrency.window import Window
 from spanloom.events.event import JobEvent
@@ -95,10 +95,11 @@ async def fill_batch(
             ``__cause__`` is the last failure, and running items have been cancelled.
         asyncio.CancelledError: if this call or one of the items is cancelled.
         ValueError: a number is out of range; nothing has been consumed.
+        TypeError: an argument is of the wrong type; nothing has been consumed.
     """
     check_function(func, "fill_batch")
     check_count(size, "size")
-    check_number(max_failure_fraction, "max_failure_fraction")
+    max_failure_fraction = check_number(max_failure_fraction, "max_failure_fraction")
     if not max_failure_fraction >= 0:
         raise ValueError(f"max_failure_fraction must be at least 0 (got {max_failure_fraction!r})")
     items = Source.of(source, "source", jobs=False)

@@ -11,7 +11,7 @@ from typing import Self
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.line import Line
-from spanloom.concurrency.slots import check_count, check_number
+from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType
@@ -53,7 +53,7 @@ class RateLimiter:
 
     Raises:
         ValueError: `max_rate` is below 1, or `period_s` is not above 0.
-        TypeError: `max_rate` is not an int.
+        TypeError: `max_rate` is not an int, or `period_s` is no number.
     """
 
     def __init__(
@@ -64,11 +64,10 @@ class RateLimiter:
         name: str = "rate limiter",
         clock: Callable[[], float] = loop_time,
     ) -> None:
-        check_number(period_s, "period_s")
-        if not 0 < period_s < math.inf:
-            raise ValueError(f"period_s must be above 0 seconds (got {period_s})")
+        self.period_s: float = check_number(period_s, "period_s")
+        if not 0 < self.period_s < math.inf:
+            raise ValueError(f"period_s must be above 0 seconds{finite(period_s)} (got {period_s})")
         self.max_rate: int = check_count(max_rate, "max_rate")
-        self.period_s = period_s
         self.name = name
         self._clock = clock
         self._log: deque[tuple[float, int]] = deque()  # what of the last period counts: when, and how much
@@ -123,7 +122,15 @@ class RateLimiter:
                 it goes on at once. It is taken off what was acquired first of all that counts, whoever acquired it:
                 that of the caller itself is as old or younger, so that no window ever holds more than is allowed. What
                 was acquired longer than a period ago does not count any more: of that there is nothing to give back.
+
+        Raises:
+            TypeError: `amount` is not an int.
         """
+        given: object = amount
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise TypeError(
+                f"amount must be an int, below 0 to give back (got {given!r}, {type(given).__name__})"
+            )
         if amount > 0:
             self._take(amount, self._clock())
             return

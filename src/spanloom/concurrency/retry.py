@@ -15,8 +15,8 @@ import msgspec
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
 from spanloom.concurrency.names import name_of
+from spanloom.concurrency.numbers import check_count, check_number
 from spanloom.concurrency.retry_after import retry_after_of
-from spanloom.concurrency.slots import check_count, check_number
 
 __all__ = ["RetryPolicy", "retry"]
 
@@ -82,17 +82,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             ("multiplier", 1.0, math.inf),
             ("jitter", 0.0, 1.0),
         ):
-            value = getattr(self, name)
-            check_number(value, name)
-            if not low <= value <= high:
+            if not low <= self._number(name) <= high:
                 bound = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
-                raise ValueError(f"{name} must be {bound} (got {value!r})")
-        if self.attempt_timeout is not None:
-            check_number(self.attempt_timeout, "attempt_timeout")
-            if not self.attempt_timeout > 0:
-                raise ValueError(
-                    f"attempt_timeout must be above 0 seconds, or None (got {self.attempt_timeout!r})"
-                )
+                raise ValueError(f"{name} must be {bound} (got {getattr(self, name)!r})")
+        if self.attempt_timeout is not None and not self._number("attempt_timeout") > 0:
+            raise ValueError(
+                f"attempt_timeout must be above 0 seconds, or None (got {self.attempt_timeout!r})"
+            )
         kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -102,6 +98,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
                     f"retry_on cannot hold {kind.__name__}: a cancel or an exit is never retried; "
                     f"give subclasses of Exception"
                 )
+
+    def _number(self, name: str) -> float:
+        """Return a field, which is a number of Python's own from here on."""
+        given = getattr(self, name)
+        number = check_number(given, name)
+        if number is not given:
+            msgspec.structs.force_setattr(self, name, number)
+        return number
 
     def delay(self, attempt: int) -> float:
         """Return the pause in seconds after failed attempt `attempt` (from 1), without Retry-After."""

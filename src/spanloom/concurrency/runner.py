@@ -19,9 +19,9 @@ from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_of
+from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.resume import ResumedSink, ResumedWindow
 from spanloom.concurrency.sink import ListSink, OnError, Sink, check_on_error
-from spanloom.concurrency.slots import check_count
 from spanloom.concurrency.source import Source
 from spanloom.concurrency.window import Window
 from spanloom.concurrency.workers import Workers

@@ -11,7 +11,7 @@ from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.events import keys
 from spanloom.events.types import EventType
 
-__all__ = ["Slots", "check_count", "check_number"]
+__all__ = ["Slots"]
 
 LOOK_S: Final = 0.02
 """How long a wait of a limiter that was moving has begun before it is looked whether it can end; 0.01 % of a core."""
@@ -147,27 +147,3 @@ class Slots:
         waiters = self._waiters
         while waiters and next(iter(waiters)).get_loop().is_closed():
             waiters.popitem(last=False)
-
-
-def check_count(value: object, what: str) -> int:
-    """Return `value` if it is an int of at least 1.
-
-    Raises:
-        TypeError: it is not an int.
-        ValueError: it is below 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} must be an int of at least 1 (got {value!r}, {type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"{what} must be at least 1 (got {value})")
-    return value
-
-
-def check_number(value: object, what: str) -> None:
-    """Make sure that `value` is a number, Python's or somebody else's; the comparisons that follow do not name it.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"{what} must be a number (got {value!r}, {type(value).__name__})")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.sync import run_sync
 from spanloom.evaluation.decorated import Evaluation, mark
 from spanloom.evaluation.results import EvaluationResults

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from spanloom.concurrency.numbers import own_number
+
 __all__ = ["check_amount", "check_whole"]
 
 
@@ -15,8 +17,8 @@ def check_amount(
     least: float = 0.0,
     finite: bool = True,
     more: str = "",
-) -> None:
-    """Make sure that `value` is a number in range, whoever's: a ``Decimal`` or one of NumPy's is as good.
+) -> float:
+    """Return `value` as a number of Python's own in range, whoever's it is: a ``Decimal`` or one of NumPy's is as good.
 
     Args:
         value: What was given.
@@ -27,21 +29,22 @@ def check_amount(
         more: What the message has after the bound: a unit, what else may be given.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is no number, or a truth value.
         ValueError: it is out of range, or NaN.
     """
     rule = f"{f'at least {least:g}' if above is None else f'above {above:g}'}{more}"
-    if not hasattr(value, "__float__"):
+    number = own_number(value)
+    if number is None:
         raise TypeError(f"{what} must be a number {rule} (got {value!r}, {type(value).__name__})")
-    number = float(value)
     if not (number >= least if above is None else number > above) or (finite and math.isinf(number)):
         raise ValueError(
             f"{what} must be {rule}{', and finite' if math.isinf(number) else ''} (got {value!r})"
         )
+    return number
 
 
-def check_whole(value: object, what: str) -> None:
-    """Make sure that `value` is a whole number of at least 0.
+def check_whole(value: object, what: str) -> int:
+    """Return `value` as an int, if it is a whole number of at least 0.
 
     Args:
         value: What was given.
@@ -51,9 +54,11 @@ def check_whole(value: object, what: str) -> None:
         TypeError: it is no whole number.
         ValueError: it is below 0.
     """
-    if not hasattr(value, "__index__"):
+    number = own_number(value)
+    if not isinstance(number, int):
         raise TypeError(
             f"{what} must be a whole number of at least 0 (got {value!r}, {type(value).__name__})"
         )
-    if value.__index__() < 0:
+    if number < 0:
         raise ValueError(f"{what} must be at least 0 (got {value!r})")
+    return number

@@ -6,7 +6,8 @@ import json
 from collections import deque
 from typing import Any, Final
 
-from spanloom.concurrency.slots import check_number
+from spanloom.concurrency.numbers import check_number
+from spanloom.processing.bounds import check_whole
 from spanloom.processing.observer import BaseObserver, ProcessingEvent
 
 __all__ = ["MetricsObserver"]
@@ -34,14 +35,14 @@ class MetricsObserver(BaseObserver):
 
     Raises:
         ValueError: `max_processing_samples` is below 1.
-        TypeError: it is no number.
+        TypeError: it is no whole number.
     """
 
     def __init__(self, *, max_processing_samples: int = 100) -> None:
-        check_number(max_processing_samples, "max_processing_samples")
-        if max_processing_samples <= 0:
+        samples = check_number(max_processing_samples, "max_processing_samples")
+        if samples <= 0:
             raise ValueError(f"max_processing_samples must be positive (got {max_processing_samples})")
-        self._max_samples = max_processing_samples
+        self._max_samples = check_whole(max_processing_samples, "max_processing_samples")
         self.reset()
 
     def reset(self) -> None:

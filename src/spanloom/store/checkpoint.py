@@ -97,7 +97,9 @@ class Checkpoint:
         self._version = version
         self._codec: Codec = JsonCodec(type) if codec is None else codec
         self._fsync = fsync
-        self._grace_s = grace_s
+        self._grace_s = (
+            None if grace_s is None else float(grace_s)
+        )  # a Decimal cannot be added to a loop's time
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self._path)!r})"

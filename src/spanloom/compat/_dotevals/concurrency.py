@@ -13,7 +13,8 @@ from weakref import WeakSet
 
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.adaptive import AdaptiveLimiter
-from spanloom.concurrency.slots import Slots, check_count, check_number
+from spanloom.concurrency.numbers import check_number
+from spanloom.concurrency.slots import Slots, check_count
 from spanloom.events import keys
 from spanloom.events.types import EventType
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 from spanloom.compat._dotevals.throughput import ThroughputTracker
 from spanloom.concurrency.adaptive import AdaptiveLimiter
 from spanloom.concurrency.limits import FixedLimiter, Limiter
-from spanloom.concurrency.slots import check_count
+from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.stream import stream
 
 __all__ = [
