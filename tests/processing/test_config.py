@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,9 @@ from spanloom.processing import (
     DefaultErrorClassifier,
     ErrorInfo,
     FrameworkTimeoutError,
+    GuardRails,
     LLMWorkItem,
+    ParallelBatchProcessor,
     ProcessorConfig,
     RateLimitConfig,
     RetryConfig,
@@ -25,7 +28,7 @@ from spanloom.processing import (
     WorkItemResult,
 )
 from spanloom.processing.result import text_of
-from tests.processing.work import Calls
+from tests.processing.work import Calls, Processor, add, run
 
 
 @pytest.mark.parametrize(
@@ -355,3 +358,69 @@ def test_a_part_of_a_configuration_is_one(given: Any) -> None:
     (name,) = given
     with pytest.raises(TypeError, match=rf"{name} must be a R\w+Config \(got .*\). Leave it out"):
         ProcessorConfig(**given)
+
+
+class Three:
+    """A whole number of somebody else's, as NumPy's are."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("more", [{}, {"max_requests_per_minute": Decimal("60.5")}])
+def test_numbers_of_others_are_as_good(more: dict[str, Any]) -> None:
+    """What is no int or float of Python's becomes one: neither a loop nor a limiter would take it."""
+    three: Any = Three()
+    half: Any = Decimal("0.5")
+    reports: list[int] = []
+
+    async def main() -> list[bool]:
+        processor: Processor = ParallelBatchProcessor(
+            config=ProcessorConfig(
+                max_workers=three,
+                max_queue_size=three,
+                progress_interval=three,
+                timeout_per_item=8 * half,
+                post_processor_timeout=half,
+                progress_callback_timeout=half,
+                retry=RetryConfig(three, half, 4 * half, 4 * half),
+                rate_limit=RateLimitConfig(half, three, half, half, 4 * half),
+                **more,
+            ),
+            guard_rails=GuardRails(item_timeout=200 * half, batch_timeout=400 * half),
+            post_processor=lambda result: None,
+            progress_callback=progress,
+        )
+        async with processor:
+            await add(
+                processor,
+                Calls(lambda prompt, attempt: ConnectionError() if attempt < 3 else attempt),
+                "a",
+                "b",
+            )
+            await add(
+                processor, Calls(lambda prompt, attempt: RuntimeError("429") if attempt < 3 else 1), "c"
+            )
+            return [result.success for result in (await processor.process_all()).results]
+
+    async def progress(completed: int, total: int, item_id: str) -> None:
+        reports.append(completed)
+
+    assert run(main()) == [True] * 3
+    assert reports == [3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (ProcessorConfig, {"max_workers": True}),
+        (ProcessorConfig, {"timeout_per_item": True}),
+        (RetryConfig, {"max_attempts": True}),
+        (RateLimitConfig, {"slow_start_items": False}),
+    ],
+)
+def test_truth_values_are_no_numbers(kind: Any, given: dict[str, Any]) -> None:
+    """They are told as they were given, and not by the runner, later."""
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=rf"{name} must be .*\(got {value}\)"):
+        kind(**given)

@@ -133,6 +133,18 @@ def test_a_strategy_that_raises_pauses_nobody(caplog: pytest.LogCaptureFixture) 
     assert "on_rate_limit failed" in caplog.text
 
 
+@pytest.mark.parametrize("seconds", [math.inf, math.nan])
+def test_a_pause_that_has_no_end_is_none(seconds: float) -> None:
+    """A strategy that answers with it has failed: the batch would stand still for ever."""
+    calls = Refusing(until=0.5)
+    watcher = run(process(Asked(seconds), calls, 2, 1))
+    assert calls.at == [pytest.approx(0.1), pytest.approx(2.1), pytest.approx(3.1)]
+    ended = [data for event, data in watcher.told if event is ProcessingEvent.COOLDOWN_ENDED]
+    assert [one["error"] for one in ended] == [
+        f"ValueError: a pause has an end: it must be a finite number of seconds (got {seconds})"
+    ]
+
+
 def test_a_retry_after_is_a_floor() -> None:
     """The server knows better than the strategy."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from spanloom.concurrency.numbers import own_number
 from spanloom.concurrency.retry import RetryPolicy
 
 __all__ = ["ProcessorConfig", "RateLimitConfig", "RetryConfig"]
@@ -22,12 +24,22 @@ def _require(fact: bool, rule: str, got: object, hint: str) -> None:
 
 def _amount(value: object) -> float:
     """Return the number that `value` is, or NaN, which is in no range, if it is none."""
-    return float(value) if hasattr(value, "__float__") else math.nan
+    number = own_number(value)
+    return math.nan if number is None else number
 
 
-def _is_count(value: int, least: int) -> bool:
-    """Tell whether `value` is a whole number of at least `least`; one of NumPy's is as good."""
-    return hasattr(value, "__index__") and value >= least
+def _is_count(value: object, least: int) -> bool:
+    """Tell whether `value` is a whole number of at least `least`."""
+    number = own_number(value)
+    return isinstance(number, int) and number >= least
+
+
+def _own(config: Any) -> None:
+    """Have numbers of Python's own in a configuration: a ``Decimal`` or one of NumPy's is as good."""
+    for each in fields(config):
+        number = own_number(getattr(config, each.name))
+        if number is not None:
+            setattr(config, each.name, number)
 
 
 @dataclass
@@ -64,6 +76,7 @@ class RetryConfig:
         Raises:
             ValueError: one is out of range.
         """
+        _own(self)
         _require(
             _is_count(self.max_attempts, 1),
             "max_attempts must be >= 1",
@@ -130,6 +143,7 @@ class RateLimitConfig:
         Raises:
             ValueError: one is out of range.
         """
+        _own(self)
         _require(
             0 <= _amount(self.cooldown_seconds) < math.inf,
             "cooldown_seconds must be >= 0",
@@ -207,6 +221,7 @@ class ProcessorConfig:
             ValueError: one is out of range.
             TypeError: `retry` or `rate_limit` is something else.
         """
+        _own(self)
         _require(
             _is_count(self.max_workers, 1),
             "max_workers must be >= 1",

@@ -56,7 +56,8 @@ class GuardRails:
     def __post_init__(self) -> None:
         for what, seconds in (("item_timeout", self.item_timeout), ("batch_timeout", self.batch_timeout)):
             if seconds is not None:
-                check_amount(seconds, what, above=0, finite=False, more=" seconds, or None")
+                number = check_amount(seconds, what, above=0, finite=False, more=" seconds, or None")
+                object.__setattr__(self, what, number)  # frozen, but not before it is made
         _check_errors(self.max_errors)
         if self.max_cost is not None:
             check_amount(self.max_cost, "max_cost", above=0, finite=False, more=", or None")

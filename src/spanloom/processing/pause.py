@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Final
 
 from spanloom.concurrency.cooldown import Cooldown
@@ -115,8 +116,10 @@ class SharedPause:
         self._decided.clear()  # the strategy may take its time: nobody starts meanwhile
         seconds = 0.0
         try:
-            seconds = float(await self._strategy.on_rate_limit(worker_id, self._in_a_row))
-            seconds = max(seconds, now + floor_s - asyncio.get_running_loop().time())
+            wanted = float(await self._strategy.on_rate_limit(worker_id, self._in_a_row))
+            if not math.isfinite(wanted):
+                raise ValueError(f"a pause has an end: it must be a finite number of seconds (got {wanted})")
+            seconds = max(wanted, now + floor_s - asyncio.get_running_loop().time())
         except Exception as failure:  # noqa: BLE001 -- the same
             _log.exception("%s.on_rate_limit failed: no pause", type(self._strategy).__name__)
             self._error = text_of(failure)[:MAX_TEXT]

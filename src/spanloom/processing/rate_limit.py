@@ -67,18 +67,16 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         slow_start_initial_delay: float = 2.0,
         slow_start_final_delay: float = 0.1,
     ) -> None:
-        check_amount(initial_cooldown, "initial_cooldown", more=" seconds")
-        check_amount(max_cooldown, "max_cooldown", finite=False, more=" seconds")
-        check_amount(backoff_multiplier, "backoff_multiplier", least=1)
-        check_whole(slow_start_items, "slow_start_items")
-        check_amount(slow_start_initial_delay, "slow_start_initial_delay", more=" seconds")
-        check_amount(slow_start_final_delay, "slow_start_final_delay", more=" seconds")
-        self.initial_cooldown = initial_cooldown
-        self.max_cooldown = max_cooldown
-        self.backoff_multiplier = backoff_multiplier
-        self.slow_start_items = slow_start_items
-        self.slow_start_initial_delay = slow_start_initial_delay
-        self.slow_start_final_delay = slow_start_final_delay
+        self.initial_cooldown: float = check_amount(initial_cooldown, "initial_cooldown", more=" seconds")
+        self.max_cooldown: float = check_amount(max_cooldown, "max_cooldown", finite=False, more=" seconds")
+        self.backoff_multiplier: float = check_amount(backoff_multiplier, "backoff_multiplier", least=1)
+        self.slow_start_items: int = check_whole(slow_start_items, "slow_start_items")
+        self.slow_start_initial_delay: float = check_amount(
+            slow_start_initial_delay, "slow_start_initial_delay", more=" seconds"
+        )
+        self.slow_start_final_delay: float = check_amount(
+            slow_start_final_delay, "slow_start_final_delay", more=" seconds"
+        )
 
     async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
         """Return the seconds of the pause."""
@@ -109,10 +107,8 @@ class FixedDelayStrategy(RateLimitStrategy):
     """
 
     def __init__(self, cooldown: float = 300.0, delay_between_requests: float = 1.0) -> None:
-        check_amount(cooldown, "cooldown", more=" seconds")
-        check_amount(delay_between_requests, "delay_between_requests", more=" seconds")
-        self.cooldown = cooldown
-        self.delay = delay_between_requests
+        self.cooldown: float = check_amount(cooldown, "cooldown", more=" seconds")
+        self.delay: float = check_amount(delay_between_requests, "delay_between_requests", more=" seconds")
 
     async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
         """Return the seconds of the pause."""
