@@ -389,6 +389,20 @@ def test_no_other_name_of_a_status_is_asked_for() -> None:
     assert status_code_of(UnansweredError()) is None
 
 
+def test_an_exception_that_cannot_tell_its_status_has_none() -> None:
+    """A property may raise where there was no response; what is to be known by its class still is."""
+
+    class RateLimitError(Exception):
+        @property
+        def response(self) -> object:
+            raise RuntimeError("there is none")
+
+        status_code = response
+
+    assert status_code_of(RateLimitError()) is None
+    assert is_rate_limit(RateLimitError())
+
+
 def broken(_: Exception) -> bool:
     raise AttributeError("status_code")
 

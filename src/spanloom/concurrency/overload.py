@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from spanloom.concurrency.retry_after import retry_after_of
+from spanloom.concurrency.retry_after import attribute_of, retry_after_of
 
 __all__ = ["Judge", "is_rate_limit", "status_code_of"]
 
@@ -63,10 +63,10 @@ def is_rate_limit(error: BaseException) -> bool:
 
 def status_code_of(error: BaseException) -> int | None:
     """Return the HTTP status that `error` carries, or ``None``: as httpx, aiohttp, requests and openai keep it."""
-    response = getattr(error, "response", None)
+    response = attribute_of(error, "response")
     for owner in (error, response):
         for name in ("status_code", "status", "code"):
-            code = getattr(owner, name, None)
+            code = attribute_of(owner, name)
             if isinstance(code, int) and not isinstance(code, bool):
                 if 100 <= code <= 599:
                     return code

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["parse_retry_after", "retry_after_of"]
+__all__ = ["attribute_of", "parse_retry_after", "retry_after_of"]
 
 MAX_S: Final = 7 * 86_400.0
 """A longer ``Retry-After`` (infinity and not-a-number included) is taken for nonsense."""
@@ -65,17 +65,18 @@ def _sane(seconds: float) -> float | None:
 
 
 def _candidates(error: BaseException) -> list[object]:
-    found = [_attribute(error, "retry_after"), _header(_attribute(error, "headers"))]
-    response = _attribute(error, "response")
+    found = [attribute_of(error, "retry_after"), _header(attribute_of(error, "headers"))]
+    response = attribute_of(error, "response")
     if isinstance(response, Mapping):  # botocore's ClientError
         metadata = response.get("ResponseMetadata")
         found.append(_header(metadata.get("HTTPHeaders")) if isinstance(metadata, Mapping) else None)
     elif response is not None:
-        found.append(_header(_attribute(response, "headers")))
+        found.append(_header(attribute_of(response, "headers")))
     return found
 
 
-def _attribute(owner: object, name: str) -> object:
+def attribute_of(owner: object, name: str) -> object:
+    """Return what an exception, or what it carries, calls `name`; ``None`` if there is none, or it cannot be told."""
     try:
         return getattr(owner, name, None)
     except Exception:  # noqa: BLE001 -- a property of somebody else's, such as one that has no response yet
@@ -83,7 +84,7 @@ def _attribute(owner: object, name: str) -> object:
 
 
 def _header(headers: object) -> object:
-    get: Any = _attribute(headers, "get")
+    get: Any = attribute_of(headers, "get")
     if get is None:
         return None
     try:
