@@ -332,6 +332,26 @@ async def test_bad_arguments_are_refused_before_the_first_call(
     assert flaky.calls == []
 
 
+async def test_a_classify_that_fails_is_told_and_hides_no_exception() -> None:
+    """What it raises, or that it returns nonsense, is raised at once, and leads to what the attempt has raised."""
+    failure, mistake = ValueError("the attempt's"), KeyError("of classify")
+
+    def fails(error: Exception) -> bool:
+        raise mistake
+
+    with pytest.raises(KeyError) as caught:
+        await retry(Flaky(failure), classify=fails)
+    assert caught.value is mistake
+    assert caught.value.__context__ is failure
+    nonsense: Any = lambda error: "yes"  # noqa: E731 -- of another type than allowed
+    says = r"classify must return True, False, a number of seconds or None \(got 'yes', str\)"
+    for policy in (RetryPolicy(classify=nonsense), RetryPolicy(classify=nonsense, attempt_timeout=5)):
+        with pytest.raises(TypeError, match=says) as wrong:
+            await policy.retrying(flaky := Flaky(failure))()
+        assert wrong.value.__context__ is failure
+        assert len(flaky.calls) == 1
+
+
 def test_numbers_of_others_are_as_good() -> None:
     """A ``Decimal`` cannot be added to a loop's time: it becomes a number of Python's where it is given."""
     half: Any = Decimal("0.5")

@@ -15,7 +15,7 @@ import msgspec
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
 from spanloom.concurrency.names import name_of
-from spanloom.concurrency.numbers import check_count, check_number
+from spanloom.concurrency.numbers import check_count, check_number, own_number
 from spanloom.concurrency.retry_after import retry_after_of
 
 __all__ = ["RetryPolicy", "retry"]
@@ -55,7 +55,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         jitter: Share of the pause that chance may take off, from 0 to 1.
         retry_on: Exception classes to retry; others are raised at once.
         classify: Called with each exception: ``True`` retries it, ``False`` raises it, a number
-            retries it after at least that many seconds, ``None`` leaves it to `retry_on`.
+            retries it after at least that many seconds, ``None`` leaves it to `retry_on`. What it raises itself is
+            raised, and has the attempt's exception as its ``__context__``.
         attempt_timeout: Seconds that one attempt may take before it fails with ``TimeoutError``;
             ``None`` for no bound.
 
@@ -126,7 +127,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             return None
         pause = self.delay(attempt)
         if verdict is not True:
-            pause = max(pause, float(verdict))
+            seconds = own_number(verdict)
+            if seconds is None:
+                raise TypeError(
+                    f"classify must return True, False, a number of seconds or None (got {verdict!r}, "
+                    f"{type(verdict).__name__})"
+                )
+            pause = max(pause, seconds)
         return max(pause, retry_after_of(error) or 0.0)
 
     def attempt(
