@@ -15,9 +15,11 @@ from spanloom.processing import (
     BatchResult,
     DefaultErrorClassifier,
     ErrorInfo,
+    FixedDelayStrategy,
     FrameworkTimeoutError,
     GuardRails,
     LLMWorkItem,
+    MetricsObserver,
     ParallelBatchProcessor,
     ProcessorConfig,
     RateLimitConfig,
@@ -194,6 +196,11 @@ def test_numbers_that_do_not_go_well_together_are_warned_of(
         ({"item_id": " \n"}, ValueError, "item_id cannot be whitespace only (got ' \\n')"),
         ({"strategy": None}, ValueError, "strategy must not be None. Pass an LLMCallStrategy instance"),
         ({"prompt": 123}, TypeError, "prompt must be a string (got int: 123)"),
+        (
+            {"strategy": Calls},
+            TypeError,
+            "strategy must be an object, not its class: give Calls(...), not Calls",
+        ),
     ],
 )
 def test_an_item_is_checked_when_it_is_made(
@@ -424,3 +431,63 @@ def test_truth_values_are_no_numbers(kind: Any, given: dict[str, Any]) -> None:
     ((name, value),) = given.items()
     with pytest.raises(ValueError, match=rf"{name} must be .*\(got {value}\)"):
         kind(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"error_classifier": 5},
+            r"error_classifier must be like ErrorClassifier, and lacks classify \(got 5\)",
+        ),
+        (
+            {"error_classifier": DefaultErrorClassifier},
+            r"give DefaultErrorClassifier\(...\), not DefaultErrorC",
+        ),
+        (
+            {"rate_limit_strategy": object()},
+            "be like RateLimitStrategy, and lacks on_rate_limit and should_apply_slow_start",
+        ),
+        ({"observers": MetricsObserver()}, "observers must be a list of ProcessorObserver objects, or None"),
+        ({"observers": [MetricsObserver]}, r"observers\[0\] must be an object, not its class"),
+        (
+            {"observers": [MetricsObserver(), None]},
+            r"observers\[1\] must be like ProcessorObserver \(got None\)",
+        ),
+        ({"middlewares": "ab"}, r"middlewares must be a list of Middleware objects, or None \(got 'ab'\)"),
+        (
+            {"middlewares": [object()]},
+            r"middlewares\[0\] must be like Middleware, and lacks before_process and after_proc",
+        ),
+        ({"post_processor": "log"}, r"post_processor must be a function, or None \(got 'log'\)"),
+        ({"progress_callback": 1}, r"progress_callback must be a function, or None \(got 1\)"),
+    ],
+)
+def test_parts_of_a_processor_are_checked_when_they_are_given(given: dict[str, Any], message: str) -> None:
+    """A part that cannot do its work would be logged with each item, or when the first one fails, or never."""
+    with pytest.raises(TypeError, match=message):
+        ParallelBatchProcessor(**given)
+
+
+def test_parts_are_taken_for_what_they_can() -> None:
+    """Of whatever class they are, and also where they count as false."""
+
+    class Classifier(DefaultErrorClassifier):
+        def __len__(self) -> int:
+            return 0
+
+    class Strategy(FixedDelayStrategy):
+        def __bool__(self) -> bool:
+            return False
+
+    class Observer:
+        async def on_event(self, event: object, data: object) -> None: ...
+
+    classifier, strategy, observer = Classifier(), Strategy(), Observer()
+    processor: Processor = ParallelBatchProcessor(
+        error_classifier=classifier,
+        rate_limit_strategy=strategy,
+        observers=(observer,),  # type: ignore[arg-type]  # it is one, but for its class
+    )
+    assert processor.error_classifier is classifier
+    assert processor.rate_limit_strategy is strategy

@@ -13,13 +13,14 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.processing.batch import Batch, PostProcessor
 from spanloom.processing.classifier import DefaultErrorClassifier, ErrorClassifier
-from spanloom.processing.config import ProcessorConfig
+from spanloom.processing.config import ProcessorConfig, RateLimitConfig
 from spanloom.processing.dispatch import Dispatcher
 from spanloom.processing.guard_rails import GuardRails, Guards
 from spanloom.processing.item import ItemProcessor
 from spanloom.processing.lifecycle import Lifecycle
 from spanloom.processing.middleware import Middleware, MiddlewareChain
 from spanloom.processing.observer import ProcessorObserver
+from spanloom.processing.parts import check_part, check_parts
 from spanloom.processing.pause import SharedPause
 from spanloom.processing.progress import ProgressCallback, ProgressReports
 from spanloom.processing.rate_limit import LONGEST_S, ExponentialBackoffStrategy, RateLimitStrategy
@@ -113,7 +114,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `config` or `guard_rails` is something else.
+        TypeError: `config` or `guard_rails` is something else; another part lacks a method that it is to have, is a
+            class and no object of one, or cannot be called.
     """
 
     def __init__(
@@ -138,18 +140,29 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         ):
             if given is not None and not isinstance(given, kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, or None (got {given!r})")
+        check_part("error_classifier", error_classifier, ErrorClassifier, "classify")
+        check_part(
+            "rate_limit_strategy",
+            rate_limit_strategy,
+            RateLimitStrategy,
+            "on_rate_limit",
+            "should_apply_slow_start",
+        )
+        check_parts("middlewares", middlewares, Middleware, "before_process", "after_process", "on_error")
+        check_parts("observers", observers, ProcessorObserver, "on_event")
+        for name, function in (("post_processor", post_processor), ("progress_callback", progress_callback)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be a function, or None (got {function!r})")
         config = _configured(config, max_workers, timeout_per_item, rate_limit_cooldown)
         self.config: ProcessorConfig = config
         self.max_workers: int = config.max_workers
         self.post_processor = post_processor
-        self.error_classifier: ErrorClassifier = error_classifier or DefaultErrorClassifier()
-        self.rate_limit_strategy: RateLimitStrategy = rate_limit_strategy or ExponentialBackoffStrategy(
-            initial_cooldown=config.rate_limit.cooldown_seconds,
-            max_cooldown=max(LONGEST_S, config.rate_limit.cooldown_seconds),
-            backoff_multiplier=config.rate_limit.backoff_multiplier,
-            slow_start_items=config.rate_limit.slow_start_items,
-            slow_start_initial_delay=config.rate_limit.slow_start_initial_delay,
-            slow_start_final_delay=config.rate_limit.slow_start_final_delay,
+        # Not `or`: what is the user's may have a length, and be empty.
+        self.error_classifier: ErrorClassifier = (
+            DefaultErrorClassifier() if error_classifier is None else error_classifier
+        )
+        self.rate_limit_strategy: RateLimitStrategy = (
+            _default_strategy(config.rate_limit) if rate_limit_strategy is None else rate_limit_strategy
         )
         self.middlewares: Sequence[Middleware[TInput, TOutput, TContext]] = (
             [] if middlewares is None else middlewares
@@ -208,12 +221,14 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     async def _start(self) -> None:
         config = self.config
         events = Dispatcher(self.observers)
-        progress = self.progress_callback and ProgressReports(
-            self.progress_callback,
-            interval=config.progress_interval,
-            timeout_s=config.progress_callback_timeout,
-            stats=self._stats,
-        )
+        progress: ProgressReports | None = None
+        if self.progress_callback is not None:
+            progress = ProgressReports(
+                self.progress_callback,
+                interval=config.progress_interval,
+                timeout_s=config.progress_callback_timeout,
+                stats=self._stats,
+            )
         items = ItemProcessor(
             config=config,
             classifier=self.error_classifier,
@@ -230,7 +245,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             type(self).__name__,
             self._queue,
             items,
-            progress=progress or None,
+            progress=progress,
             post_processor=self.post_processor,
             ordered=self._ordered,
         )
@@ -308,6 +323,17 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
     def _stopped(self) -> None:
         self._queue.close(f"Cannot add work: {self._guards.reason}.")
+
+
+def _default_strategy(config: RateLimitConfig) -> RateLimitStrategy:
+    return ExponentialBackoffStrategy(
+        initial_cooldown=config.cooldown_seconds,
+        max_cooldown=max(LONGEST_S, config.cooldown_seconds),
+        backoff_multiplier=config.backoff_multiplier,
+        slow_start_items=config.slow_start_items,
+        slow_start_initial_delay=config.slow_start_initial_delay,
+        slow_start_final_delay=config.slow_start_final_delay,
+    )
 
 
 def _configured(

@@ -29,7 +29,7 @@ class LLMWorkItem(Generic[TInput, TOutput, TContext]):
 
     Raises:
         ValueError: `item_id` is no text, or blank, or there is no strategy.
-        TypeError: `prompt` is no text.
+        TypeError: `strategy` is a class and no object of one, or `prompt` is no text.
     """
 
     item_id: str
@@ -54,6 +54,10 @@ class LLMWorkItem(Generic[TInput, TOutput, TContext]):
             raise ValueError(
                 "strategy must not be None. Pass an LLMCallStrategy instance (e.g., PydanticAIStrategy, "
                 "GeminiStrategy, or your custom subclass)."
+            )
+        if isinstance(strategy, type):
+            raise TypeError(
+                f"strategy must be an object, not its class: give {strategy.__name__}(...), not {strategy.__name__}"
             )
         prompt: object = self.prompt
         if not isinstance(prompt, str):
