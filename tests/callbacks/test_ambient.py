@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+from typing import Any
 
 import pytest
 
@@ -165,3 +166,16 @@ def test_an_exception_goes_through() -> None:
     with pytest.raises(ValueError) as caught:
         work()
     assert caught.value is error
+
+
+async def test_what_is_no_function_cannot_be_propagated() -> None:
+    """That is told at once, and not by the thread that would call it."""
+    wrong: Any = asyncio.sleep(0)
+    with pytest.raises(
+        TypeError, match="propagate binds a function, not coroutine; give the function itself, or"
+    ):
+        propagate(wrong)
+    await wrong
+    for wrong in (5, None):
+        with pytest.raises(TypeError, match=f"propagate binds a function, not {type(wrong).__name__}$"):
+            propagate(wrong)

@@ -160,6 +160,13 @@ def test_what_cannot_be_traced_is_refused(wrong: Any) -> None:
         CallbackManager().trace()(wrong)
 
 
+def test_the_parentheses_are_asked_for() -> None:
+    """Without them, the first call of the function would be told that its argument is no function."""
+    wrong: Any = len
+    with pytest.raises(TypeError, match=r"write @manager.trace\(\), with parentheses"):
+        CallbackManager().trace(wrong)
+
+
 def test_the_kind_of_a_function_stays() -> None:
     """Frameworks that ask what kind of function it is get the same answer."""
     manager = CallbackManager()

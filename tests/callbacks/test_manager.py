@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextvars
 import threading
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import pytest
@@ -214,6 +215,18 @@ def test_an_id_out_of_range_is_refused(event_id: int) -> None:
     manager = CallbackManager()
     with pytest.raises(ValueError, match=rf"from 1 to 2\*\*64 - 1 \(got {event_id}\)"):
         manager.on_event_start("llm", event_id=event_id)
+    assert manager.stats().open == 0
+
+
+@pytest.mark.parametrize("wrong", [1.5, "1", True])
+def test_an_id_that_is_no_int_is_refused(wrong: Any) -> None:
+    """It could not be written down anywhere."""
+    manager = CallbackManager()
+    for what in ("event_id", "parent_id"):
+        with pytest.raises(
+            TypeError, match=rf"{what} must be an int \(got {wrong!r}, {type(wrong).__name__}\)"
+        ):
+            manager.on_event_start("llm", **{what: wrong})
     assert manager.stats().open == 0
 
 
@@ -732,7 +745,8 @@ def test_what_begins_after_everything_around_it_has_ended_is_a_root() -> None:
     assert {parent for _, parent, _ in shape(recorded(manager))} == {None}
 
 
-async def test_a_task_that_outlives_its_job_lies_under_the_job_around_it() -> None:
+@pytest.mark.parametrize("in_step", [False, True])
+async def test_a_task_that_outlives_its_job_lies_under_the_job_around_it(in_step: bool) -> None:
     """Its own job and batch have ended: the innermost open event is the job that started the batch."""
     manager = CallbackManager()
     over = asyncio.Event()
@@ -744,7 +758,8 @@ async def test_a_task_that_outlives_its_job_lies_under_the_job_around_it() -> No
             pass
 
     async def inner() -> None:
-        tasks.append(asyncio.create_task(late()))
+        with manager.event(name="step") if in_step else nullcontext():
+            tasks.append(asyncio.create_task(late()))
 
     async def outer() -> None:
         await run_jobs([inner()], desc="inner")

@@ -224,7 +224,7 @@ async def test_what_the_caller_says_of_his_batch_goes_first(looks: Looks) -> Non
     await run(scenario)
 
 
-@pytest.mark.parametrize("value", [0, -1.0, math.nan, "soon", ""])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, True, "soon", ""])
 def test_a_stall_time_is_above_zero(value: float) -> None:
     """What is allowed is said; the input is not touched."""
     with pytest.raises(ValueError, match="stall_after is a time above 0 s, None for never, or 'default'"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import sys
 import threading
+import types
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from spanloom import CallbackManager, RetryPolicy, link, retry, use_callback_manager
 from spanloom.callbacks.ambient import current_attempt
 from spanloom.events.event import Event
-from tests.callbacks.recorders import recorded
+from tests.callbacks.recorders import Inline, recorded
 
 QUICK = RetryPolicy(base_delay=0.0)
 
@@ -217,3 +221,28 @@ async def test_one_who_looks_from_another_thread_sees_every_end() -> None:
         looker.join()
     assert [event for event in seen.values() if event.end_ns is None] == []
     assert manager._traces.open == {}
+
+
+@pytest.mark.parametrize("handlers", [[], [Inline()]])
+async def test_a_retry_that_is_closed_elsewhere_leaves_a_strangers_event_alone(
+    handlers: list[object],
+) -> None:
+    """A coroutine may be torn down in another context than it ran in: what is current there stays so."""
+    manager = CallbackManager(handlers)
+
+    @types.coroutine
+    def pause() -> Generator[None, None, None]:
+        yield
+
+    async def work() -> None:
+        await pause()
+
+    for decorated in (QUICK.retrying(work), functools.partial(retry, work), manager.trace()(work)):
+        coroutine = decorated()
+        with use_callback_manager(manager):
+            contextvars.copy_context().run(coroutine.send, None)
+            with manager.event(name="stranger") as stranger:
+                coroutine.close()
+                assert manager.current.get() is stranger.event
+        assert manager.current.get() is None
+    assert manager.in_flight() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -136,7 +137,14 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
     context variables, so their events would be roots of new traces. Each call runs in its own copy
     of the context in which `propagate` was called: calls may overlap, and what they set is gone
     when they return. A coroutine function is better started as a task, which carries the context.
+
+    Raises:
+        TypeError: `function` is not callable.
     """
+    given: object = function
+    if not callable(given):
+        hint = "; give the function itself, or start a task" if inspect.isawaitable(given) else ""
+        raise TypeError(f"propagate binds a function, not {type(given).__name__}{hint}")
     context = contextvars.copy_context()
 
     @functools.wraps(function)

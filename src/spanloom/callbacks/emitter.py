@@ -139,7 +139,12 @@ class Emitter:
 
         Raises:
             ValueError: `event_id` is out of range or taken, or `parent_id` is not open.
+            TypeError: an id is not an int.
         """
+        given: object
+        for what, given in (("event_id", event_id), ("parent_id", parent_id)):
+            if given is not None and (not isinstance(given, int) or isinstance(given, bool)):
+                raise TypeError(f"{what} must be an int (got {given!r}, {given.__class__.__name__})")
         if event_id is not None and not 0 < event_id < 1 << 64:
             raise ValueError(f"event_id must be from 1 to 2**64 - 1 (got {event_id})")
         if event_id in self._open:
@@ -391,7 +396,13 @@ class Emitter:
 
         Args:
             name: Label of the event; by default the function's qualified name.
+
+        Raises:
+            TypeError: `name` is a function: the parentheses are missing; or, by the decorator, what it is given is
+                no function.
         """
+        if callable(name):
+            raise TypeError("trace() makes a decorator: write @manager.trace(), with parentheses")
         return lambda function: decorate(self, function, name)
 
     def _tell_start(self, trace: Trace) -> None:

@@ -45,7 +45,7 @@ def check_stall_after(stall_after: StallAfter) -> StallAfter:
     """
     if stall_after is None or stall_after == "default":
         return stall_after
-    if not isinstance(stall_after, int | float) or not stall_after > 0:
+    if not isinstance(stall_after, int | float) or isinstance(stall_after, bool) or not stall_after > 0:
         raise ValueError(
             f"stall_after is a time above 0 s, None for never, or 'default' (got {stall_after!r})"
         )
