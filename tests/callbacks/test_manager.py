@@ -122,14 +122,19 @@ def test_a_context_opens_one_event() -> None:
     assert len(recorded(manager)) == 1
 
 
-def test_the_first_end_counts() -> None:
-    """Ending twice is harmless, and does not change how it ended."""
+@pytest.mark.parametrize(
+    ("first", "then", "status"), [(ValueError(), None, "error"), (None, ValueError(), "ok")]
+)
+def test_the_first_end_counts(first: Exception | None, then: Exception | None, status: str) -> None:
+    """Ending twice is harmless, and does not change how it ended, nor when."""
     manager = CallbackManager([handler := Inline()])
     context = manager.event(name="a")
-    context.start()
-    context.end(ValueError())
-    context.end()
-    assert handler.calls.count("end a error") == 1
+    event = context.start()
+    context.end(first)
+    ended = event.end_ns, event.status, event.error
+    context.end(then)
+    assert (event.end_ns, event.status, event.error) == ended
+    assert handler.calls.count(f"end a {status}") == 1
     assert manager.stats().produced == 1
 
 
