@@ -433,16 +433,14 @@ async def test_tasks_inherit_and_do_not_leak() -> None:
 
 def test_a_negative_recorder_is_refused() -> None:
     """The size of the recorder is checked when the manager is made."""
-    with pytest.raises(ValueError, match=r"0 or more \(got -1\)"):
+    with pytest.raises(ValueError, match=r"recorder must be at least 0 \(got -1\)"):
         CallbackManager(recorder=-1)
 
 
 @pytest.mark.parametrize("recorder", [True, False, 1.5, float("nan"), "10", None])
 def test_a_recorder_that_is_no_number_of_events_is_refused(recorder: Any) -> None:
-    """True would keep a single event, and what is no int would be told by the deque."""
-    with pytest.raises(
-        TypeError, match=r"recorder is the number of events to keep, an int \(got .*\); 0 switches"
-    ):
+    """True would keep a single event, and of what is no int the deque would not say what it is for."""
+    with pytest.raises(TypeError, match=r"recorder must be an int of at least 0 \(got .*, "):
         CallbackManager(recorder=recorder)
 
 

@@ -60,8 +60,8 @@ async def test_it_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize("capacity", [0, -5])
 def test_a_recorder_for_nothing_is_refused(capacity: int) -> None:
-    """The message says how a recorder is switched off."""
-    with pytest.raises(ValueError, match=rf"at least 1 event \(got {capacity}\); recorder=0 switches it off"):
+    """A ring needs room for one event."""
+    with pytest.raises(ValueError, match=rf"capacity must be at least 1 \(got {capacity}\)"):
         FlightRecorder(capacity)
 
 

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import tracemalloc
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -277,6 +277,15 @@ def test_options_out_of_range_are_refused(options: dict[str, object], message: s
     """A constructor that cannot do what it was told says so."""
     with pytest.raises(ValueError, match=message):
         DebugHandler(**options)  # type: ignore[arg-type]  # plain data
+
+
+@pytest.mark.parametrize("name", ["keep_pairs", "max_tree", "max_names"])
+def test_options_that_are_no_numbers_are_refused(name: str) -> None:
+    """A NaN would be no bound, and True one of 1."""
+    for wrong in (float("nan"), True, "10"):
+        options: Any = {name: wrong}
+        with pytest.raises(TypeError, match=rf"{name} must be an int of at least [01] \(got {wrong!r}, "):
+            DebugHandler(**options)
 
 
 # in flight ------------------------------------------------------------------------------------------------------------

@@ -859,10 +859,18 @@ def test_notes_are_let_go_with_their_spans(otel: Setup) -> None:
     assert len(starts._traces) == 3
 
 
-def test_an_impossible_length_is_refused() -> None:
-    """A text of no characters says nothing."""
-    with pytest.raises(ValueError, match="at least 1"):
-        OpenTelemetryHandler(max_text=0)
+@pytest.mark.parametrize(
+    ("what", "least"), [("max_text", 1), ("max_content", 16), ("max_spans_per_trace", 10)]
+)
+def test_an_impossible_length_is_refused(what: str, least: int) -> None:
+    """A text of no characters says nothing, and a number that is none would be told by whatever cuts the first text."""
+    given: Any = {what: least - 1}
+    with pytest.raises(ValueError, match=rf"{what} must be at least {least} \(got {least - 1}\)"):
+        OpenTelemetryHandler(**given)
+    for wrong in (1e3, float("nan"), True, "256"):
+        given = {what: wrong}
+        with pytest.raises(TypeError, match=rf"{what} must be an int of at least {least} \(got {wrong!r}, "):
+            OpenTelemetryHandler(**given)
 
 
 def test_logging_is_quiet(otel: Setup, caplog: pytest.LogCaptureFixture) -> None:

@@ -614,11 +614,16 @@ def test_what_is_lost_with_a_removed_directory_is_counted(tmp_path: Path) -> Non
         ({"max_bytes": 1000}, "spool_max_bytes must be at least"),
         ({"max_age_s": 0}, "spool_max_age_s must be more than 0"),
         ({"max_age_s": float("nan")}, "spool_max_age_s must be more than 0"),
+        ({"max_age_s": "1d"}, r"spool_max_age_s must be a number \(got '1d', str\)"),
+        (
+            {"max_bytes": 1e9},
+            r"spool_max_bytes must be an int of at least 1048576 \(got 1000000000.0, float\)",
+        ),
     ],
 )
 def test_bounds_that_cannot_be_are_refused(tmp_path: Path, bounds: dict[str, float], told: str) -> None:
     """The message says what was given and what is allowed."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((ValueError, TypeError), match=told):
         spooled(tmp_path, **bounds)
 
 

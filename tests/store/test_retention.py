@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import time
@@ -214,4 +215,9 @@ def test_bounds_below_one_are_refused(bound: str) -> None:
     """A record that keeps nothing is not one; ``None`` is no bound."""
     with pytest.raises(ValueError, match=f"{bound} must be at least 1"):
         Retention(**{bound: 0})
+    with pytest.raises(ValueError, match=rf"{bound} must be at least 1, or None for no bound \(got nan\)"):
+        Retention(**{bound: math.nan})
+    for wrong in ("200", True):
+        with pytest.raises(TypeError, match=f"{bound} must be a number \\(got {wrong!r}"):
+            Retention(**{bound: wrong})  # type: ignore[arg-type]  # that is what is tested
     assert getattr(Retention(**{bound: None}), bound) is None

@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.open_events import newest
@@ -56,13 +57,7 @@ class CallbackManager(RetryEmitter):
         recorder: int = DEFAULT_CAPACITY,
         deep: bool = False,
     ) -> None:
-        given: object = recorder
-        if not isinstance(given, int) or isinstance(given, bool):
-            raise TypeError(
-                f"recorder is the number of events to keep, an int (got {given!r}); 0 switches it off"
-            )
-        if recorder < 0:
-            raise ValueError(f"recorder is the number of events to keep, 0 or more (got {recorder})")
+        check_count(recorder, "recorder", least=0)
         super().__init__(
             HandlerTable(raise_errors=raise_handler_errors), FlightRecorder(recorder) if recorder else None
         )

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.tries import both
 from spanloom.events.event import Event
 
@@ -23,15 +24,13 @@ class FlightRecorder:
 
     Raises:
         ValueError: `capacity` is below 1.
+        TypeError: it is not an int.
     """
 
     __slots__ = ("_ring", "record")
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        if capacity < 1:
-            raise ValueError(
-                f"a flight recorder keeps at least 1 event (got {capacity}); recorder=0 switches it off"
-            )
+        check_count(capacity, "capacity")
         self._ring: deque[Event] = deque(maxlen=capacity)
         self.record: Callable[[Event], None] = self._ring.append
 

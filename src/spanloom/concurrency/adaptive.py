@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from spanloom._numbers import check_count, check_number, finite
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.evidence import Measurement, is_collapse
 from spanloom.concurrency.gradient import GradientRule
-from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.overload import Judge
 from spanloom.concurrency.slots import Slots
 from spanloom.concurrency.ticking import loop_time

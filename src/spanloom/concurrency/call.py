@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from spanloom._numbers import check_number
 from spanloom.concurrency.names import name_of
-from spanloom.concurrency.numbers import check_number
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry import RetryPolicy
 from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity

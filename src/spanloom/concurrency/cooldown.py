@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from spanloom._numbers import check_count, check_number, finite
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.blocks import HeedfulBlock
 from spanloom.concurrency.limits import FixedLimiter, Limiter
 from spanloom.concurrency.line import Line
-from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.overload import Judge, is_rate_limit
 from spanloom.concurrency.rate import RateLimiter
 from spanloom.concurrency.retry_after import retry_after_of

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, TypeVar, cast, overload
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.standing import StallAfter
-from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import ListSink, OnError, check_on_error
 from spanloom.concurrency.source import Source

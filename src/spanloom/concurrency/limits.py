@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
-from spanloom.concurrency.numbers import check_count
+from spanloom._numbers import check_count
 from spanloom.concurrency.slots import Slots
 
 __all__ = ["FixedLimiter", "HeedfulLimiter", "Limiter"]

@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from spanloom._numbers import check_count, check_number, finite
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.line import Line
-from spanloom.concurrency.numbers import check_count, check_number, finite
 from spanloom.concurrency.ticking import loop_time
 from spanloom.events import keys
 from spanloom.events.types import EventType

@@ -12,10 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
+from spanloom._numbers import check_count, check_number, own_number
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
 from spanloom.concurrency.names import name_of
-from spanloom.concurrency.numbers import check_count, check_number, own_number
 from spanloom.concurrency.retry_after import retry_after_of
 
 __all__ = ["RetryPolicy", "retry"]

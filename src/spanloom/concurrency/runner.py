@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.callbacks.batch import BatchScope
 from spanloom.callbacks.manager import CallbackManager
@@ -19,7 +20,6 @@ from spanloom.concurrency.busy import BusyMeter
 from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_of
-from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.resume import ResumedSink, ResumedWindow
 from spanloom.concurrency.sink import ListSink, OnError, Sink, check_on_error
 from spanloom.concurrency.source import Source

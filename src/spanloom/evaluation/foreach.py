@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import Any, Final
 
+from spanloom._numbers import check_count
 from spanloom.concurrency.checkpoint import Checkpointing, check_checkpoint
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.sync import run_sync
 from spanloom.evaluation.decorated import Evaluation, mark
 from spanloom.evaluation.results import EvaluationResults

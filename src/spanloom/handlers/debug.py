@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
+from spanloom._numbers import check_count
 from spanloom.events.event import Event
 from spanloom.events.handler import Handler
 from spanloom.events.types import EventType
@@ -64,11 +65,9 @@ class DebugHandler(Handler):
     ) -> None:
         if stream is not None and logger is not None:
             raise ValueError("give either stream= or logger=: a trace is written to one place")
-        if keep_pairs < 0:
-            raise ValueError(f"keep_pairs is a number of events, 0 or more (got {keep_pairs})")
-        for what, value in (("max_tree", max_tree), ("max_names", max_names)):
-            if value < 1:
-                raise ValueError(f"{what} must be at least 1 (got {value})")
+        check_count(keep_pairs, "keep_pairs", least=0)
+        check_count(max_tree, "max_tree")
+        check_count(max_names, "max_names")
         self._print = print_trace_on_end
         self._stream = stream
         self._logger = logger

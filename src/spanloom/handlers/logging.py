@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, MutableMapping, Sequence
 from typing import Final
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.ambient import current_attempt, current_event, get_callback_manager
 from spanloom.events import keys
 from spanloom.events.event import Event, data_of
@@ -219,9 +220,7 @@ class LogEventHandler(logging.Handler):
 
     def __init__(self, level: int | str = logging.NOTSET, *, per_job: int = 50) -> None:
         super().__init__(level)
-        if per_job < 1:
-            raise ValueError(f"per_job must be at least 1 (got {per_job})")
-        self._per_job = per_job
+        self._per_job = check_count(per_job, "per_job")
         self._counts: dict[int, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from tqdm.auto import tqdm
 
+from spanloom._numbers import check_count, check_number
 from spanloom.events import Event, EventType
 from spanloom.handlers._progress_board import Display, Entry, board
 from spanloom.handlers._progress_lines import Lines
@@ -82,10 +83,10 @@ class ProgressHandler:
         line_interval: float = LINE_INTERVAL_S,
         leave: bool = True,
     ) -> None:
-        if max_bars < 1:
-            raise ValueError(f"max_bars is a number of bars, at least 1 (got {max_bars})")
+        check_count(max_bars, "max_bars")
+        line_interval = check_number(line_interval, "line_interval")
         if not line_interval > 0:
-            raise ValueError(f"line_interval is in seconds, more than 0 (got {line_interval})")
+            raise ValueError(f"line_interval must be above 0 seconds (got {line_interval})")
         self._file = file
         self._max_bars = max_bars
         self._line_interval = line_interval

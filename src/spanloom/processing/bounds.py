@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from spanloom.concurrency.numbers import own_number
+from spanloom._numbers import own_number
 
 __all__ = ["check_amount", "check_whole"]
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from spanloom.concurrency.numbers import own_number
+from spanloom._numbers import own_number
 from spanloom.concurrency.retry import RetryPolicy
 
 __all__ = ["ProcessorConfig", "RateLimitConfig", "RetryConfig"]

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from typing import Any, Final
 
-from spanloom.concurrency.numbers import check_number
+from spanloom._numbers import check_number
 from spanloom.processing.bounds import check_whole
 from spanloom.processing.observer import BaseObserver, ProcessingEvent
 

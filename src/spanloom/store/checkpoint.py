@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from spanloom._numbers import check_number
 from spanloom.store.checkpoint_codec import Codec, JsonCodec
 from spanloom.store.checkpoint_key import Keys
 from spanloom.store.checkpoint_log import CheckpointLog
@@ -51,7 +52,8 @@ class Checkpoint:
 
     Raises:
         ValueError: `path` or `version` is empty, `type` and `codec` are both given, or `grace_s` is negative.
-        TypeError: `key` is neither a function nor an iterable of keys, or `codec` has no ``encode`` and ``decode``.
+        TypeError: `key` is neither a function nor an iterable of keys, `codec` has no ``encode`` and ``decode``, or
+            `grace_s` is no number.
     """
 
     __slots__ = ("_codec", "_fsync", "_grace_s", "_key", "_path", "_version")
@@ -88,10 +90,10 @@ class Checkpoint:
             raise ValueError("give either type= (for JSON) or codec=, not both")
         if codec is not None and not isinstance(codec, Codec):
             raise TypeError(f"codec must have the methods encode and decode, which {codec!r} has not")
-        if grace_s is not None and not hasattr(grace_s, "__float__"):
-            raise TypeError(f"grace_s must be a number of seconds, or None (got {grace_s!r})")
-        if grace_s is not None and not 0 <= grace_s < math.inf:
-            raise ValueError(f"grace_s must be at least 0 seconds and finite, or None (got {grace_s!r})")
+        if grace_s is not None:
+            grace_s = check_number(grace_s, "grace_s")
+            if not 0 <= grace_s < math.inf:
+                raise ValueError(f"grace_s must be at least 0 seconds and finite, or None (got {grace_s!r})")
         self._path = Path(fspath(path))
         self._key = key
         self._version = version

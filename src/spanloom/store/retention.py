@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from spanloom._numbers import check_number
 from spanloom.store.process import is_alive
 from spanloom.store.schema import transaction
 from spanloom.store.thinning import Thinning
@@ -41,7 +42,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
             is counted. ``None`` for any size.
 
     Raises:
-        ValueError: a number is below 1.
+        ValueError: a number is below 1, or NaN.
+        TypeError: it is no number.
     """
 
     max_runs: int | None = 200
@@ -51,7 +53,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for what in self.__struct_fields__:
             value = getattr(self, what)
-            if value is not None and value < 1:
+            if value is not None and not check_number(value, what) >= 1:
                 raise ValueError(f"{what} must be at least 1, or None for no bound (got {value})")
 
 

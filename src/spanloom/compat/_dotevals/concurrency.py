@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 from weakref import WeakSet
 
+from spanloom._numbers import check_count, check_number
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.adaptive import AdaptiveLimiter
-from spanloom.concurrency.numbers import check_number
-from spanloom.concurrency.slots import Slots, check_count
+from spanloom.concurrency.slots import Slots
 from spanloom.events import keys
 from spanloom.events.types import EventType
 

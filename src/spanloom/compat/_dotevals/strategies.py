@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
+from spanloom._numbers import check_count
 from spanloom.compat._dotevals.throughput import ThroughputTracker
 from spanloom.concurrency.adaptive import AdaptiveLimiter
 from spanloom.concurrency.limits import FixedLimiter, Limiter
-from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.stream import stream
 
 __all__ = [

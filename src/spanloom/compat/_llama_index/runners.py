@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, Final, TypeVar
 
+from spanloom._numbers import check_count
 from spanloom.concurrency.gather import batch_gather as _batch_gather
 from spanloom.concurrency.jobs import run_jobs as _run_jobs
-from spanloom.concurrency.numbers import check_count
 from spanloom.concurrency.source import discard
 from spanloom.concurrency.sync import run_sync
 from spanloom.exceptions import NestedLoopError

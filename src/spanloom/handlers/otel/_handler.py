@@ -29,6 +29,7 @@ from typing import Final, Literal
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from spanloom._numbers import check_count
 from spanloom.callbacks.table import hand_over_to
 from spanloom.events import Event, EventType
 from spanloom.handlers.otel._attached import attach
@@ -152,17 +153,12 @@ class OpenTelemetryHandler:
         spool_max_age_s: float | None = None,
         flush_on_sigterm: bool = False,
     ) -> None:
-        if max_text < 1:
-            raise ValueError(f"max_text is a number of characters, at least 1 (got {max_text})")
-        if max_content < 16:
-            raise ValueError(f"max_content is a number of characters, at least 16 (got {max_content})")
+        check_count(max_text, "max_text")
+        check_count(max_content, "max_content", least=16)
         if profile not in _PROFILES:
             raise ValueError(f"profile must be one of {', '.join(_PROFILES)} (got {profile!r})")
-        if max_spans_per_trace is not None and max_spans_per_trace < MIN_LIMIT:
-            raise ValueError(
-                f"max_spans_per_trace is a number of spans, at least {MIN_LIMIT}, or None for no limit "
-                f"(got {max_spans_per_trace})"
-            )
+        if max_spans_per_trace is not None:
+            check_count(max_spans_per_trace, "max_spans_per_trace", least=MIN_LIMIT)
         self._spool = None if spool is None else SpoolOptions.checked(spool, spool_max_bytes, spool_max_age_s)
         makes_own = tracer_provider is None and global_tracer_provider() is None and self._may_export()
         if makes_own and not names_other_exporters():

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from spanloom._numbers import check_count, check_number
+
 __all__ = ["SpoolOptions"]
 
 MIN_BYTES: Final = 1 << 20
@@ -35,9 +37,9 @@ class SpoolOptions(NamedTuple):
         Raises:
             ValueError: one of them cannot be, or the system has no file locks.
         """
-        if max_bytes is not None and max_bytes < MIN_BYTES:
-            raise ValueError(f"spool_max_bytes must be at least {MIN_BYTES} (1 MiB), not {max_bytes}")
-        if max_age_s is not None and not max_age_s > 0:
+        if max_bytes is not None:
+            check_count(max_bytes, "spool_max_bytes", least=MIN_BYTES)
+        if max_age_s is not None and not check_number(max_age_s, "spool_max_age_s") > 0:
             raise ValueError(f"spool_max_age_s must be more than 0 seconds, not {max_age_s}")
         folder = Path(path).expanduser().absolute()  # now: the process may change its directory
         if folder.exists() and not folder.is_dir():

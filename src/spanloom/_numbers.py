@@ -1,4 +1,4 @@
-"""Numbers that are given to a runner or a limiter, checked where they are given."""
+"""Numbers that a user gives, checked where they are given."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 __all__ = ["check_count", "check_number", "finite", "own_number"]
 
 
-def check_count(value: object, what: str) -> int:
-    """Return `value` if it is an int of at least 1.
+def check_count(value: object, what: str, *, least: int = 1) -> int:
+    """Return `value` if it is an int of at least `least`.
 
     Raises:
-        TypeError: it is not an int.
-        ValueError: it is below 1.
+        TypeError: it is not an int, or a truth value.
+        ValueError: it is below that.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} must be an int of at least 1 (got {value!r}, {type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"{what} must be at least 1 (got {value})")
+        raise TypeError(f"{what} must be an int of at least {least} (got {value!r}, {type(value).__name__})")
+    if value < least:
+        raise ValueError(f"{what} must be at least {least} (got {value})")
     return value
 
 
