@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -858,3 +858,54 @@ async def test_a_hook_does_not_wait_for_its_own_handler(monkeypatch: pytest.Monk
     assert await asyncio.to_thread(manager.flush)
     assert set(found) == {0.0}
     await manager.aclose()
+
+
+def test_what_goes_to_the_handler_is_seen_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that has left the buffer, and is not yet in the handler's list, is pending as well: it is never lost."""
+    manager = CallbackManager([handler := Gate()])
+    manager.emit(name="first")
+    assert handler.entered.wait(10)
+    emit(manager, 100)
+    seen: list[tuple[int, int]] = []
+
+    def looking(outbox: object, count: int) -> Iterator[object]:
+        for _ in range(count):
+            stats = stats_of(manager, handler)
+            seen.append((stats.pending, stats.dropped))
+            yield outbox
+
+    monkeypatch.setattr(drain, "repeat", looking)
+    handler.opened.set()
+    assert manager.flush(10)
+    assert seen == [(100, 0)] * 100
+
+
+async def test_a_quiet_batch_is_looked_at_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs end without a word to the thread, which must not go to sleep because none has for a while."""
+    monkeypatch.setattr(drain, "INTERVAL_S", 0.001)
+    looks = 0
+    hand_over = drain.Drain._hand_over
+
+    def counted(self: drain.Drain) -> int:
+        nonlocal looks
+        looks += 1
+        return hand_over(self)
+
+    monkeypatch.setattr(drain.Drain, "_hand_over", counted)
+    manager = CallbackManager([handler := Lists()])
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def seen(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    with use_callback_manager(manager):
+        batch = asyncio.create_task(run_jobs([gate.wait for gate in gates]))
+        for number, gate in enumerate(gates, start=1):
+            before = looks
+            await seen(lambda: looks > before + 3)  # noqa: B023 -- called at once
+            gate.set()
+            await seen(lambda: len(handler.events) >= number)  # noqa: B023 -- the same
+        await batch
+    manager.close()
