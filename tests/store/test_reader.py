@@ -200,6 +200,20 @@ def test_a_run_may_be_named_by_its_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert locate("abc") == (Path("elsewhere.db"), "abc")
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + "/x", "/" + "b" * 5_000, "c" * 300 + ".db:abc"])
+def test_what_is_too_long_for_a_file_is_none(name: str) -> None:
+    """Whatever the system says to it, there is no such file; and what looks like no file may be an id."""
+    with pytest.raises(RunNotFoundError, match="there is no file"):
+        locate(name)
+    assert locate("f" * 5_000)[1] == "f" * 5_000
+
+
+def test_a_path_that_no_file_can_have_is_not_found() -> None:
+    """As one that is not there, and not as whatever asked the system for it has raised."""
+    with pytest.raises(StoreNotFoundError, match=r"there can be no file 'a\\x00b': embedded null byte"):
+        StoreReader("a\0b")
+
+
 # states -----------------------------------------------------------------------------------------------------
 
 

@@ -39,10 +39,11 @@ def locate(ref: str, path: str | os.PathLike[str] | None = None) -> tuple[Path, 
     """
     if ref == LAST:  # also where there is a file of that name: ./last is that
         return (default_path() if path is None else Path(path)), ref
-    if Path(ref).is_file():
+    # Not Path.is_file: up to 3.13 that raises for a name that is too long, or in a folder that may not be searched.
+    if os.path.isfile(ref):  # noqa: PTH113 -- the same
         return Path(ref), LAST
     file, colon, rest = ref.rpartition(":")
-    if colon and file and Path(file).is_file():
+    if colon and file and os.path.isfile(file):  # noqa: PTH113 -- the same
         return Path(file), rest or LAST
     if any(mark in ref for mark in _OF_FILES):
         missing = file if colon and file and re.fullmatch(_IS_ID, rest) else ref

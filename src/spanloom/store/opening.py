@@ -70,7 +70,10 @@ class Opened:
         self.version: int = 0
         self._path = path
         # Not beside a link that leads to the file: SQLite looks for it beside that.
-        self._wal = Path(f"{os.path.realpath(path)}-wal")
+        try:
+            self._wal = Path(f"{os.path.realpath(path)}-wal")
+        except ValueError as error:
+            raise StoreNotFoundError(f"there can be no file {str(path)!r}: {error}") from None
         self._copy: TemporaryDirectory[str] | None = None
         self._connection: sqlite3.Connection | None = None
         self._state: State | None = None
