@@ -145,6 +145,41 @@ async def test_a_handler_that_is_to_be_felt_ends_the_batch(isolation: Any) -> No
     assert manager.in_flight() == []
 
 
+@isolations
+@pytest.mark.parametrize("by_input", [False, True])
+async def test_a_cancel_that_comes_after_a_failure_is_raised_all_the_same(
+    isolation: Any, by_input: bool
+) -> None:
+    """While the others are waited for, after a job or the input has failed: who cancels has to see it."""
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaning.set()
+            await cleaned.wait()
+
+    async def fails() -> None:
+        raise KeptError
+
+    def jobs() -> Iterator[Any]:
+        yield slow
+        yield make
+        if by_input:
+            raise KeptError
+        yield fails
+
+    batch = asyncio.create_task(run_jobs(jobs(), workers=2, isolation=isolation))
+    await cleaning.wait()
+    batch.cancel()
+    await asyncio.sleep(0)
+    assert not batch.done()
+    cleaned.set()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+
+
 async def test_jobs_of_a_batch_whose_bar_cannot_be_shown_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With raise_handler_errors that ends the batch before its first job, and no coroutine is left unawaited."""
     monkeypatch.setattr("sys.stderr", closed := io.StringIO())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+import types
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from typing import Any
 
 import pytest
 
-from spanloom import async_map
+from spanloom import RetryPolicy, async_map, fill_batch, stream
 from spanloom.testing import capture_events
 
 
@@ -136,3 +137,35 @@ async def test_a_semaphore_is_no_limit() -> None:
     """The message says what to give instead."""
     with pytest.raises(TypeError, match=r"not Semaphore; give the number, or FixedLimiter\(number\)"):
         await async_map(double, [1], limit=asyncio.Semaphore(2))  # type: ignore[arg-type]  # what is tested
+
+
+async def test_functions_that_yield_are_refused() -> None:
+    """There is nothing to await in what they return: each item would fail, and be tried again."""
+
+    async def listen(item: int) -> AsyncIterator[int]:
+        yield item
+
+    def count(item: int) -> Iterator[int]:
+        yield item
+
+    @types.coroutine
+    def old(item: int) -> Generator[None, None, int]:
+        yield
+        return item
+
+    for yields in (listen, count):
+        wrong: Any = yields
+        items = iter([1])
+        for call in (async_map, stream):
+            with pytest.raises(
+                TypeError, match=f"{call.__name__} awaits what a function returns, but .*yields"
+            ):
+                await call(wrong, items)
+        with pytest.raises(TypeError, match=r"fill_batch awaits what a function returns, but .*yields"):
+            await fill_batch(wrong, items, 1)
+        with pytest.raises(TypeError, match=r"retrying awaits what a function returns, but .*yields"):
+            RetryPolicy().retrying(wrong)
+        assert list(items) == [1]
+    with pytest.raises(TypeError, match="retrying decorates functions, not int"):
+        RetryPolicy().retrying(5)  # type: ignore[type-var]  # that is what is tested
+    assert await async_map(old, [1, 2]) == [1, 2]

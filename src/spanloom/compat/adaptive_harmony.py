@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar, cast
 
 from spanloom._numbers import check_count
 from spanloom.concurrency.fill import fill_batch
+from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.map import async_map as own_map
-from spanloom.concurrency.map import check_function
 from spanloom.concurrency.stream import stream
 
 __all__ = ["StageNotifier", "async_map", "async_map_batch", "async_map_fallible", "batch_process_fallible"]

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from spanloom._numbers import check_count, check_number
 from spanloom.callbacks.standing import StallAfter
-from spanloom.concurrency.map import check_function
+from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import Sink
 from spanloom.concurrency.source import Source

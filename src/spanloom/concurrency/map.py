@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Literal, TypeVar, cast, overload
 
 from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.call import compose
 from spanloom.concurrency.checkpoint import Checkpointing
+from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.limits import Limiter
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.runner import Isolation, Run, list_sink
 from spanloom.concurrency.sink import OnError
 from spanloom.concurrency.source import Source
 
-__all__ = ["async_map", "check_function"]
+__all__ = ["async_map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -171,15 +172,3 @@ def note_not_awaitable(error: TypeError, func: Callable[..., object]) -> None:
         f"`{name}` has to return an awaitable: make it an `async def` or, if it blocks, "
         f"give functools.partial(asyncio.to_thread, {name})"
     )
-
-
-def check_function(func: Any, runner: str) -> None:
-    """Make sure that `func` can be called with an item.
-
-    Raises:
-        TypeError: it cannot.
-    """
-    if not callable(func):
-        raise TypeError(
-            f"{runner} takes a function first and then the items, but {type(func).__name__} came first"
-        )

@@ -15,6 +15,7 @@ import msgspec
 from spanloom._numbers import check_count, check_number, own_number
 from spanloom.callbacks.ambient import get_callback_manager
 from spanloom.concurrency.attempts import first_failed, make_attempts, make_retry, try_again
+from spanloom.concurrency.functions import check_awaitable
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.retry_after import retry_after_of
 
@@ -155,7 +156,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
         Returns:
             A coroutine function with the signature of `fn`.
+
+        Raises:
+            TypeError: `fn` is not callable, or it yields.
         """
+        given: object = fn
+        if not callable(given):
+            raise TypeError(f"retrying decorates functions, not {type(given).__name__}")
+        check_awaitable(fn, "retrying")
         name = name_of(fn) or "retry"
         pause_after, attempt_timeout = self.pause_after, self.attempt_timeout
         if attempt_timeout is not None:

@@ -10,8 +10,8 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from spanloom.callbacks.standing import StallAfter
 from spanloom.concurrency.call import check_jobs, compose
+from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.map import check_function
 from spanloom.concurrency.names import name_of
 from spanloom.concurrency.outcome import Outcome
 from spanloom.concurrency.runner import Isolation, Run

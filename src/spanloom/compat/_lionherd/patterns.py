@@ -8,9 +8,9 @@ from typing import Literal, TypeVar, cast, overload
 from spanloom.compat._lionherd.deadlines import HandedDown
 from spanloom.compat._lionherd.failures import GroupSink, run_together
 from spanloom.concurrency.call import compose
+from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.gather import gather as own_gather
 from spanloom.concurrency.limits import Limiter
-from spanloom.concurrency.map import check_function
 from spanloom.concurrency.race import race as own_race
 from spanloom.concurrency.runner import Run
 from spanloom.concurrency.sink import ListSink
