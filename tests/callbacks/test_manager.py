@@ -7,6 +7,7 @@ import collections
 import contextvars
 import threading
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -556,6 +557,28 @@ def test_removing_a_stranger_is_an_error() -> None:
     manager = CallbackManager([Inline()])
     with pytest.raises(ValueError, match=r"Lists is not a handler of this manager; it has \['Inline'\]"):
         manager.remove_handler(Lists())
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind"), [("2", TypeError), (None, TypeError), (float("nan"), ValueError)]
+)
+async def test_a_timeout_that_is_no_number_takes_no_handler_out(timeout: Any, kind: type[Exception]) -> None:
+    """A handler that is out and not closed would keep its files, and what waits for it."""
+    manager = CallbackManager([handler := Lists()])
+    manager.emit(name="a")
+    for call in (
+        manager.flush,
+        manager.close,
+        partial(manager.remove_handler, handler),
+        partial(manager.set_handlers, []),
+    ):
+        with pytest.raises(kind, match="timeout must be a number"):
+            call(timeout)
+    with pytest.raises(kind, match="timeout must be a number"):
+        await manager.aclose(timeout)
+    assert manager.handlers == [handler]
+    assert manager.close()
+    assert (handler.names, handler.closed) == (["a"], 1)
 
 
 def test_the_set_of_handlers_can_be_replaced() -> None:

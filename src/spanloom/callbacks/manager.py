@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import weakref
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from spanloom._numbers import check_count
+from spanloom._numbers import check_count, check_number
 from spanloom.callbacks.everywhere import EVERYWHERE
 from spanloom.callbacks.guard import Guard
 from spanloom.callbacks.open_events import newest
@@ -148,8 +149,10 @@ class CallbackManager(RetryEmitter):
             True if it got everything in time.
 
         Raises:
-            ValueError: it is not a handler of this manager.
+            ValueError: it is not a handler of this manager, or `timeout` is NaN.
+            TypeError: `timeout` is no number.
         """
+        timeout = _checked(timeout)
         return close_all([self._table.remove(handler)], timeout)
 
     def set_handlers(self, handlers: Iterable[object], timeout: float = EXIT_TIMEOUT_S) -> None:
@@ -158,11 +161,7 @@ class CallbackManager(RetryEmitter):
         Raises:
             TypeError: one of them defines no hook, or an inline hook is ``async def``.
         """
-        if not isinstance(handlers, Iterable):
-            name = type(handlers).__name__
-            raise TypeError(
-                f"handlers must be a list of handlers, not {name}; put it into one: [{name}(...)]"
-            )
+        timeout = _checked(timeout)
         close_all(self._table.replace(handlers), timeout)
 
     def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
@@ -174,7 +173,7 @@ class CallbackManager(RetryEmitter):
         Returns:
             True if every handler got everything in time.
         """
-        return flush_all(self._table.guards, timeout)
+        return flush_all(self._table.guards, _checked(timeout))
 
     def close(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
         """Hand over everything, close the handlers and take them out; the recorder goes on.
@@ -182,6 +181,7 @@ class CallbackManager(RetryEmitter):
         Returns:
             True if every handler got everything within `timeout` seconds, all together.
         """
+        timeout = _checked(timeout)
         return close_all(self._table.replace(()), timeout)
 
     async def aclose(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
@@ -206,6 +206,14 @@ class CallbackManager(RetryEmitter):
         self._table.after_fork()
         # The parent's open event is not this process's: it would never end here.
         self.current.set(None)
+
+
+def _checked(timeout: float) -> float:
+    """Return `timeout` as it can be counted with, before a handler is taken out that could not be closed then."""
+    timeout = check_number(timeout, "timeout")
+    if math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds (got nan)")
+    return timeout
 
 
 def _attach(reference: weakref.ref[CallbackManager], guard: Guard) -> None:
