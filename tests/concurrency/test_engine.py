@@ -145,6 +145,42 @@ async def test_a_handler_that_is_to_be_felt_ends_the_batch(isolation: Any) -> No
     assert manager.in_flight() == []
 
 
+class HasArgsError(Exception):
+    @property
+    def args(self) -> Any:  # type: ignore[override]  # as an author may who does not know that it is taken
+        raise LookupError("no arguments")
+
+
+class HasNoClassError(TimeoutError):
+    @property  # type: ignore[misc]  # it can be done
+    def __class__(self) -> Any:
+        raise LookupError("no class")
+
+
+@isolations
+@pytest.mark.parametrize("retry", [None, RetryPolicy(attempts=2, base_delay=0)])
+async def test_an_exception_that_cannot_be_looked_at_ends_its_job(isolation: Any, retry: Any) -> None:
+    """Whatever its properties raise, the batch does not wait for a job that has ended, and no event stays open."""
+    manager = CallbackManager()
+
+    def job_of(kind: type[Exception]) -> Any:
+        async def job() -> None:
+            raise kind
+
+        return job
+
+    with use_callback_manager(manager):
+        async with asyncio.timeout(5):
+            for kind in (HasArgsError, HasNoClassError):
+                jobs = [job_of(kind), make]
+                failed, _ = await run_jobs(jobs, on_error="return", isolation=isolation, retry=retry)
+                assert type(failed) is kind
+                with pytest.raises(kind):
+                    await run_jobs(jobs, isolation=isolation, retry=retry)
+    assert manager.in_flight() == []
+    assert manager.stats().open == 0
+
+
 @isolations
 @pytest.mark.parametrize("by_input", [False, True])
 async def test_a_cancel_that_comes_after_a_failure_is_raised_all_the_same(

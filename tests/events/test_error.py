@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 import weakref
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -147,3 +147,29 @@ def test_nothing_is_pinned() -> None:
         assert info.message == "its own words"
     finally:
         gc.enable()
+
+
+def test_no_property_of_an_exception_is_asked() -> None:
+    """One that raises would take the place of the exception, and its job would never be seen to end."""
+
+    class Text(str):
+        def __len__(self) -> int:
+            raise LookupError("length")
+
+    class RaisingError(ValueError):
+        __module__ = None  # type: ignore[assignment]  # as of a class that was made by hand
+
+        @property
+        def args(self) -> Any:  # type: ignore[override]  # that is what is tested
+            raise LookupError("args")
+
+        @property
+        def __traceback__(self) -> Any:  # type: ignore[override]  # the same
+            raise LookupError("traceback")
+
+        def __str__(self) -> str:
+            return Text("what it says")
+
+    info = ErrorInfo.of(RaisingError())
+    assert info.type.endswith("RaisingError")
+    assert (info.message, type(info.message), info.frames) == ("what it says", str, ())

@@ -38,7 +38,7 @@ def end_record(
         What a handler did where that is to be felt (``raise_handler_errors``); never raised from here,
         because the job has to leave the table of the living in any case.
     """
-    if isinstance(error, (CancelledError, GeneratorExit)):
+    if issubclass(type(error), (CancelledError, GeneratorExit)):  # see status_of
         scope.counts.cancelled += 1
     else:
         scope.counts.failed += 1

@@ -351,14 +351,15 @@ class Window(Engine):
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
         harm = end_record(record, self._scope, self._busy, error)
-        if isinstance(error, GeneratorExit) and not is_at_work(self._alive.get(index)):
+        kind = type(error)  # not isinstance(): that asks the exception for its class, which may raise
+        if issubclass(kind, GeneratorExit) and not is_at_work(self._alive.get(index)):
             self._waiter = None  # closed, perhaps with its loop: there is no task to speak of
             self._leave(index)
             return
         task = asyncio.current_task()
         if harm is not None:
             self.stop(harm)
-        elif isinstance(error, CancelledError):
+        elif issubclass(kind, CancelledError):
             self.stop(error)  # by itself or by a stranger; when it was us, this changes nothing
         elif not isinstance(error, Exception):
             self.stop(error)
@@ -367,7 +368,7 @@ class Window(Engine):
         elif self._sink.failed(index, record, error):
             self.stop(error)
         if task is not None:
-            if not isinstance(error, CancelledError):
+            if not issubclass(kind, CancelledError):
                 task.add_done_callback(retrieve)
             self._tainted.discard(task)
         self._leave(index)

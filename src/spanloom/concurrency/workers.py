@@ -353,7 +353,7 @@ class Workers(Engine):
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
         """Take the end of a job that raised."""
         harm = end_record(record, self._scope, self._busy, error)
-        if isinstance(error, GeneratorExit):  # closed, perhaps with its loop: nobody is left to be told
+        if issubclass(type(error), GeneratorExit):  # closed, perhaps with its loop: nobody is left to be told
             return
         if harm is not None:
             self.stop(harm)

@@ -26,6 +26,13 @@ _QUERY: Final = r"""((?:://|\burl: /)[^\s"'<>`?…]*\?)[^\s"'<>`…]+"""
 """The query of a URL, also of the kind of urllib3, without a host: ``Max retries exceeded with url: /path?query``."""
 
 
+# The getters of the base classes: a class, or its metaclass, may define properties of these names, which may raise.
+_args_of: Final = BaseException.__dict__["args"].__get__
+_traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
+_module_of: Final = type.__dict__["__module__"].__get__
+_qualname_of: Final = type.__dict__["__qualname__"].__get__
+
+
 class Frame(NamedTuple):
     """One line of a traceback; ``lineno`` is 0 where the code has no line numbers."""
 
@@ -52,21 +59,22 @@ class ErrorInfo(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Describe `error`; never raises, never keeps a reference to it."""
-        return cls(_type_name(type(error)), _message(error), _frames(error.__traceback__))
+        return cls(_type_name(type(error)), _message(error), _frames(_traceback_of(error)))
 
 
 def _type_name(kind: type[BaseException]) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    module, name = _module_of(kind), _qualname_of(kind)
+    return name if module == "builtins" or type(module) is not str else f"{module}.{name}"
 
 
 def _message(error: BaseException) -> str:
-    args = error.args
+    args = _args_of(error)
     if not args and type(error).__str__ is BaseException.__str__:  # a cancel, most of the time
         return ""
     try:
         if type(type(error).__str__) is not WrapperDescriptorType:
-            text = str(error)  # the class's author wrote a message; logging and tracebacks call it, too
+            # The class's author wrote a message; logging and tracebacks call it, too. It may be a str of another kind.
+            text = str.__str__(str(error))
         elif all(type(arg) in _PLAIN for arg in args):
             text = str(error)
         else:

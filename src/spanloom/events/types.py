@@ -88,6 +88,7 @@ def status_of(error: BaseException | None) -> EventStatus:
     """Return the status of an event that `error` ended; ``None`` stands for a good end."""
     if error is None:
         return OK
-    if isinstance(error, (CancelledError, GeneratorExit)):
+    kind = type(error)  # not isinstance(): that asks the exception for its class, which may raise
+    if issubclass(kind, (CancelledError, GeneratorExit)):
         return CANCELLED
-    return TIMEOUT if isinstance(error, TimeoutError) else ERROR
+    return TIMEOUT if issubclass(kind, TimeoutError) else ERROR
