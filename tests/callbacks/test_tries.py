@@ -185,6 +185,29 @@ def test_what_cannot_be_linked_to_is_told(target: Any) -> None:
         later.link(target)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"ff-{1:032x}-{1:016x}-01",  # a version that there will never be
+        f"00-{0:032x}-{1:016x}-01",
+        f"00-{1:032x}-{0:016x}-01",
+        f"00-{1:032x}-{1:016x}-01-more",
+        f"00-{1:032x}-{1:016x}",
+        "00-" + "g" * 32 + f"-{1:016x}-01",
+    ],
+)
+def test_a_carrier_that_names_no_span_adds_no_link(header: str) -> None:
+    """What W3C Trace Context, section 3.2.2, calls invalid; a later version may have more to say."""
+    with CallbackManager().event(name="later") as later:
+        later.link({"traceparent": header})
+        assert later.event is not None
+        assert "links" not in later.event.payload
+        later.link({"traceparent": f"01-{1:032x}-{1:016x}-01-more"})
+        assert later.event.payload["links"] == [
+            {"trace_id": f"{1:032x}", "event_id": f"{1:016x}", "flags": 1}
+        ]
+
+
 async def test_the_ring_counts_both() -> None:
     """The flight recorder keeps as many events as it was told to, whatever its records stand for."""
     manager = CallbackManager(recorder=3)

@@ -106,6 +106,23 @@ def test_pauses_in_a_row_become_longer_and_a_success_ends_the_row() -> None:
     assert starts == [0, 10, 30, 70, 120, 170, 170, 180]
 
 
+async def test_a_success_of_an_older_call_ends_no_row() -> None:
+    """A call that started before the pause says nothing of what the server takes since."""
+    now = 0.0
+    cooldown = Cooldown(pause_s=10, slow_start_items=0, clock=lambda: now)
+    older, refused = cooldown.attempt(), cooldown.attempt()
+    await older.__aenter__()
+    await refused.__aenter__()
+    await refused.__aexit__(RefusedError, RefusedError(), None)
+    assert cooldown.remaining_s == 10
+    await older.__aexit__(None, None, None)
+    now = 10.0
+    later = cooldown.attempt()
+    await later.__aenter__()
+    await later.__aexit__(RefusedError, RefusedError(), None)
+    assert cooldown.remaining_s == 20
+
+
 def test_calls_start_slowly_after_a_pause() -> None:
     """Start number n of the next `slow_start_items` waits for its share of the delay after the one before."""
     api = Api(opens_at=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
@@ -413,3 +414,33 @@ def test_racers_are_isolated_too(loop: str) -> None:
     run_on(loop, main())
     assert seen == ["unset", "unset", "unset", "racer 0", "racer 2"]
     assert len(tasks) == 3
+
+
+@isolations
+async def test_a_variable_that_the_caller_does_not_have_reaches_no_other_job(isolation: Any) -> None:
+    """One that is set for the first time in a job is none that has changed, and is gone with the job all the same."""
+    fresh: ContextVar[int] = ContextVar("fresh")
+
+    async def job(number: int) -> int | None:
+        before = fresh.get(None)
+        fresh.set(number)
+        return before
+
+    assert await async_map(job, range(3), limit=1, isolation=isolation) == [None] * 3
+    assert fresh.get(None) is None
+
+
+async def test_jobs_that_were_cancelled_and_went_on_are_not_kept() -> None:
+    """A deadline inside a job cancels its task and takes that back: nothing may keep the task for it."""
+    tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+    async def job(_: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(60)
+        return len(tasks)
+
+    assert max(await async_map(job, range(100), limit=2)) <= 10

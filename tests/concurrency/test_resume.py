@@ -609,6 +609,8 @@ class Line(msgspec.Struct):
 @pytest.mark.parametrize(
     ("value", "type_"),
     [
+        (Color.RED, None),
+        (collections.OrderedDict(a=1), None),
         ({"s": Color.RED}, None),
         ({"d": collections.defaultdict(int, a=1)}, None),
         ([[{"c": collections.OrderedDict(a=1)}]], None),

@@ -90,13 +90,13 @@ def test_only_what_is_to_be_retried_is_retried(kinds: Any) -> None:
 
 def test_classify_decides_first() -> None:
     """True retries, False raises, a number is the least pause, None leaves it to retry_on."""
-    verdicts = {KeyError: True, IndexError: 7.5, ValueError: None, OSError: False}
+    verdicts = {KeyError: True, IndexError: 7.5, TypeError: 0.25, ValueError: None, OSError: False}
 
     def classify(error: Exception) -> Any:
         return verdicts[type(error)]
 
     mine = OSError("mine")
-    flaky = Flaky(KeyError(), IndexError(), ValueError(), mine)
+    flaky = Flaky(KeyError(), IndexError(), TypeError(), ValueError(), mine)
     options: dict[str, Any] = {
         "attempts": 9,
         "base_delay": 1,
@@ -106,7 +106,7 @@ def test_classify_decides_first() -> None:
     }
     result, pauses = run(flaky, **options)
     assert result is mine
-    assert pauses == [1, 7.5, 2]
+    assert pauses == [1, 7.5, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_negative_values_count_as_zero() -> None:
 def test_bulk_adding_returns_the_largest_value() -> None:
     """The caller learns the maximum that was computed anyway; an empty list has none to tell."""
     assert Histogram().add_many([3, 9, 4]) == 9
+    assert Histogram().add_many([-3, -9, -4]) == 0
     assert Histogram().add_many([]) == 0
 
 
