@@ -210,7 +210,7 @@ def test_what_is_too_long_for_a_file_is_none(name: str) -> None:
 
 def test_a_path_that_no_file_can_have_is_not_found() -> None:
     """As one that is not there, and not as whatever asked the system for it has raised."""
-    with pytest.raises(StoreNotFoundError, match=r"there can be no file 'a\\x00b': embedded null byte"):
+    with pytest.raises(StoreNotFoundError, match=r"there can be no file 'a\\x00b': .*embedded null"):
         StoreReader("a\0b")
 
 
