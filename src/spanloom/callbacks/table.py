@@ -126,8 +126,9 @@ class HandlerTable:
         """Put exactly `handlers` in; return the guards of those that are not there any more."""
         given: object = handlers
         if not isinstance(given, Iterable):
+            name = type(given).__name__
             raise TypeError(
-                f"handlers must be a list or another iterable of handlers, not a {type(given).__name__}"
+                f"handlers must be a list of handlers, not {name}; put it into one: [{name}(...)]"
             )
         new = {id(handler): handler for handler in handlers}
         with self._lock:
