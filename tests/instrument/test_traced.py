@@ -497,6 +497,48 @@ async def test_arguments_are_checked_where_they_are_given(function: Any, manager
     assert not [line for line in tree(manager) if not line.endswith(" ok")]
 
 
+async def of_every_kind(
+    manager: int, /, event: int = 1, *function: int, type: int, _k0: int = 2, **name: int
+) -> tuple[object, ...]:
+    return manager, event, function, type, _k0, name
+
+
+async def test_parameters_may_have_any_names(manager: CallbackManager) -> None:
+    """Also those of our own variables, and each kind of them; what is attached of them has their names."""
+    decorated = traced(attributes=("event", "type", "_k0"))(of_every_kind)
+    for args, named in [((1,), {"type": 3}), ((1, 4, 5, 6), {"type": 3, "_k0": 7, "manager": 8, "_p0": 9})]:
+        assert await decorated(*args, **named) == await of_every_kind(*args, **named)
+    with pytest.raises(
+        TypeError, match=r"of_every_kind\(\) missing 1 required keyword-only argument: 'type'"
+    ):
+        decorated(1)
+    assert manager.recorder is not None
+    assert [dict(event.payload) for event in manager.recorder.ended()] == [
+        {"event": 1, "type": 3, "_k0": 2},
+        {"event": 4, "type": 3, "_k0": 7},
+    ]
+
+
+async def test_how_a_traced_function_takes_arguments_can_be_changed(manager: CallbackManager) -> None:
+    """Defaults and code that are replaced later are those of the function, which is what tools do that reload code."""
+
+    async def work(a: int, *, b: int = 2) -> object:
+        return a, b
+
+    async def other(x: int, y: int) -> object:
+        return x - y
+
+    decorated: Any = traced(work)
+    assert await decorated(1) == (1, 2)
+    decorated.__defaults__, decorated.__kwdefaults__ = (5,), {"b": 6}
+    assert await decorated() == (5, 6)
+    decorated.__defaults__, decorated.__code__ = None, other.__code__
+    assert await decorated(y=1, x=3) == 2
+    with pytest.raises(TypeError, match="'y'"):
+        decorated(1)
+    assert [line.split()[-1] for line in tree(manager)] == ["ok"] * 3
+
+
 async def test_a_function_that_is_called_before_it_is_awaited_is(manager: CallbackManager) -> None:
     """What does something at the call and returns a coroutine does it there, once."""
     log: list[str] = []

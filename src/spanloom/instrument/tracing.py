@@ -87,7 +87,7 @@ def _traced(
     attributes: Attributes,
     enabled: Callable[[], bool] | None = None,
 ) -> Any:
-    from spanloom.instrument.calls import wrapper_of
+    from spanloom.instrument.calls import quick_call_of, wrapper_of
     from spanloom.instrument.wrapped import QuickFunction, WrappedFunction
 
     def again(inner: Any, attributes: Attributes = attributes) -> Any:
@@ -116,8 +116,12 @@ def _traced(
     if not callable(inner):
         raise TypeError(f"traced() is for functions, methods, properties and classes, not {function!r}")
     selector = Selector(inner, attributes) if attributes else None
-    wrapper = wrapper_of(inner, event_type, name or name_of(inner) or "call", selector)
-    return QuickFunction(function, wrapper, enabled)
+    label = name or name_of(inner) or "call"
+
+    def quick(function: Any) -> Any:
+        return quick_call_of(function, event_type, label, selector, enabled)
+
+    return QuickFunction(function, wrapper_of(inner, event_type, label, selector), enabled, quick)
 
 
 def _like_property(original: property, fget: Any, fset: Any, fdel: Any) -> property:

@@ -21,11 +21,19 @@ class Unstarted:
 
     Attributes:
         work: The coroutine, not started yet; not set if there is none to be awaited.
+        data: What the event of it is to have; for who needs to keep that as well.
     """
 
-    __slots__ = ("work",)
+    __slots__ = ("data", "work")
 
     work: Coroutine[Any, Any, Any]
+    data: dict[str, object] | None
+
+    def take(self) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine, which the caller awaits, and let go of it."""
+        work = self.work
+        del self.work
+        return work
 
     def __del__(self) -> None:
         try:

@@ -25,6 +25,9 @@ else:
 _CLASS_METHODS: Final = ("__init_subclass__", "__class_getitem__")
 """Python makes classmethods of functions that have these names in the body of a class, but of nothing else."""
 
+_BINDING: Final = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
+"""What says how a function takes its arguments; it can be changed."""
+
 
 class _Bound(Copied, BoundFunctionWrapper):
     """A `WrappedFunction` that was looked up in a class or an instance."""
@@ -59,30 +62,60 @@ class QuickFunction(WrappedFunction):
     """A `WrappedFunction` that asks the function itself for nothing when it is called, and is bound as functions are.
 
     wrapt asks each time what the function is bound to, and for most is told by an AttributeError that they are not:
-    half a microsecond. The wrapper runs one frame deeper than that of a `WrappedFunction`. A plain function in a class
-    is the same object at each look (``Sub.run is Base.run`` tells whether it is overridden), and a method of an
-    instance one that ``weakref.WeakMethod`` can make anew.
+    half a microsecond. A plain function in a class is the same object at each look (``Sub.run is Base.run`` tells
+    whether it is overridden), and a method of an instance one that ``weakref.WeakMethod`` can make anew.
+
+    Args:
+        wrapped, wrapper, enabled: As for `WrappedFunction`.
+        quick: Given the function, returns what is called in its place without the `Wrapper`, or ``None``.
+
+    Attributes:
+        __call__: What a call goes to. Not a method: Python finds it here as it would one, and calls it without this
+            object as its first argument, which would be a frame of its own with all arguments packed and unpacked.
     """
 
+    __slots__ = ("__call__",)
+
     def __init__(
-        self, wrapped: Callable[..., Any], wrapper: Wrapper, enabled: Callable[[], bool] | None = None
+        self,
+        wrapped: Callable[..., Any],
+        wrapper: Wrapper,
+        enabled: Callable[[], bool] | None = None,
+        quick: Callable[[Any], Callable[..., Any] | None] | None = None,
     ) -> None:
         super().__init__(wrapped, wrapper, enabled)
-        self._self_call = wrapped, getattr(wrapped, "__self__", None), wrapper, enabled
+        self._self_quick = quick
+        self._self_call = _through(wrapped, wrapper, enabled)
+        self._self_set_call()
+
+    def _self_set_call(self) -> None:
+        quick = None if self._self_quick is None else self._self_quick(self.__wrapped__)
+        setattr(self, "__call__", quick or self._self_call)  # noqa: B010 -- mypy takes it for a method
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _BINDING:
+            self._self_set_call()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if type(self._self_call[0]) is not FunctionType:
+        if type(self.__wrapped__) is not FunctionType:
             return super().__get__(instance, owner)
         return self if instance is None else MethodType(self, instance)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if type(self._self_call[0]) is FunctionType and name in _CLASS_METHODS:
+        if type(self.__wrapped__) is FunctionType and name in _CLASS_METHODS:
             setattr(owner, name, classmethod(self))
-        elif (set_name := getattr(self._self_call[0], "__set_name__", None)) is not None:
+        elif (set_name := getattr(self.__wrapped__, "__set_name__", None)) is not None:
             set_name(owner, name)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        wrapped, instance, wrapper, enabled = self._self_call
+
+def _through(
+    wrapped: Callable[..., Any], wrapper: Wrapper, enabled: Callable[[], bool] | None
+) -> Callable[..., Any]:
+    """Return what calls `wrapper` with what is called, what that is bound to, and the arguments."""
+    instance = getattr(wrapped, "__self__", None)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
         try:
             if enabled is None or enabled():
                 return wrapper(wrapped, instance, args, kwargs)
@@ -90,6 +123,8 @@ class QuickFunction(WrappedFunction):
         except BaseException as error:
             hide_frame(error)
             raise
+
+    return call
 
 
 # Not in the class: pyright takes it for another attribute than its base class has, and with an annotation of its own
