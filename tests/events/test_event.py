@@ -15,11 +15,10 @@ from spanloom.events.event import (
     JobEvent,
     JobFamily,
     ScopeEvent,
-    complete_job,
-    complete_scope,
     data_of,
     detail_of,
     fail_scope,
+    write_event,
 )
 from spanloom.events.ids import event_id_at
 from spanloom.events.trace import Trace
@@ -51,8 +50,8 @@ def job(ready_ns: int | None = 40) -> JobEvent:
 def test_every_kind_of_event_has_every_attribute() -> None:
     """A handler need not ask what kind of record it has: all attributes are there, open or ended, live or read back."""
     ended_scope, ended_job = scope(), job()
-    complete_scope(ended_scope, 200)
-    complete_job(ended_job, 200)
+    write_event(ended_scope, "end_ns", 200)
+    write_event(ended_job, "end_ns", 200)
     for event in (scope(), ended_scope, job(), ended_job, decode(encode(ended_job)), decode(encode(scope()))):
         for field in FIELDS:
             getattr(event, field)
@@ -102,7 +101,7 @@ def test_a_scope_is_completed_once() -> None:
     event = scope()
     assert (event.end_ns, event.status, event.duration_ns, event.end_wall_ns) == (None, None, None, None)
     assert event.age_ns > 0
-    complete_scope(event, 350)
+    write_event(event, "end_ns", 350)
     assert (event.end_ns, event.status, event.duration_ns, event.age_ns) == (350, "ok", 250, 250)
     assert (event.start_wall_ns, event.end_wall_ns) == (wall_ns(100), wall_ns(350))
 
@@ -112,7 +111,7 @@ def test_a_failed_scope_has_no_status_before_its_end() -> None:
     event = scope()
     fail_scope(event, TimeoutError("late"))
     assert event.status is None
-    complete_scope(event, 350)
+    write_event(event, "end_ns", 350)
     assert (event.status, event.error) == ("timeout", ErrorInfo("TimeoutError", "late"))
 
 
@@ -141,7 +140,7 @@ def test_a_job_without_detail_ended_well() -> None:
         None,
         None,
     )
-    complete_job(event, 400)
+    write_event(event, "end_ns", 400)
     assert (event.status, event.duration_ns) == ("ok", 300)
 
 
@@ -151,7 +150,7 @@ def test_the_detail_of_a_job_is_made_once() -> None:
     detail = detail_of(event)
     assert detail_of(event) is detail
     detail.attempt, detail.busy_ns = 2, 5
-    complete_job(event, 400)
+    write_event(event, "end_ns", 400)
     assert (event.status, event.attempt, event.busy_ns) == ("ok", 2, 5)
     detail.status, detail.error = "error", ErrorInfo("ValueError", "no")
     assert (event.status, event.error) == ("error", ErrorInfo("ValueError", "no"))
@@ -160,8 +159,8 @@ def test_the_detail_of_a_job_is_made_once() -> None:
 def test_the_queue_time_of_a_slot_wait_is_its_duration() -> None:
     """A wait for a slot is queue time; other scopes have none."""
     wait, other = scope(type=EventType.SLOT_WAIT), scope()
-    complete_scope(wait, 350)
-    complete_scope(other, 350)
+    write_event(wait, "end_ns", 350)
+    write_event(other, "end_ns", 350)
     assert (wait.queue_ns, other.queue_ns) == (250, None)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanloom.events import BatchCounts, Event, EventType
-from spanloom.events.event import JobEvent, JobFamily, ScopeEvent, complete_job, complete_scope
+from spanloom.events.event import JobEvent, JobFamily, ScopeEvent, write_event
 from spanloom.events.ids import new_event_id
 from spanloom.events.trace import Trace
 from spanloom.handlers.otel._shard import Room, Shard, shard_ids
@@ -95,10 +95,10 @@ class Run:
     def end(self, event: Event) -> None:
         self.open.remove(event)
         if isinstance(event, JobEvent):
-            complete_job(event, next(self.clock))
+            write_event(event, "end_ns", next(self.clock))
             self.counts[event.batch_id].alive -= 1
         else:
-            complete_scope(event, next(self.clock))
+            write_event(event, "end_ns", next(self.clock))
         self.told += self._tell(self.sharding.ended(event))
         self.told += self._tell(self.sharding.built(event))
         self.rooms.setdefault(event.event_id, self.sharding.room_of(event))

@@ -14,10 +14,9 @@ from spanloom.events.event import (
     JobEvent,
     JobFamily,
     ScopeEvent,
-    complete_job,
-    complete_scope,
     detail_of,
     fail_scope,
+    write_event,
 )
 from spanloom.events.ids import new_event_id
 from spanloom.events.trace import Trace
@@ -47,7 +46,7 @@ class Batch:
         job = self.running(index)
         detail = detail_of(job)
         detail.status, detail.attempt = status, attempts
-        complete_job(job, duration)
+        write_event(job, "end_ns", duration)
         return job
 
     def step(
@@ -56,7 +55,7 @@ class Batch:
         event = ScopeEvent(type, "s", new_event_id(), job.event_id, job.trace, 0, None, job)
         if error is not None:
             fail_scope(event, error)
-        complete_scope(event, 1)
+        write_event(event, "end_ns", 1)
         return event
 
 

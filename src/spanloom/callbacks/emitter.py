@@ -32,14 +32,12 @@ from spanloom.events.event import (
     NO_STACK,
     Event,
     ScopeEvent,
-    complete_scope,
     data_of,
     fail_scope,
-    set_scope_error,
-    set_scope_failure,
+    write_event,
 )
 from spanloom.events.ids import new_event_id, random_bits
-from spanloom.events.trace import Trace
+from spanloom.events.trace import MAX_SCOPES, Trace
 from spanloom.events.types import ERROR, EventType
 
 __all__ = ["Emitter"]
@@ -254,21 +252,24 @@ class Emitter:
             self._traces.open[trace.trace_id] = trace
         else:
             parent_id, trace = parent.event_id, parent.trace
-            trace.add(parent_id, event_id)
+            noted = trace.noted
+            if len(noted) < MAX_SCOPES:
+                noted.append((parent_id, event_id))
+            else:
+                trace.omitted += 1
             event = ScopeEvent(
                 type, name, event_id, parent_id, trace, monotonic_ns(), data, parent.job, attempt, counts
             )
         self._open[event_id] = event
-        try:
-            if parent is None and self._table.trace_guards:
-                self._tell_start(trace)
-            if route.starts:
-                route.start(event)
-        except (
-            BaseException
-        ) as error:  # HandlerError, RecursionError, a signal's: nobody else will end the event
-            self.finish(event, route, error)
-            raise
+        if parent is None or route.starts:
+            try:
+                if parent is None and self._table.trace_guards:
+                    self._tell_start(trace)
+                if route.starts:
+                    route.start(event)
+            except BaseException as error:  # a handler's, a signal's: nobody else will end the event
+                self.finish(event, route, error)
+                raise
         return event, route
 
     def finish(self, event: ScopeEvent, route: Route, error: BaseException | None) -> None:
@@ -277,20 +278,22 @@ class Emitter:
             try:
                 fail_scope(event, error)
             except RecursionError:  # nothing more can be called
-                set_scope_failure(event, ERROR)
-                set_scope_error(event, NO_STACK)
-        complete_scope(event, monotonic_ns())
+                write_event(event, "failure", ERROR)
+                write_event(event, "error", NO_STACK)
+        write_event(event, "end_ns", monotonic_ns())
         if self._open.pop(event.event_id, None) is None:
             return  # this is a forked child, and the event its parent's: it ends over there
         self._produced += 1
-        if self.recorder is not None:
-            self.recorder.record(event)
-        try:
-            if route.ends:
-                route.end(event)
-        finally:
-            if event.parent_id is None:
-                self._trace_ended(event.trace)
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.record(event)
+        if route.ends or event.parent_id is None:
+            try:
+                if route.ends:
+                    route.end(event)
+            finally:
+                if event.parent_id is None:
+                    self._trace_ended(event.trace)
 
     def leave(
         self, begun: tuple[ScopeEvent, Route], outer: Event | None, error: BaseException | None

@@ -8,9 +8,9 @@ import msgspec
 
 from spanloom.callbacks.emitter import Emitter
 from spanloom.callbacks.route import Route
-from spanloom.callbacks.tries import Try, end_try, fail_try, new_pair_id
+from spanloom.callbacks.tries import Try, fail_try, new_pair_id
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import Event, ScopeEvent
+from spanloom.events.event import Event, ScopeEvent, write_event
 from spanloom.events.ids import new_event_id, random_bits
 from spanloom.events.types import EventType
 
@@ -105,7 +105,7 @@ class RetryEmitter(Emitter):
             current.set(outer)
         if error is not None:
             fail_try(begun, error)
-        end_try(begun, monotonic_ns())
+        write_event(begun, "end_ns", monotonic_ns())
         if self._open.pop(begun.event_id, None) is None:
             return False
         if begun.made is not None or begun.root is not None:

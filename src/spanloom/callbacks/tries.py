@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import msgspec
 
 from spanloom.callbacks.traces import TraceTable
 from spanloom.events.error import ErrorInfo
-from spanloom.events.event import Event, JobEvent, ScopeEvent, complete_scope
+from spanloom.events.event import Event, JobEvent, ScopeEvent, write_event
 from spanloom.events.ids import random_bits
 from spanloom.events.trace import Trace
 from spanloom.events.types import OK, EventStatus, EventType, status_of
@@ -25,7 +25,7 @@ from spanloom.events.types import OK, EventStatus, EventType, status_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Try", "both", "end_try", "fail_try", "new_pair_id"]
+__all__ = ["Try", "both", "fail_try", "new_pair_id"]
 
 _making = threading.RLock()
 """Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time. Re-entrant:
@@ -115,7 +115,7 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
             trace = Trace(self.name, self.parent_id)
             trace.add(self.parent_id, self.event_id)
             traces.open[trace.trace_id] = trace
-            _set_root(self, trace)
+            write_event(self, "root", trace)
         if self.end_ns is not None and self.failure is None:
             traces.ended(trace)
         return trace
@@ -129,9 +129,9 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
             whole = ScopeEvent(
                 EventType.RETRY, self.name, self.parent_id, outer_id, trace, self.start_ns, None, self.job
             )
-            _set_made(self, whole)
+            write_event(self, "made", whole)
         if self.end_ns is not None and self.failure is None:
-            complete_scope(whole, self.end_ns)
+            write_event(whole, "end_ns", self.end_ns)
         return whole
 
     def settle(self) -> None:
@@ -139,24 +139,15 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
         if self.failure is not None:
             return
         if self.made is not None:
-            complete_scope(self.made, self.end_ns)
+            write_event(self.made, "end_ns", self.end_ns)
         if self.root is not None and isinstance(self.home, TraceTable):
             self.home.ended(self.root)
 
 
-_set_failure: Final = Try.__dict__["failure"].__set__
-_set_error: Final = Try.__dict__["error"].__set__
-_set_made: Final = Try.__dict__["made"].__set__
-_set_root: Final = Try.__dict__["root"].__set__
-
-end_try = Try.__dict__["end_ns"].__set__
-"""``end_try(event, end_ns)``: writes the end; for the code that opened the event, once."""
-
-
 def fail_try(event: Try, error: BaseException) -> None:
-    """Write what ended `event`, before `end_try` does the rest."""
-    _set_failure(event, status_of(error))
-    _set_error(event, ErrorInfo.of(error))
+    """Write what ended `event`, before its end."""
+    write_event(event, "failure", status_of(error))
+    write_event(event, "error", ErrorInfo.of(error))
 
 
 def _after_fork() -> None:

@@ -8,7 +8,7 @@ from spanloom.callbacks.batch import BatchScope
 from spanloom.concurrency.busy import BusyMeter
 from spanloom.events.clock import monotonic_ns
 from spanloom.events.error import ErrorInfo
-from spanloom.events.event import JobEvent, complete_job, detail_of
+from spanloom.events.event import JobEvent, detail_of, write_event
 from spanloom.events.types import status_of
 from spanloom.exceptions import HandlerError
 
@@ -52,13 +52,13 @@ def end_record(
             scope.starts(record)
         if busy is not None:
             busy.split(record)
-        complete_job(record, monotonic_ns() if ended_ns is None else ended_ns)
+        write_event(record, "end_ns", monotonic_ns() if ended_ns is None else ended_ns)
         if scope.deliver is not None:
             scope.deliver(record)
         if scope.deliver_too is not None:
             scope.deliver_too(record)
     except HandlerError as harm:
         if record.end_ns is None:
-            complete_job(record, monotonic_ns())
+            write_event(record, "end_ns", monotonic_ns())
         return harm
     return None

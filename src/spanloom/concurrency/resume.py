@@ -33,7 +33,7 @@ from spanloom.concurrency.source import Source, discard
 from spanloom.concurrency.task import Job
 from spanloom.concurrency.window import START_SLICE_NS, Window
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import JobEvent, JobFamily, complete_job, detail_of
+from spanloom.events.event import JobEvent, JobFamily, detail_of, write_event
 from spanloom.events.types import ERROR, OK, TIMEOUT, EventStatus
 from spanloom.exceptions import CheckpointCodecError
 
@@ -340,7 +340,7 @@ class ResumedWindow(Window):
             if scope.starts is not None:
                 self._context.run(self._tell_start, record)  # what is set there is the job's
         finally:
-            complete_job(record, now)
+            write_event(record, "end_ns", now)
             self._sink.ok(index, record, value)
         if scope.deliver is not None:
             scope.deliver(record)

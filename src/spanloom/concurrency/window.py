@@ -29,7 +29,7 @@ from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source, discard
 from spanloom.concurrency.task import Job, JobTask, is_at_work, never_started, records_of, retrieve, start_of
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import JobEvent, complete_job, detail_of
+from spanloom.events.event import JobEvent, detail_of, write_event
 
 __all__ = ["Window"]
 
@@ -318,7 +318,7 @@ class Window(Engine):
                 if record is not None:
                     if busy is not None:
                         busy.split(record)
-                    complete_job(record, monotonic_ns())
+                    write_event(record, "end_ns", monotonic_ns())
                     if deliver is not None:
                         deliver(record)
                     if deliver_too is not None:

@@ -30,7 +30,7 @@ from spanloom.concurrency.pace import Pace
 from spanloom.concurrency.sink import MISSING, Sink
 from spanloom.concurrency.source import Source
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import JobEvent, JobFamily, complete_job
+from spanloom.events.event import JobEvent, JobFamily, write_event
 
 __all__ = ["Workers"]
 
@@ -282,7 +282,7 @@ class Workers(Engine):
                 if busy is not None:
                     busy.split(record)
                 now = monotonic_ns()
-                complete_job(record, now)
+                write_event(record, "end_ns", now)
                 if deliver is not None:
                     deliver(record)
                 if deliver_too is not None:

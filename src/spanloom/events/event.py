@@ -7,17 +7,17 @@
   what differs from job to job, and its `JobFamily` holds once what the jobs have in common.
 
 Both are frozen: a handler cannot change what the next handler sees. The one writer, the code that
-opened the event, completes it through the slots of the class (`complete_scope`, `complete_job`).
+opened the event, completes it by `write_event`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import astuple, force_setattr
 
 from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.events.counts import BatchCounts
@@ -36,14 +36,10 @@ __all__ = [
     "JobFamily",
     "ScopeEvent",
     "columns_of",
-    "complete_job",
-    "complete_scope",
     "data_of",
     "detail_of",
     "fail_scope",
-    "restart_job",
-    "set_scope_error",
-    "set_scope_failure",
+    "write_event",
 ]
 
 NO_STACK: Final = ErrorInfo("RecursionError", "the stack is used up, so what else there was cannot be told")
@@ -350,24 +346,15 @@ def columns_of(jobs: Iterable[JobEvent]) -> Iterator[JobColumns]:
         yield JobColumns(family, *zip(*part, strict=True))
 
 
-set_scope_failure = ScopeEvent.__dict__["failure"].__set__
-set_scope_error = ScopeEvent.__dict__["error"].__set__
-_set_job_detail = JobEvent.__dict__["detail"].__set__
-
-complete_scope = ScopeEvent.__dict__["end_ns"].__set__
-"""``complete_scope(event, end_ns)``: writes the end; for the code that opened the event, once."""
-
-complete_job = JobEvent.__dict__["end_ns"].__set__
-"""``complete_job(event, end_ns)``: the slot's own setter, 45 ns; a function around it costs twice that."""
-
-restart_job = JobEvent.__dict__["start_ns"].__set__
-"""``restart_job(event, start_ns)``: moves the start to when the job had the slot that it waited for first of all."""
+write_event: Callable[[msgspec.Struct, str, object], None] = force_setattr
+"""``write_event(event, "end_ns", end_ns)``: writes a field of an event; for the code that opened it. The end is written
+last, and once. It takes half as long as the slot's own setter, which is given its arguments in a tuple."""
 
 
 def fail_scope(event: ScopeEvent, error: BaseException) -> None:
-    """Write what ended `event`, before `complete_scope` does the rest."""
-    set_scope_failure(event, status_of(error))
-    set_scope_error(event, ErrorInfo.of(error))
+    """Write what ended `event`, before its end."""
+    write_event(event, "failure", status_of(error))
+    write_event(event, "error", ErrorInfo.of(error))
 
 
 def data_of(event: Event) -> dict[str, object]:
@@ -389,5 +376,5 @@ def detail_of(event: JobEvent) -> JobDetail:
     detail = event.detail
     if detail is None:
         detail = JobDetail()
-        _set_job_detail(event, detail)
+        write_event(event, "detail", detail)
     return detail

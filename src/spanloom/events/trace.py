@@ -34,23 +34,23 @@ class Trace(msgspec.Struct, eq=False):
     root_id: int
     trace_id: int = msgspec.field(default_factory=new_trace_id)
     omitted: int = 0
-    _scopes: list[tuple[int, int]] = []
+    noted: list[tuple[int, int]] = []
     _families: dict[int, JobFamily | tuple[int, int]] | None = None
     """By batch: its family while it runs, then what the tree needs of it, base id and number of jobs."""
 
     def __len__(self) -> int:
-        return len(self._scopes) + (0 if self._families is None else len(self._families))
+        return len(self.noted) + (0 if self._families is None else len(self._families))
 
     def add(self, parent_id: int, event_id: int) -> None:
         """Note that `event_id` lies under `parent_id`."""
-        if len(self._scopes) < MAX_SCOPES:
-            self._scopes.append((parent_id, event_id))
+        if len(self.noted) < MAX_SCOPES:
+            self.noted.append((parent_id, event_id))
         else:
             self.omitted += 1
 
     def add_both(self, parent_id: int, event_id: int, child_id: int) -> None:
         """Note that `event_id` lies under `parent_id`, and `child_id` under that."""
-        scopes = self._scopes
+        scopes = self.noted
         if len(scopes) < MAX_SCOPES - 1:
             scopes.append((parent_id, event_id))
             scopes.append((event_id, child_id))
@@ -63,11 +63,11 @@ class Trace(msgspec.Struct, eq=False):
 
     def scopes(self) -> int:
         """Return how many events have been noted, to ask `has_child` later what came after them."""
-        return len(self._scopes)
+        return len(self.noted)
 
     def has_child(self, parent_id: int, since: int) -> bool:
         """Tell whether an event right under `parent_id` is among those noted after the first `since`."""
-        scopes = self._scopes
+        scopes = self.noted
         return any(scopes[at][0] == parent_id for at in range(since, len(scopes)))
 
     def add_family(self, family: JobFamily) -> None:
@@ -94,7 +94,7 @@ class Trace(msgspec.Struct, eq=False):
 
         It looks through the events from the latest on, so it is for what happens rarely.
         """
-        for parent_id, child_id in reversed(self._scopes):
+        for parent_id, child_id in reversed(self.noted):
             if child_id == event_id:
                 return parent_id
         return None
@@ -113,7 +113,7 @@ class Trace(msgspec.Struct, eq=False):
         for batch_id, family in self._batches().items():
             base_id, started = family if isinstance(family, tuple) else (family.base_id, family.started)
             tree[batch_id] = [event_id_at(base_id, index) for index in range(started)]
-        for parent_id, event_id in self._scopes:
+        for parent_id, event_id in self.noted:
             tree.setdefault(parent_id, []).append(event_id)
         return {parent: children for parent, children in tree.items() if children}
 

@@ -28,7 +28,7 @@ from spanloom.concurrency.kinds import Kinds
 from spanloom.concurrency.names import name_of
 from spanloom.events import keys
 from spanloom.events.clock import monotonic_ns
-from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily, complete_job, restart_job
+from spanloom.events.event import Event, JobDetail, JobEvent, JobFamily, write_event
 
 if TYPE_CHECKING:
     import asyncio
@@ -268,14 +268,14 @@ class TaskBatch:
         # A task is done before the turn of the loop that says so: before the jobs that have got their slots in that.
         ended_ns = monotonic_ns() if self._turn_ns is None else self._turn_ns
         if self._queued.pop(record.index, None) is not None:  # it has never had its slot
-            restart_job(record, ended_ns)
+            write_event(record, "start_ns", ended_ns)
         scope = self._scope
         if error is not None:
             if self._fails_with_jobs and self._error is None and not isinstance(error, CancelledError):
                 self._error = error
             end_record(record, scope, None, error, ended_ns=ended_ns)
         else:
-            complete_job(record, ended_ns)
+            write_event(record, "end_ns", ended_ns)
             if scope.deliver is not None:
                 scope.deliver(record)
             if scope.deliver_too is not None:
@@ -336,7 +336,7 @@ class TaskBatch:
     def _take_first_steps(self, chunk: list[JobEvent], call_soon: Callable[..., object]) -> None:
         now = monotonic_ns()
         for record in chunk:
-            restart_job(record, now)
+            write_event(record, "start_ns", now)
             self._open[record.index] = record
         self._unstepped.remove(chunk)
         if self._chunk is chunk:
@@ -388,7 +388,7 @@ class TaskBatch:
         if self._queued.pop(record.index, None) is None:
             return
         now = monotonic_ns()
-        restart_job(record, now)
+        write_event(record, "start_ns", now)
         if self._open.pop(record.index, None) is not None:
             self._open[record.index] = record  # behind those that started before: see `open_jobs`
         if self._turn_ns is None:

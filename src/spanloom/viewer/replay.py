@@ -17,7 +17,7 @@ from typing import Protocol
 
 from spanloom.events import Event, EventStatus, EventType, StoredEvent
 from spanloom.events.clock import wall_ns
-from spanloom.events.event import JobDetail, JobEvent, JobFamily, ScopeEvent, complete_job, complete_scope
+from spanloom.events.event import JobDetail, JobEvent, JobFamily, ScopeEvent, write_event
 from spanloom.events.ids import base_of
 from spanloom.events.stored import StoredCounts
 from spanloom.events.trace import Trace
@@ -188,7 +188,7 @@ class _Replay:
         elif isinstance(event, ScopeEvent):
             if event.counts is not None and record.counts is not None:
                 _settle(event.counts, record.counts)
-            complete_scope(event, end_ns)
+            write_event(event, "end_ns", end_ns)
         self._open.pop(event.event_id, None)  # a hostile file may have it twice
         self._families.pop(event.event_id, None)
         if event.parent_id is None:
@@ -204,7 +204,7 @@ def _end_job(job: JobEvent, record: Record, end_ns: int) -> None:
         detail.error, detail.busy_ns, detail.data = record.error, record.busy_ns, record.payload or None
     counts.failed += record.status in FAILED
     counts.cancelled += record.status == EventStatus.CANCELLED
-    complete_job(job, end_ns)
+    write_event(job, "end_ns", end_ns)
 
 
 def _hold(counts: object, jobs: int) -> None:
