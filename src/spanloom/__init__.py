@@ -6,6 +6,7 @@ back-off and wait is an event, which handlers turn into statistics, bars, logs a
 
 import typing
 
+from spanloom import _command as _command  # isort: skip # before what it keeps the garbage collector off
 from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
 from spanloom._offers import offered as _offered
 from spanloom.callbacks import (

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spanloom._command import is_command
 from spanloom.cli._entry import without_options
 from spanloom.cli._launch import launch
 from spanloom.cli.run import run
@@ -106,6 +107,48 @@ def test_what_a_start_has_loaded_is_not_looked_through_again(tmp_path: Path) -> 
         check=True,
     )
     assert done.stdout.split() == ["True", str(gc.get_threshold()[0]), "True"]
+
+
+@pytest.mark.parametrize("options", [(), ("--deep",)])
+def test_the_collector_looks_through_nothing_while_the_command_loads(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """It is all there to the end. Python itself begins with some collections before, one for each 700 objects."""
+    (tmp_path / "program.py").write_text(
+        "import gc; print(sum(each['collections'] for each in gc.get_stats()), gc.isenabled())"
+    )
+    said = []
+    for command in (("-m", "program"), ("-m", "spanloom", "run", *options, "program.py")):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+        collections, is_on = done.stdout.split()
+        assert is_on == "True"
+        said.append(int(collections))
+    assert said[1] - said[0] < 10, said  # while it was on there were some 35 more
+
+
+@pytest.mark.parametrize(
+    ("argv", "original", "expected"),
+    [
+        (["-m"], ["python", "-m", "spanloom"], True),
+        (["-m", "run", "a.py"], ["python", "-X", "dev", "-m", "spanloom", "run", "a.py"], True),
+        (["-m", "ls"], ["python", "-mspanloom", "ls"], True),
+        (["/venv/bin/spanloom", "ls"], ["/venv/bin/python", "/venv/bin/spanloom", "ls"], True),
+        (["-m", "spanloom"], ["python", "-m", "own", "spanloom"], False),
+        (["/home/me/spanloom"], ["python", "/home/me/spanloom"], False),
+        (["-c"], ["python", "-c", "import spanloom"], False),
+        ([""], ["python"], False),
+    ],
+)
+def test_only_the_command_stops_the_collector(argv: list[str], original: list[str], expected: bool) -> None:
+    """A program that imports spanloom, whatever it is called, has the collector as it had it."""
+    assert is_command(argv, original, "/venv/bin/python") is expected
 
 
 def test_the_number_of_modules_of_a_start_is_bounded(tmp_path: Path) -> None:

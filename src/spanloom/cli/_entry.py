@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
+from spanloom._command import keep_loaded
+
 __all__ = ["main", "without_options"]
 
 
@@ -40,6 +42,7 @@ def main(args: Sequence[str] | None = None, prog_name: str | None = None) -> NoR
             sys.exit()
     from spanloom.cli._main import main as parse
 
+    keep_loaded()
     parse(args, prog_name)
 
 

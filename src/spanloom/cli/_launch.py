@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from spanloom._command import keep_loaded
 from spanloom._wiring import Recording, record_process, watch_process
 from spanloom.cli._script import Program, exit_code_of, module, script
 
@@ -74,6 +75,7 @@ def _loaded_for_good() -> Iterator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
+        keep_loaded()
 
 
 def _say(recording: Recording) -> None:
