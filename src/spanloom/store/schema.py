@@ -17,7 +17,7 @@ from spanloom.store.checkpoint_schema import CHECKPOINT_TABLES
 from spanloom.store.open_schema import OPEN_TABLES
 from spanloom.store.thin_schema import THIN_TABLES
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "migrate", "transaction"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "ended_transaction", "migrate", "transaction"]
 
 APPLICATION_ID: Final = 0x73706C6D
 """``splm`` in ASCII: what ``file`` and other tools may know a record by."""
@@ -179,6 +179,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, CHECKPOINT_TABLES, OPE
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Write in the block all or nothing, waiting for other writers first for as long as ``busy_timeout`` allows."""
     connection.execute("BEGIN IMMEDIATE")
+    with ended_transaction(connection):
+        yield
+
+
+@contextmanager
+def ended_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """End the transaction that has begun, at the end of the block: all of it or, if the block fails, nothing."""
     try:
         yield
         connection.execute("COMMIT")

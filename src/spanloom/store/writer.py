@@ -24,7 +24,7 @@ from typing import Final
 
 from spanloom.events.clock import monotonic_ns, wall_ns
 from spanloom.exceptions import StoreCorruptError, StoreError, StoreVersionError
-from spanloom.store.connection import BUSY, code_of, connect, identity_of
+from spanloom.store.connection import BUSY, code_of, connect, first_transaction, identity_of
 from spanloom.store.origin import Origin
 from spanloom.store.retention import Retention, sweep, used
 from spanloom.store.rows import Rows
@@ -218,7 +218,8 @@ class RunWriter:
         rows.open.pack(exactly=ended)
         now_wall_ns = wall_ns(monotonic_ns())
         accounted = self._account_now()
-        with transaction(connection):
+        is_first = self._run is None
+        with first_transaction(connection, self.path) if is_first else transaction(connection):
             if self._run is None:
                 self._run = self._start(connection)
                 self._statements = statements_of(self._run, self._origin.began_ns)
