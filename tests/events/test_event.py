@@ -198,10 +198,10 @@ def test_an_event_at_a_prompt_is_one_short_line() -> None:
     """Its type, name and place, how it ended and after how long; no id and nothing of the record behind it."""
     failed = scope(type="attempt", name="fetch", attempt=2, start_ns=0)
     fail_scope(failed, ValueError("no"))
-    complete_scope(failed, 1_500_000_000)
+    write_event(failed, "end_ns", 1_500_000_000)
     assert repr(failed) == "<Event attempt fetch #2, error after 1.5 s, ValueError>"
     ended = job()
-    complete_job(ended, 100 + 20_000_000)
+    write_event(ended, "end_ns", 100 + 20_000_000)
     assert repr(ended) == repr(decode(encode(ended))) == "<Event job fetch[2], ok after 0.02 s>"
     assert repr(scope(is_point=True)) == "<Event step a>"
     batch = scope(type="batch", counts=BatchCounts(None))
