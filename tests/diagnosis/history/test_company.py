@@ -15,6 +15,7 @@ async def answer(told: asyncio.Event) -> None:
 
 
 async def test_a_task_that_another_one_awaits_is_joined() -> None:
+    """Whatever Python calls the callback by which that one goes on."""
     told = asyncio.Event()
     inner = asyncio.create_task(answer(told))
     alone = asyncio.create_task(answer(told))
