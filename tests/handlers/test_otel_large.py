@@ -24,7 +24,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from spanloom.callbacks import CallbackManager, get_callback_manager, use_callback_manager
 from spanloom.concurrency.map import async_map
 from spanloom.concurrency.retry import RetryPolicy
-from spanloom.handlers.otel import OpenTelemetryHandler, TailPolicy
+from spanloom.handlers.otel import OpenTelemetryHandler, TailPolicy, _finish
 from tests.handlers.otel_setup import Setup
 from tests.handlers.test_otel_export import Receiver
 
@@ -680,6 +680,22 @@ class TestHundredThousand:
             receiver.close()
         check([span for span in spans if span.type is not None], 500)
         pipeline.check(spans)
+
+
+@pytest.mark.parametrize("way", ["lean", "sdk"])
+def test_our_own_links_are_not_searched_for_secrets(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes longer than the spans of the jobs; what user code links to is searched as ever."""
+    named: list[str] = []
+
+    def noting(key: str, value: object) -> object:
+        named.append(key)
+        return value
+
+    monkeypatch.setattr(_finish, "redact_named", noting)
+    _, seen, _ = spans_of(200, way=way, max_spans_per_trace=50)
+    links = [about for span in seen for _, _, about in span.links]
+    assert {about["spanloom.link"] for about in links} == {"owner", "shard", "previous", "next"}
+    assert "spanloom.link" not in named
 
 
 def test_memory_does_not_grow_with_the_number_of_jobs() -> None:

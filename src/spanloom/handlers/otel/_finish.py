@@ -62,7 +62,7 @@ def finish(
     Args:
         span: The span of `event`, with the attributes of its end.
         event: An ended event.
-        note: What user code did to it, among other things.
+        note: What user code did to it, among other things, and what we link it to.
         points: The point events under it.
         links: What its payload links it to.
         omitted: How many more point events and links there were.
@@ -74,6 +74,8 @@ def finish(
     for link in links:
         span.add_link(link.context, link.attributes)
     if note is not None:
+        for link in note.links:
+            span.add_link(link.context, link.attributes)
         omitted += note.omitted
         if note.calls is not None:
             omitted += repeat(span, note.calls)

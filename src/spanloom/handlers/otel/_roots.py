@@ -1,7 +1,7 @@
 """The roots of shards, woven in among the events whose spans are built, and what the owners' spans say of them.
 
-A shard's root is made like the span of any event: of an event that nobody has started, with attributes and links as if
-user code had set them. So both ways of building spans, and whatever comes after them, know nothing of shards.
+A shard's root is made like the span of any event: of an event that nobody has started, with attributes and links that
+are told with it. So both ways of building spans, and whatever comes after them, know nothing of shards.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link, SpanContext
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event, EventStatus, EventType
 from spanloom.events.event import JobEvent, ScopeEvent
 from spanloom.events.trace import Trace
-from spanloom.handlers.otel._live import Call
 from spanloom.handlers.otel._shard import Shard
 from spanloom.handlers.otel._sharding import Sharding
 from spanloom.handlers.otel._starts import SpanStarts
@@ -128,13 +127,11 @@ class ShardRoots:
             end_ns=shard.end_ns or start_ns,
         )
         self._starts.shard_root(root, shard, run)
-        links: list[Call] = [
-            ("add_link", (self._owner_context(shard, run), {"spanloom.link": "owner"})),
-        ]
+        links = [Link(self._owner_context(shard, run), {"spanloom.link": "owner"})]
         for which, index in (("previous", shard.index - 1), ("next", shard.index + 1)):
             if 0 <= index < len(series.shards):
                 context = self._context(series.shards[index], run)
-                links.append(("add_link", (context, {"spanloom.link": which, "spanloom.shard.index": index})))
+                links.append(Link(context, {"spanloom.link": which, "spanloom.shard.index": index}))
         self._starts.tell(root, _about(shard), links)
         return root
 
@@ -147,14 +144,14 @@ class ShardRoots:
         attributes: dict[str, AttributeValue] = {"spanloom.shards": len(shards)}
         if event.type == EventType.BATCH:
             attributes["spanloom.batch.id"] = f"{event.event_id:016x}"
-        links: list[Call] = []
+        links: list[Link] = []
         for shard in _linked(shards, self._max_links):
-            about = {
+            about: dict[str, AttributeValue] = {
                 "spanloom.link": SHARD,
                 "spanloom.shard.index": shard.index,
                 "spanloom.shard.failed": shard.failed,
             }
-            links.append(("add_link", (self._context(shard, run), about)))
+            links.append(Link(self._context(shard, run), about))
         self._starts.tell(event, attributes, links)
         return self._roots(left, run)
 

@@ -154,13 +154,13 @@ class SpanStarts:
         return self._places.note_of(shard, run)
 
     def tell(
-        self, event: Event, attributes: Mapping[str, AttributeValue], links: Sequence[Call] = ()
+        self, event: Event, attributes: Mapping[str, AttributeValue], links: Sequence[Link] = ()
     ) -> None:
         """Have the span of `event` say something more, before what user code has it say."""
         note = self._notes.of(event.event_id)
         note.attributes = {**(note.attributes or {}), **attributes}
         if links:
-            note.calls = [*links, *(note.calls or ())]
+            note.links = [*links, *note.links]
 
     def omit(self, event: Event, count: int) -> None:
         """Have the span of `event` say that so much is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from opentelemetry import trace as trace_api
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import (
     StaticSampler,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import Span, SpanContext, TraceFlags, TraceState
+from opentelemetry.trace import Link, Span, SpanContext, TraceFlags, TraceState
 from opentelemetry.util.types import AttributeValue
 
 from spanloom.events import Event
@@ -125,10 +126,11 @@ class Note:
         calls: What user code did to the span.
         span: The span itself, where somebody else's tracer made it at the start.
         attributes: What there is to say of the event that is not in it: of its shards.
+        links: What it is linked to by us: its shards; before what user code links it to.
         omitted: Calls beyond `MAX_CALLS`.
     """
 
-    __slots__ = ("attributes", "calls", "context", "omitted", "result", "span")
+    __slots__ = ("attributes", "calls", "context", "links", "omitted", "result", "span")
 
     def __init__(self) -> None:
         self.context: Context | None = None
@@ -136,6 +138,7 @@ class Note:
         self.calls: list[Call] | None = None
         self.span: Span | None = None
         self.attributes: dict[str, AttributeValue] | None = None
+        self.links: Sequence[Link] = ()
         self.omitted = 0
 
 
