@@ -14,6 +14,7 @@ from spanloom.callbacks import CallbackManager, guard, use_callback_manager
 from spanloom.concurrency.jobs import run_jobs
 from spanloom.concurrency.map import async_map
 from spanloom.events import Event
+from spanloom.events.handler import QuickHook
 from spanloom.exceptions import HandlerError
 
 Hook = Callable[[Event], object]
@@ -175,6 +176,70 @@ def test_what_a_bound_function_emits_is_not_sent_to_it() -> None:
     run(manager)
     manager.close()
     assert handler.listed == 3
+
+
+class Quick(Binding):
+    """Binds a hook of which a small part is enough for every second job."""
+
+    def job_hooks(self, batch: Event) -> tuple[Hook | None, Hook | None]:
+        def quick(event: Event) -> bool:
+            self.calls.append(f"quick {event.job_index}")
+            return event.job_index == 1
+
+        return QuickHook(quick, lambda event: self.calls.append(f"full {event.job_index}")), None
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+def test_the_rest_of_a_quick_hook_is_called_where_its_small_part_is_not_enough(isolation: Any) -> None:
+    """For each job by itself; whoever calls the whole of it gets the same."""
+    handler = Quick()
+    manager = CallbackManager([handler], raise_handler_errors=True)
+    run(manager, isolation)
+    assert [call for call in handler.calls if "start" not in call] == ["quick 0", "full 0", "quick 1"]
+    manager.close()
+    assert handler.listed == 3
+    parts: list[str] = []
+    whole = QuickHook(lambda event: parts.append("quick") is not None, lambda event: parts.append("full"))
+    whole(Event())
+    assert parts == ["quick", "full"]
+
+
+@pytest.mark.parametrize("isolation", ["task", "context"])
+@pytest.mark.parametrize("part", ["quick", "full"])
+def test_a_quick_hook_that_raises_is_not_called_again(
+    part: str, isolation: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever part it is: the jobs go on, the handler is in quarantine, and it is logged once."""
+
+    class Failing(Quick):
+        def job_hooks(self, batch: Event) -> tuple[Hook | None, Hook | None]:
+            def fail(event: Event) -> bool:
+                self.calls.append(part)
+                raise SystemExit("harmful")
+
+            return (QuickHook(fail, fail) if part == "quick" else QuickHook(lambda _: False, fail)), None
+
+    handler = Failing()
+    manager = CallbackManager([handler])
+    run(manager, isolation)
+    assert handler.calls.count(part) == 1
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    with pytest.raises(HandlerError):
+        run(CallbackManager([Failing()], raise_handler_errors=True), isolation)
+
+
+def test_a_quick_hook_is_not_called_after_its_handler_is_taken_out() -> None:
+    """Like any other hook."""
+    handler = Quick()
+    manager = CallbackManager([handler])
+
+    async def job(number: int) -> None:
+        if number == 0:
+            await asyncio.to_thread(manager.remove_handler, handler)
+
+    with use_callback_manager(manager):
+        asyncio.run(async_map(job, range(3), limit=1, desc="b"))
+    assert [call for call in handler.calls if "start" not in call] == ["quick 0", "full 0"]
 
 
 def test_a_generator_that_waits_is_told_about() -> None:

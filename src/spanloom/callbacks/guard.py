@@ -28,6 +28,7 @@ from spanloom.callbacks.signals import is_from_signal
 from spanloom.callbacks.stats import HandlerStats
 from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
+from spanloom.events.handler import QuickHook
 from spanloom.events.trace import Trace
 from spanloom.events.types import EventType
 from spanloom.exceptions import HandlerError
@@ -217,6 +218,8 @@ class Guard:
 
     def _job_hook(self, hook: str, function: EventHook, *, first: bool) -> EventHook:
         """Return `function` with what `_invoke` puts around it, all constants bound: it is called with every job."""
+        if type(function) is QuickHook:
+            return self._quick_hook(hook, function.quick, self._job_hook(hook, function.full, first=first))
         alone, here, slow_ns = (self,), delivering, SLOW_S * 1e9
 
         def guarded(event: Event) -> None:
@@ -241,6 +244,22 @@ class Guard:
             held_ns = monotonic_ns() - began
             if held_ns > slow_ns:
                 self._held(hook, held_ns / 1e9)
+
+        return guarded
+
+    def _quick_hook(self, hook: str, quick: Callable[[Event], bool], full: EventHook) -> EventHook:
+        def guarded(event: Event) -> None:
+            if self.quarantined or self._closed:
+                return
+            try:
+                is_done = quick(event)
+            except BaseException as error:
+                if is_from_signal(error):
+                    raise
+                self.fail(hook, error)
+                return
+            if not is_done:
+                full(event)
 
         return guarded
 
