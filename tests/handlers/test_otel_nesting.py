@@ -27,6 +27,7 @@ from opentelemetry.trace import StatusCode
 
 from spanloom import RetryPolicy, async_map, batch_gather, propagate, stream, use_callback_manager
 from spanloom.handlers.otel import remote_parent
+from spanloom.handlers.otel._live import EVENT_KEY
 from spanloom.testing import virtual_clock
 from tests.environments import without_ours
 from tests.handlers.otel_setup import Setup, id_of, parent_of, trace_of
@@ -295,6 +296,87 @@ def test_tasks_and_threads_of_a_job_write_to_its_span(otel: Setup, isolation: An
     for span in otel.named("job"):
         assert {"task", "to_thread", "thread"} <= set(span.attributes or {})
         assert "stranger" not in (span.attributes or {})
+
+
+WAYS_TO_LOOK: dict[str, Any] = {
+    "get": lambda context: {key: context.get(key) for key in KEYS},
+    "[]": lambda context: {key: context[key] for key in KEYS},
+    "in": lambda context: {key: context.get(key) for key in KEYS if key in context},
+    "copy": lambda context: context.copy(),
+    "dict": dict,
+    "**": lambda context: {**context},
+    "|": lambda context: context | {},
+    "| to": lambda context: {} | context,
+    "update": lambda context: [found := {}, found.update(context)][0],
+    "items": lambda context: dict(context.items()),
+    "keys and values": lambda context: dict(zip(context.keys(), context.values(), strict=True)),
+    "iter": lambda context: {key: context.get(key) for key in context},
+    "reversed": lambda context: {key: context.get(key) for key in reversed(context)},
+    "len": lambda context: dict(context) if len(context) == len(KEYS) else {},
+    "bool": lambda context: dict(context) if context else {},
+    "==": lambda context: context if context == dict(context.items()) else {},
+    "!=": lambda context: {} if context != {**context} else context,
+    "repr": lambda context: dict(context) if "'b'" in repr(context) else {},
+    "set_value": lambda context: {key: context_api.set_value("mine", 1, context)[key] for key in KEYS},
+}
+KEYS = (
+    *trace_api.set_span_in_context(trace_api.INVALID_SPAN, context_api.Context()),
+    *baggage.set_baggage("a", "b", context_api.Context()),
+    EVENT_KEY,
+)
+
+
+@pytest.mark.parametrize("isolation", LANES)
+@pytest.mark.parametrize("way", WAYS_TO_LOOK)
+def test_what_is_current_in_a_job_is_a_context_however_it_is_looked_into(
+    otel: Setup, way: str, isolation: Any
+) -> None:
+    """Nothing is in it before somebody looks; whoever does finds what is current, by whichever method of a mapping."""
+
+    async def job(number: int) -> None:
+        current = context_api.get_current()
+        assert isinstance(current, context_api.Context)
+        found = WAYS_TO_LOOK[way](current)
+        span, *_ = (found[key] for key in KEYS)
+        assert set(found) == set(KEYS)
+        assert span is found[EVENT_KEY] is trace_api.get_current_span()
+        assert baggage.get_all(context_api.Context(found)) == {"a": "b"}
+        with pytest.raises(ValueError):
+            current["a"] = 1
+        span.set_attribute("number", number)
+
+    async def main() -> None:
+        context_api.attach(baggage.set_baggage("a", "b"))
+        await async_map(job, range(3), isolation=isolation, limit=1, desc="batch")
+
+    otel.run(main())
+    assert [(attribute(span, "number")) for span in otel.named("job")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("isolation", LANES)
+def test_what_is_current_in_a_job_can_be_taken_along(otel: Setup, isolation: Any) -> None:
+    """As OpenTelemetry's instrumentation of threads does it: without a look into it, and to where nothing is known."""
+
+    def elsewhere(context: context_api.Context, number: int) -> None:
+        context_api.attach(context)
+        with otel.tracer.start_as_current_span(f"thread {number}"):
+            pass
+
+    async def job(number: int) -> None:
+        thread = threading.Thread(target=elsewhere, args=(context_api.get_current(), number))
+        thread.start()
+        if number:
+            thread.join()
+        else:
+            threads.append(thread)
+
+    threads: list[threading.Thread] = []
+    otel.run(async_map(job, range(2), isolation=isolation, limit=1, desc="batch"))
+    threads[0].join()
+    jobs = {attribute(span, "spanloom.job.index"): span for span in otel.named("job")}
+    for number in range(2):
+        span = otel.span(f"thread {number}")
+        assert (trace_of(span), parent_of(span)) == (trace_of(jobs[number]), id_of(jobs[number]))
 
 
 # generators ------------------------------------------------------------------------------------------------

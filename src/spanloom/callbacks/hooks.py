@@ -1,4 +1,4 @@
-"""The hooks of a handler: what they are called, which of them it has, and what kinds of them there are."""
+"""The hooks of a handler: what they are called, and which of them it has."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from spanloom.callbacks.decorate import is_coroutine_function
-from spanloom.events.event import Event
 
-__all__ = ["HOOKS", "INLINE", "ON_EVENT", "QuickHook", "hook_of", "types_of"]
+__all__ = ["HOOKS", "INLINE", "ON_EVENT", "hook_of", "types_of"]
 
 ON_EVENT: Final = (
     "on_event_start",
@@ -23,27 +22,6 @@ INLINE: Final = (*ON_EVENT, "start_trace", "end_trace")
 """Called where the work is, unless the handler takes lists."""
 HOOKS: Final = (*INLINE, "on_events", "attached", "on_tick", "flush", "close")
 """All that a handler may have; at least one of them it must have."""
-
-
-class QuickHook:
-    """What ``job_hooks`` may return for the start of jobs: a hook of which nearly always a small part is enough.
-
-    Args:
-        quick: Is called with every started job; returns False if it has done nothing, and `full` is to be called. It
-            emits no event, waits for nothing and calls nobody's code, so nothing is done about that: to look at the
-            clock and to mark whose hook is running takes longer than what it does. If it raises, all is as always.
-        full: Is called then, as any hook is.
-    """
-
-    __slots__ = ("full", "quick")
-
-    def __init__(self, quick: Callable[[Event], bool], full: Callable[[Event], object]) -> None:
-        self.quick = quick
-        self.full = full
-
-    def __call__(self, event: Event) -> None:
-        if not self.quick(event):
-            self.full(event)
 
 
 def hook_of(handler: object, name: str) -> Callable[..., object] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as context_api
@@ -31,11 +31,11 @@ __all__ = [
     "SPAN_KEY",
     "Call",
     "LiveSpan",
+    "Maker",
     "StandIn",
     "attach",
     "detach",
     "innermost",
-    "job_attacher",
     "open_context",
 ]
 
@@ -103,7 +103,7 @@ class LiveSpan(StandIn):
         outer: The OpenTelemetry context that was current before.
 
     Attributes:
-        beside: What else is current with it, as `attach` was given it. Not set by `job_attacher`.
+        beside: What else is current with it, as `attach` was given it.
     """
 
     __slots__ = ("beside", "event", "known", "maker")
@@ -241,51 +241,6 @@ def attach(live: LiveSpan, context: Context) -> None:
     context_api.attach(Context({**context, SPAN_KEY: live, EVENT_KEY: live}))
 
 
-def job_attacher(
-    maker: Maker,
-    base: Context,
-    otherwise: Callable[[Event], object],
-    place: Callable[[Event], object] | None = None,
-) -> Callable[[Event], object]:
-    """Return what makes the span of a started job current. A call per step would cost more than the step.
-
-    Args:
-        maker: Makes the real spans.
-        base: What is current where the jobs' batch has just started, and so, as a rule, where its jobs start.
-        otherwise: Is called instead for a job that starts inside something else, such as a span around its input.
-        place: Is called before, if at all.
-    """
-    get_current, attach_context, context = context_api.get_current, context_api.attach, Context
-    make, kind, span_key, event_key = LiveSpan.__new__, LiveSpan, SPAN_KEY, EVENT_KEY
-    beside = {key: value for key, value in base.items() if key not in (SPAN_KEY, EVENT_KEY)}
-
-    def job_opened(event: Event) -> None:
-        current = get_current()
-        if current is not base:
-            live = current.get(event_key)
-            # What the last job of this worker, or another handler at the start of this one, has left there.
-            if not (
-                type(live) is kind
-                and live.outer is base
-                and live.event.job is live.event
-                and current.get(span_key) is live
-            ):
-                otherwise(event)
-                return
-        if place is not None:
-            place(event)
-        live = make(kind)
-        live.event = event
-        live.maker = maker
-        live.outer = base
-        live.known = None
-        # With no baggage beside it, a display of two entries is all there is to copy.
-        entries = {**beside, span_key: live, event_key: live} if beside else {span_key: live, event_key: live}
-        attach_context(context(entries))
-
-    return job_opened
-
-
 def detach(event: Event) -> None:
     """Set back what was current before `event`, if the stand-in of `event` is current here.
 
@@ -296,7 +251,7 @@ def detach(event: Event) -> None:
     if not isinstance(live, LiveSpan) or live.event is not event:
         return
     outer = live.outer
-    beside = getattr(live, "beside", outer)
+    beside = live.beside
     if len(context) > len(_OURS) or len(beside) > len(_OURS):
         changed = {key: value for key, value in context.items() if beside.get(key) is not value}
         gone = beside.keys() - context.keys() - _OURS

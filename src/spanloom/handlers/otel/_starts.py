@@ -16,6 +16,7 @@ from opentelemetry.util.types import AttributeValue
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
 from spanloom.handlers.otel._attributes import end_attributes, start_attributes, title_of
+from spanloom.handlers.otel._job_context import job_attacher
 from spanloom.handlers.otel._links import links_of
 from spanloom.handlers.otel._live import (
     SPAN_KEY,
@@ -24,7 +25,6 @@ from spanloom.handlers.otel._live import (
     StandIn,
     attach,
     innermost,
-    job_attacher,
     open_context,
 )
 from spanloom.handlers.otel._places import Places
