@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import threading
@@ -24,8 +25,10 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from spanloom.callbacks import CallbackManager, use_callback_manager
+from spanloom.callbacks.table import hand_over_to
 from spanloom.concurrency.map import async_map
 from spanloom.handlers.otel import OpenTelemetryHandler
+from spanloom.handlers.otel._kin import JobSpan
 from tests.handlers.otel_peers import HttpCollector, listener, silent
 from tests.waited import waited
 
@@ -179,3 +182,87 @@ def test_a_provider_that_is_shut_down_first_costs_no_span(collector: HttpCollect
     provider.shutdown()
     manager.close()  # it is told of a failed flush: that of the provider
     assert handler.stats().exported == len(set(collector.span_ids)) == 102
+
+
+class Queued:
+    """A provider with a batch processor that exports when it is told to, and its queue."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.processor = BatchSpanProcessor(self.exporter, schedule_delay_millis=60_000)
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self.processor)
+        self.queue = self.processor._batch_processor._queue
+
+    def spans(self) -> list[ReadableSpan]:
+        assert self.provider.force_flush()
+        return list(self.exporter.get_finished_spans())
+
+
+def hand_over(queued: Queued) -> None:
+    """Run, and have the spans handed to the processor, but not exported."""
+    handler = OpenTelemetryHandler(queued.provider)
+    asyncio.run(run(CallbackManager([handler], raise_handler_errors=True)))
+    assert hand_over_to(handler, 5)
+
+
+def test_spans_go_into_the_queue_of_a_batch_processor_without_being_looked_at() -> None:
+    """A list of them at once, in order; of their parts none is made that nobody reads."""
+    queued = Queued()
+    hand_over(queued)
+    waiting = list(reversed(queued.queue))
+    made = [span for span in waiting if type(span) is not JobSpan or _is_set(span, "_context")]
+    assert len(waiting) == 102
+    assert len(made) <= 4  # the batch, the event around it, the first and the last of a list
+    assert [span.name for span in queued.spans()] == [span.name for span in waiting]
+    assert len({span.context.span_id for span in queued.spans() if span.context}) == 102
+    queued.provider.shutdown()
+
+
+def _is_set(span: JobSpan, name: str) -> bool:
+    try:
+        JobSpan.__dict__[name].__get__(span)
+    except AttributeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("which", ["on_end", "emit"])
+def test_a_batch_processor_that_somebody_has_patched_is_called_with_every_span(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever counts what goes to the SDK's class goes on counting."""
+    queued = Queued()
+    owner = BatchSpanProcessor if which == "on_end" else type(queued.processor._batch_processor)
+    original = getattr(owner, which)
+    seen: list[object] = []
+
+    @functools.wraps(original)
+    def counting(self: object, span: object) -> None:
+        seen.append(span)
+        original(self, span)
+
+    monkeypatch.setattr(owner, which, counting)
+    hand_over(queued)
+    assert len(seen) == len(queued.spans()) == 102
+    queued.provider.shutdown()
+
+
+def test_a_batch_processor_that_is_shut_down_is_left_to_say_so(caplog: pytest.LogCaptureFixture) -> None:
+    """It counts and tells what it ignores; nothing is left in a queue that nobody empties."""
+    queued = Queued()
+    queued.provider.shutdown()
+    caplog.set_level("INFO", "opentelemetry.sdk._shared_internal")
+    hand_over(queued)
+    assert not queued.queue
+    assert "Shutdown called, ignoring" in caplog.text
+
+
+def test_a_batch_processor_begins_anew_in_another_process_before_it_takes_spans() -> None:
+    """What it does when it notices a fork, it does before anything is appended."""
+    queued = Queued()
+    queued.queue.append(object())  # of the parent's, which sends it
+    queued.processor._batch_processor._pid = -1
+    hand_over(queued)
+    assert len(queued.spans()) == 102
+    queued.provider.shutdown()

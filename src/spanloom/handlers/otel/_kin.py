@@ -1,12 +1,13 @@
 """What the spans of one batch's jobs have in common, and the span of one of them.
 
 `JobSpan` is for exporters that take span objects. It is a ``ReadableSpan`` of the SDK in every respect, but for when
-its parts are made: the context at once, because every processor looks at its flags, the rest on first reading.
+its parts are made: on first reading. An exporter that counts spans, or has most of them dropped, has none made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -94,8 +95,12 @@ class JobKin:
 
     def spans(self, jobs: Sequence[JobEvent]) -> list[JobSpan]:
         """Return the spans of plain `jobs`."""
-        base_id, context = self.base_id, self.context
-        return [JobSpan(self, job, context(event_id_at(base_id, job.index))) for job in jobs]
+        # What `JobSpan` does when it is called, without a call of ours for each: a third of the time.
+        spans = list(map(object.__new__, repeat(JobSpan, len(jobs))))
+        for span, job in zip(spans, jobs, strict=True):
+            span._kin = self  # noqa: SLF001 -- of this module
+            span._job = job  # noqa: SLF001 -- the same
+        return spans
 
     def frames(self, jobs: Sequence[JobEvent]) -> list[bytes]:
         """Return the encoded spans of plain `jobs` without details, whose indices are in the same of `LENGTHS`."""
@@ -111,7 +116,7 @@ class JobKin:
         attempt, ready_ns = (None, None) if detail is None else (detail.attempt, detail.ready_ns)
         template = self._template_for(job, attempt)
         if template is None or job.end_ns is None or job.index >= MAX_INDEX:
-            return encode_span(JobSpan(self, job, self.context(span_id)))
+            return encode_span(JobSpan(self, job))
         if self.family.ready_ns is not None:
             ready_ns = self.family.ready_ns
         start_ns = job.start_ns
@@ -143,20 +148,22 @@ class JobSpan(ReadableSpan):
     Args:
         kin: What it shares with the other jobs of its batch.
         job: The job, ended.
-        context: Its span context.
     """
 
     __slots__ = ("_context", "_job", "_kin")
 
-    def __init__(self, kin: JobKin, job: JobEvent, context: SpanContext) -> None:
+    def __init__(self, kin: JobKin, job: JobEvent) -> None:
         self._kin = kin
         self._job = job
-        self._context = context
 
     def __getattr__(self, name: str) -> Any:  # Any: whatever the base class keeps
         # Asked for what is not there: what the base class would have set in its constructor.
         if name in _OWN or name.startswith("__"):
             raise AttributeError(name)
+        if name == "_context":  # processors look at it that never look at the rest
+            kin = self._kin
+            self._context = context = kin.context(event_id_at(kin.base_id, self._job.index))
+            return context
         self._fill()
         return object.__getattribute__(self, name)
 
@@ -176,4 +183,4 @@ class JobSpan(ReadableSpan):
         )
 
 
-_OWN: Final = frozenset({"_context", "_job", "_kin"})
+_OWN: Final = frozenset({"_job", "_kin"})

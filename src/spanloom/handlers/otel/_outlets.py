@@ -18,6 +18,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -143,8 +144,7 @@ class Outlets:
             for start in range(0, len(spans), step):
                 if queue.maxlen is not None and (len(queue) + step) * 2 > queue.maxlen:
                     processor.force_flush()
-                for span in spans[start : start + step]:
-                    processor.on_end(span)
+                _append(processor, spans[start : start + step])
 
     def count(self) -> None:
         """Count one span that has gone to the processors by itself, and have them export in time."""
@@ -237,6 +237,42 @@ def _queue(processor: SpanProcessor) -> deque[object] | None:
     inside = getattr(processor, "_batch_processor", None)  # since OpenTelemetry 1.33
     queue = getattr(processor, "queue", None) if inside is None else getattr(inside, "_queue", None)
     return queue if isinstance(queue, deque) else None
+
+
+def _append(processor: SpanProcessor, spans: Sequence[ReadableSpan]) -> None:
+    """Do with each of `spans`, all of them sampled, what ``on_end`` of a processor that has a queue does.
+
+    That is to append a span to the queue, which is done for hundreds of them at once, in a twentieth of the time. What
+    else it does is for all of them as well as for one: at the first, to begin anew in a forked child; at the last, to
+    wake its thread if there is enough to export.
+    """
+    processor.on_end(spans[0])
+    rest = spans[1:]
+    queue = _queue(processor) if len(rest) > 1 and _only_appends(processor) else None
+    if queue is not None:
+        queue.extendleft(rest[:-1])
+        rest = rest[-1:]
+    for span in rest:
+        processor.on_end(span)
+
+
+def _only_appends(processor: SpanProcessor) -> bool:
+    """Tell whether a batch processor appends a span to its queue and is done: not if it is shut down or patched."""
+    inside = getattr(processor, "_batch_processor", None)
+    methods = getattr(type(processor), "on_end", None), getattr(type(inside), "emit", None)
+    return (
+        all(map(_is_sdks, methods))
+        and "emit" not in vars(inside)
+        and getattr(inside, "_shutdown", True) is False
+    )
+
+
+def _is_sdks(method: object) -> bool:
+    return (
+        type(method) is FunctionType
+        and method.__module__.startswith("opentelemetry.sdk.")
+        and not hasattr(method, "__wrapped__")
+    )
 
 
 def _capacity(processor: SpanProcessor) -> int:
