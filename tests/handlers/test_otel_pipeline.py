@@ -6,6 +6,7 @@ import email.utils
 import gc
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from spanloom.handlers.otel._counts import ExportCounts, Ledger
 from spanloom.handlers.otel._http_session import AbortableAdapter
-from spanloom.handlers.otel._memory import MemoryStore
+from spanloom.handlers.otel._memory import OVERHEAD, MemoryStore
 from spanloom.handlers.otel._outlets import Outlets
 from spanloom.handlers.otel._pipeline import Pipeline, open_pipeline, transport_for
 from spanloom.handlers.otel._plan import look_at
@@ -705,6 +706,33 @@ def test_what_a_helper_cannot_deliver_is_not_lost() -> None:
         assert sorted(collector.span_ids) == list(range(1, 60_001))
         assert pipeline.close()
         assert pipeline.stats() == ExportCounts(60_000, 60_000, 0, 0, {})
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_memory_gives_as_much_as_a_request_may_have(seed: int) -> None:
+    """The oldest first and in order, up to either bound, and one in any case; what is left is accounted for."""
+    dice = random.Random(seed)
+    max_spans, max_bytes = dice.randint(1, 8), dice.randint(1, 30)
+    store = MemoryStore(Ledger())
+    left: list[bytes] = []
+    for _ in range(6):
+        frames = [bytes([dice.randrange(256)]) * dice.randint(1, 9) for _ in range(dice.randint(1, 6))]
+        store.put(ENVELOPE, frames)
+        left += frames
+    while left:
+        expected = [
+            frame
+            for at, frame in enumerate(left[:max_spans])
+            if not at or sum(map(len, left[: at + 1])) <= max_bytes
+        ]
+        parcel = store.take(max_spans, max_bytes)
+        assert parcel is not None
+        assert list(parcel.frames) == expected
+        del left[: len(expected)]
+        assert store.waiting == len(left)
+        assert store.waiting_bytes == sum(map(len, left)) + OVERHEAD * len(left)
+        assert store.settle(parcel)
+    assert store.take(max_spans, max_bytes) is None
 
 
 def test_threads_that_put_first_at_once_start_one_sender(

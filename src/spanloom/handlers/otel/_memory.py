@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate
 from typing import Final
 
 from spanloom.handlers.otel._counts import Ledger
@@ -92,15 +93,15 @@ class MemoryStore:
                 return None
             envelope = self._chunks[0].envelope
             while self._chunks and (chunk := self._chunks[0]).envelope == envelope:
-                for frame in islice(chunk.frames, chunk.start, None):
-                    size += len(frame)
-                    if taken and (len(taken) == max_spans or size > max_bytes):
-                        break
-                    taken.append(frame)
-                    self._forget_oldest(chunk, frame)
-                else:
-                    continue
-                break
+                frames = chunk.frames[chunk.start : chunk.start + max_spans - len(taken)]
+                sizes = list(accumulate(map(len, frames), initial=size))
+                if sizes[-1] > max_bytes:
+                    frames = frames[: max(bisect_right(sizes, max_bytes) - 1, not taken)]
+                taken += frames
+                size = sizes[len(frames)]
+                self._forget_oldest(chunk, frames)
+                if self._chunks and self._chunks[0] is chunk:
+                    break
             number = self._gone - len(taken)
             self._in_flight[number] = len(taken)
         return Parcel(envelope, taken, number=number)
@@ -132,11 +133,8 @@ class MemoryStore:
     def forget_oldest(self) -> None:
         """Let go of what `oldest` returns: it is kept elsewhere now."""
         with self._lock:
-            chunk = self._chunks.popleft()
-            frames = chunk.frames[chunk.start :]
-            self._gone += len(frames)
-            self.waiting -= len(frames)
-            self.waiting_bytes -= _size(frames)
+            chunk = self._chunks[0]
+            self._forget_oldest(chunk, chunk.frames[chunk.start :])
 
     def adopt(self, *, now: bool = False) -> bool:
         """Memory is never left behind."""
@@ -162,15 +160,16 @@ class MemoryStore:
             self._max_spans is not None and self.waiting > self._max_spans
         ):
             chunk = self._chunks[0]
-            self._forget_oldest(chunk, chunk.frames[chunk.start])
+            self._forget_oldest(chunk, chunk.frames[chunk.start : chunk.start + 1])
             dropped += 1
         return dropped
 
-    def _forget_oldest(self, chunk: _Chunk, frame: bytes) -> None:
-        self._gone += 1
-        self.waiting -= 1
-        self.waiting_bytes -= len(frame) + OVERHEAD
-        chunk.start += 1
+    def _forget_oldest(self, chunk: _Chunk, frames: Sequence[bytes]) -> None:
+        """Let go of `frames`, the oldest, with which `chunk` begins."""
+        self._gone += len(frames)
+        self.waiting -= len(frames)
+        self.waiting_bytes -= _size(frames)
+        chunk.start += len(frames)
         if chunk.start == len(chunk.frames):
             self._chunks.popleft()
 
