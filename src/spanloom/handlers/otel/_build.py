@@ -27,6 +27,7 @@ from spanloom.events.event import JobEvent
 from spanloom.handlers.otel._encode import encode_envelope
 from spanloom.handlers.otel._frame import frame
 from spanloom.handlers.otel._inline import Stretch
+from spanloom.handlers.otel._job_run import Woven, events_of
 from spanloom.handlers.otel._lean import LeanBuilder
 from spanloom.handlers.otel._links import MAX_LINKS
 from spanloom.handlers.otel._outlets import Outlets
@@ -165,7 +166,7 @@ class SpanBuilder:
                 self._starts.omit(event, omitted)
         return events
 
-    def _build(self, events: Sequence[Event]) -> None:
+    def _build(self, events: Sequence[Woven]) -> None:
         tracer, outlets = self._tracer, self._outlets
         plan = look_at(tracer, follows_root=self._starts.follows_root)
         if plan != self.plan:
@@ -178,7 +179,7 @@ class SpanBuilder:
             outlets.put_frames(built.envelope, built.frames)
             outlets.put_spans(built.spans)
         else:
-            self._build_by_tracer(events, tracer)
+            self._build_by_tracer(list(events_of(events)), tracer)
 
     def _build_by_tracer(self, events: Sequence[Event], tracer: Tracer) -> None:
         outlets = self._outlets

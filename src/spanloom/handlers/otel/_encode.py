@@ -69,6 +69,8 @@ _HEADS: Final = {
 }
 """The tag of an attribute and its length, where that is one byte."""
 _BYTES: Final = [bytes((number,)) for number in range(128)]
+_MORE: Final = [bytes((number | 128,)) for number in range(128)]
+"""Seven bits of a varint that goes on."""
 _TEXTS: Final = [bytes((0x12, size + 2, 0x0A, size)) for size in range(126)]
 """What stands in front of a text as the value of an attribute, by the text's length in bytes."""
 _SMALL_INT: Final = b"\x12\x02\x18"
@@ -87,9 +89,9 @@ def varint(value: int) -> bytes:
     if value < 1 << 7:
         return _BYTES[value]
     if value < 1 << 14:
-        return bytes((value & 127 | 128, value >> 7))
+        return _MORE[value & 127] + _BYTES[value >> 7]
     if value < 1 << 21:
-        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
+        return _MORE[value & 127] + _MORE[value >> 7 & 127] + _BYTES[value >> 14]
     out = bytearray()
     while value >= 1 << 7:
         out.append(value & 127 | 128)

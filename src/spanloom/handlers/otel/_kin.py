@@ -103,10 +103,10 @@ class JobKin:
         return spans
 
     def frames(self, jobs: Sequence[JobEvent]) -> list[bytes]:
-        """Return the encoded spans of plain `jobs` without details, whose indices are in the same of `LENGTHS`."""
+        """Return the encoded spans of plain `jobs` without details."""
         ready_ns = self.family.ready_ns
         template = self._template_for(jobs[0], None)
-        if template is None or ready_ns is None or jobs[0].index >= MAX_INDEX:
+        if template is None or ready_ns is None:
             return [self.frame(job, job.event_id) for job in jobs]
         return template.fill_all(jobs, self.base_id, _ANCHOR_NS, ready_ns)
 

@@ -25,18 +25,18 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from spanloom.events import Event
 from spanloom.events.event import JobEvent
-from spanloom.events.ids import event_id_at
+from spanloom.events.ids import event_id_at, index_in
 from spanloom.handlers.otel._attributes import title_of
 from spanloom.handlers.otel._draft import Draft, Origin
 from spanloom.handlers.otel._encode import encode_envelope
 from spanloom.handlers.otel._finish import finish
 from spanloom.handlers.otel._frame import Envelope
 from spanloom.handlers.otel._inline import Stretch
+from spanloom.handlers.otel._job_run import JobRun, Woven
 from spanloom.handlers.otel._kin import JobKin, is_plain
 from spanloom.handlers.otel._points import Points
 from spanloom.handlers.otel._profiles import Rules
 from spanloom.handlers.otel._starts import SpanStarts
-from spanloom.handlers.otel._template import LENGTHS
 from spanloom.handlers.otel._traces import RANDOM_FLAG, Note, TraceNote, span_context
 
 __all__ = ["Built", "LeanBuilder"]
@@ -63,6 +63,45 @@ class Built(NamedTuple):
     lost: int = 0
 
 
+class _Building:
+    """What has been built so far of one list of events; see `Built`."""
+
+    __slots__ = ("_has_frames", "_has_spans", "frames", "lost", "spans")
+
+    def __init__(self, *, frames: bool, spans: bool) -> None:
+        self._has_frames = frames
+        self._has_spans = spans
+        self.frames: list[bytes] = []
+        self.spans: list[ReadableSpan] = []
+        self.lost = 0
+
+    def add_plain(self, jobs: Sequence[JobEvent], kin: JobKin) -> None:
+        """Add the spans of plain jobs without details."""
+        if jobs and kin.is_sampled:
+            if self._has_frames:
+                self.frames += kin.frames(jobs)
+            if self._has_spans:
+                self.spans += kin.spans(jobs)
+
+    def add_one(self, job: JobEvent, kin: JobKin) -> None:
+        """Add the span of a plain job with details."""
+        if kin.is_sampled:
+            if self._has_frames:
+                self.frames.append(kin.frame(job, job.event_id))
+            if self._has_spans:
+                self.spans += kin.spans((job,))
+
+    def add(self, draft: Draft | None, event: Event) -> None:
+        """Add the span of `event`; ``None`` if there is none."""
+        if draft is None:
+            return
+        end_ns = event.end_wall_ns or event.start_wall_ns
+        if self._has_spans:
+            self.spans.append(draft.end(end_ns))
+        if self._has_frames:
+            self.lost += not _encode(draft, end_ns, self.frames)
+
+
 class LeanBuilder:
     """Builds spans without the SDK's tracer.
 
@@ -80,62 +119,67 @@ class LeanBuilder:
         self._envelope = Envelope(b"", b"")
         self._kin: dict[tuple[int, int, str], JobKin] = {}
 
-    def build(self, events: Sequence[Event], tracer: SdkTracer, *, frames: bool, spans: bool) -> Built:
+    def build(self, events: Sequence[Woven], tracer: SdkTracer, *, frames: bool, spans: bool) -> Built:
         """Build the spans of ended `events`, those under which nothing is sampled aside.
 
         Args:
-            events: Ended events, and point events that are spans of their own.
+            events: Ended events, jobs in runs, and point events that are spans of their own.
             tracer: Whose resource, scope and limits are taken.
             frames: Whether encoded spans are wanted.
             spans: Whether span objects are wanted; both may be.
         """
         origin = self._origin_of(tracer)
-        built = Built(self._envelope, [], [])
-        notes, points = self._starts.notes, self._points.waiting
-        bare: list[JobEvent] = []  # plain ones without details that have the same kin
-        kin: JobKin | None = None
-        low = high = 0
-        lost = 0
+        built = _Building(frames=frames, spans=spans)
         for event in events:
-            if type(event) is JobEvent:
-                if kin is None or kin.family is not event.family or not low <= event.index < high:
-                    _put(bare, kin, built, frames=frames, spans=spans)
-                    bare = []
-                    kin, low, high = self._kin_of(event, origin)
-                detail = event.detail
-                if (detail is None or is_plain(detail)) and (
-                    not (notes or points)
-                    or (
-                        (event_id := event_id_at(kin.base_id, event.index)) not in notes
-                        and event_id not in points
-                    )
-                ):
-                    if detail is None:
-                        bare.append(event)
-                    else:
-                        _put(bare, kin, built, frames=frames, spans=spans)
-                        bare = []
-                        _put_one(event, kin, built, frames=frames, spans=spans)
-                    continue
-                draft = self._build_job(event, kin)
+            if isinstance(event, JobRun):
+                self._build_run(event.jobs, self._kin_of(event.jobs[0], event.trace, origin), built)
             else:
-                draft = self._build(event, origin)
-            _put(bare, kin, built, frames=frames, spans=spans)
-            bare = []
-            if draft is not None:
-                end_ns = event.end_wall_ns or event.start_wall_ns
-                if spans:
-                    built.spans.append(draft.end(end_ns))
-                if frames:
-                    lost += not _encode(draft, end_ns, built.frames)
-        _put(bare, kin, built, frames=frames, spans=spans)
-        return built._replace(lost=lost) if lost else built
+                built.add(self._build(event, origin), event)
+        return Built(self._envelope, built.frames, built.spans, built.lost)
+
+    def _build_run(self, jobs: Sequence[JobEvent], kin: JobKin, built: _Building) -> None:
+        """Build the spans of jobs of one kin: at once those between two about which there is more to say."""
+        details = [job.detail for job in jobs]
+        if details.count(None) == len(jobs) and not self._is_told_of(jobs, kin):
+            built.add_plain(jobs, kin)
+            return
+        notes, points = self._starts.notes, self._points.waiting
+        start = 0
+        for at, (job, detail) in enumerate(zip(jobs, details, strict=True)):
+            event_id = event_id_at(kin.base_id, job.index)
+            is_plain_job = (detail is None or is_plain(detail)) and not (
+                event_id in notes or event_id in points
+            )
+            if is_plain_job and detail is None:
+                continue
+            built.add_plain(jobs[start:at], kin)
+            start = at + 1
+            if is_plain_job:
+                built.add_one(job, kin)
+            else:
+                built.add(self._build_job(job, kin), job)
+        built.add_plain(jobs[start:], kin)
+
+    def _is_told_of(self, jobs: Sequence[JobEvent], kin: JobKin) -> bool:
+        """Tell whether anything more than the events say is known of some of `jobs`; seldom also if it is not."""
+        first = last = None
+        for table in (self._starts.notes, self._points.waiting):
+            if len(table) > len(jobs):
+                return True  # looking for each of the jobs in it takes less
+            for event_id in list(table):  # it may grow meanwhile
+                if first is None or last is None:
+                    indexes = [job.index for job in jobs]
+                    first, last = min(indexes), max(indexes)
+                if first <= index_in(kin.base_id, event_id) <= last:
+                    return True
+        return False
 
     def stretch_from(self, job: JobEvent) -> Stretch | None:
         """Return what `job`, whose span has just been built, may share with those that follow; ``None`` if nothing."""
         if self._origin is None:
             return None
-        kin, low, high = self._kin_of(job, self._origin)
+        trace, _, low, high = self._starts.range_of(job)
+        kin = self._kin_of(job, trace, self._origin)
         return Stretch(kin, self._envelope, self._starts.run_of(job), low, high) if kin.is_sampled else None
 
     def _origin_of(self, tracer: SdkTracer) -> Origin:
@@ -145,23 +189,15 @@ class LeanBuilder:
             self._envelope = encode_envelope(origin.resource, origin.scope)
         return origin
 
-    def _kin_of(self, job: JobEvent, origin: Origin) -> tuple[JobKin, int, int]:
-        """Return what `job` shares with others, and from which index to before which it shares it.
-
-        That includes the length of the index, as it is encoded.
-        """
-        trace, _, low, high = self._starts.range_of(job)
-        for first, end in LENGTHS:
-            if job.index < end:
-                low, high = max(low, first), min(high, end)
-                break
+    def _kin_of(self, job: JobEvent, trace: TraceNote, origin: Origin) -> JobKin:
+        """Return what `job` shares with those of its family that lie in `trace`."""
         key = job.batch_id, trace.trace_id, job.name
         kin = self._kin.get(key)
         if kin is None or not kin.holds_for(origin, trace):
             if len(self._kin) >= MAX_KIN:
                 self._kin.clear()
             kin = self._kin[key] = JobKin(origin, job, trace, self._rules)
-        return kin, low, high
+        return kin
 
     def _build_job(self, job: JobEvent, kin: JobKin) -> Draft | None:
         """Return the span of a job that is not plain, all but ended; ``None`` if it is not sampled."""
@@ -234,22 +270,6 @@ class LeanBuilder:
             ),
             parent,
         )
-
-
-def _put(jobs: list[JobEvent], kin: JobKin | None, built: Built, *, frames: bool, spans: bool) -> None:
-    if jobs and kin is not None and kin.is_sampled:
-        if frames:
-            built.frames.extend(kin.frames(jobs))
-        if spans:
-            built.spans.extend(kin.spans(jobs))
-
-
-def _put_one(job: JobEvent, kin: JobKin, built: Built, *, frames: bool, spans: bool) -> None:
-    if kin.is_sampled:
-        if frames:
-            built.frames.append(kin.frame(job, job.event_id))
-        if spans:
-            built.spans.extend(kin.spans((job,)))
 
 
 def _encode(draft: Draft, end_ns: int, frames: list[bytes]) -> bool:

@@ -15,6 +15,7 @@ from opentelemetry.util.types import AttributeValue
 from spanloom.events import Event, EventStatus, EventType
 from spanloom.events.event import JobEvent, ScopeEvent
 from spanloom.events.trace import Trace
+from spanloom.handlers.otel._job_run import JobRun, Woven
 from spanloom.handlers.otel._shard import Shard
 from spanloom.handlers.otel._sharding import Sharding
 from spanloom.handlers.otel._starts import SpanStarts
@@ -38,23 +39,24 @@ class ShardRoots:
         self._starts = starts
         self._max_links = max_links
 
-    def weave(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return `events` with the roots of the shards that are complete with them, each where it is."""
-        woven: list[Event] = []
+    def weave(self, events: Sequence[Event]) -> Sequence[Woven]:
+        """Return `events`, jobs in runs, with the roots of the shards that are complete with them, each where it is."""
+        woven: list[Woven] = []
+        trace: TraceNote | None = None
         run: TraceNote | None = None
         shard: Shard | None = None
         family, low, high, start = None, 0, 0, 0
         for at, event in enumerate(events):
             if type(event) is not JobEvent:
-                self._weave_jobs(events[start:at], shard, run, woven)
+                self._weave_jobs(events[start:at], trace, shard, run, woven)
                 start = at + 1
                 self._weave_scope(event, woven)
             elif event.family is not family or not low <= event.index < high:
-                self._weave_jobs(events[start:at], shard, run, woven)
+                self._weave_jobs(events[start:at], trace, shard, run, woven)
                 start = at
                 family, run = event.family, self._starts.run_of(event)
-                _, shard, low, high = self._starts.range_of(event)
-        self._weave_jobs(events[start:], shard, run, woven)
+                trace, shard, low, high = self._starts.range_of(event)
+        self._weave_jobs(events[start:], trace, shard, run, woven)
         return woven
 
     def roots_after(self, jobs: list[JobEvent]) -> list[Event]:
@@ -76,7 +78,7 @@ class ShardRoots:
             for root in self._roots([shard], run)
         ]
 
-    def _weave_scope(self, event: Event, woven: list[Event]) -> None:
+    def _weave_scope(self, event: Event, woven: list[Woven]) -> None:
         run = self._starts.run_of(event)
         sharding = run.sharding
         if sharding is None:
@@ -89,21 +91,27 @@ class ShardRoots:
         woven += self._roots(sharding.built(event), run)
 
     def _weave_jobs(
-        self, jobs: Sequence[Event], shard: Shard | None, run: TraceNote | None, woven: list[Event]
+        self,
+        events: Sequence[Event],
+        trace: TraceNote | None,
+        shard: Shard | None,
+        run: TraceNote | None,
+        woven: list[Woven],
     ) -> None:
-        """Weave in jobs of one batch, all of which lie in `shard`, if that is one."""
-        sharding = None if run is None else run.sharding
-        if run is None or sharding is None or not jobs:
-            woven += jobs
+        """Weave in jobs of one family, all of which lie in `trace`, and in `shard` if that is one."""
+        if not events or trace is None or run is None:
             return
-        if sharding.has_others:
-            for job in jobs:
-                woven += self._owner_ended(job, run, sharding)
-                woven.append(job)
-        else:
-            woven += jobs
-        if shard is not None:
-            shard.add_jobs(cast("Sequence[JobEvent]", jobs))
+        jobs = cast("Sequence[JobEvent]", events)
+        sharding = run.sharding
+        start = 0
+        if sharding is not None and sharding.has_others:
+            for at, job in enumerate(jobs):
+                if roots := self._owner_ended(job, run, sharding):
+                    woven += (*_run(jobs[start:at], trace), *roots)
+                    start = at
+        woven += _run(jobs[start:], trace)
+        if sharding is not None and shard is not None:
+            shard.add_jobs(jobs)
             woven += self._roots(sharding.completed(shard), run)
 
     def _roots(self, shards: Iterable[Shard], run: TraceNote) -> list[Event]:
@@ -162,6 +170,10 @@ class ShardRoots:
         home = shard.series.home
         trace = self._starts.note_of(home, run) if isinstance(home, Shard) else run
         return span_context(trace, shard.series.owner_id)
+
+
+def _run(jobs: Sequence[JobEvent], trace: TraceNote) -> Sequence[JobRun]:
+    return (JobRun(jobs, trace),) if jobs else ()
 
 
 def _linked(shards: list[Shard], limit: int | None) -> list[Shard]:

@@ -19,7 +19,7 @@ from spanloom.events.ids import event_id_at
 from spanloom.handlers.otel._encode import NO_STATUS, SPAN_ATTRIBUTE, attribute, encode_flags, head, varint
 from spanloom.handlers.otel._frame import SPAN_ID_OFFSET, frame
 
-__all__ = ["LENGTHS", "MAX_INDEX", "JobTemplate"]
+__all__ = ["MAX_INDEX", "JobTemplate"]
 
 INDEX: Final = "spanloom.job.index"
 QUEUE_S: Final = "spanloom.job.queue_s"
@@ -28,11 +28,7 @@ _NO_ID: Final = bytes(8)
 _END: Final = 0x41
 _MAX_LENGTH: Final = 5
 """Bytes of an index as a varint."""
-LENGTHS: Final = tuple(
-    (0 if length == 1 else 1 << 7 * (length - 1), 1 << 7 * length) for length in range(1, _MAX_LENGTH + 1)
-)
-"""From which index to before which their varints have the same length."""
-MAX_INDEX: Final = LENGTHS[-1][1]
+MAX_INDEX: Final = 1 << 7 * _MAX_LENGTH
 """One more than the highest index that there is a form for: 34 billion jobs."""
 
 
@@ -86,7 +82,7 @@ class JobTemplate:
         )  # fmt: skip
 
     def fill_all(self, jobs: Sequence[JobEvent], base_id: int, anchor_ns: int, ready_ns: int) -> list[bytes]:
-        """Return the frames of `jobs`, of which there is one, whose indices are in the same of `LENGTHS`.
+        """Return the frames of `jobs`, of which there is one.
 
         Args:
             jobs: Ended jobs of one batch.
@@ -94,7 +90,17 @@ class JobTemplate:
             anchor_ns: What to add to their times, for nanoseconds since the Unix epoch.
             ready_ns: Since when they could have run.
         """
-        form = self._forms[len(varint(jobs[0].index))]
+        indexes = [job.index for job in jobs]
+        length = len(varint(max(indexes)))
+        if len(varint(min(indexes))) < length:
+            return [
+                self.fill(
+                    event_id_at(base_id, job.index), job.index, job.start_ns + anchor_ns,
+                    (job.end_ns or job.start_ns) + anchor_ns, (job.start_ns - ready_ns) / 1e9,
+                )
+                for job in jobs
+            ]  # fmt: skip
+        form = self._forms[length]
         pack, before, name, after = form.pack, form.before, form.name, form.after
         to_index, to_queue = form.to_index, form.to_queue
         return [
