@@ -558,6 +558,20 @@ def test_the_queue_and_the_timeout_are_those_of_the_environment(monkeypatch: pyt
         pipeline.close()
 
 
+def test_a_queue_is_sent_before_it_is_full(collector: HttpCollector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a span may wait for company: when half of those that may wait are there, they are sent."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "6000")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+    pipeline = pipeline_to(collector.url)
+    put(pipeline, 1, 3001)
+    deadline = time.monotonic() + 30
+    while pipeline.stats().exported < 3000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert sorted(collector.span_ids) == list(range(1, 3001))
+    assert pipeline.close()
+
+
 @pytest.mark.parametrize("value", ["-1", "many", "1.5"])
 def test_a_pace_that_makes_no_sense_is_said_and_left_out(
     collector: HttpCollector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str

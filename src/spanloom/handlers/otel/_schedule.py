@@ -14,8 +14,10 @@ MAX_SPANS: Final = 1 << 20
 """Spans of a request when nobody set a number: the bytes are the bound."""
 MAX_BODY: Final = 3 << 20
 """Bytes of a request: gRPC servers take 4 MiB unless told otherwise, and a collector behind one is the usual case."""
-EAGER_SPANS: Final = 2048
-"""Spans that are worth a request at once: the SDK's own share of a full queue is 512, a request costs 1 ms of CPU."""
+SHARE: Final = 2048
+"""Spans up to which is waited for company, however few may wait: what waits in the SDK's queue."""
+EAGER_SPANS: Final = 8192
+"""Spans that are worth a request at once, some 1.5 MB: a request costs 1 ms of CPU, whatever is in it."""
 
 
 class Schedule(NamedTuple):
@@ -26,7 +28,8 @@ class Schedule(NamedTuple):
         max_spans: ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``: spans of one request. If it is not set, as many as `MAX_BODY`
             holds: with one request under way at a time, small ones would make the collector's latency the bound
             of the throughput, which is how the SDK's processor loses spans.
-        eager_spans: Spans that are sent without waiting for `delay_s`.
+        eager_spans: Spans that are sent without waiting for `delay_s`: half of those that may wait, between `SHARE` and
+            `EAGER_SPANS`.
         max_waiting: ``OTEL_BSP_MAX_QUEUE_SIZE``: spans that wait in memory. If it is not set, memory is bounded by
             bytes alone. It does not bound a spool.
         timeout_s: ``OTEL_BSP_EXPORT_TIMEOUT`` (ms; 30 s): how long a request may take. The exporter's own timeout
@@ -45,12 +48,16 @@ class Schedule(NamedTuple):
         delay_ms = _number("OTEL_BSP_SCHEDULE_DELAY", minimum=0)
         max_spans = _number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", minimum=1)
         timeout_ms = _number("OTEL_BSP_EXPORT_TIMEOUT", minimum=1)
+        max_waiting = _number("OTEL_BSP_MAX_QUEUE_SIZE", minimum=1)
         default = cls()
+        eager_spans = min(max_spans or default.eager_spans, default.eager_spans)
+        if max_waiting is not None:
+            eager_spans = min(eager_spans, max(SHARE, max_waiting // 2))
         return cls(
             delay_s=default.delay_s if delay_ms is None else delay_ms / 1000,
             max_spans=max_spans or default.max_spans,
-            eager_spans=min(max_spans or default.eager_spans, default.eager_spans),
-            max_waiting=_number("OTEL_BSP_MAX_QUEUE_SIZE", minimum=1),
+            eager_spans=eager_spans,
+            max_waiting=max_waiting,
             timeout_s=default.timeout_s if timeout_ms is None else timeout_ms / 1000,
         )
 
