@@ -38,11 +38,11 @@ def open_to_all() -> Iterator[Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of its own, of 8 megabytes; only root may make one."""
+    """Return a file system of its own, of 3 megabytes; only root may make one."""
     path = tmp_path / "disk"
     path.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)],
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)],
         capture_output=True,
         text=True,
         check=False,

@@ -36,7 +36,7 @@ def test_ids_are_those_of_the_events(base: int) -> None:
     """The ids of many jobs are those of each, also of the one that would be 0."""
     indexes = [7, 0, 3, 10**6, 1]
     expected = [signed(event_id_at(base, index)) for index in indexes]
-    assert signed_ids_at(base, indexes) == expected
+    assert signed_ids_at(base, indexes) == signed_ids_at(signed(base), indexes) == expected
     assert 0 not in expected
     assert all(-(1 << 63) <= event_id < 1 << 63 for event_id in expected)
 
@@ -70,7 +70,9 @@ def test_each_job_keeps_what_is_its_own(count: int) -> None:
     names = {number: name for number, _, name in rows.labels}
     roots = {number: root for number, _, root in rows.traces}
     found = {}
-    for (label, trace, batch_id, ready_ns), own in rows.jobs.items():
+    for (label, trace, batch_id, base_id, ready_ns), waiting in rows.jobs.items():
+        ids = signed_ids_at(base_id, waiting.indexes)
+        own = zip(waiting.starts_ns, ids, waiting.indexes, waiting.ends_ns, strict=True)
         for start_ns, event_id, index, end_ns in own:
             queue_ns = 0 if ready_ns is None else start_ns - ready_ns
             found[index] = (

@@ -92,8 +92,8 @@ def test_what_is_forgotten_leaves_the_file() -> None:
     assert file.listed == [1]
 
 
-async def test_a_job_that_takes_long_has_one_row(tmp_path: Path) -> None:
-    """While it is open it is in a list, with what a reader wants to know of it; when it has ended, among the events."""
+async def test_a_job_that_takes_long_is_there_once(tmp_path: Path) -> None:
+    """While it is open it is in a list, with what a reader wants to know of it; when it has ended, in none of these."""
     path, gate = tmp_path / "runs.db", asyncio.Event()
     manager = CallbackManager([RecordHandler(path)])
 
@@ -124,9 +124,9 @@ async def test_a_job_that_takes_long_has_one_row(tmp_path: Path) -> None:
         gate.set()
         await batch
     await manager.aclose()
-    assert counted() == (1_201, 0, 0)
+    assert counted()[1:] == (0, 0)
     _, records = read(path)
-    assert {(job.status, job.end_ns is None) for job in records} == {("ok", False)}
+    assert [(job.status, job.end_ns is None) for job in records] == [("ok", False)] * 1_201
 
 
 def _open(path: Path) -> list[Record]:

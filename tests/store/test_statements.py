@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from spanloom.events.ids import signed_ids_at
 from spanloom.store.connection import connect
-from spanloom.store.statements import (
-    ALIKE,
-    FEW,
-    MANY,
-    MANY_ALIKE,
-    NO_ID,
-    NO_NUMBER,
-    NO_TEXT,
-    JobRow,
-    Shared,
-    statements_of,
-)
+from spanloom.store.job_lists import MAX_LISTED, MIN_LISTED, Jobs, Shared
+from spanloom.store.statements import FEW, MANY, NO_ID, NO_NUMBER, NO_TEXT, statements_of
 
 BEGAN = 1_000
 FIRST = -(1 << 63)
@@ -32,32 +23,37 @@ ALL = (
 )
 
 
-def jobs(count: int, first: int = 0) -> list[JobRow]:
-    rows = [(BEGAN + start, start - 7, start, BEGAN + start + 9) for start in range(first, first + count)]
-    random.Random(count).shuffle(rows)
-    return rows
+def jobs(count: int, first: int = 0) -> Jobs:
+    indexes = list(range(first, first + count))
+    random.Random(count).shuffle(indexes)
+    made = Jobs()
+    made.indexes = indexes
+    made.starts_ns = [BEGAN + index for index in indexes]
+    made.ends_ns = [BEGAN + index + 9 for index in indexes]
+    return made
 
 
-def found_of(rows: list[JobRow], shared: Shared) -> list[tuple[object, ...]]:
-    label, trace, batch_id, ready_ns = shared
-    queued = {row: 0 if ready_ns is None else row[0] - ready_ns for row in rows}
+def found_of(jobs: Jobs, shared: Shared) -> list[tuple[object, ...]]:
+    label, trace, batch_id, base_id, ready_ns = shared
     nothing = None, None, 0, None, None
     return [
         (
             3,
-            row[0] - BEGAN,
-            row[1],
+            start_ns - BEGAN,
+            event_id,
             label,
             trace,
             batch_id,
             batch_id,
-            row[2],
-            queued[row],
-            row[3] - BEGAN,
+            index,
+            0 if ready_ns is None else start_ns - ready_ns,
+            end_ns - BEGAN,
             "ok",
             *nothing,
         )
-        for row in rows
+        for start_ns, event_id, index, end_ns in zip(
+            jobs.starts_ns, signed_ids_at(base_id, jobs.indexes), jobs.indexes, jobs.ends_ns, strict=True
+        )
     ]
 
 
@@ -66,11 +62,9 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
     return connect(tmp_path / "runs.db", 1.0)
 
 
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1, MANY - 1, MANY, MANY + 1, MIN_LISTED - 1])
 @pytest.mark.parametrize(
-    "count", [1, FEW, FEW + 1, MANY - 1, MANY, MANY + 1, ALIKE - 1, ALIKE, ALIKE + 1, 5 * MANY_ALIKE + 3]
-)
-@pytest.mark.parametrize(
-    "shared", [Shared(1, 2, 5, BEGAN - 3), Shared(3, 1, FIRST, -5), Shared(1, 1, -1, None)]
+    "shared", [Shared(1, 2, 5, 8, BEGAN - 3), Shared(3, 1, FIRST, FIRST, -5), Shared(1, 1, -1, -1, None)]
 )
 def test_however_many_rows_there_are_each_is_written_once(
     connection: sqlite3.Connection, count: int, shared: Shared
@@ -79,13 +73,16 @@ def test_however_many_rows_there_are_each_is_written_once(
     with closing(connection):
         statements_of(3, BEGAN)["jobs"].execute(connection, {shared: jobs(count)})
         found = connection.execute(ALL).fetchall()
+        assert connection.execute("SELECT count(*) FROM job_list").fetchone() == (0,)
     assert found == sorted(found_of(jobs(count), shared))
 
 
 def test_the_jobs_of_batches_large_and_small_have_what_is_theirs(connection: sqlite3.Connection) -> None:
     """One transaction has jobs of many batches: what they share is that of their own batch."""
-    counts = [1, ALIKE + 1, 3, ALIKE, 2 * MANY_ALIKE, MANY]
-    rows = {Shared(at, 7, 100 + at, BEGAN - at): jobs(count, 10_000 * at) for at, count in enumerate(counts)}
+    counts = [1, 3, MIN_LISTED - 1, MANY]
+    rows = {
+        Shared(at, 7, 100 + at, 9, BEGAN - at): jobs(count, 10_000 * at) for at, count in enumerate(counts)
+    }
     with closing(connection):
         statements_of(3, BEGAN)["jobs"].execute(connection, rows)
         found = connection.execute(ALL).fetchall()
@@ -100,7 +97,7 @@ def test_what_a_row_does_not_have_is_null_in_each_row_of_many(
     nothing = "ok", NO_NUMBER, NO_NUMBER, NO_ID, NO_TEXT
     everything = "error", 1, 2, 3, "{}"
     with closing(connection):
-        known = [(start, event_id, 1, 1, 5, 5, index, 3, end) for start, event_id, index, end in jobs(count)]
+        known = [(start, start - 7, 1, 1, 5, 5, start, 3, start + 9) for start in reversed(range(count))]
         details = [(*job, *(nothing if job[6] % 3 else everything)) for job in known]
         statements_of(1, BEGAN)["details"].execute(connection, details)
         found = connection.execute("SELECT job_index, status, busy_ns, attempt, error, payload FROM event")
@@ -116,9 +113,9 @@ def test_hundreds_of_rows_take_a_few_statements(connection: sqlite3.Connection) 
     with closing(connection):
         connection.set_trace_callback(seen.append)
         rows = {
-            Shared(1, 1, 5, 3): jobs(10 * MANY_ALIKE - 1),
-            Shared(1, 1, 6, 3): jobs(MANY, 10_000),
-            Shared(1, 1, 7, 3): jobs(2 * MANY - 1, 20_000),
+            Shared(1, 1, 5, 3, 3): jobs(3 * MAX_LISTED - 1),
+            Shared(1, 1, 6, 3, 3): jobs(MANY, 20_000),
+            Shared(1, 1, 7, 3, 3): jobs(2 * MANY - 1, 30_000),
         }
         statements_of(1, BEGAN)["jobs"].execute(connection, rows)
-    assert len([text for text in seen if text.lstrip().startswith("INSERT")]) == 13
+    assert len([text for text in seen if text.lstrip().startswith("INSERT")]) == 6

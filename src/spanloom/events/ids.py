@@ -62,7 +62,7 @@ def signed_ids_at(base: int, indexes: Iterable[int]) -> list[int]:
     first = base + STRIDE + _SIGN
     ids = [((first + index * STRIDE) & MASK) - _SIGN for index in indexes]
     if 0 in ids:
-        ids[ids.index(0)] = base - _SIGN
+        ids[ids.index(0)] = (base & MASK) - _SIGN
     return ids
 
 

@@ -85,11 +85,14 @@ class OpenLists:
             table.update(zip(part, repeat(filling), strict=False))
             done = until
 
-    def end(self, table: dict[int, OpenList | None], ids: Iterable[int]) -> None:
-        """Take events out of `table`, `jobs` or `others`, and out of their lists; those that are not there, too."""
-        for listed, ended in Counter(map(table.pop, ids, repeat(None))).items():
-            if listed is not None:
-                listed.live -= ended
+    def end(self, table: dict[int, OpenList | None], ids: Iterable[int]) -> bool:
+        """Take events out of `table`, `jobs` or `others`, and out of their lists; tell whether one was in a list."""
+        ended = Counter(map(table.pop, ids, repeat(None)))
+        ended.pop(None, None)
+        for listed, count in ended.items():
+            assert listed is not None  # noqa: S101 -- it has just been taken out
+            listed.live -= count
+        return bool(ended)
 
     @property
     def waiting(self) -> bool:

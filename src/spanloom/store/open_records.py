@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from spanloom.store.job_records import JobRecords
 from spanloom.store.opening import Opened
+from spanloom.store.wanted import Wanted
 
 __all__ = ["OpenRecords"]
 
@@ -17,7 +19,6 @@ LOOKED_UP: Final = 500
 """Entries that one statement looks for; SQLite before 3.32 takes no more than 999 parameters."""
 
 _LISTS: Final = "SELECT id, CASE WHEN id > ? THEN events END FROM open_list WHERE run = ? ORDER BY id"
-_TYPE: Final = "SELECT type FROM label WHERE run = ? AND id = ?"
 _ENDED: Final = (
     "SELECT start_ns, event_id FROM event WHERE run = ? AND start_ns IN ({marks}) AND end_ns IS NOT NULL"
 )
@@ -41,18 +42,19 @@ class OpenRecords:
     Args:
         opened: The file.
         run: The number of the run.
-        types: Of which types; ``None`` for all.
+        wanted: Of which types.
+        jobs: The jobs that went well.
         only: Whether the other events are only those without an end, too.
     """
 
-    def __init__(self, opened: Opened, run: int, types: list[str] | None, *, only: bool) -> None:
+    def __init__(self, opened: Opened, run: int, wanted: Wanted, jobs: JobRecords, *, only: bool) -> None:
         self._opened = opened
         self._run = run
-        self._types = types
+        self._wanted = wanted
+        self._jobs = jobs
         self._only = only
         self._lists: dict[int, list[Entry]] = {}
         self._entries: list[Entry] = []
-        self._wanted: dict[int, bool] = {}
 
     def refresh(self) -> None:
         """Look which lists there are now; to be called before the other events of a stretch are read.
@@ -65,7 +67,7 @@ class OpenRecords:
         lists = dict(self._list(*row) for row in found)
         if lists.keys() != self._lists.keys():
             self._lists = lists
-            wanted = (entry for entries in lists.values() for entry in entries if self._is_wanted(entry[2]))
+            wanted = (entry for entries in lists.values() for entry in entries if self._wanted.has(entry[2]))
             self._entries = sorted(wanted, key=_key)
 
     def merge(self, rows: list[Row], after: Key, limit: int) -> tuple[list[Row], Key | None]:
@@ -104,21 +106,12 @@ class OpenRecords:
 
     def _ended(self, entries: list[Entry]) -> set[Key]:
         """Return which of them have ended, although a list has them still."""
-        ended: set[Key] = set()
+        ended = self._jobs.ended({entry[:2] for entry in entries})
         for first in range(0, len(entries), LOOKED_UP):
             starts = [entry[0] for entry in entries[first : first + LOOKED_UP]]
             statement = _ENDED.format(marks=", ".join("?" * len(starts)))
             ended.update(self._opened.fetch(statement, (self._run, *starts)))
         return ended
-
-    def _is_wanted(self, label: int) -> bool:
-        if self._types is None:
-            return True
-        wanted = self._wanted.get(label)
-        if wanted is None:
-            found = self._opened.fetch(_TYPE, (self._run, label))
-            wanted = self._wanted[label] = bool(found) and found[0][0] in self._types
-        return wanted
 
 
 def _key(row: Row) -> Key:

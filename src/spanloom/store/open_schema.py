@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ENTRY", "OPEN_TABLES"]
+__all__ = ["ENTRY", "EVENTS", "LISTED", "OPEN_TABLES"]
 
 ENTRY: Final = (
     "start_ns",
@@ -27,7 +27,7 @@ ENTRY: Final = (
 
 _UNLISTED: Final = ("end_ns", "status", "busy_ns", "error", "payload")
 
-_EVENTS: Final = """
+EVENTS: Final = """
 SELECT
     run.run_id,
     label.type,
@@ -57,7 +57,7 @@ LEFT JOIN batch ON batch.run = event.run AND batch.batch_id = event.batch_id
 LEFT JOIN error ON error.run = event.run AND error.id = event.error
 WHERE NOT run.expired"""
 
-_LISTED: Final = f"""(
+LISTED: Final = f"""(
     SELECT open_list.run, {", ".join(f"json_extract(entry.value, '$[{at}]') AS {it}" for at, it in enumerate(ENTRY))},
            0 AS is_point, {", ".join(f"NULL AS {column}" for column in _UNLISTED)}
     FROM open_list, json_each(open_list.events) AS entry
@@ -74,8 +74,8 @@ CREATE TABLE open_list (
     "DROP VIEW jobs",
     "DROP VIEW events",
     f"""
-CREATE VIEW events AS{_EVENTS.format(events="event")}
-UNION ALL{_EVENTS.format(events=_LISTED)}
+CREATE VIEW events AS{EVENTS.format(events="event")}
+UNION ALL{EVENTS.format(events=LISTED)}
   AND NOT EXISTS (
     SELECT 1 FROM event AS ended
     WHERE ended.run = event.run AND ended.start_ns = event.start_ns AND ended.event_id = event.event_id

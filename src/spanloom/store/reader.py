@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,14 @@ import msgspec
 from spanloom.events.error import ErrorInfo, Frame
 from spanloom.events.types import EventStatus, EventType
 from spanloom.exceptions import RunNotFoundError, StoreCorruptError
+from spanloom.store.job_records import JobRecords
 from spanloom.store.locate import LAST, default_path
 from spanloom.store.model import Counts, Record, Run, RunState, Summary
 from spanloom.store.open_records import OpenRecords
 from spanloom.store.opening import Opened
 from spanloom.store.process import is_alive
+from spanloom.store.recent import ended_since
+from spanloom.store.wanted import Wanted
 
 __all__ = ["StoreReader"]
 
@@ -55,11 +59,6 @@ ORDER BY start_ns, event_id LIMIT ?"""
 _COUNTS: Final = """
 SELECT total, started, in_flight, failed, cancelled, backing_off, retried, skipped FROM batch
 WHERE run = ? AND batch_id = ?"""
-_RECENT: Final = """
-SELECT batch_id, count(*) FROM event
-WHERE run = ? AND end_ns >= ? AND status IS NOT 'skipped'
-      AND label IN (SELECT id FROM label WHERE run = event.run AND type = 'job')
-GROUP BY batch_id"""
 _COLUMNS: Final[tuple[frozenset[type], ...]] = (
     *(_INT,) * 4,
     *(_INT_OR_NONE,) * 4,
@@ -116,9 +115,8 @@ class StoreReader:
         if not self._opened.version:
             return []
         with self._reading():
-            knows = self._opened.version >= THINNED_SINCE_VERSION
-            statement = _RUNS.format(thinned=_THINNED if knows else "0")
-            rows = self._opened.fetch(statement, (-1 if limit is None else limit,))
+            thinned = _THINNED if self._opened.version >= THINNED_SINCE_VERSION else "0"
+            rows = self._opened.fetch(_RUNS.format(thinned=thinned), (-1 if limit is None else limit,))
             return [self._run(*row) for row in rows]
 
     def find(self, ref: str) -> Run:
@@ -164,9 +162,12 @@ class StoreReader:
         Not those that a checkpoint had the result of: they say nothing of how fast it goes.
         """
         with self._reading():
-            rows = self._opened.fetch(_RECENT, (self._number(run), since_ns))
-            _checked(rows, (_INT_OR_NONE, _INT))
-        return {batch_id if batch_id is None else batch_id % _ALL: jobs for batch_id, jobs in rows}
+            found = ended_since(self._opened, self._number(run), since_ns)
+            rows = _checked(found, (_INT_OR_NONE, _INT))
+        count: Counter[int | None] = Counter()
+        for batch_id, jobs in rows:
+            count[batch_id and batch_id % _ALL] += jobs
+        return count
 
     def _run(
         self,
@@ -240,8 +241,7 @@ class StoreReader:
             is_open: True for events without an end only, False for those with one, ``None`` for both.
         """
         number = self._number(run)
-        wanted = None if types is None else list(types)
-        where = ""
+        wanted, where = None if types is None else list(types), ""
         if wanted is not None:
             marks = ", ".join("?" * len(wanted))
             of_types = f"SELECT id FROM label WHERE run = event.run AND type IN ({marks})"  # noqa: S608 -- marks only
@@ -249,7 +249,9 @@ class StoreReader:
         if is_open is not None:
             where += f" AND end_ns IS {'' if is_open else 'NOT'} NULL"
         statement = _EVENTS.format(where=where)
-        listed = None if is_open is False else OpenRecords(self._opened, number, wanted, only=is_open is True)
+        jobs = JobRecords(self._opened, number, chosen := Wanted(self._opened, number, wanted))
+        only = is_open is True
+        listed = None if is_open is False else OpenRecords(self._opened, number, chosen, jobs, only=only)
         texts = _Texts(self._opened, number)
         never = None if run.state == RunState.RUNNING else EventStatus.INTERRUPTED.value
         after: tuple[int, int] | None = _FIRST
@@ -260,6 +262,8 @@ class StoreReader:
                 asked = (number, *after, *(wanted or ()), CHUNK)
                 rows = self._opened.fetch(statement, asked, max_bytes=CHUNK_BYTES)
                 _checked(rows, _COLUMNS)
+                if not only:
+                    rows = jobs.merge(rows, after, CHUNK)
                 last = rows[-1][:2] if rows else None
                 if listed is not None:
                     rows, last = listed.merge(rows, after, CHUNK)

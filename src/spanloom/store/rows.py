@@ -6,7 +6,8 @@ common is worked out once, and texts that come again are numbered once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final, TypeVar, cast
 
@@ -18,9 +19,10 @@ from spanloom.events.event import Event, JobColumns, JobDetail, JobEvent, JobFam
 from spanloom.events.ids import signed_ids_at
 from spanloom.events.plain import MAX_TEXT
 from spanloom.events.types import FAILED, EventStatus, EventType
+from spanloom.store.job_lists import Jobs, Shared
 from spanloom.store.open_lists import OpenLists
 from spanloom.store.own_payload import own_payload
-from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME, JobRow, Shared
+from spanloom.store.statements import NO_ID, NO_NUMBER, NO_TEXT, NO_TIME
 
 __all__ = ["Rows"]
 
@@ -109,7 +111,7 @@ class Rows:
         self._drop()
 
     def _drop(self) -> None:
-        self.jobs: dict[Shared, list[JobRow]] = {}
+        self.jobs: defaultdict[Shared, Jobs] = defaultdict(Jobs)
         self.details: list[Row] = []
         self.events: list[Row] = []
         self.opened: list[Row] = []
@@ -160,30 +162,26 @@ class Rows:
 
     def _take_jobs(self, jobs: JobColumns) -> None:
         shared = self._families.get(jobs.family) or self._family(jobs.family)
-        for part in jobs.parted():
-            if part is None:
-                continue
-            _, indexes, starts_ns, ends_ns, details = part
-            ids = signed_ids_at(jobs.family.base_id, indexes)
-            self.job_count += len(ids)
-            if self.open.jobs:
-                self.open.end(self.open.jobs, ids)
-            # All of them have ended.
-            rows = cast("Iterator[JobRow]", zip(starts_ns, ids, indexes, ends_ns, strict=True))
-            if details[0] is None:
-                self.jobs.setdefault(shared, []).extend(rows)
-            else:
-                for row, detail in zip(rows, details, strict=True):
-                    self._take_detailed(shared, row, cast("JobDetail", detail))
+        known = self.open.jobs
+        was_open = bool(known) and self.open.end(known, signed_ids_at(shared.base_id, jobs.indexes))
+        self.job_count += len(jobs.indexes)
+        plain, detailed = jobs.parted()
+        if plain is not None:
+            self.jobs[shared].take(plain, was_open=was_open)
+        if detailed is not None:
+            self._take_detailed(shared, detailed)
 
-    def _take_detailed(self, shared: Shared, row: JobRow, detail: JobDetail) -> None:
-        start_ns, event_id, index, end_ns = row
-        label, trace, batch_id, ready_ns = shared
-        if ready_ns is None:
-            ready_ns = detail.ready_ns
-        queue_ns = 0 if ready_ns is None else start_ns - ready_ns
-        began, ids = self._began_ns, (event_id, label, trace, batch_id, batch_id)
-        self.details.append((start_ns - began, *ids, index, queue_ns, end_ns - began, *self._detail(detail)))
+    def _take_detailed(self, shared: Shared, jobs: JobColumns) -> None:
+        label, trace, batch_id, base_id, shared_ready_ns = shared
+        began = self._began_ns
+        ids = signed_ids_at(base_id, jobs.indexes)
+        # All of them have ended, and have one.
+        columns = cast("Iterable[tuple[int, int, int, JobDetail, int]]", zip(*jobs[1:], ids, strict=True))
+        for index, start_ns, end_ns, detail, event_id in columns:
+            ready_ns = detail.ready_ns if shared_ready_ns is None else shared_ready_ns
+            queue_ns = 0 if ready_ns is None else start_ns - ready_ns
+            key = start_ns - began, event_id, label, trace, batch_id, batch_id, index
+            self.details.append((*key, queue_ns, end_ns - began, *self._detail(detail)))
 
     def take_open(self, events: Iterable[Event]) -> None:
         """Take events that are open now, some of them perhaps again. What ends them must be taken later."""
@@ -200,7 +198,7 @@ class Rows:
 
     def _take_open_jobs(self, jobs: JobColumns) -> None:
         family, indexes, starts_ns, _, _ = jobs
-        label, trace, batch_id, ready_ns = self._families.get(family) or self._family(family)
+        label, trace, batch_id, _, ready_ns = self._families.get(family) or self._family(family)
         began, known = self._began_ns, self.open.jobs
         ids = signed_ids_at(family.base_id, indexes)
         starts = [start_ns - began for start_ns in starts_ns]
@@ -220,7 +218,7 @@ class Rows:
         if detail.data and self._take_open_row(self._row(event)):
             jobs[event_id] = None
             return
-        label, trace, batch_id, ready_ns = self._families.get(event.family) or self._family(event.family)
+        label, trace, batch_id, _, ready_ns = self._families.get(event.family) or self._family(event.family)
         start_ns = event.start_ns
         if ready_ns is None:
             ready_ns = detail.ready_ns
@@ -311,7 +309,8 @@ class Rows:
             self._families.clear()
         batch_id = signed(family.batch_id)
         number = self._trace_ids.get(family.trace.trace_id) or self._new_trace(family.trace)
-        known = Shared(self._label(_JOB, family.name), number, batch_id, family.ready_ns)
+        label = self._label(_JOB, family.name)
+        known = Shared(label, number, batch_id, signed(family.base_id), family.ready_ns)
         self._families[family] = known
         return known
 

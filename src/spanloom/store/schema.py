@@ -14,6 +14,7 @@ from typing import Final
 
 from spanloom.exceptions import StoreCorruptError, StoreVersionError
 from spanloom.store.checkpoint_schema import CHECKPOINT_TABLES
+from spanloom.store.job_schema import JOB_TABLES
 from spanloom.store.open_schema import OPEN_TABLES
 from spanloom.store.thin_schema import THIN_TABLES
 
@@ -171,7 +172,13 @@ WHERE NOT run.expired""",
 CREATE VIEW jobs AS SELECT * FROM events WHERE type = 'job'""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, CHECKPOINT_TABLES, OPEN_TABLES, THIN_TABLES)
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    _FIRST,
+    CHECKPOINT_TABLES,
+    OPEN_TABLES,
+    THIN_TABLES,
+    JOB_TABLES,
+)
 """Statements of each step, in order. ``PRAGMA user_version`` is how many steps a file has been through."""
 
 

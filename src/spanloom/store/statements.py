@@ -7,10 +7,12 @@ To bind ``None`` takes the sqlite3 module six times as long as a number, so rows
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
+
+from spanloom.store.job_lists import JobStatement
 
 __all__ = [
     "NO_ID",
@@ -19,8 +21,6 @@ __all__ = [
     "NO_TIME",
     "SEE_RUN",
     "START_RUN",
-    "JobRow",
-    "Shared",
     "Statement",
     "statements_of",
 ]
@@ -48,26 +48,10 @@ VALUES ({run}, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), nullif(?, -1), nullif(?, 
 MANY: Final = 64
 """Rows of any kind that one statement puts into the file. SQLite before 3.32 takes no more than 999 values, and rows
 have up to 14."""
-MANY_ALIKE: Final = 240
-"""The same of jobs that have all but four values in common."""
-ALIKE: Final = 4 * MANY_ALIKE
-"""As many of these that wait are worth a statement of their own: SQLite takes some 0.2 ms to understand it."""
 FEW: Final = 8
 """Rows left over that are put in one by one: more of them are filled up to `MANY`."""
 
 _start_ns: Final = itemgetter(0)
-
-JobRow = tuple[int, int, int, int]
-"""Start, id, index, end of a job that went well; times as its event has them, the id as SQLite keeps it."""
-
-
-class Shared(NamedTuple):
-    """What such jobs have in common: numbers of their label and trace, their batch, and since when they could run."""
-
-    label: int
-    trace: int
-    batch_id: int
-    ready_ns: int | None
 
 
 class Statement(Protocol):
@@ -118,47 +102,6 @@ class ManyStatement:
         connection.executemany(self._one, ordered[whole:])
 
 
-class JobStatement:
-    """For jobs that went well: what those of a batch have in common is part of the statement.
-
-    Args:
-        run: The number of the run.
-        began_ns: Its start, on the clock of the events.
-    """
-
-    def __init__(self, run: int, began_ns: int) -> None:
-        self._run = run
-        self._began_ns = began_ns
-        self._others = ManyStatement(JOBS, run)
-
-    def execute(self, connection: sqlite3.Connection, rows: Mapping[Shared, Sequence[JobRow]]) -> None:
-        """Put in the jobs of each batch, by start."""
-        began = self._began_ns
-        others: list[tuple[int, ...]] = []
-        for shared, jobs in rows.items():
-            label, trace, batch_id, ready_ns = shared
-            # Those that took long lie among thousands of others: neighbours go to the same pages.
-            if len(jobs) >= ALIKE:
-                ordered = sorted(jobs, key=_start_ns)
-                _execute_many(connection, self._alike(shared), MANY_ALIKE, ordered)
-                continue
-            for start_ns, event_id, index, end_ns in jobs:
-                queue_ns = 0 if ready_ns is None else start_ns - ready_ns
-                ids = event_id, label, trace, batch_id, batch_id
-                others.append((start_ns - began, *ids, index, queue_ns, end_ns - began))
-        self._others.execute(connection, others)
-
-    def _alike(self, shared: Shared) -> str:
-        ready_ns = shared.ready_ns
-        return ALIKE_JOBS.format(
-            run=self._run,
-            began_ns=self._began_ns,
-            queue_ns="0" if ready_ns is None else f"column1 - {ready_ns:d}",
-            rows=", ".join(["(?, ?, ?, ?)"] * MANY_ALIKE),
-            **shared._asdict(),
-        )
-
-
 def _execute_many(
     connection: sqlite3.Connection, text: str, many: int, rows: Sequence[Sequence[Any]]
 ) -> None:
@@ -177,13 +120,6 @@ INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, b
 VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ok')"""
 """Of such a job nothing is there already: what was written as open has a payload, and so a detail. To replace what is
 there, SQLite would have to be ready to undo the statement, and keep a copy of each page that it changes."""
-ALIKE_JOBS: Final = """
-INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
-                             end_ns, status)
-SELECT {run}, column1 - {began_ns}, column2, {label}, {trace}, {batch_id}, {batch_id}, column3, {queue_ns},
-       column4 - {began_ns}, 'ok'
-FROM (VALUES {rows})"""
-"""The same of jobs with these values in common: start and end on the clock of the events."""
 
 # In the order in which they are executed: what is referred to comes first. What was written as open may be there again
 # when it has ended, and then in full.
@@ -221,6 +157,6 @@ def statements_of(run: int, began_ns: int) -> dict[str, Statement]:
     # Those that have many rows, which come as they end.
     return {
         **statements,
-        "jobs": JobStatement(run, began_ns),
+        "jobs": JobStatement(run, began_ns, ManyStatement(JOBS, run)),
         "details": ManyStatement(STATEMENTS["details"], run),
     }
