@@ -149,7 +149,7 @@ def test_what_is_open_is_listed_once_and_goes_with_its_end() -> None:
     rows.take(jobs[:299])
     rows.open.pack(exactly=True)
     assert [entry[6] for each in rows.open._lists for entry in _decoded(each.text)] == [299]
-    assert list(rows.open.jobs) == [signed(jobs[299].event_id)]
+    assert list(rows.open.jobs) == [signed(jobs[299].family.base_id) + 299]
 
 
 def _decoded(text: str) -> list[list[int | None]]:

@@ -56,8 +56,9 @@ class OpenLists:
     """The open events of one run, in lists of some hundreds.
 
     Attributes:
-        jobs, others: The list of each event that was given as open and not as ended since, by its id; ``None`` for one
-            that has a row of its own.
+        jobs, others: The list of each event that was given as open and not as ended since; ``None`` for one that has a
+            row of its own. By its id; a job by the start of the range of ids of its batch plus its index, a sum that
+            takes a third of the time that an id does.
     """
 
     def __init__(self) -> None:

@@ -161,9 +161,8 @@ class Rows:
                     self._take_other(event)
 
     def _take_jobs(self, jobs: JobColumns) -> None:
-        shared = self._families.get(jobs.family) or self._family(jobs.family)
-        known = self.open.jobs
-        was_open = bool(known) and self.open.end(known, signed_ids_at(shared.base_id, jobs.indexes))
+        shared, known = self._families.get(jobs.family) or self._family(jobs.family), self.open.jobs
+        was_open = bool(known) and self.open.end(known, map(shared.base_id.__add__, jobs.indexes))
         self.job_count += len(jobs.indexes)
         plain, detailed = jobs.parted()
         if plain is not None:
@@ -185,46 +184,48 @@ class Rows:
 
     def take_open(self, events: Iterable[Event]) -> None:
         """Take events that are open now, some of them perhaps again. What ends them must be taken later."""
-        plain: list[JobEvent] = []
-        for event in events:
-            if type(event) is not JobEvent:
-                self._take_open_other(event)
-            elif (detail := event.detail) is None:
-                plain.append(event)
-            else:
-                self._take_open_detailed(event, detail)
+        found = list(events)
+        plain = [event for event in found if type(event) is JobEvent and event.detail is None]
+        if len(plain) < len(found):
+            for event in found:
+                if type(event) is not JobEvent:
+                    self._take_open_other(event)
+                elif (detail := event.detail) is not None:
+                    self._take_open_detailed(event, detail)
         for columns in columns_of(plain):
             self._take_open_jobs(columns)
 
     def _take_open_jobs(self, jobs: JobColumns) -> None:
         family, indexes, starts_ns, _, _ = jobs
-        label, trace, batch_id, _, ready_ns = self._families.get(family) or self._family(family)
+        label, trace, batch_id, base_id, ready_ns = self._families.get(family) or self._family(family)
         began, known = self._began_ns, self.open.jobs
-        ids = signed_ids_at(family.base_id, indexes)
+        keys, ids = [base_id + index for index in indexes], signed_ids_at(base_id, indexes)
         starts = [start_ns - began for start_ns in starts_ns]
         queued = repeat(0) if ready_ns is None else [start_ns - ready_ns for start_ns in starts_ns]
         same = repeat(label), repeat(trace), repeat(batch_id), repeat(batch_id)
         entries = list(zip(starts, ids, *same, indexes, queued, repeat(None), strict=False))
-        fresh = set(ids)
-        if len(fresh) < len(ids) or not fresh.isdisjoint(known):
-            once = {entry[1]: entry for entry in entries if entry[1] not in known}
-            ids, entries = list(once), list(once.values())
-        self.open.add(known, ids, entries)
+        fresh = set(keys)
+        if len(fresh) < len(keys) or not fresh.isdisjoint(known):
+            once = {key: entry for key, entry in zip(keys, entries, strict=True) if key not in known}
+            keys, entries = list(once), list(once.values())
+        self.open.add(known, keys, entries)
 
     def _take_open_detailed(self, event: JobEvent, detail: JobDetail) -> None:
-        jobs, event_id = self.open.jobs, signed(event.event_id)
-        if event_id in jobs:
+        label, trace, batch_id, base_id, ready_ns = self._families.get(event.family) or self._family(
+            event.family
+        )
+        jobs, key = self.open.jobs, base_id + event.index
+        if key in jobs:
             return
         if detail.data and self._take_open_row(self._row(event)):
-            jobs[event_id] = None
+            jobs[key] = None
             return
-        label, trace, batch_id, _, ready_ns = self._families.get(event.family) or self._family(event.family)
         start_ns = event.start_ns
         if ready_ns is None:
             ready_ns = detail.ready_ns
         queue_ns = 0 if ready_ns is None else start_ns - ready_ns
-        ids = event_id, label, trace, batch_id, batch_id, event.index
-        self.open.add(jobs, [event_id], [(start_ns - self._began_ns, *ids, queue_ns, detail.attempt)])
+        ids = signed(event.event_id), label, trace, batch_id, batch_id, event.index
+        self.open.add(jobs, [key], [(start_ns - self._began_ns, *ids, queue_ns, detail.attempt)])
 
     def _take_open_other(self, event: Event) -> None:
         others, event_id = self.open.others, signed(event.event_id)
