@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from heapq import heappop, heappush
 from itertools import repeat
 from operator import itemgetter
@@ -89,11 +89,12 @@ class JobRecords:
         ended: set[Key] = set()
         if self._opened.version < SINCE_VERSION or not keys:
             return ended
-        starts = sorted(start_ns for start_ns, _ in keys)
+        some = {start_ns for start_ns, _ in keys}
+        starts = sorted(some)
         for first_ns, last_ns, number in self._opened.fetch(_OVERLAPPING, (self._run, starts[-1], starts[0])):
             _require(first_ns, last_ns, number)
             if bisect_left(starts, first_ns) < bisect_right(starts, last_ns):
-                ended.update(keys.intersection(map(_key, self._list(number))))
+                ended.update(keys.intersection(map(_key, self._list(number, some))))
         return ended
 
     def _has(self, limit: int) -> bool:
@@ -118,7 +119,8 @@ class JobRecords:
         self._rows += (row for row in self._list(number) if _key(row) > after)
         self._rows.sort(key=_key)
 
-    def _list(self, number: int) -> Iterator[Row]:
+    def _list(self, number: int, starts_ns: Container[int] | None = None) -> Iterator[Row]:
+        """Return the rows of a list; only of jobs with one of these starts, if there are any given."""
         found = self._opened.fetch(_LIST, (self._run, number))
         if not found:
             return iter(())  # it has given way meanwhile
@@ -126,6 +128,8 @@ class JobRecords:
         _require(label, trace, batch_id, base_id, ready_ns or 0)
         if type(text) is not str or not (jobs := _jobs.decode(text)):
             raise ValueError(NOT_A_LIST)
+        if starts_ns is not None and not (jobs := [job for job in jobs if job[0] in starts_ns]):
+            return iter(())
         starts, ends, indexes = zip(*jobs, strict=True)
         queued = repeat(0) if ready_ns is None else [start_ns - ready_ns for start_ns in starts]
         same = repeat(label), repeat(trace), repeat(batch_id), repeat(batch_id)

@@ -24,8 +24,10 @@ _START, _END, _INDEX = (f"json_extract(job.value, '$[{at}]')" for at in range(3)
 _LOW: Final = f"((list.base_id & {_HALF}) + ({_INDEX} + 1) * {STRIDE & _HALF})"
 _HIGH: Final = f"((list.base_id >> 32) + ({_INDEX} + 1) * {STRIDE >> 32} + ({_LOW} >> 32))"
 
+_ID: Final = f"(({_HIGH} & {_HALF}) << 32) | ({_LOW} & {_HALF})"
+
 _JOBS: Final = f"""(
-    SELECT list.run, {_START} AS start_ns, (({_HIGH} & {_HALF}) << 32) | ({_LOW} & {_HALF}) AS event_id,
+    SELECT list.run, {_START} AS start_ns, {_ID} AS event_id,
            list.label, list.trace, list.batch_id AS parent_id, list.batch_id, {_INDEX} AS job_index,
            {_START} - coalesce(list.ready_ns, {_START}) AS queue_ns, NULL AS attempt, 0 AS is_point,
            {_END} AS end_ns, 'ok' AS status, NULL AS busy_ns, NULL AS error, NULL AS payload
@@ -37,8 +39,8 @@ _ENDED: Final = f"""
     SELECT 1 FROM event AS ended
     WHERE ended.run = event.run AND ended.start_ns = event.start_ns AND ended.event_id = event.event_id
 )
-  AND (event.run, coalesce(event.batch_id, 0), coalesce(event.job_index, 0)) NOT IN (
-    SELECT list.run, list.batch_id, {_INDEX} FROM job_list AS list, json_each(list.jobs) AS job
+  AND (event.run, event.event_id) NOT IN (
+    SELECT list.run, {_ID} FROM job_list AS list, json_each(list.jobs) AS job
     WHERE list.was_open AND list.run IN (SELECT run FROM open_list)
 )"""  # noqa: S608 -- our own names
 

@@ -11,13 +11,13 @@ __all__ = ["ended_since"]
 
 _ROWS: Final = """
 SELECT batch_id, count(*) FROM event
-WHERE run = ?1 AND end_ns >= ?2 AND status IS NOT 'skipped'
+WHERE run = ? AND end_ns >= ? AND status IS NOT 'skipped'
       AND label IN (SELECT id FROM label WHERE run = event.run AND type = 'job')
 GROUP BY batch_id"""
 _LISTS: Final = """
-SELECT batch_id, sum(CASE WHEN first_end_ns >= ?2 THEN count ELSE
-    (SELECT count(*) FROM json_each(jobs) WHERE json_extract(value, '$[1]') >= ?2) END)
-FROM job_list WHERE run = ?1 AND last_end_ns >= ?2 GROUP BY batch_id"""
+SELECT batch_id, sum(CASE WHEN first_end_ns >= ? THEN count ELSE
+    (SELECT count(*) FROM json_each(jobs) WHERE json_extract(value, '$[1]') >= ?) END)
+FROM job_list WHERE run = ? AND last_end_ns >= ? GROUP BY batch_id"""
 
 
 def ended_since(
@@ -30,5 +30,7 @@ def ended_since(
         run: The number of the run.
         since_ns: Since the start of the run.
     """
-    statements = (_ROWS, _LISTS) if opened.version >= SINCE_VERSION else (_ROWS,)
-    return [row for statement in statements for row in opened.fetch(statement, (run, since_ns))]
+    rows = opened.fetch(_ROWS, (run, since_ns))
+    if opened.version >= SINCE_VERSION:
+        rows += opened.fetch(_LISTS, (since_ns, since_ns, run, since_ns))
+    return rows
