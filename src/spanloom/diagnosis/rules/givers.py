@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from spanloom.diagnosis.case import Case, called, in_functions, names, place, quoted, where
 from spanloom.diagnosis.finding import Finding
@@ -27,12 +27,14 @@ class _Givers(NamedTuple):
         stuck: Those that wait themselves.
         past: Other ended tasks that may have had to do with it.
         functions: Those of the program that would.
+        needed: What the first of `stuck` waits for, if one of those has it who wait for it: then they wait in a ring.
     """
 
     ended: list[EndedTask]
     stuck: list[TaskView]
     past: list[EndedTask]
     functions: list[str]
+    needed: Resource | None = None
 
 
 def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
@@ -45,16 +47,17 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
     telling = _RULES.get(kind)
     if telling is not None:
         shown = case.in_own_code(members)
-        givers = _Givers(
-            failed,
-            _stuck(case, resource, kind, {task.key for task in members}),
-            case.past(resource, kind),
-            case.functions(resource, kind),
-        )
+        keys = {task.key for task in members}
+        stuck = _stuck(case, resource, kind, keys)
+        needed = None if failed or not stuck else case.resource(stuck[0])
+        if needed is not None and keys.isdisjoint(one.task for one in needed.holders):
+            needed = None
+        givers = _Givers(failed, stuck, case.past(resource, kind), case.functions(resource, kind), needed)
         code, sentence = telling(case, shown, resource, givers)
+        advice = _ADVICE[code] if needed is None else _before(needed, resource)
         at = shown[0].at
         location = at.location if at is not None and at.own else None
-        yield case.finding(code, sentence, members, resource, location=location, others=shown)
+        yield case.finding(code, f"{sentence} {advice}", members, resource, location=location, others=shown)
 
 
 def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
@@ -98,7 +101,7 @@ def unreported(case: Case) -> Iterator[Finding]:
         members = [task for task in waiting if task.kind == "join" and task.key not in case.dead]
         if members:
             code, sentence = _join(case, case.in_own_code(members), resource, _Givers([], [], [], []))
-            yield case.finding(code, sentence, members, resource, level="LIKELY")
+            yield case.finding(code, f"{sentence} {_ADVICE[code]}", members, resource, level="LIKELY")
 
 
 def _wait(members: list[TaskView]) -> str:
@@ -128,7 +131,7 @@ def _fate(givers: _Givers, what: str) -> str:
     """Tell what became of who should have given."""
     if not givers.ended and givers.stuck:
         many = "which waits itself" if len(givers.stuck) == 1 else "which wait themselves"
-        return f"nobody {what} but {names(givers.stuck)}, {many} at {where(givers.stuck[0])}"
+        return f"nobody {what} but {names(givers.stuck)}, {many} at {where(givers.stuck[0])}{_for(givers.needed)}"
     if not givers.ended and givers.past:
         return _past(givers.past, what)
     if not givers.ended and givers.functions:
@@ -183,6 +186,18 @@ def _past(ended: list[EndedTask], what: str) -> str:
     return f"nobody is left who {what}: {who}, which may have, {fate}"
 
 
+def _for(needed: Resource | None) -> str:
+    """Return for what somebody waits that another one of the same ring has."""
+    if needed is None:
+        return ""
+    return f" for {needed.kind} `{needed.name}`, which has been taken at {place(needed.holders[0].location)}"
+
+
+def _before(needed: Resource, resource: Resource) -> str:
+    """Return what to do about a ring of two different waits."""
+    return f"Let go of {needed.kind} `{needed.name}` before waiting for {resource.kind} `{resource.name}`."
+
+
 def _in(one: EndedTask) -> str:
     """Return where an ended task failed; with the function, if that is not its own."""
     return f"{f' in `{one.raised_in}`' if one.raised_in else ''} at {place(one.location)}"
@@ -194,21 +209,33 @@ def _listed(names: list[str]) -> str:
 
 
 _Told = tuple[str, str]
+"""A code, and what is wrong."""
+_ADVICE: Final = {
+    "QUEUE_NO_CONSUMER": "Let the reader survive a bad item, or let its failure end the writers as well (TaskGroup).",
+    "QUEUE_NO_PRODUCER": (
+        "Let the writer say that it is done (a last item, or a shutdown of the queue) also when it fails."
+    ),
+    "JOIN_WITHOUT_TASK_DONE": "Call task_done() for each item that was taken, best in a `finally`.",
+    "EVENT_NEVER_SET": "Set it in a `finally`, or let the failure reach who waits.",
+    "LOST_NOTIFY": "Wait with wait_for(predicate), which looks before it waits, and notify_all().",
+    "BARRIER_SHORT": "Abort the barrier when a party fails.",
+    "ORPHAN_FUTURE": "Set a result or an exception on every path, or wait with a timeout.",
+    "LOCK_ABANDONED": "Take it with `async with`, or release it in a `finally`.",
+    "PERMIT_LEAK": "Take permits with `async with`, or release them in a `finally`.",
+}
+"""What to change, by code."""
 
 
 def _put(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "QUEUE_NO_CONSUMER", (
         f"{_wait(members)} to put into the full queue "
-        f"`{resource.name}` ({resource.used} of {resource.size}), and {_fate(givers, 'takes something out')}. "
-        "Let the reader survive a bad item, or let its failure end the writers as well (TaskGroup)."
+        f"`{resource.name}` ({resource.used} of {resource.size}), and {_fate(givers, 'takes something out')}."
     )
 
 
 def _get(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "QUEUE_NO_PRODUCER", (
-        f"{_wait(members)} at the empty queue "
-        f"`{resource.name}`, and {_fate(givers, 'puts something in')}. "
-        "Let the writer say that it is done (a last item, or a shutdown of the queue) also when it fails."
+        f"{_wait(members)} at the empty queue `{resource.name}`, and {_fate(givers, 'puts something in')}."
     )
 
 
@@ -228,8 +255,7 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
     queued = f", {resource.used} are still queued" if resource.used else ""
     return "JOIN_WITHOUT_TASK_DONE", (
         f"{_wait(members)} in join() of queue `{resource.name}` for {resource.unfinished} items: "
-        f"{missing} were taken out{by} without task_done(){queued}{died}. "
-        "Call task_done() for each item that was taken, best in a `finally`."
+        f"{missing} were taken out{by} without task_done(){queued}{died}."
     )
 
 
@@ -249,16 +275,14 @@ def _behind(case: Case, task: TaskView) -> list[TaskView]:
 
 def _event(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "EVENT_NEVER_SET", (
-        f"{_wait(members)} for event `{resource.name}`, "
-        f"and {_fate(givers, 'sets it')}. Set it in a `finally`, or let the failure reach who waits."
+        f"{_wait(members)} for event `{resource.name}`, and {_fate(givers, 'sets it')}."
     )
 
 
 def _condition(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "LOST_NOTIFY", (
         f"{_wait(members)} for a notify of condition `{resource.name}`, and {_fate(givers, 'notifies')}: "
-        "the notify has passed, went to another waiter, or never comes. "
-        "Wait with wait_for(predicate), which looks before it waits, and notify_all()."
+        "the notify has passed, went to another waiter, or never comes."
     )
 
 
@@ -267,7 +291,7 @@ def _barrier(case: Case, members: list[TaskView], resource: Resource, givers: _G
         givers = givers._replace(past=case.siblings(members))
     return "BARRIER_SHORT", (
         f"{_wait(members)} at barrier `{resource.name}`: {len(members)} of {resource.size} came, "
-        f"and {_fate(givers, 'comes')}. Abort the barrier when a party fails."
+        f"and {_fate(givers, 'comes')}."
     )
 
 
@@ -275,14 +299,13 @@ def _future(_: Case, members: list[TaskView], resource: Resource, givers: _Giver
     named = quoted(resource)
     return "ORPHAN_FUTURE", (
         f"{_wait(members)} for a future{named} that nothing can resolve any more: "
-        f"{_fate(givers, 'knows it')}. Set a result or an exception on every path, or wait with a timeout."
+        f"{_fate(givers, 'knows it')}."
     )
 
 
 def _lock(_: Case, members: list[TaskView], resource: Resource, givers: _Givers) -> _Told:
     return "LOCK_ABANDONED", (
-        f"{_wait(members)} for lock `{resource.name}`, which is "
-        f"taken, and {_fate(givers, 'releases it')}. Take it with `async with`, or release it in a `finally`."
+        f"{_wait(members)} for lock `{resource.name}`, which is taken, and {_fate(givers, 'releases it')}."
     )
 
 
@@ -290,8 +313,7 @@ def _permits(_: Case, members: list[TaskView], resource: Resource, givers: _Give
     of = "" if resource.size is None else f" of {resource.size}"
     return "PERMIT_LEAK", (
         f"{_wait(members)} for a permit of {resource.kind} `{resource.name}`: "
-        f"none{of} is free, no task holds one, and {_fate(givers, 'gives one back')}. "
-        "Take permits with `async with`, or release them in a `finally`."
+        f"none{of} is free, no task holds one, and {_fate(givers, 'gives one back')}."
     )
 
 
