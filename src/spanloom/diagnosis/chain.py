@@ -17,6 +17,7 @@ __all__ = [
     "chain_of",
     "code_of",
     "is_suspendable",
+    "line_of",
     "link_of",
     "links_of",
 ]
@@ -58,6 +59,21 @@ def called_by_author(owner: Any) -> str:
     """
     name: str = owner.f_code.co_qualname if type(owner) is FrameType else owner.__qualname__
     return bare_name(name)
+
+
+def line_of(frame: FrameType) -> int:
+    """Return the line that a frame is at, or was at before: the jump at the end of a loop may have none.
+
+    That is where a loop that computes is seen most of the time, as Python lets other threads run there.
+    """
+    line: int | None = frame.f_lineno
+    if line is None:
+        code, at = frame.f_code, frame.f_lasti
+        line = next(
+            (line for start, _, line in reversed(list(code.co_lines())) if start <= at and line is not None),
+            code.co_firstlineno,
+        )
+    return line
 
 
 def is_suspendable(value: object) -> bool:

@@ -32,7 +32,7 @@ from spanloom.diagnosis.calls import (
     stored_between,
     subjects,
 )
-from spanloom.diagnosis.chain import Link, is_suspendable, link_of
+from spanloom.diagnosis.chain import Link, is_suspendable, line_of, link_of
 from spanloom.diagnosis.fields import attributes, closure_of, field
 from spanloom.diagnosis.lending import GIVES, TAKES, Lending
 from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
@@ -104,7 +104,7 @@ class Holding:
             return
         if not is_stack and not any(self._gives_ahead(link) for link in links[at:]):
             return
-        line = outer.frame.f_lineno or outer.code.co_firstlineno
+        line = line_of(outer.frame)
         for resource in self._within(manager, _DEPTH, set()):
             yield Held(resource, outer, line, sure=is_stack)
 
@@ -119,7 +119,7 @@ class Holding:
         limiter = variables_of(link.frame, link.owner).get("limiter")
         if self.is_lockable(limiter):
             own = next((one for one in inside if is_own(one.code.co_filename)), link)
-            yield Held(limiter, own, own.frame.f_lineno or own.code.co_firstlineno, sure=True)
+            yield Held(limiter, own, line_of(own.frame), sure=True)
 
     def _of_frame(self, link: Link, inner: Link | None, seen: set[int]) -> Iterator[Held]:
         if is_standard(link.code.co_filename) and link.code.co_name != "__aexit__":
@@ -159,7 +159,7 @@ class Holding:
                 lines = self._inside[key] = with_lines(self._bytecode, link.code, link.frame.f_lasti)
             if len(lines) == count:
                 return lines
-        return [link.frame.f_lineno or link.code.co_firstlineno] * count
+        return [line_of(link.frame)] * count
 
     def _on_stack(self, link: Link, inner: Link | None) -> tuple[list[Any], list[Any]]:
         """Return the managers that a frame will leave, and the generators that it has, other than the one it awaits."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.budget import Budget
+from spanloom.diagnosis.chain import line_of
 from spanloom.diagnosis.holders import Held, Holding
 from spanloom.diagnosis.origin import belongs_to_us, is_standard
 from spanloom.diagnosis.reach import Reach
@@ -70,7 +71,7 @@ class Owing:
                     told.add(key)
                     yield (
                         kept,
-                        Held(kept.value, link, link.frame.f_lineno or link.code.co_firstlineno, sure=False),
+                        Held(kept.value, link, line_of(link.frame), sure=False),
                     )
 
     def to_pools(self, seen: Seen) -> Iterator[int]:

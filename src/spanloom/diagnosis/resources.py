@@ -9,7 +9,7 @@ from gc import get_referents
 from typing import Any
 
 from spanloom.concurrency.slots import Slots
-from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.chain import Link, line_of
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fields import field, is_future, module_of
 from spanloom.diagnosis.holders import Held
@@ -144,7 +144,7 @@ def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) 
     for owner in owners:
         if id(owner) in links and id(owner) not in known:
             link = links[id(owner)][0] if links[id(owner)] else None
-            location = "" if link is None else f"{link.code.co_filename}:{link.frame.f_lineno}"
+            location = "" if link is None else f"{link.code.co_filename}:{line_of(link.frame)}"
             found.append(Holder(id(owner), location, "" if link is None else link.function, sure=True))
     return tuple(found)
 

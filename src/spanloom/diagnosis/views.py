@@ -13,7 +13,7 @@ from spanloom.concurrency.task import JobTask
 from spanloom.diagnosis.actors import Cast
 from spanloom.diagnosis.ahead import Bytecode
 from spanloom.diagnosis.before import has_awaited
-from spanloom.diagnosis.chain import Link
+from spanloom.diagnosis.chain import Link, line_of
 from spanloom.diagnosis.crowds import Crowds
 from spanloom.diagnosis.fields import field, future_done, task_cancelling
 from spanloom.diagnosis.model import FrameView, LoopView, TaskView, ThreadView, Wait
@@ -183,7 +183,7 @@ def chain_for(seen: Seen, cast: Cast) -> list[Link]:
 
 def _frame(frame: FrameType, function: str) -> FrameView:
     code = frame.f_code
-    return FrameView(function, code.co_filename, frame.f_lineno or 0, is_own(code.co_filename))
+    return FrameView(function, code.co_filename, line_of(frame), is_own(code.co_filename))
 
 
 def _starting(links: Sequence[Link]) -> str | None:

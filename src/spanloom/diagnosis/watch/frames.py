@@ -16,7 +16,7 @@ import msgspec
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis import origin
-from spanloom.diagnosis.chain import link_of
+from spanloom.diagnosis.chain import line_of, link_of
 from spanloom.diagnosis.fields import field
 
 __all__ = [
@@ -61,7 +61,7 @@ def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...
     """Return the calls from `frame` outwards, at most `limit` of them."""
     found: list[Call] = []
     while frame is not None and len(found) < limit:
-        found.append(Call(frame.f_code, frame.f_lineno or 0, frame.f_lasti))
+        found.append(Call(frame.f_code, line_of(frame), frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
 
@@ -99,7 +99,7 @@ def place_in(chain: Sequence[object]) -> Call | None:
     for part in reversed(chain):
         link = link_of(part)
         if link is not None and is_own(link.code):
-            return Call(link.code, link.frame.f_lineno or 0, link.frame.f_lasti)
+            return Call(link.code, line_of(link.frame), link.frame.f_lasti)
     return None
 
 

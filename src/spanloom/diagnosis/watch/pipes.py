@@ -37,7 +37,7 @@ from spanloom.diagnosis.watch.needs import Needs
 from spanloom.diagnosis.watch.pulse import function_of
 from spanloom.diagnosis.watch.reach import await_chain, knows_task
 from spanloom.diagnosis.watch.threads import ThreadNow, Threads
-from spanloom.diagnosis.watch.waiters import behind, has_deadline
+from spanloom.diagnosis.watch.waiters import behind, has_deadline, may_be_cancelled_by
 
 __all__ = ["at_pipes"]
 
@@ -142,8 +142,11 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
     }
     stopped = [task for task in tasks if id(loop_of(task)) in loops_held]
     served = [one.task or _served(one, tasks) for one in waiters]
-    dead = behind([*(task for task in served if task is not None), *stopped], tasks)
+    awaited = [task for task in served if task is not None]
+    dead = behind([*awaited, *stopped], tasks)
     if any(has_deadline(task) for task in dead if task not in stopped):
+        return None
+    if any(may_be_cancelled_by(one, task) for task in tasks if task not in dead for one in awaited):
         return None
     means = _means(stuck, waiters)
     for task in tasks:

@@ -165,6 +165,9 @@ def _causes(found: list[Finding]) -> list[Finding]:
         for one in found
         if one.code not in _OF_NOBODY or not any(set(one.jobs) <= {stay.jobs[0]} for stay in stayed)
     ]
+    # What fails and is tried again at once does spin; it is said what fails, and that a pause is missing.
+    storms = {job for finding in found if finding.code == "RETRY_STORM" for job in finding.jobs}
+    found = [one for one in found if one.code != "BUSY_SPIN" or storms.isdisjoint(one.jobs)]
     for leak in [finding for finding in found if finding.code == "TASK_LEAK"]:
         found = _without_each_of(leak, found)
     waits = [finding for finding in found if finding.code in _OF_WAITS and finding.level != "UNKNOWN"]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import gc
 from asyncio.timeouts import Timeout
 from collections.abc import Iterable
+from types import FunctionType
 from typing import Any, Final
 
 from spanloom.concurrency.entered import exits_in
 from spanloom.diagnosis.chain import link_of
-from spanloom.diagnosis.fields import field, gathered, is_a
+from spanloom.diagnosis.fields import callbacks_of, field, gathered, is_a
 from spanloom.diagnosis.landmarks import WAIT, WAIT_FOR
+from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.variables import variables_of
 from spanloom.diagnosis.watch.blocked import wakes_for
 from spanloom.diagnosis.watch.reach import await_chain
 
-__all__ = ["behind", "has_deadline"]
+__all__ = ["behind", "has_deadline", "may_be_cancelled_by"]
 
+_RAISE: Final = dis.opmap["RAISE_VARARGS"]
 _TIMED: Final = {WAIT, WAIT_FOR}
 
 
@@ -43,7 +47,36 @@ def _waits_for(task: asyncio.Task[Any], others: set[asyncio.Task[Any]]) -> bool:
     children = gathered(waiter)
     if children is not None:
         return any(child in others for child in children)
-    return any(wakes_for(waiter, other) for other in others)
+    return any(wakes_for(waiter, other) or _is_grouped(waiter, other) for other in others)
+
+
+def _is_grouped(waiter: object, other: asyncio.Task[Any]) -> bool:
+    """Tell whether a future is that of a TaskGroup which waits for `other`, and perhaps for more."""
+    return any(field(group, "_on_completed_fut") is waiter for group in _groups_of(other))
+
+
+def _groups_of(task: asyncio.Task[Any]) -> list[object]:
+    owners = [field(callback, "__self__") for callback in callbacks_of(task)]
+    return [owner for owner in owners if is_a(owner, asyncio.TaskGroup)]
+
+
+def may_be_cancelled_by(task: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:
+    """Tell whether `other` has a ``raise`` before it, in a TaskGroup with `task`, which its failure would cancel.
+
+    In its own functions, and in those that they name.
+    """
+    groups = _groups_of(task)
+    if not any(one is group for one in _groups_of(other) for group in groups):
+        return False
+    for part in await_chain(other):
+        link = link_of(part)
+        if link is None or not is_own(link.code.co_filename):
+            continue
+        named = [link.frame.f_globals.get(name) for name in link.code.co_names]
+        codes = [link.code, *(one.__code__ for one in named if type(one) is FunctionType)]
+        if any(_RAISE in code.co_code[::2] for code in codes):
+            return True
+    return False
 
 
 def has_deadline(task: asyncio.Task[Any]) -> bool:
