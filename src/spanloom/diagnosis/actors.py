@@ -11,7 +11,7 @@ import threading
 import weakref
 from asyncio import base_events, futures, tasks, timeouts
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import thread as pool_threads
 from gc import get_referents
 from types import CodeType, FrameType, FunctionType, MethodType
@@ -46,6 +46,7 @@ _WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary)
 _WORKER: Final = pool_threads._worker.__code__  # noqa: SLF001 -- the frame of a pool's thread
 _RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined] # noqa: SLF001 -- as above
 _RESULT: Final = concurrent.futures.Future.result.__code__
+_JOIN: Final = threading.Thread.join.__code__
 
 
 class Cast:
@@ -230,13 +231,13 @@ class Cast:
 
     # threads ----------------------------------------------------------------------------------------------
 
-    def thread(self, running: Running, own: int, main_keys: Iterable[int]) -> None:
+    def thread(self, running: Running, own: int, mains: Mapping[int, Sequence[int]]) -> None:
         """Add a thread, unless it is ours or waits for work.
 
         Args:
             running: The thread.
             own: Ident of the thread that looks.
-            main_keys: Keys of the tasks at the end of which its loop ends, if it runs one.
+            mains: By ident of a thread that runs a loop, the keys of the tasks at the end of which that ends.
         """
         frames = running.frames
         if running.loop is None:
@@ -252,6 +253,7 @@ class Cast:
                     for frame in reversed(frames)
                     if is_own(frame.f_code.co_filename)
                 ]
+            needs = needs or tuple(mains.get(_joined(frames), ()))
             kind: ActorKind = "pool" if any(frame.f_code is _WORKER for frame in frames) else "thread"
             self._add(kind, running.name, self._play_of(frames), needs)
             return
@@ -266,7 +268,7 @@ class Cast:
         if running.ident != own and any(not is_standard(frame.f_code.co_filename) for frame in inside):
             self._add("callback", running.name, self._play_of(inside))
         outside = frames[running.at + 1 :]
-        needs = tuple(main_keys)
+        needs = tuple(mains.get(running.ident, ()))
         if outside and needs:
             self._add("caller", running.name, self._play_of(outside), needs)
         elif outside:
@@ -367,6 +369,18 @@ def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
 
 def _hand(reach: Reach, ahead: Ahead, values: list[object]) -> None:
     reach.handed(ahead, values)
+
+
+def _joined(frames: list[FrameType]) -> int:
+    """Return the ident of the thread for whose end one with these frames waits without a timeout; 0 if for none."""
+    for frame in frames:
+        if frame.f_code is _JOIN:
+            variables = variables_of(frame)
+            ident = field(variables.get("self"), "_ident")
+            return ident if variables.get("timeout") is None and type(ident) is int else 0
+        if not is_standard(frame.f_code.co_filename):
+            break
+    return 0
 
 
 def _is_our_frame(frame: FrameType) -> bool:

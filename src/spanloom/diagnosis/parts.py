@@ -126,12 +126,17 @@ class Parts:
         for thread in self._threads:
             self._cast.pool(thread)
         self._cast.starting()
-        mains = [seen for seen in self._population.tasks.values() if seen.main]
         threads = running_threads()
+        mains = [seen for seen in self._population.tasks.values() if seen.main]
+        keys = {
+            thread.ident: [seen.key for seen in mains if seen.loop is thread.loop]
+            for thread in threads
+            if thread.loop is not None
+        }
         for thread in threads:
             self._cast.pool(thread)
             with suppress(RuntimeError):
-                self._cast.thread(thread, own, [seen.key for seen in mains if seen.loop is thread.loop])
+                self._cast.thread(thread, own, keys)
         resting = self._population.find_resting(threads)
         if resting:
             self._cast.once_stopped()
