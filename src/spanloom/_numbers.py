@@ -8,17 +8,19 @@ from typing import Any
 __all__ = ["check_count", "check_number", "finite", "own_number"]
 
 
-def check_count(value: object, what: str, *, least: int = 1) -> int:
-    """Return `value` if it is an int of at least `least`.
+def check_count(value: object, what: str, *, least: int = 1, more: str = "") -> int:
+    """Return `value` if it is an int of at least `least`; `more` is what else may be given, for the message.
 
     Raises:
         TypeError: it is not an int, or a truth value.
         ValueError: it is below that.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} must be an int of at least {least} (got {value!r}, {type(value).__name__})")
+        raise TypeError(
+            f"{what} must be an int of at least {least}{more} (got {value!r}, {type(value).__name__})"
+        )
     if value < least:
-        raise ValueError(f"{what} must be at least {least} (got {value})")
+        raise ValueError(f"{what} must be at least {least}{more} (got {value})")
     return value
 
 

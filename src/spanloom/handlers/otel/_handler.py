@@ -158,7 +158,9 @@ class OpenTelemetryHandler:
         if profile not in _PROFILES:
             raise ValueError(f"profile must be one of {', '.join(_PROFILES)} (got {profile!r})")
         if max_spans_per_trace is not None:
-            check_count(max_spans_per_trace, "max_spans_per_trace", least=MIN_LIMIT)
+            check_count(
+                max_spans_per_trace, "max_spans_per_trace", least=MIN_LIMIT, more=", or None for no limit"
+            )
         self._spool = None if spool is None else SpoolOptions.checked(spool, spool_max_bytes, spool_max_age_s)
         makes_own = tracer_provider is None and global_tracer_provider() is None and self._may_export()
         if makes_own and not names_other_exporters():
