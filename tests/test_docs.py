@@ -91,13 +91,20 @@ def test_every_key_for_models_is_in_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=lambda code: code.name)
-def test_every_code_of_a_finding_is_in_the_table(code: Code) -> None:
-    """With what it means, and a link to the program that has it."""
-    page = (DOCS / "reference" / "findings.md").read_text(encoding="utf-8")
-    row = re.search(rf"^\| \[{code.name}\]\((?P<link>\S+)\) \| (?P<meaning>.*) \|$", page, re.MULTILINE)
-    assert row is not None
-    assert row["meaning"] == code.meaning
-    assert f"\n## {code.name}\n" in page or (DOCS / "reference" / row["link"]).is_file()
+def test_every_code_of_a_finding_has_a_page(code: Code) -> None:
+    """The table says what it means and leads to it; it shows a program that has it, the verdict, and a cure."""
+    table = (DOCS / "reference" / "findings.md").read_text(encoding="utf-8")
+    assert f"\n| [{code.name}](findings/{code.name}.md) | {code.meaning} |\n" in table
+    assert f"\nfindings/{code.name}\n" in table
+    page = (DOCS / "reference" / "findings" / f"{code.name}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# `{code.name}`\n")
+    shown = re.search(
+        r"\n## The smallest program that shows it\n\n```py\n.*?```text\n(?P<verdict>.*?)```\n\n## Its cure\n\n```py\n",
+        page,
+        re.DOTALL,
+    )
+    assert shown is not None
+    assert shown["verdict"].startswith(f"{code.name} (")
 
 
 def test_every_environment_variable_is_in_the_reference() -> None:
