@@ -1,10 +1,11 @@
 # expect: LOCK_ABANDONED
 # names: _lease, deploy-1, HealthCheckFailed
-# line: 24|33
+# line: 25|34
 # when: hang
 # A deployment takes the lease, fails at its health check and ends without giving it back; the
 # next ones wait.
 import asyncio
+import threading
 
 
 class HealthCheckFailed(Exception):
@@ -44,14 +45,12 @@ async def deploy(environment, version):
 async def main():
     staging = Environment("staging")
     deployments = [
-        asyncio.create_task(deploy(staging, version), name=f"deploy-{version}")
-        for version in range(5)
+        asyncio.create_task(deploy(staging, version), name=f"deploy-{version}") for version in range(5)
     ]
     for result in await asyncio.gather(*deployments, return_exceptions=True):
         print(result)
 
 
-import threading as _threads
-_side = _threads.Thread(target=lambda: asyncio.run(main()), name="side")
+_side = threading.Thread(target=lambda: asyncio.run(main()), name="side")
 _side.start()
 _side.join()

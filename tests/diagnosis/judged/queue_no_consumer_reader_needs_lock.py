@@ -28,7 +28,7 @@ async def main():
     seen = []
     ws = [asyncio.create_task(worker(n, lock, out), name=f"worker-{n}") for n in range(3)]
     r = asyncio.create_task(reader(lock, out, seen), name="reader")
-    while True:
+    while not r.done() or ws:
         await asyncio.sleep(0.5)
 
 
