@@ -108,8 +108,8 @@ class QuickHook:
     __slots__ = ("full", "quick")
 
     def __init__(self, quick: Callable[[Event], bool], full: Callable[[Event], object]) -> None:
-        self.quick = quick
-        self.full = full
+        self.quick: Callable[[Event], bool] = quick
+        self.full: Callable[[Event], object] = full
 
     def __call__(self, event: Event) -> None:
         if not self.quick(event):
