@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history import Memory
 from spanloom.diagnosis.history.listening import APART_S, Listening
 from spanloom.diagnosis.history.probe import MAX_EVENTS, Failure, Window, open_window
-from spanloom.diagnosis.history.rules.storms import is_storm
+from spanloom.diagnosis.history.rules.storms import _are_patient, is_storm
+from spanloom.diagnosis.history.sight import Pause
 
 pytestmark = pytest.mark.skipif(
     sys.gettrace() is not None, reason="somebody else has the hook: nothing is heard"
@@ -178,3 +180,15 @@ def test_what_was_heard_long_before_is_heard_once_more(age_s: float, listened: i
         listening._listen(loop, time.monotonic())
         listening.hear_out(lambda _: True)
         assert len(listening.windows) == 1 + listened
+
+
+def test_tasks_that_pause_for_long_are_no_storm() -> None:
+    """However many fail together: what was due while a busy machine did not run the process is done at once."""
+
+    def pausing(delay_s: float) -> Any:
+        return SimpleNamespace(pause=Pause(delay_s, delay_s / 2, before_try=True, reason=None))
+
+    no_pause: Any = SimpleNamespace(pause=None)
+    assert _are_patient([pausing(2.0), pausing(0.5), pausing(0.1)])
+    assert not _are_patient([pausing(2.0), pausing(0.1), pausing(0.1)])
+    assert not _are_patient([pausing(2.0), no_pause])

@@ -51,9 +51,18 @@ def storms(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
         if earlier is None or not (storm.is_one() and earlier.is_one()):
             continue
         who = [sight for sight in sights if any(step.code in storm.trying for step in sight.chain)]
-        if storm.certain_rate < LEAST_RATE_EACH * len(who):
+        if storm.certain_rate < LEAST_RATE_EACH * len(who) or _are_patient(who):
             continue
         yield _finding(storm, who, memory.census.at - _since(memory.listening.windows))
+
+
+def _are_patient(who: list[Sight]) -> bool:
+    """Tell whether most of these tasks pause for so long that they cannot fail at such a rate for long.
+
+    A process that has not been run for a while by a busy machine does at once what was due meanwhile.
+    """
+    patient = [one for one in who if one.pause is not None and one.pause.delay_s >= 1 / LEAST_RATE_EACH]
+    return 2 * len(patient) > len(who)
 
 
 def is_storm(window: Window) -> bool:
