@@ -97,6 +97,14 @@ def in_a_callback() -> None:
 
     async def main() -> None:
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handle = signal.getsignal(signal.SIGINT)
+        assert callable(handle)
+
+        def heard(number: int, frame: object) -> None:
+            handle(number, frame)
+            say("heard")
+
+        signal.signal(signal.SIGINT, heard)
 
         def call() -> None:
             asyncio.get_running_loop().call_soon(called.cancel)

@@ -126,3 +126,53 @@ def test_it_needs_a_coroutine() -> None:
         run_sync(3)
     with pytest.raises(TypeError, match=r"not function; call the function: run_sync\(main\(\)\)"):
         run_sync(value)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_ctrl_c_while_the_thread_starts_leaves_nothing_behind(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start waits until the thread runs: Ctrl-C comes before it does, or as the coroutine is running already."""
+    said: list[str] = []
+    begun = threading.Event()
+    start = threading.Thread.start
+
+    async def main() -> None:
+        begun.set()
+        said.append("begun")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            said.append("ended")
+
+    def interrupted(thread: threading.Thread) -> None:
+        if when == "after":
+            start(thread)
+            begun.wait()
+        raise KeyboardInterrupt("mine")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    coro = main()
+    with pytest.raises(KeyboardInterrupt, match="mine"):
+        run_sync(coro)
+    assert said == (["begun", "ended"] if when == "after" else [])
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+
+
+async def test_a_thread_that_comes_too_late_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C has taken the coroutine away from it."""
+    threads: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        threads.append(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        coro = value(1)
+        with pytest.raises(KeyboardInterrupt):
+            run_sync(coro)
+    (thread,) = threads
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED

@@ -109,12 +109,15 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     errors: list[BaseException] = []
     loops: list[asyncio.AbstractEventLoop] = []
     begun, ended = threading.Event(), threading.Event()
+    claim = threading.Lock()  # whose the coroutine is: the thread's, or ours if the thread has not come to it
 
     def begin(loop: asyncio.AbstractEventLoop) -> None:
         loops.append(loop)
         begun.set()
 
     def target() -> None:
+        if not claim.acquire(blocking=False):
+            return
         try:
             results.append(context.run(_run, coro, begin))
         except BaseException as error:  # noqa: BLE001 -- raised in the caller's thread
@@ -133,15 +136,14 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     cancels = 0 if task is None else task.cancelling()
     thread = threading.Thread(target=target, name=THREAD)
     try:
-        thread.start()
-    except BaseException:  # no more threads are to be had
-        coro.close()
-        raise
-    try:
+        thread.start()  # waits until the thread runs, so Ctrl-C may come after that as well as before
         _wait(ended, cancel, task, cancels)
-    except BaseException:  # Ctrl-C; nothing outlives it, unless somebody presses once more
+    except BaseException:  # Ctrl-C, or no more threads are to be had
+        if claim.acquire(blocking=False):
+            coro.close()
+            raise
         cancel()
-        ended.wait()
+        ended.wait()  # nothing outlives it, unless somebody presses once more
         raise
     thread.join()  # not before: a join that Ctrl-C breaks off takes the thread for ended
     if not errors:
