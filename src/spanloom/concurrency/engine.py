@@ -51,6 +51,7 @@ class Engine(ABC):
         "_backlog",
         "_busy",
         "_call",
+        "_caller",
         "_current",
         "_error",
         "_interrupt",
@@ -86,6 +87,7 @@ class Engine(ABC):
         self._error: BaseException | None = None
         self._interrupt: Interrupt | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._caller: asyncio.Task[Any] = cast("Any", None)  # who awaits run()
 
     # for the events ---------------------------------------------------------------------------------
 
@@ -122,8 +124,10 @@ class Engine(ABC):
             BaseException: what ended the batch early; every started job has ended by then.
         """
         self._scope, self._current, self._busy = scope, current, busy
-        if asyncio.current_task() is None:
+        caller = asyncio.current_task()
+        if caller is None:
             raise RuntimeError("spanloom's runners must be awaited in a task of a running event loop")
+        self._caller = caller
         error: BaseException | None = None
         cancelled: BaseException | None = None
         try:
@@ -147,6 +151,7 @@ class Engine(ABC):
         finally:
             # A frame that holds an exception which holds the frame keeps all locals alive.
             error = cancelled = reason = self._error = None
+            self._caller = cast("Any", None)
             self._forget()
 
     async def give_up(self, error: BaseException) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from spanloom.callbacks.standing import StallAfter
+from spanloom.concurrency import awaited_by
 from spanloom.concurrency.call import check_jobs, compose
 from spanloom.concurrency.functions import check_function
 from spanloom.concurrency.limits import Limiter
@@ -84,6 +85,7 @@ class OutcomeStream(Generic[R]):
         self._run = run
         self._sink = sink
         self._pump: asyncio.Task[None] | None = None
+        self._consumer: asyncio.Task[Any] | None = None
         self._entered = False
         self._raised = False
 
@@ -93,6 +95,9 @@ class OutcomeStream(Generic[R]):
         self._entered = True
         self._pump = asyncio.create_task(self._run.run(always=True), name="spanloom-stream")
         self._pump.add_done_callback(lambda _: self._sink.notify())
+        self._consumer = asyncio.current_task()
+        if awaited_by.TELL is not None and self._consumer is not None:
+            awaited_by.TELL(self._pump, self._consumer)
         return self
 
     async def __aexit__(
@@ -110,6 +115,9 @@ class OutcomeStream(Generic[R]):
             except asyncio.CancelledError as outside:
                 cancelled = outside
         self._pump = None
+        if awaited_by.UNTELL is not None and self._consumer is not None:
+            awaited_by.UNTELL(pump, self._consumer)
+        self._consumer = None
         self._sink.ready.clear()
         failure = asyncio.CancelledError() if pump.cancelled() else pump.exception()
         try:

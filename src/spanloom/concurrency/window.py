@@ -18,6 +18,7 @@ from types import CoroutineType
 from typing import Any, ClassVar, Final, cast
 
 from spanloom.callbacks.open_events import newest
+from spanloom.concurrency import awaited_by
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import SLICE_NS, Engine
@@ -239,6 +240,7 @@ class Window(Engine):
         kinds = self._kinds = (
             None if family is None or not self._source.jobs else Kinds(family, self._subject)
         )
+        tell, caller = awaited_by.TELL, self._caller
         factory = loop.get_task_factory()
         if factory is not None:  # never empty then, so that each job looks for a cancel at its end
             self._tainted.add(cast("asyncio.Task[Any]", asyncio.current_task()))
@@ -260,6 +262,8 @@ class Window(Engine):
                 run_job(job), loop=loop, name=name if own is None or own is family else own.name
             )
             task.job = job
+            if tell is not None:
+                tell(task, caller)
             self._started = index + 1  # not before it is alive: another thread would see it as ended
 
         return spawn
@@ -280,6 +284,8 @@ class Window(Engine):
             raise
         if job.index in self._alive:
             self._alive[job.index] = task
+            if awaited_by.TELL is not None:
+                awaited_by.TELL(task, self._caller)
             if self._busy is not None and job.record is not None:  # it has had its first step, in one of ours
                 self._busy.split(job.record)
             task.add_done_callback(lambda _: self._ended_unstarted(job))
@@ -293,6 +299,7 @@ class Window(Engine):
         call, set_current, tainted = self._call, self._current, self._tainted
         values, starts = sink.values, scope.starts
         deliver, deliver_too = scope.deliver, scope.deliver_too
+        untell, caller = awaited_by.UNTELL, self._caller
 
         async def run_job(job: Job) -> Any:  # noqa: C901 -- see above
             index = job.index
@@ -330,7 +337,9 @@ class Window(Engine):
                 values[index] = value
             elif sink.ok(index, record, value):
                 self.stop(None)
-            del live[index]
+            task = live.pop(index)
+            if untell is not None and task is not None:
+                untell(task, caller)
             if limiter is not None:
                 limiter.release()
             if self._waiter is not None and len(live) <= self._wake_at:
@@ -374,7 +383,9 @@ class Window(Engine):
         self._leave(index)
 
     def _leave(self, index: int) -> None:
-        self._alive.pop(index, None)
+        task = self._alive.pop(index, None)
+        if awaited_by.UNTELL is not None and task is not None:
+            awaited_by.UNTELL(task, self._caller)
         if self._limiter is not None:
             self._limiter.release()
         if self._waiter is not None and len(self._alive) <= self._wake_at:

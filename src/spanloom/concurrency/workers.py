@@ -20,6 +20,7 @@ from gc import get_referents
 from types import CoroutineType
 from typing import Any, Final, cast
 
+from spanloom.concurrency import awaited_by
 from spanloom.concurrency.call import start
 from spanloom.concurrency.ending import end_record
 from spanloom.concurrency.engine import Engine
@@ -165,11 +166,15 @@ class Workers(Engine):
         worker = _Worker(work, loop=asyncio.get_running_loop(), name=self._scope.job_name, context=context)
         worker.marked = False
         self._alive[slot] = worker
+        if awaited_by.TELL is not None:
+            awaited_by.TELL(worker, self._caller)
         worker.add_done_callback(lambda task: self._retired(slot, task))
 
     def _retired(self, slot: int, worker: asyncio.Task[Any]) -> None:
         """Take the end of a worker: hire another, or note what it died of."""
         del self._alive[slot]
+        if awaited_by.UNTELL is not None:
+            awaited_by.UNTELL(worker, self._caller)
         if worker.cancelled():
             self.stop(CancelledError())
         elif (error := worker.exception()) is not None:
