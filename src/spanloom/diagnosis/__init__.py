@@ -1,4 +1,4 @@
-"""Why a program is stuck or slow: what is seen of it, what follows from that, and how it is said."""
+"""Why a program is stuck or slow: the snapshot of it, the analysis of the snapshot, and the findings in words."""
 
 import typing
 
@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["Finding", "diagnose", "look", "why"]
 
-# What watches a program is in this package, too, and starts with the program.
+# Loaded on first use: the watchdog lies in this package, too, and starts with the program, which must stay quick.
 _LATE: typing.Final = {"Finding": "spanloom.diagnosis.finding", "diagnose": "spanloom.diagnosis.verdict"}
 
 

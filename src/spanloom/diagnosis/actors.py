@@ -1,4 +1,7 @@
-"""What besides tasks can still make something happen: timers, callbacks, sockets, signals, threads, pools."""
+"""The actors: what besides tasks can still make something happen. Timers, callbacks, sockets, signals, threads, pools.
+
+Each actor has a *play*, which adds to a `Reach` what it may call and which objects it can get at.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ __all__ = ["Cast"]
 Play = Callable[[Reach], None]
 _SLEEPERS: Final = (futures._set_result_unless_cancelled, tasks._release_waiter)  # type: ignore[attr-defined] # noqa: SLF001 -- of sleep() and wait_for()
 _WEAK: Final = (weakref.WeakSet, weakref.WeakKeyDictionary)
-"""Of uvloop's the asynchronous generators; it has its transports in a dictionary of weak values."""
+"""Types of what uvloop keeps without ever calling it, as its asynchronous generators."""
 _WORKER: Final = pool_threads._worker.__code__  # noqa: SLF001 -- the frame of a pool's thread
 _RUN_ONCE: Final = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined] # noqa: SLF001 -- as above
 _RESULT: Final = concurrent.futures.Future.result.__code__
@@ -54,10 +57,11 @@ class Cast:
 
     Attributes:
         actors: By key; keys are negative, so that none is a task's.
-        plays: What each of them brings to its closure.
-        woken: Identities of futures that a timer resolves.
-        due: Identities of tasks that a timer cancels.
-        called_from: By identity of a task that a thread waits for, the frames of that thread, the outermost first.
+        plays: By key, what adds the actor's roots to a closure.
+        woken: Identities of the futures that a timer resolves: those of `asyncio.sleep`, and of `wait_for` up to 3.11.
+        due: Identities of the tasks that the timer of an `asyncio.timeout` cancels.
+        called_from: By identity of a task whose result a thread waits for: the program's own frames of that thread,
+            outermost first.
     """
 
     def __init__(self, bytecode: Bytecode) -> None:
@@ -75,7 +79,7 @@ class Cast:
         self._queued: dict[int, Any] = {}
 
     def once_stopped(self) -> None:
-        """Add what threads do when somebody has stopped the loops that they run for ever: they may run others."""
+        """Add the code after ``run_forever()`` of each thread in one: if its loop is stopped, it may run another."""
         for name, play in self._stoppable:
             self._add("caller", name, play)
 
@@ -88,11 +92,12 @@ class Cast:
     # loops ------------------------------------------------------------------------------------------------
 
     def loop(self, loop: Any, needs: Iterable[int] = ()) -> None:
-        """Add what a loop has before it.
+        """Add what a loop will call: ready callbacks, timers, handlers of signals and sockets, its exception handler.
 
         Args:
-            loop: It.
-            needs: The key of a task that goes on only if somebody runs the loop, if nobody does.
+            loop: The loop.
+            needs: If no thread runs it: the key of one of its tasks, which progresses only if somebody runs it, as do
+                these actors.
         """
         self._needs = tuple(needs)
         if not is_a(in_class(type(loop), "_run_once"), FunctionType):
@@ -115,7 +120,7 @@ class Cast:
                     self._handle("io", handle)
 
     def _foreign_loop(self, loop: Any) -> None:
-        """Add a loop that hides what it has, as uvloop does: timers are told by their type, all else may be called."""
+        """Add a loop with hidden queues, as uvloop's: timers are known by their type; all else it may call any time."""
         values = []
         for value in get_referents(loop):
             inner = get_referents(value) if type(value) in (set, dict, deque) else ()
@@ -161,8 +166,8 @@ class Cast:
         function = inner.__func__ if type(inner) is MethodType else inner
         owner = field(inner, "__self__")
         if is_a(owner, asyncio.AbstractEventLoop) and kind == "io" and not args:
-            return  # the self-pipe
-        if is_task(owner):  # a step of a task, which is ready then
+            return  # the loop reads its self-pipe
+        if is_task(owner):  # a step of a task, whose state is "ready" then
             return
         if module_called(function).startswith(OURS):
             return
@@ -181,7 +186,7 @@ class Cast:
         return False
 
     def settle(self) -> None:
-        """Make one actor of all handles that call the same function."""
+        """Make one actor of all handles of a kind that call the same function, and one of all queued pool calls."""
         for (kind, _, needs), calls in self._grouped.items():
             first = calls[0][0]
             function = first.__func__ if type(first) is MethodType else first
@@ -207,7 +212,7 @@ class Cast:
             self._add("pool", "queued calls", queued)
 
     def outside(self) -> int:
-        """Add whoever has references that cannot be seen, and return its key."""
+        """Add an actor for the owners of references that are not accounted for, and return its key."""
         return self._add("outside", "code that cannot be seen", lambda _: None)
 
     # signals ----------------------------------------------------------------------------------------------
@@ -222,7 +227,7 @@ class Cast:
             self._add("signal", str(number), play)
 
     def hooks(self) -> None:
-        """Add what is told of failures that nobody has caught: anything that runs may fail."""
+        """Add the hooks for uncaught exceptions: anything that runs may raise one."""
         for hook in set_hooks():
             self._hook(hook)
 
@@ -232,12 +237,15 @@ class Cast:
     # threads ----------------------------------------------------------------------------------------------
 
     def thread(self, running: Running, own: int, mains: Mapping[int, Sequence[int]]) -> None:
-        """Add a thread, unless it is ours or waits for work.
+        """Add a thread, unless it is ours or an idle thread of a pool.
+
+        A thread that runs a loop becomes up to two actors: what it runs inside the loop now, and the code after the
+        loop (``"caller"``), which needs the main task to end.
 
         Args:
             running: The thread.
             own: Ident of the thread that looks.
-            mains: By ident of a thread that runs a loop, the keys of the tasks at the end of which that ends.
+            mains: By ident of a thread that runs a loop: the keys of the tasks with whose end ``run`` returns.
         """
         frames = running.frames
         if running.loop is None:
@@ -261,7 +269,7 @@ class Cast:
         for frame in inside:
             if (
                 frame.f_code is _RUN_ONCE
-            ):  # what has been taken from the line of ready callbacks, and is being run
+            ):  # the handle that is being run: it is no longer among the ready ones
                 handle = variables_of(frame).get("handle")
                 if handle is not None:
                     self._handle("callback", handle)
@@ -275,10 +283,11 @@ class Cast:
             self._stoppable.append((running.name, self._play_of(outside)))
 
     def _call_that_looks(self, frames: list[FrameType]) -> None:
-        """Add what a thread that looks does afterwards: its call of a pool ends, as in ``to_thread(why)``.
+        """Add what a thread that looks will do afterwards: return from its pool call, as in ``to_thread(why)``.
 
-        Of more than one who looks at once, each has to take the others for such. Their callers have what they name.
-        What these could come to from there is left out: a debugger, or a test, could come to everything.
+        Threads that look at the same time must take each other for such. Of the frames that called the look, only the
+        objects that their code names are added, without what could be reached from those: from a debugger or a test
+        that is everything.
         """
         for frame in frames:
             ahead = None if _is_our_frame(frame) else self._ahead_of(frame)
@@ -313,7 +322,7 @@ class Cast:
             for (
                 frame,
                 ahead,
-            ) in pieces:  # once more: it may have taken something out of what has just been read
+            ) in pieces:  # again: it may have taken something out of a container just before that was read
                 add(reach, frame, ahead, _values_of(frame, ahead))
 
         return play
@@ -325,7 +334,7 @@ class Cast:
         )
 
     def _awaited_by(self, frames: list[FrameType]) -> tuple[int, ...]:
-        """Return the tasks of which a thread waits for one, if that is all that it can wait for."""
+        """Return the task for whose result a thread waits without a timeout, as a tuple; empty if there is none."""
         for frame in frames:
             if frame.f_code is _RESULT:
                 variables = variables_of(frame)
@@ -342,7 +351,7 @@ class Cast:
                 self._queue(variables_of(frame).get("work_queue"))
 
     def _queue(self, queue: Any) -> None:
-        """Add the calls that lie in the queue of a pool: in a list, or, since Python 3.13, in the queue itself."""
+        """Note the calls that lie in the queue of a pool: in its list, or, from 3.13 on, referred to by the queue."""
         for content in get_referents(queue):
             for item in content if type(content) is list else (content,):
                 if is_pool_call(item):
@@ -360,7 +369,7 @@ class Cast:
 
 
 def _values_of(frame: FrameType, ahead: Ahead | None) -> list[object]:
-    """Return the variables of a running frame; of a module's or a class's only those that it still uses."""
+    """Return the variables of a running frame; of a module or class body, only those that its code ahead uses."""
     variables = variables_of(frame)
     if ahead is None or frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         return list(variables.values())
@@ -372,7 +381,7 @@ def _hand(reach: Reach, ahead: Ahead, values: list[object]) -> None:
 
 
 def _joined(frames: list[FrameType]) -> int:
-    """Return the ident of the thread for whose end one with these frames waits without a timeout; 0 if for none."""
+    """Return the ident of the thread that one with these frames joins without a timeout; 0 if it joins none."""
     for frame in frames:
         if frame.f_code is _JOIN:
             variables = variables_of(frame)
@@ -389,7 +398,7 @@ def _is_our_frame(frame: FrameType) -> bool:
 
 
 def _is_ours(frames: list[FrameType]) -> bool:
-    """Return whether a thread runs nothing but spanloom's listening side."""
+    """Return whether a thread runs our listening side, and else only spanloom's and the standard library's code."""
     return any(_is_our_frame(frame) for frame in frames) and all(
         is_standard(frame.f_code.co_filename) or belongs_to_us(frame.f_code.co_filename) for frame in frames
     )

@@ -1,8 +1,8 @@
-"""What the code of a suspended frame may still do: the names it can come to from where it is.
+"""What the code of a suspended frame may still do: the names that are reachable from where it stands.
 
-A frame that is suspended in ``while True: await sleep(1)`` will never come to the lines after the loop, nor
-back to those before it. So what counts is what its control-flow graph reaches from the present instruction,
-and of its variables those that the reached instructions load.
+A frame suspended in ``while True: await sleep(1)`` never reaches the lines after the loop, nor those before it again.
+So only instructions count that the control-flow graph reaches from the present one, and of the variables only the live
+ones that these load.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _DYNAMIC: Final = frozenset(
     | {"methodcaller", "attrgetter", "modules", "get_objects", "get_referrers"}
 )
 MANAGERS: Final = frozenset({"__aenter__", "__aexit__", "__enter__", "__exit__"})
-"""What `with` and ``async with`` call without naming it; code that has such a statement is taken to use these names."""
+"""Methods that ``with`` and ``async with`` call without naming them: code with such a statement uses these names."""
 ITERATORS: Final = frozenset({"__aiter__", "__anext__", "__iter__", "__next__"})
-"""What `for` and ``async for`` call without naming it."""
+"""Methods that ``for`` and ``async for`` call without naming them."""
 _ENTERING: Final = frozenset({"enter_async_context", "enter_context", "push_async_exit", "push"})
 _PATH: Final = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_NAME"}
     | {"LOAD_ATTR", "CACHE", "PUSH_NULL", "EXTENDED_ARG", "NOP"}
 )
-"""What makes the path to an object: ``self.owner``."""
+"""Instructions that load an object by its path, as ``self.owner``."""
 _NO_HANDLERS: Final = frozenset({"END_ASYNC_FOR", "CLEANUP_THROW"})
 _LONGEST_END: Final = 20
-"""Instructions within which it is asked whether the end of a ``with`` block has swallowed an exception."""
+"""Instructions from the start of a ``with`` block's handler within which it tests the result of ``__exit__``."""
 _CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _CALL: Final = frozenset({"PRECALL", "CALL"})
 STATEMENT_ENDS: Final = ("STORE_", "POP_TOP", "RESUME", "RETURN_")
@@ -58,9 +58,9 @@ class Ahead(msgspec.Struct, frozen=True):
     """What may still be run of a code object.
 
     Attributes:
-        names: Globals, attributes and modules that it uses, those of functions defined in it included.
-        calm: Those of `names` that it comes to without an exception being raised.
-        variables: Local and closure variables whose present values it may load, and not only what it stores there anew.
+        names: Globals, attributes and modules that it uses, including those of functions defined in it.
+        calm: Those of `names` that are reached without an exception being raised.
+        variables: Local and closure variables whose present values it may load (that are live).
         dynamic: Whether it looks names up at run time, so that it may use any.
     """
 
@@ -71,7 +71,7 @@ class Ahead(msgspec.Struct, frozen=True):
 
 
 def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
-    """Return all names that `code` and the functions defined in it use, and whether it looks any up at run time."""
+    """Return all names that `code` and the functions defined in it use, and whether they look any up at run time."""
     names: set[str] = set()
     codes = [code]
     dynamic = False
@@ -90,7 +90,7 @@ def names_of(code: CodeType) -> tuple[frozenset[str], bool]:
 
 
 def enters(code: CodeType) -> bool:
-    """Return whether code has a ``with`` statement, or calls what enters a context manager."""
+    """Return whether code has a ``with`` statement, or names a method of an exit stack that takes a manager."""
     return not _WITH.isdisjoint(code.co_code[::2]) or not _ENTERING.isdisjoint(code.co_names)
 
 
@@ -100,7 +100,7 @@ def iterates(code: CodeType) -> bool:
 
 
 def _looks_up(instructions: Sequence[dis.Instruction]) -> bool:
-    """Return whether a ``getattr`` has a name that is not written there: ``getattr(self, f"do_{word}")``."""
+    """Return whether a ``getattr`` takes a name that is no constant, as ``getattr(self, f"do_{word}")``."""
     for at, instruction in enumerate(instructions):
         if instruction.argval == "getattr" and instruction.opcode in dis.hasname:
             arguments = iter(instructions[at + 1 :])
@@ -130,7 +130,7 @@ class Bytecode:
         return found[1]
 
     def handlers(self, code: CodeType) -> list[tuple[int, int, int]]:
-        """Return the exception table of `code`: first offset, the offset after the last, and that of the handler."""
+        """Return the exception table of `code`: ``(first offset, offset after the last, offset of the handler)``."""
         found = self._handlers.get(id(code))
         if found is None:
             entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined] # since 3.11
@@ -145,13 +145,13 @@ class Bytecode:
         return found[1], found[2]
 
     def ahead(self, code: CodeType, lasti: int, *, running: bool = False) -> Ahead:
-        """Return what a frame of `code` may still come to that is at the offset `lasti`.
+        """Return what a frame of `code` may still run.
 
         Args:
             code: Its code.
-            lasti: The offset of the instruction at which it is suspended, or which it is running.
-            running: Whether it is running, so that its stack cannot be seen: what it has loaded there, as the method
-                of ``future.set_result(compute())``, counts as ahead.
+            lasti: Offset in bytes of the instruction at which it is suspended, or which it runs; negative: not started.
+            running: Whether it is running: then its value stack cannot be seen, and what may lie there counts as ahead,
+                as the method ``set_result`` in ``future.set_result(compute())``.
         """
         key = id(code), lasti, running
         found = self._ahead.get(key)
@@ -180,7 +180,7 @@ class Bytecode:
         return Ahead(names, quiet, variables, dynamic)
 
     def comes_to(self, code: CodeType, start: int, end: int) -> bool:
-        """Return whether the instruction at the offset `end` may be run after that at `start`."""
+        """Return whether the instruction at offset `end` may run after that at `start`; ``True`` if `end` is none."""
         instructions = self.instructions(code)
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
         return end not in index_of or index_of[end] in reached(
@@ -188,18 +188,18 @@ class Bytecode:
         )
 
     def ahead_without(self, code: CodeType, lasti: int, without: frozenset[int], *, thrown: bool) -> Ahead:
-        """Return what a suspended frame of `code` may still come to while it does not get past some instructions.
+        """Return what a suspended frame of `code` may still run if some instructions never complete.
 
         Args:
             code: Its code.
-            lasti: The offset of the instruction at which it is suspended.
-            without: The offsets of those instructions; what they raise is still handled.
-            thrown: Whether it goes on only where an exception is handled that what it awaits has raised.
+            lasti: Offset of the instruction at which it is suspended.
+            without: Offsets of the instructions that do not complete; what they raise is still handled.
+            thrown: Whether its present await does not complete either: it goes on only in a handler.
         """
         instructions = self.instructions(code)
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
         handlers = self.handlers(code)
-        if thrown:  # from 3.12 on what is awaited may also come to its end where something is thrown into it
+        if thrown:  # from 3.12 on, an await that an exception is thrown into may complete by `CLEANUP_THROW`
             without |= {
                 target
                 for start, end, target in handlers
@@ -211,7 +211,7 @@ class Bytecode:
         return Ahead(names, names, variables, dynamic)
 
     def swallowing(self, code: CodeType, lasti: int) -> frozenset[int]:
-        """Return the offsets of the jumps by which the ``with`` blocks around `lasti` swallow an exception."""
+        """Return the offsets of the jumps that the ``with`` blocks around `lasti` take when ``__exit__`` swallows."""
         instructions = self.instructions(code)
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
         found: set[int] = set()
@@ -224,7 +224,7 @@ class Bytecode:
         return frozenset(found)
 
     def _around(self, code: CodeType, lasti: int) -> Iterator[int]:
-        """Yield the offsets of the handlers that an exception raised at `lasti` comes to, the innermost first."""
+        """Yield the offsets of the handlers that an exception raised at `lasti` passes through, innermost first."""
         handlers = self.handlers(code)
         passed: set[int] = set()
         offset: int | None = lasti
@@ -237,10 +237,9 @@ class Bytecode:
                 yield offset
 
     def leaving(self, code: CodeType, lasti: int) -> Ahead | None:
-        """Return what a frame of `code` runs if an exception is thrown into it at the offset `lasti`, if anything.
+        """Return what a frame of `code` runs if an exception is thrown into it at offset `lasti`; ``None`` if nothing.
 
-        That is what it does on leaving each ``try`` that it is inside of, its ``finally`` and ``except``; not what it
-        comes to after it has caught something.
+        That is the ``finally`` and ``except`` of each ``try`` it is in, but not the code after an exception was caught.
         """
         instructions = self.instructions(code)
         index_of = {instruction.offset: index for index, instruction in enumerate(instructions)}
@@ -290,22 +289,23 @@ class Bytecode:
 
 
 def statement_before(instructions: list[dis.Instruction], lasti: int) -> int:
-    """Return the offset at which the statement begins that a frame is in which is suspended at the offset `lasti`."""
+    """Return the offset at which the statement begins that contains the offset `lasti`."""
     at = next((index for index, one in enumerate(instructions) if one.offset >= lasti), len(instructions) - 1)
     return instructions[_statement(instructions, at)].offset
 
 
 def _statement(instructions: list[dis.Instruction], at: int) -> int:
-    """Return the index of the first instruction of the statement that the one at the index `at` belongs to."""
+    """Return the index of the first instruction of the statement that contains the index `at`."""
     while at and not instructions[at - 1].opname.startswith(STATEMENT_ENDS):
         at -= 1
     return at
 
 
 def _loaded(instructions: list[dis.Instruction], at: int) -> set[int]:
-    """Return the indexes of the instructions that may have put on the stack what is there at the index `at`.
+    """Return the indexes of the instructions that may have pushed what lies on the value stack at the index `at`.
 
-    Those of the present statement, and of the `with` statements of the code, as their managers stay there.
+    Those are the earlier ones of the present statement, and all that entered a ``with`` block before: its exit stays
+    on the stack.
     """
     start = _statement(instructions, at)
     entered = {index for index, one in enumerate(instructions[:at]) if one.opcode in _WITH}

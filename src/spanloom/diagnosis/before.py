@@ -1,4 +1,4 @@
-"""What lies behind a suspended frame: whether it can have awaited anything before what it awaits now."""
+"""Whether a suspended frame may have awaited anything before its present await."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["has_awaited"]
 
 _AWAIT: Final = "SEND"
 _IN_AWAIT: Final = "JUMP_BACKWARD_NO_INTERRUPT"
-"""By which an ``await`` goes round in itself."""
+"""The loop inside of each ``await``, which is no loop of the program's."""
 
 
 def has_awaited(instructions: Sequence[Instruction], lasti: int) -> bool:
-    """Tell whether a frame that is suspended at `lasti` may have awaited something before.
+    """Tell whether a frame suspended at `lasti` may have awaited something before: earlier in its code, or in a loop.
 
     Args:
-        instructions: Of its code.
-        lasti: Where it stands: at or just behind the ``SEND`` of its present ``await``.
+        instructions: Those of its code.
+        lasti: Offset at which it is suspended: at or just after the ``SEND`` of its present ``await``.
     """
     if sum(one.opname == _AWAIT and one.offset <= lasti for one in instructions) > 1:
         return True

@@ -1,8 +1,8 @@
-"""Who reports an item of a queue only after it has taken another one: a poller that is between two of them.
+"""Workers that call ``task_done()`` only after they have taken another item: pollers that are between two items.
 
-``join()`` returns when each item that was put has been reported by ``task_done()``. A worker that wakes now and then,
-to see whether there is something new, can come to that call again. But where it takes an item on each way there, and
-none is queued, it will not report one that it has had before: what is missing then is missing for good.
+``join()`` returns when every item that was put has been reported by ``task_done()``. A worker that polls the queue can
+reach that call again, so it looks like a giver. But if each path to the call takes an item first, and the queue is
+empty, it will never report an item that it had before: a missing report is missing for good.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from spanloom.diagnosis.waits import GIVERS
 __all__ = ["Between", "lacks_reports"]
 
 _TRIES: Final = 5
-"""How often tasks are looked at that move meanwhile; a worker may wake every few milliseconds."""
+"""How often to look until no task moves during the look; a worker may wake every few milliseconds."""
 _GIVING_ONE: Final = frozenset({GET, WAIT_FOR})
-"""What ends without an exception only when it has an item, if it waits for one."""
+"""``Queue.get``, and ``wait_for`` around it: they return only with an item, and else raise."""
 
 
 def lacks_reports(queue: Any) -> bool:
-    """Tell whether a queue is empty, and not all that it has had has been reported."""
+    """Tell whether a queue is empty although items that were taken have not been reported by ``task_done()``."""
     return (
         issubclass(type(queue), asyncio.Queue)
         and bool(field(queue, "_unfinished_tasks"))
@@ -61,9 +61,9 @@ class Between:
         self._owned = owned
 
     def among(self, queue: object, tasks: Sequence[Seen]) -> frozenset[int]:
-        """Return the keys of those of `tasks` that come to no ``task_done()`` of `queue` before they take an item.
+        """Return the keys of those of `tasks` that reach no ``task_done()`` of `queue` before they take an item.
 
-        All of them stood so at one moment, at which something was missing.
+        It holds for all of them at one moment, at which a report was missing. Empty if there was no such moment.
         """
         for _ in range(_TRIES):
             now = [Seen(one.task, one.loop) for one in tasks]
@@ -92,7 +92,7 @@ class Between:
         return not reach.can(queue, GIVERS["join"]) and not self._budget.spent
 
     def _ahead(self, link: Link, inner: Link | None, queue: object) -> Ahead:
-        """Return what a frame may still come to until it takes an item."""
+        """Return what a frame may still run if no call completes that takes an item from `queue`."""
         lasti = link.frame.f_lasti
         taking = taking_at(self._bytecode, link, queue)
         if not taking or lasti < 0:
@@ -101,12 +101,13 @@ class Between:
         thrown = waits and _is_for(self._bytecode.instructions(link.code), lasti, taking)
         managers = [] if inner is None else list(self._holding.entered(link, inner))
         if all(module_of(type(manager)).startswith("asyncio.") for manager in managers):
-            taking |= self._bytecode.swallowing(link.code, lasti)  # a deadline raises another exception
+            # Only managers of asyncio around it: `asyncio.timeout` turns a cancel into `TimeoutError`, none swallows.
+            taking |= self._bytecode.swallowing(link.code, lasti)
         return self._bytecode.ahead_without(link.code, lasti, taking, thrown=thrown)
 
 
 def _is_for(instructions: Sequence[dis.Instruction], lasti: int, taking: Container[int]) -> bool:
-    """Tell whether what a frame awaits that is suspended at the offset `lasti` is made by a call of one of `taking`."""
+    """Tell whether the expression awaited at the offset `lasti` calls a method looked up at one of `taking`."""
     past = [one for one in instructions if one.offset <= lasti]
     while past and past.pop().opname != "GET_AWAITABLE":
         pass

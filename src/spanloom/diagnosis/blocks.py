@@ -1,8 +1,8 @@
-"""Which ``with`` statements an instruction is inside of, read from the exception table of its code.
+"""Which ``with`` statements an instruction is in, read from the exception table of its code.
 
-The body of a ``with`` is a range of instructions whose exceptions go to a handler that calls ``__exit__``; the table
-names, for each instruction, only the innermost handler. The handler itself lies in what is around the statement, so
-that following it leads outwards. (CPython, ``InternalDocs/exception_handling.md``.)
+The body of a ``with`` is a range of instructions whose exceptions go to a handler that calls ``__exit__``. The table
+has only the innermost handler of each instruction. But the handler itself lies in the range of the next outer
+statement, so following it leads outwards. (CPython, ``InternalDocs/exception_handling.md``.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["with_lines"]
 
 
 def with_lines(bytecode: Bytecode, code: CodeType, lasti: int) -> list[int]:
-    """Return the lines of the ``with`` statements around the offset `lasti` whose bodies it is in, outermost first.
+    """Return the lines of the ``with`` statements whose bodies contain the offset `lasti`, outermost first.
 
     A statement with several managers counts once for each.
     """

@@ -1,4 +1,4 @@
-"""What a task brings to the closure of what it can come to: its frames, and what is called when it ends."""
+"""The roots that a task adds to a closure: its frames, and the callbacks that run when it ends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["bring"]
 
 _AGAIN: Final = 5
 _SHORT_S: Final = 0.0005
-"""How often, and how far apart, a frame is read again that runs at the moment when it is read."""
+"""How often, and how many seconds apart, a frame is read again that runs while it is read."""
 
 
 def bring(seen: Seen, reach: Reach, ahead_of: Callable[[Link], Ahead]) -> None:
-    """Add to `reach` what a task brings.
+    """Add the roots of a task to `reach`.
 
     Args:
         seen: The task.
         reach: The closure.
-        ahead_of: Tells what a frame of it may still come to.
+        ahead_of: Returns what a frame of it may still run.
     """
     for link in seen.links:
         values = _suspended_values(link)
@@ -55,9 +55,9 @@ def bring(seen: Seen, reach: Reach, ahead_of: Callable[[Link], Ahead]) -> None:
 
 
 def _suspended_values(link: Link) -> list[Any]:
-    """Return what the frame of `link` refers to.
+    """Return what the frame of `link` refers to: its variables and its value stack.
 
-    While it runs, that cannot be seen from outside of it: then its variables, and what it calls is found with them.
+    While it runs, its stack cannot be read from outside. If it still does at the last try, only its variables count.
     """
     for _ in range(_AGAIN):
         values = get_referents(link.owner)
@@ -69,5 +69,5 @@ def _suspended_values(link: Link) -> list[Any]:
 
 
 def _is_function_of(value: Any, link: Link) -> bool:
-    """Return whether `value` is the function that the frame runs: its code is known by what is ahead of it."""
+    """Return whether `value` is the function that the frame runs: of that, only the code ahead counts."""
     return type(value) is FunctionType and value.__code__ is link.code

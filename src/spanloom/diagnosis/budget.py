@@ -1,4 +1,4 @@
-"""What a search may cost."""
+"""How many objects the search for givers may visit."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Final
 __all__ = ["MOST", "UNASKED", "Budget"]
 
 MOST: Final = 400_000
-"""Objects that one look visits in search of who can still end a wait: half a second to two seconds of CPU time."""
+"""Objects that one look may visit: half a second to two seconds of CPU time."""
 UNASKED: Final = 200_000
-"""Of a look that nobody has asked for, at a program of which nothing is known to be wrong. Nine tasks that wait for
-httpx need 96,000; five that wait for a client of openai, which leads to all of pydantic, need more than `MOST`, and
-nothing comes of that.
+"""The same for a look that nobody has asked for, at a program that shows no fault.
+
+Nine tasks that wait for httpx need 96,000. Five that wait for a client of openai, which leads to all of pydantic, need
+more than `MOST`, so more would not help.
 """
 
 
 class Budget:
-    """How many objects may still be visited. Shared by all that one look asks.
+    """How many objects may still be visited. Shared by all closures of one look.
 
     Args:
         objects: How many.
@@ -27,5 +28,5 @@ class Budget:
 
     @property
     def spent(self) -> bool:
-        """Whether there was not enough."""
+        """Whether it is used up, so that the search may be incomplete."""
         return self.left <= 0

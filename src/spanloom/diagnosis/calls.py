@@ -1,9 +1,9 @@
-"""Which objects a piece of code calls which methods of, told from its instructions and the values it starts from.
+"""Which methods a piece of code calls of which objects, read from its instructions and its variables.
 
-``self.owner.lock.release()`` is the path ``self.owner.lock`` and the method ``release``; the path leads to the object,
-from the variables of a frame or from the ``self`` that a method would have, also by an index or a key:
-``self.locks[number]``. Methods that are called on the way are followed. Nothing of the program is run: only attributes
-that lie in an instance or in a slot are gone along, and of containers those that are built in.
+``self.owner.lock.release()`` is the path ``self.owner.lock`` and the method ``release``. A path is resolved to an
+object from the variables of a frame, or from the ``self`` of a method; it may have an index: ``self.locks[number]``.
+Methods that the code calls are followed. No code of the program is run: only attributes in an instance or a slot are
+read, and only elements of built-in containers and their subclasses.
 """
 
 from __future__ import annotations
@@ -32,25 +32,28 @@ __all__ = [
 
 _DEPTH: Final = 4
 _MOST: Final = 10_000
-"""Keys of a dictionary that are looked at."""
+"""Keys of a dictionary that are compared, at most: it is not asked itself, as that may run an ``__eq__``."""
 _PLAIN_KEYS: Final = (int, str, bytes)
 _CONSTANTS: Final = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _INDEXING: Final = frozenset({"BINARY_SUBSCR", "BINARY_OP"})
 _INDEXES: Final = frozenset({"", "[]"})
-"""How `dis` shows that an operation is an index: from 3.14 on it is one of many."""
+"""`dis.Instruction.argrepr` of an index: from 3.14 on, that is one of many kinds of ``BINARY_OP``."""
 _VARIABLES: Final = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _NOTHING: Final = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG"})
 _UNNAMED: Final = {"GET_AITER": "__anext__", "BEFORE_ASYNC_WITH": "__aenter__", "BEFORE_WITH": "__enter__"}
 _SPECIAL: Final = {0: "__enter__", 2: "__aenter__"}
-"""What ``LOAD_SPECIAL`` looks up, from 3.14 on, in what ``COPY`` has made two of: the end first, then the beginning."""
+"""What ``LOAD_SPECIAL`` looks up by its argument, from 3.14 on, in the manager that ``COPY`` has copied.
+
+It looks up the exit first and then the entry, which is what counts here.
+"""
 
 
 class Item(NamedTuple):
     """A step of a path: an element of a container.
 
     Attributes:
-        path: What leads to the index or key, if that is none that the code itself has.
-        constant: The index or key, if it is.
+        path: The path to the index or key; ``None`` if that is a constant.
+        constant: The index or key, if it is a constant.
     """
 
     path: tuple[str, ...] | None
@@ -70,9 +73,9 @@ class Call(NamedTuple):
 
 
 def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:  # noqa: C901 -- a branch for each instruction
-    """Yield all attributes that are taken of what has a path, methods among them, in the order of the code."""
+    """Yield each lookup of an attribute, methods among them, of an object that has a path; in the order of the code."""
     path: list[str | Item] = []
-    under: list[str | Item] = []  # what is below it on the stack
+    under: list[str | Item] = []  # the path of what lies below it on the stack
     key: Item | None = None
     copied: list[str | Item] = []
     aliases: dict[str, list[str | Item]] = {}
@@ -111,7 +114,7 @@ def calls_in(instructions: Sequence[dis.Instruction]) -> Iterator[Call]:  # noqa
 
 
 def _element(container: list[str | Item], index: list[str | Item], key: Item | None) -> list[str | Item]:
-    """Return the path to an element of what `container` leads to; empty if it cannot be told which."""
+    """Return the path to an element of what `container` leads to; empty if the index has no path and is no constant."""
     if not container:
         return []
     if key is not None:
@@ -132,9 +135,9 @@ def _line(instruction: dis.Instruction) -> int | None:
 def _store(
     name: str, value: Any, path: list[str | Item], aliases: dict[str, list[str | Item]]
 ) -> list[str | Item]:
-    """Have a variable stand for the path that is stored in it; return the path that is there then.
+    """Note that a variable now stands for the path stored in it; return the path that is on top of the stack then.
 
-    Not for an element of a container: by the same index or key it may be another one later.
+    Not for an element of a container: the same index or key may lead to another one later.
     """
     first, *others = value if type(value) is tuple else (value,)  # two in one, from 3.13 on
     aliases.pop(first, None)
@@ -164,7 +167,7 @@ def resolve(path: Path, variables: Mapping[str, object], namespace: Mapping[str,
 
 
 def _element_of(container: Any, key: object) -> object:
-    """Return an element of a list, tuple or dictionary, subclasses included, by what they are built on."""
+    """Return an element of a list, tuple or dictionary; of a subclass, by the methods of the built-in type."""
     if issubclass(type(container), (list, tuple)):
         kind: Any = list if issubclass(type(container), list) else tuple
         size = kind.__len__(container)
@@ -181,7 +184,7 @@ def _element_of(container: Any, key: object) -> object:
 def stored_between(
     instructions: Iterable[dis.Instruction], names: Container[str], start: int, end: int
 ) -> bool:
-    """Return whether one of the variables `names` is stored anew between two offsets."""
+    """Return whether one of the variables `names` is assigned after the offset `start` and up to `end`."""
     for one in instructions:
         if start < one.offset <= end and one.opname.startswith("STORE_"):
             stored = one.argval if type(one.argval) is tuple else (one.argval,)
@@ -191,17 +194,17 @@ def stored_between(
 
 
 def keys_of(path: Path) -> frozenset[str]:
-    """Return the variables that decide which elements of containers a path leads to."""
+    """Return the variables that the indexes and keys of a path start from."""
     return frozenset(step.path[0] for step in path if type(step) is Item and step.path is not None)
 
 
 def methods_of(value: object, name: str) -> FunctionType | None:
-    """Return the function that a method of `value` is, if it is the program's own."""
+    """Return the function behind a method of `value`, if it is the program's own; else ``None``."""
     for cls in type(value).__mro__:
         found = cls.__dict__.get(name)
         if found is not None:
             while type(found) is FunctionType and not is_own(found.__code__.co_filename):
-                found = vars(found).get("__wrapped__")  # what `asynccontextmanager` has made of it
+                found = vars(found).get("__wrapped__")  # through decorators such as `asynccontextmanager`
             return found if type(found) is FunctionType else None
     return None
 
@@ -213,10 +216,10 @@ def subjects(
     namespace: Mapping[str, Any],
     methods: frozenset[str],
 ) -> Iterator[object]:
-    """Yield the objects of which `code`, or a method that it calls, calls one of `methods`.
+    """Yield the objects of which `code`, or a method that it calls (up to `_DEPTH` calls deep), uses one of `methods`.
 
     Args:
-        bytecode: Where instructions are remembered.
+        bytecode: Analyses of code, shared by the look.
         code: The code.
         variables: Its variables, as far as they are known.
         namespace: Its globals.

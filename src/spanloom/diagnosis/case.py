@@ -1,4 +1,4 @@
-"""A snapshot with what follows from it: who is alive, who is dead, and which of the dead explain the others."""
+"""A snapshot with what follows from it: the live and the dead, and which of the dead are the cause of the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMED = 5
 _CALLED = 3
 """Functions that a sentence names of one await chain."""
 _FEW = 3
-"""Tasks of which all must have stood still; of those beyond, half may have come since."""
+"""So many tasks must all have been there in the earlier look; of those beyond, half may have come since."""
 
 
 class Case:
@@ -38,22 +38,22 @@ class Case:
 
     @cached_property
     def live(self) -> frozenset[int]:
-        """Who can go on, a cancellation by a living task included."""
+        """Keys of the tasks and actors that can progress, or may be cancelled by one that can."""
         return progress(self.snapshot)
 
     @cached_property
     def dead(self) -> frozenset[int]:
-        """Tasks that get what they wait for never; a living task may still cancel them."""
+        """Keys of the tasks that will never get what they wait for. A living task may still cancel them: see `live`."""
         return frozenset(self.snapshot.tasks) - progress(self.snapshot, cancels=False)
 
     @cached_property
     def edges(self) -> Edges:
-        """For each dead task the dead tasks that it waits for, and how."""
+        """The wait-for graph of the dead, see `spanloom.diagnosis.graph`."""
         return waits_of(self.snapshot, self.dead)
 
     @cached_property
     def leading_to(self) -> dict[Node, list[Node]]:
-        """Where the edges to each node come from."""
+        """The same edges reversed: for each node, the nodes that lead to it."""
         found: dict[Node, list[Node]] = {}
         for node, targets in self.edges.items():
             for target in targets:
@@ -62,7 +62,10 @@ class Case:
 
     @cached_property
     def causes(self) -> list[list[TaskView]]:
-        """The components of the wait-for graph that wait for nobody outside of them."""
+        """The tasks of each strongly connected component that no edge leaves: they wait for nobody else.
+
+        Every other dead task waits, directly or not, for one of these.
+        """
         found = []
         for component in components(self.edges):
             members = set(component)
@@ -90,7 +93,10 @@ class Case:
         return found
 
     def in_own_code(self, tasks: Iterable[TaskView]) -> list[TaskView]:
-        """Return tasks; for one without code of the program, as in ``gather(event.wait())``, who awaits it."""
+        """Return `tasks`, those without code of the program's own replaced by their waiters, if they have any.
+
+        So it is with the task that ``gather(event.wait())`` makes.
+        """
         found: dict[int, TaskView] = {}
         for task in tasks:
             todo, passed = [task], {task.key}
@@ -104,7 +110,7 @@ class Case:
         return list(found.values())
 
     def waits_for_one_of(self, key: int, others: AbstractSet[int]) -> bool:
-        """Return whether a task waits, by way of other tasks or not, for the end of one of `others`."""
+        """Return whether a task waits, directly or through other tasks, for the end of one of `others`."""
         todo, passed = [key], {key}
         while todo:
             task = self.snapshot.tasks.get(todo.pop())
@@ -117,13 +123,14 @@ class Case:
         return False
 
     def resource(self, task: TaskView) -> Resource | None:
-        """Return what a task waits for."""
+        """Return the resource that a task waits for, if it waits for one."""
         return self.snapshot.resources.get((task.wait.resource if task.wait is not None else None) or 0)
 
     def failed(self, resource: Resource, kind: str) -> list[EndedTask]:
-        """Return the ended tasks that could have ended a wait for `resource`, the failed ones first.
+        """Return the ended tasks that could have ended a wait for `resource`.
 
-        Of one that ended well no variables are left, so it is told by the names in its code.
+        Order: those that failed, those that were cancelled, the others. A task that returned has no variables left, so
+        it is judged by the names in its code.
         """
         givers, called = _giving(kind), _last_name(resource.name)
         found = [
@@ -141,10 +148,10 @@ class Case:
         )
 
     def past(self, resource: Resource, kind: str) -> list[EndedTask]:
-        """Return the ended tasks that may have had to do with a wait for `resource`, as far as names tell.
+        """Return the ended tasks that may have had to do with a wait for `resource`, judged by names alone.
 
-        That says nothing of whether the wait can end, but who to ask. Those that failed come first, then those of
-        which the names are in their own function.
+        This is no evidence that the wait cannot end, only a hint where to look. Those that failed come first, then
+        those whose own function uses the names, then those that may call one that does.
         """
         givers, called = _giving(kind), _last_name(resource.name)
         found = []
@@ -158,32 +165,38 @@ class Case:
         return [one for one, _ in sorted(found, key=lambda each: (each[0].error is None, each[1]))]
 
     def siblings(self, members: Iterable[TaskView]) -> list[EndedTask]:
-        """Return the ended tasks of the functions that `members` run, those that failed first."""
+        """Return the ended tasks that ran the same functions as `members`, those that failed first."""
         functions = {task.function for task in members}
         found = [one for one in self.snapshot.ended if one.function in functions]
         return sorted(found, key=lambda one: one.error is None)
 
     def functions(self, resource: Resource, kind: str) -> list[str]:
-        """Return the program's functions that give what a wait for `resource` needs, as far as names tell."""
+        """Return the names of the program's functions that would end a wait for `resource`, judged by names alone."""
         givers, called = GIVERS.get(kind) or frozenset({"wait"}), _last_name(resource.name)
         return [one.name for one in self.snapshot.functions if _uses(one.names, called, givers)]
 
     def level(self, members: Iterable[TaskView], resources: Iterable[Resource]) -> Level:
-        """Return how sure it is that `members` never get what they wait for."""
+        """Return how sure it is that `members` never get what they wait for.
+
+        PROVEN only if the search was complete, nobody alive can reach one of `resources`, and nobody alive may cancel
+        one of `members`; else LIKELY.
+        """
         knowing = {
             id(resource.known_to): resource.known_to for resource in resources
-        }  # of many it is the same
+        }  # often the same set for many resources
         cancelling = {id(task.cancellers): task.cancellers for task in members}
         known = any(not self.live.isdisjoint(keys) for keys in knowing.values())
         cancelled = any(not self.live.isdisjoint(keys) for keys in cancelling.values())
         return "LIKELY" if known or cancelled or not self.snapshot.complete else "PROVEN"
 
     def since(self, members: Collection[TaskView], *, growing: bool = False) -> float | None:
-        """Return for how many seconds at least all of `members` have not moved.
+        """Return for how many seconds, at least, `members` have not moved.
+
+        ``None`` without an earlier look, if one of them has moved, or if too many are new.
 
         Args:
             members: Tasks.
-            growing: Whether some of many may have come meanwhile, as requests that wait for what others wait for.
+            growing: Whether up to half of those beyond the first three may be new, as more requests that join the line.
         """
         if self._earlier is None:
             return None
@@ -211,7 +224,7 @@ class Case:
         level: Level | None = None,
         others: Iterable[TaskView] = (),
     ) -> Finding:
-        """Return a finding about `members`, the first of which gives the place."""
+        """Return a finding about `members`; without a `location`, the first of them gives the place."""
         at = members[0].at if members else None
         resources = [found for found in map(self.resource, members) if found is not None]
         return Finding(
@@ -227,7 +240,7 @@ class Case:
         )
 
     def evidence(self, members: Iterable[TaskView]) -> Iterator[str]:
-        """Yield the await chains and holders that a verdict rests on."""
+        """Yield, as text, the await chains and holders that a finding rests on; of 20 tasks at most."""
         seen: set[int] = set()
         for task in members:
             if task.key in seen or len(seen) >= 20:
@@ -243,7 +256,7 @@ class Case:
                 yield f"  held by {self.label(holder.task)} since {place(holder.location)}"
 
     def label(self, key: int) -> str:
-        """Return what a task is called."""
+        """Return the label of a task in backticks."""
         task = self.snapshot.tasks.get(key)
         return "a task" if task is None else f"`{task.label}`"
 
@@ -253,19 +266,19 @@ class Case:
 
 
 def _giving(kind: str) -> frozenset[str]:
-    """Return the methods that end a wait, and of what is held those that make others wait."""
+    """Return the names of the methods that end a wait and, for what is held, those that make others wait."""
     return (GIVERS.get(kind) or frozenset({"wait"})) | (TAKERS if kind in HELD else frozenset())
 
 
 def _uses(names: frozenset[str], called: str, givers: frozenset[str]) -> bool:
-    """Return whether code with these names gives what is called so: ``self._outbox`` may be another's ``outbox``."""
+    """Return whether `names` has a giver and the name `called`; leading underscores aside: ``_outbox``, ``outbox``."""
     if givers.isdisjoint(names):
         return False
     return called in names or called.lstrip("_") in {name.lstrip("_") for name in names}
 
 
 def _last_name(name: str) -> str:
-    """Return what is after the last dot of a resource's name, without an index."""
+    """Return the last part of a resource's dotted name, without an index."""
     return name.split("[", 1)[0].rpartition(".")[2]
 
 
@@ -283,21 +296,21 @@ def where(task: TaskView) -> str:
 
 
 def quoted(resource: Resource) -> str:
-    """Return a blank and the name of a resource, in quotes; empty if it has none but its type's."""
+    """Return a space and the name of a resource in backticks; empty if its only name is that of its type."""
     return "" if resource.name == resource.type else f" `{resource.name}`"
 
 
 def called(task: TaskView) -> str:
-    """Return the program's functions in which a task waits, the innermost first.
+    """Return the program's functions in a task's await chain, innermost first, three at most.
 
-    A wrapper around a primitive says little without the function that called or entered it.
+    More than one, as a wrapper around a primitive says little without its caller.
     """
     own = dict.fromkeys(frame.function for frame in reversed(task.chain) if frame.own)
     return " in ".join(f"`{name}`" for name in list(own)[:_CALLED])
 
 
 def in_functions(tasks: Iterable[TaskView]) -> str:
-    """Return in brackets in which functions tasks wait; empty where what they are called says that already."""
+    """Return in parentheses the functions in which tasks wait; empty where their labels say that already."""
     told: dict[str, None] = {}
     for task in tasks:
         where = called(task)
@@ -308,7 +321,7 @@ def in_functions(tasks: Iterable[TaskView]) -> str:
 
 
 def names(tasks: Iterable[TaskView]) -> str:
-    """Return the names of tasks, counted where several have the same or there are many."""
+    """Return the labels of tasks as a list in words: equal ones counted, and those after the fifth only counted."""
     counts: dict[str, int] = {}
     for task in tasks:
         counts[task.label] = counts.get(task.label, 0) + 1

@@ -24,7 +24,7 @@ __all__ = [
 
 SUSPENDABLE: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _LONGEST: Final = 1_000
-"""Links after which the walk ends: recursion of coroutines is bounded like that of functions."""
+"""Links after which the walk ends: the default recursion limit bounds a chain of coroutines, too."""
 
 _ITERATORS: Final = frozenset(
     {"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"}
@@ -37,9 +37,13 @@ _READERS: Final[dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any], Cal
 
 
 class Link(NamedTuple):
-    """One suspended frame. Its `owner` is the coroutine or generator, which refers to all that the frame does.
+    """One frame of an await chain.
 
-    Of a frame that runs the owner is the frame itself.
+    Attributes:
+        owner: The suspended coroutine or generator, whose referents are those of the frame; for a frame that runs, the
+            frame itself.
+        code: Its code.
+        frame: The frame.
     """
 
     owner: Any
@@ -48,23 +52,25 @@ class Link(NamedTuple):
 
     @property
     def function(self) -> str:
-        """Qualified name of the function, as its author calls it; see `called_by_author`."""
+        """Qualified name of the function; see `called_by_author`."""
         return called_by_author(self.owner)
 
 
 def called_by_author(owner: Any) -> str:
-    """Return the qualified name of a coroutine, generator or frame, without the function that its own is defined in.
+    """Return the qualified name of a coroutine, generator or frame, without the functions that it is defined in.
 
-    That is the name that `functools.wraps` gives a wrapper; its code object has the wrapper's own.
+    Of a coroutine or generator it is ``__qualname__``, which for a wrapper made with `functools.wraps` is that of the
+    wrapped function; ``co_qualname`` would be the wrapper's.
     """
     name: str = owner.f_code.co_qualname if type(owner) is FrameType else owner.__qualname__
     return bare_name(name)
 
 
 def line_of(frame: FrameType) -> int:
-    """Return the line that a frame is at, or was at before: the jump at the end of a loop may have none.
+    """Return the line that a frame is at; if its instruction has none, that of the last one before it that has.
 
-    That is where a loop that computes is seen most of the time, as Python lets other threads run there.
+    The jump back at the end of a loop may have none, and a loop that computes is mostly seen there: Python lets other
+    threads run at backward jumps.
     """
     line: int | None = frame.f_lineno
     if line is None:
@@ -86,7 +92,7 @@ def code_of(value: object) -> CodeType | None:
     if type(value) is FrameType:
         return value.f_code
     readers = _READERS.get(type(value))
-    # The other way is that of a coroutine that was compiled by Cython.
+    # A coroutine compiled by Cython has another type, and `cr_code`.
     found: object = field(value, "cr_code") if readers is None else readers[0](value)
     return found if type(found) is CodeType else None
 
@@ -107,8 +113,8 @@ def chain_of(outermost: object) -> tuple[list[Link], object]:
     """Follow a coroutine's awaits to the end.
 
     Returns:
-        The links, and what the last one awaits: a future, or what else it is; ``None`` if it is not suspended
-        in an await.
+        The links, outermost first, and what the last one awaits: usually a future; ``None`` if it is not suspended in
+        an await.
     """
     links: list[Link] = []
     current: Any = outermost
@@ -132,7 +138,7 @@ def chain_of(outermost: object) -> tuple[list[Link], object]:
 
 
 def links_of(task: object) -> list[Link]:
-    """Return the frames that a task is suspended in, the outermost first; of one that runs, only that one."""
+    """Return the frames of a task's await chain, outermost first; of a task that runs, only the outermost."""
     return chain_of(field(task, "_coro"))[0]
 
 
@@ -140,7 +146,7 @@ def _look_through(iterator: Any) -> Any:
     """Return what an iterator without a frame of its own (`FutureIter`, `anext()`, `coroutine_wrapper`) stands for."""
     for kind in type(iterator).__mro__:
         inner = kind.__dict__.get("cr_await")
-        if type(inner) is GetSetDescriptorType:  # of a coroutine that was compiled by Cython
+        if type(inner) is GetSetDescriptorType:  # a coroutine compiled by Cython
             return inner.__get__(iterator)
     found = None
     for referent in get_referents(iterator):

@@ -1,4 +1,4 @@
-"""What asyncio has tied to a future: by `wrap_future`, `run_coroutine_threadsafe`, `shield` and `gather`."""
+"""What is behind a future: what `wrap_future`, `run_coroutine_threadsafe`, `shield` and `gather` have tied to it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spanloom.diagnosis.fields import callbacks_of, closure_of, field, gathered,
 __all__ = ["ends_behind", "sources", "stands_for_itself", "task_behind"]
 
 _DEPTH: Final = 6
-"""Futures that stand for each other."""
+"""How many futures that stand for one another are followed."""
 
 
 def sources(callbacks: Iterable[object]) -> Iterator[object]:
-    """Yield what asyncio's ``_chain_future`` has tied to a future with these callbacks: the source of its result."""
+    """Yield the sources that asyncio's ``_chain_future`` copies into a future, read from its done-callbacks."""
     for callback in callbacks:
         if type(callback) is FunctionType and callback.__module__ == "asyncio.futures":
             around = closure_of(callback)
@@ -25,20 +25,17 @@ def sources(callbacks: Iterable[object]) -> Iterator[object]:
 
 
 def task_behind(future: object) -> Any:  # Any: a task, if there is one
-    """Return the task whose end resolves a `concurrent.futures.Future`, as `run_coroutine_threadsafe` has it."""
+    """Return the task whose end resolves a `concurrent.futures.Future` of `run_coroutine_threadsafe`, or ``None``."""
     return next((one for one in sources(list(field(future, "_done_callbacks", ()))) if is_task(one)), None)
 
 
 def stands_for_itself(future: object) -> bool:
-    """Return whether nothing is behind a future: so it is with most, of thousands."""
+    """Return whether nothing can be behind a future: a quick test that most futures pass."""
     return not any(type(callback) is FunctionType for callback in callbacks_of(future))
 
 
 def ends_behind(future: object, depth: int = _DEPTH) -> Iterator[tuple[object, bool]]:
-    """Yield the tasks, and the futures that nothing is known of, that must end for `future` to be done.
-
-    Each with whether a cancel of `future` goes on to it.
-    """
+    """Yield the tasks and bare futures that must end for `future` to be done, and whether its cancel reaches them."""
     if is_task(future) or depth == 0:
         yield future, True
         return
@@ -58,7 +55,7 @@ def ends_behind(future: object, depth: int = _DEPTH) -> Iterator[tuple[object, b
 
 
 def _shielded(callbacks: Iterable[Any]) -> object:  # Any: whatever was hung on a future
-    """Return what `asyncio.shield` has given a future with these callbacks for; ``None`` if it has not."""
+    """Return the future that `asyncio.shield` protects, read from the callbacks of the outer one; ``None`` if none."""
     for callback in callbacks:
         is_function = type(callback) is FunctionType
         if is_function and callback.__qualname__ == "shield.<locals>._outer_done_callback":

@@ -1,4 +1,4 @@
-"""The codes of findings: what each means, how bad it is, and which is the cause of which."""
+"""The codes of findings: meaning, severity, and rank among causes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ def _code(name: str, severity: Severity, rank: int, meaning: str) -> tuple[str, 
     return name, Code(name, severity, rank, meaning)
 
 
-# The order is that of causes. What stops the loop's thread stops everything, so it explains every wait; a
-# ring of waits explains those who queue behind it; a task that was collected explains those who wait for what
-# it would have given; a resource that nobody is left to give comes next; then
-# what is lost or leaks while the program goes on; and at last what is only slow. Rules drop what another
-# finding of theirs explains, so the rank only decides between findings that do not know of each other.
+# In order of causes. First what stops the loop's thread, as that explains every wait. Then a ring of waits, which
+# explains those who queue behind it, and a collected task, which explains those who wait for what it would have given.
+# Then a resource that nobody is left to give; then what is lost or leaks while the program goes on; last what is only
+# slow. Rules drop what another finding of theirs explains, so the rank decides only between independent findings.
 CODES: Final = MappingProxyType(
     dict(
         [

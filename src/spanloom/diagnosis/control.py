@@ -1,4 +1,4 @@
-"""The control-flow graph of a code object: what may be run after what, and which variables are still needed then."""
+"""The control-flow graph of a code object: which instructions are reachable, and which variables are live."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ENDS: Final = frozenset(
     {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "RETURN_VALUE", "RETURN_CONST"}
     | {"RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"}
 )
-"""After which the next instruction is not run."""
+"""Names of the instructions that never continue with the next one."""
 JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs} - {dis.opmap["END_ASYNC_FOR"]})
-"""Of instructions. The end of an ``async for`` is one to `dis` from 3.14 on, but only shows where its loop began."""
+"""Opcodes of jumps. From 3.14 on `dis` counts ``END_ASYNC_FOR`` among them, whose target only marks the loop."""
 _HANDLED: Final = frozenset({"POP_EXCEPT", "RERAISE", "RAISE_VARARGS"})
 
 
@@ -26,15 +26,17 @@ def reached(
     *,
     thrown: bool = False,
 ) -> set[int]:
-    """Return the indexes of the instructions that may be run after the one at `lasti`.
+    """Return the indexes of the instructions that may run after the one at `lasti`; all, if `lasti` is no offset.
+
+    Any instruction may raise, and so lead to its handler.
 
     Args:
-        instructions: Of the code.
+        instructions: Those of the code.
         index_of: Their indexes, by offset.
-        handlers: The exception table.
-        lasti: Where it is.
-        without: Offsets of instructions which do not come to an end, but may raise.
-        thrown: Whether that at `lasti` is one of those.
+        handlers: The exception table: first offset, offset after the last, offset of the handler. Empty: none raises.
+        lasti: Offset of the present instruction.
+        without: Offsets of instructions that may raise, but never complete.
+        thrown: Whether the one at `lasti` never completes either.
     """
     start = index_of.get(lasti)
     if start is None:
@@ -66,7 +68,7 @@ def reached(
 
 
 def handled(instructions: list[dis.Instruction], index_of: dict[int, int], target: int) -> set[int]:
-    """Return the indexes of the instructions of the handler at `target`, up to where that is left."""
+    """Return the indexes of the instructions of the handler at the offset `target`, up to where it is left."""
     found: set[int] = set()
     todo = [index_of[target]]
     while todo:
@@ -87,9 +89,9 @@ def live(
     handlers: list[tuple[int, int, int]],
     lasti: int,
 ) -> frozenset[str]:
-    """Return the local variables that may be loaded after the instruction at `lasti` before they are stored anew.
+    """Return the variables that are live after the instruction at `lasti`: may be loaded before they are stored again.
 
-    The liveness of compilers, from the last instruction back to the first and again, until nothing changes.
+    Backward data flow as in compilers, repeated until nothing changes. If `lasti` is no offset, all that are loaded.
     """
     loads, stores = zip(*map(_moved, instructions), strict=True)
     follow: list[list[int]] = []
@@ -120,7 +122,7 @@ def live(
 
 
 def _moved(instruction: dis.Instruction) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the local variables that an instruction loads, and those that it stores without loading them before."""
+    """Return the variables that an instruction loads, and those that it stores before any load."""
     name, value = instruction.opname, instruction.argval
     if instruction.opcode not in dis.haslocal and instruction.opcode not in dis.hasfree:
         return frozenset(), frozenset()

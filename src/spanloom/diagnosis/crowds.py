@@ -1,4 +1,4 @@
-"""Those who were asked together, and are told together: of thousands of tasks, a few sets, and not one for each."""
+"""Crowds: tasks at the same place in the same code, for which who can give what is found out once for all of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ __all__ = ["Crowds"]
 
 
 class Crowds:
-    """Sets of tasks and actors, by number.
+    """Sets of keys of tasks and actors, each with a number, and their unions.
 
-    Thousands of futures that thousands of tasks could resolve are as many numbers; as many sets would be gigabytes.
+    If thousands of tasks could resolve each of thousands of futures, each future keeps one number. A set for each would
+    take gigabytes.
     """
 
     def __init__(self) -> None:
@@ -18,12 +19,15 @@ class Crowds:
         self._unions: dict[tuple[int, ...], frozenset[int]] = {}
 
     def add(self, keys: Iterable[int]) -> int:
-        """Return the number of a new one, of tasks and actors with these keys."""
+        """Add a crowd of tasks and actors with these keys, and return its number."""
         self._sets.append(frozenset(keys))
         return len(self._sets) - 1
 
     def members(self, numbers: Sequence[int]) -> frozenset[int]:
-        """Return the keys of all who are in one of these: the same object for the same numbers."""
+        """Return the union of the crowds with these numbers: the same object for the same numbers.
+
+        The fixpoint relies on that: it takes equal sets to be one node by their identity.
+        """
         if len(numbers) == 1:
             return self._sets[numbers[0]]
         wanted = tuple(numbers)

@@ -1,4 +1,4 @@
-"""Tasks that have ended and would have been needed: who they were, what they died of, and what they could have done."""
+"""Ended tasks that may be missed: what they were, what they raised, and which waits they could have ended."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["Ended"]
 
 _MOST = 200
 _NAMED = 5
-"""Tasks of one function that are told of if they are gone."""
+"""Names of tasks of one function that are kept if the tasks are gone."""
 
 
 class Ended:
-    """Reads ended tasks without asking them: `exception()` would silence "never retrieved"."""
+    """Reads ended tasks without calling them: `exception()` would silence "exception was never retrieved"."""
 
     def __init__(
         self, bytecode: Bytecode, budget: Budget, owned: frozenset[int], functions: Functions
@@ -42,7 +42,7 @@ class Ended:
         self.found: list[EndedTask] = []
 
     def read(self, tasks: Sequence[Any], wanted: Sequence[Kept]) -> None:
-        """Take note of those that failed, and of what each could have done for a resource of `wanted`."""
+        """Describe ended tasks that still exist, and which waits for resources of `wanted` each could have ended."""
         for task in tasks:
             if len(self.found) >= _MOST:
                 return
@@ -53,11 +53,12 @@ class Ended:
             self.found.append(self._describe(task, error, code, wanted))
 
     def remember(self, gone: Sequence[Gone], tasks: Iterable[Any]) -> None:
-        """Take note of tasks that are gone.
+        """Describe tasks that no longer exist.
 
         Args:
-            gone: What was noted of them when they were made, and of those that were lost.
-            tasks: Those that there are, ended ones included.
+            gone: What was noted when they were made, or when their exception was lost.
+            tasks: All tasks that still exist, ended ones included. If a function has as many as were made, none is
+                gone.
         """
         if not gone:
             return
@@ -121,7 +122,7 @@ class Ended:
             (id(kept.value), kind)
             for kept in wanted
             for kind in kept.kinds()
-            # Who was cancelled may have been so on purpose: only what it took is missed.
+            # Without an error, a task may have been cancelled on purpose: it is missed only for what it had taken.
             if (error is not None or kind in HELD) and reach.can(kept.value, _wanted_of(kind))
         )
         return EndedTask(
@@ -143,21 +144,24 @@ class Ended:
 
 
 def _cancel(task: Any) -> BaseException | None:
-    """Return the error that a cancelled task ended with, as long as nobody has been given it."""
+    """Return the `CancelledError` of a cancelled task, which it has until somebody awaits it; else ``None``."""
     if field(task, "_state") != "CANCELLED":
         return None
     return next((one for one in get_referents(task) if type(one) is asyncio.CancelledError), None)
 
 
 def _wanted_of(kind: str) -> frozenset[str] | None:
-    """Return what the methods are called that end a wait, and of what is held those that take it by hand."""
+    """Return the names of the methods that end a wait and, for what is held, those that take it by hand."""
     givers = GIVERS.get(kind)
     return givers | TAKERS if givers is not None and kind in HELD else givers
 
 
 def _waited_for(error: BaseException | None, wanted: Iterable[Kept]) -> frozenset[int]:
-    """Return the keys of what is held that a task was waiting for in vain when `error` was raised in it."""
-    timed_out = issubclass(type(error), TimeoutError)  # by a cancel, which it was made of
+    """Return the keys of the locks, semaphores and limiters that a task waited for in vain when `error` was raised.
+
+    They are referred to by the library frames at the end of the traceback, after the last frame of the program's own.
+    """
+    timed_out = issubclass(type(error), TimeoutError)  # its context is the `CancelledError` behind it
     found: set[int] = set()
     for one in (error, field(error, "__context__") if timed_out else None):
         inner: set[int] = set()

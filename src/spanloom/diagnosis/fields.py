@@ -45,7 +45,7 @@ def is_a(value: object, types: type[_T] | tuple[type[_T], ...]) -> TypeGuard[_T]
 
 
 def module_of(kind: type) -> str:
-    """Return the module of a class; empty if the class has put something else there, as a proxy does for its object."""
+    """Return the module of a class; empty if its ``__module__`` is no text, as with proxies."""
     found: object = kind.__module__
     return found if type(found) is str else ""
 
@@ -61,18 +61,18 @@ def is_task(value: object) -> bool:
 
 
 def is_pool_call(value: object) -> bool:
-    """Return whether `value` is what an executor of the standard library keeps of a call until that has ended."""
+    """Return whether `value` is a ``_WorkItem``: a call that an executor of the standard library has queued or runs."""
     kind = type(value)
     return kind.__name__ == "_WorkItem" and module_of(kind).startswith("concurrent.futures.")
 
 
 def in_class(kind: type, name: str) -> object:
-    """Return what instances of a class have from it under a name, as it is there; ``None`` if there is nothing."""
+    """Return the raw entry `name` of a class or its bases, in method resolution order; ``None`` if there is none."""
     return next((cls.__dict__[name] for cls in kind.__mro__ if name in cls.__dict__), None)
 
 
 def attributes(value: object) -> Mapping[str, object]:
-    """Return the instance's own dictionary, empty if it has none; never asks the instance."""
+    """Return the instance's own ``__dict__``, empty if it has none; runs no ``__getattribute__``."""
     for cls in type(value).__mro__:
         descriptor: Any = cls.__dict__.get("__dict__")
         if type(descriptor) is GetSetDescriptorType:
@@ -85,7 +85,7 @@ def attributes(value: object) -> Mapping[str, object]:
 
 
 def _described(cls: type) -> dict[str, Any] | None:
-    """Return the descriptors of a class by name, if its instances have nothing that is in none of them."""
+    """Return the slots and getters of a class by name; ``None`` if its instances have a ``__dict__`` besides."""
     if any("__dict__" in base.__dict__ for base in cls.__mro__):
         return None
     return {
@@ -99,7 +99,7 @@ def _described(cls: type) -> dict[str, Any] | None:
 _FREQUENT: Final[dict[type, dict[str, Any] | None]] = {
     cls: _described(cls) for cls in (*FUTURES, *TASKS, JobTask, asyncio.Handle, asyncio.TimerHandle)
 }
-"""What a look asks nearly all of its questions of, and which never changes."""
+"""Descriptors of the classes that a look reads most: found once, as the classes never change."""
 
 
 def field(value: object, name: str, default: Any = None) -> Any:
@@ -129,7 +129,7 @@ _STATES: Final[dict[type, Callable[[object], object]]] = {
     for cls, known in _FREQUENT.items()
     if known is not None and "_state" in known
 }
-"""How the state of a future is read of which a look reads thousands."""
+"""Readers of ``_state``, by class: the shortest way, as a look reads thousands of futures."""
 
 
 def future_done(value: object) -> bool:
@@ -157,16 +157,16 @@ def task_cancelling(task: asyncio.Task[Any]) -> int:
 
 
 def namespace_of(module: object) -> Mapping[str, Any]:
-    """Return the variables of a module; empty if it is none.
+    """Return the variables of a module; empty if `module` is no module.
 
-    Not by ``vars``: a module that is loaded when it is used would be loaded.
+    Not by ``vars``, which would load a lazy module (`importlib.util.LazyLoader`).
     """
     return _MODULE_DICT.__get__(module) or _NOTHING if issubclass(type(module), ModuleType) else _NOTHING
 
 
 def gathered(future: object) -> list[Any] | None:
-    """Return the futures that one of ``gather`` stands for; ``None`` if it is none of those."""
-    # By the exact type, whose attribute is asyncio's: a future in C shows its dictionary in no descriptor.
+    """Return the children of the future that ``gather`` returned; ``None`` if `future` is no such future."""
+    # By the exact type, so the attribute is asyncio's; not by `field`: a future in C shows no ``__dict__`` descriptor.
     if type(future) is not tasks._GatheringFuture:  # type: ignore[attr-defined] # noqa: SLF001 -- what gather() returns
         return None
     found: list[Any] = future._children  # type: ignore[attr-defined] # noqa: SLF001 -- as above
@@ -174,13 +174,13 @@ def gathered(future: object) -> list[Any] | None:
 
 
 def callbacks_of(future: object) -> list[Any]:
-    """Return what is called when a future of asyncio has ended."""
+    """Return the done-callbacks of a future of asyncio."""
     found = field(future, "_callbacks")
     return [entry[0] for entry in found if type(entry) is tuple] if type(found) is list else []
 
 
 def closure_of(function: object) -> dict[str, object]:
-    """Return the variables that a function has from those around it, by name; of what is no function there are none."""
+    """Return the closure variables of a function by name; empty if `function` is no Python function."""
     found: dict[str, object] = {}
     if type(function) is FunctionType:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):

@@ -1,12 +1,18 @@
-"""Who can still go on: the least fixpoint of an AND/OR graph, from what moves by itself.
+"""Which tasks can still make progress: the least fixpoint of an AND/OR wait-for graph.
 
-A task that waits for all children of a group waits for each of them (AND); one that waits for an event waits for any
-one of those who might set it (OR). In such a graph a cycle neither proves a deadlock nor does a deadlock need one
-(Knapp 1987), so what can go on is computed, and the rest is dead. For OR alone that is Holt's knot.
+A task that waits for a group waits for each of its children (AND). One that waits for an event waits for any one of
+those who may set it (OR). In an AND/OR graph a cycle is neither sufficient nor necessary for a deadlock (Knapp 1987).
+So what can progress is computed, and every other task is dead. With OR alone, the dead are Holt's knot.
 
-Each node of the graph goes on when so many of those that it waits for do, and is visited once: the time is that of its
-edges (Dowling and Gallier, 1984). Thousands of tasks that wait for the same do so by one node, and thousands that could
-give it are one node, too: `spanloom.diagnosis.model.Snapshot` has the same set of keys for all that they could give.
+*Start*: nodes that need nobody: tasks that run, are ready, sleep or wait for I/O; actors without `needs`; tasks with a
+deadline; resources that are free. *Step*: a node has a threshold, and progresses as soon as so many of its inputs do
+(1: OR, all: AND). Each node is expanded once, so the time is linear in the edges (Dowling and Gallier 1984).
+
+What is unknown counts as able to progress: an unknown awaitable, or, while a task runs whose stack cannot be read, a
+lock without a holder that is sure.
+
+Tasks that wait for the same share one "line" node, and the givers of a wait share one "any of" node: a snapshot has the
+same `frozenset` object wherever the givers are the same, so that its identity names the node.
 """
 
 from __future__ import annotations
@@ -23,16 +29,15 @@ _BY_ITSELF = frozenset({"sleep", "io"})
 _CANCELLED_WITH = frozenset({"task", "group", "completed"})
 
 _Node = Hashable
-"""A task or an actor, by its key; or a tuple, that begins with what it stands for."""
+"""A task or an actor, by its key; or a tuple whose first item says what the node is."""
 
 
 def progress(snapshot: Snapshot, *, cancels: bool = True) -> frozenset[int]:
-    """Return the keys of the tasks and actors that can go on.
+    """Return the keys of the tasks and actors that can make progress.
 
     Args:
         snapshot: What was seen.
-        cancels: Whether a task counts as able to go on because one that is alive may cancel it. A deadline
-            always counts.
+        cancels: Whether a task progresses, too, if a living task or actor may cancel it. A deadline always counts.
     """
     fixpoint = _Fixpoint(snapshot, cancels)
     fixpoint.build()
@@ -49,7 +54,7 @@ class _Fixpoint:
         self._fresh: list[_Node] = []
 
     def build(self) -> None:
-        """Make the graph."""
+        """Add the nodes and edges of all actors and tasks."""
         for key, actor in self._snapshot.actors.items():
             self._node(key, actor.needs, 1 if actor.needs else 0)
         for key, task in in_slices(self._snapshot.tasks.items()):
@@ -59,7 +64,7 @@ class _Fixpoint:
                 self._waiting(task, task.wait)
 
     def spread(self) -> set[_Node]:
-        """Return the nodes that go on."""
+        """Return the least fixpoint: the nodes that progress."""
         live: set[_Node] = set()
         fresh, missing = self._fresh, self._missing
         while fresh:
@@ -76,7 +81,7 @@ class _Fixpoint:
         return live
 
     def _node(self, node: _Node, inputs: Iterable[_Node], needed: int = 1) -> _Node:
-        """Add a node that goes on when `needed` of `inputs` do."""
+        """Add a node that progresses when at least `needed` of `inputs` do; with 0, at once."""
         self._missing[node] = needed
         for one in inputs:
             self._followers[one].append(node)
@@ -98,7 +103,11 @@ class _Fixpoint:
         self._node(task.key, ways)
 
     def _cancelled(self, task: TaskView, cancellers: frozenset[int], inner: Iterable[int]) -> _Node:
-        """Return the node of the cancellation of `task`, which cancels what it awaits."""
+        """Return the node "`task` is cancelled".
+
+        A cancel travels down the awaits: it cancels each task of `inner`, which progresses by that, and so on. So the
+        deadline of any waiter upstream ends the whole chain.
+        """
         cancelled = "cancelled", task.key
         if task.deadline:
             self._fresh.append(cancelled)
@@ -111,7 +120,7 @@ class _Fixpoint:
         return cancelled
 
     def _wait(self, task: TaskView, wait: Wait) -> _Node:
-        """Return the node that goes on when what `task` waits for can come."""
+        """Return the node that progresses when what `task` waits for can happen."""
         if wait.targets or wait.kind in _CANCELLED_WITH:
             ends = [self._end(target) for target in in_slices(dict.fromkeys(wait.targets))]
             open_ends = [end for end in ends if end is not None]
@@ -126,18 +135,24 @@ class _Fixpoint:
         return line
 
     def _end(self, target: int) -> _Node | None:
-        """Return the node that goes on when `target` can end; ``None`` if nothing is known against that."""
+        """Return the node that progresses when `target` can end; ``None`` if it is unknown, and so may end any time."""
         if target in self._snapshot.tasks:
             return target
         resource = self._snapshot.resources.get(target)
         return None if resource is None else self._any_of(resource.actors.get("future", frozenset()))
 
     def _any_of(self, keys: frozenset[int]) -> _Node:
+        """Return the OR node of `keys`; by identity, as a look uses the same set again and again."""
         node = "any of", id(keys)
         return node if node in self._missing else self._node(node, keys)
 
     def _line(self, line: _Node, resource: Resource, kind: str) -> None:
-        """Add the node of all who wait for `resource` in the way `kind`."""
+        """Add the node of all who wait for `resource` in the way `kind`.
+
+        A taken lock with a sure holder needs that holder; one whose holder is inferred or unseen needs a holder or a
+        giver. A semaphore or limiter needs a free permit, a holder or a giver. A barrier needs as many
+        givers as parties are missing, or one that can start tasks. Everything else needs a giver.
+        """
         givers = resource.actors.get(kind, frozenset())
         holders = [holder.task for holder in resource.holders]
         sure = [holder.task for holder in resource.holders if holder.sure]
@@ -152,7 +167,7 @@ class _Fixpoint:
         elif kind == "barrier" and resource.size is not None:
             starters = resource.actors.get(
                 "parties", frozenset()
-            )  # of whom one may start all that are missing
+            )  # any one of these may start all that are missing
             others = [key for key in givers if key not in self._snapshot.tasks or key in starters]
             missing = max(1, resource.size - len(resource.waiters))
             parties = self._node(("parties", resource.key), givers, missing)

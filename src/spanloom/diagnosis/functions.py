@@ -1,7 +1,7 @@
-"""The program's own functions, by their names: what code may call of which no values are left.
+"""The program's own functions, by name: what a task that is gone may have called.
 
-A task that is gone has left its code at most. By the names in it, and in the functions that are called so, it can be
-said what the task may have done; that is good for a sentence, and not for a proof.
+Such a task has left no values, at most its code. The names in that code, and in the functions with such names, tell
+what it may have done. That is enough for a hint in a sentence, not for a proof.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from spanloom.diagnosis.pace import in_slices
 __all__ = ["Functions"]
 
 MOST: Final = 5_000
-"""Functions that are read; a program has rarely more."""
+"""Functions that are read, at most; few programs have more."""
 _DEPTH: Final = 4
-"""Calls that are followed, one below the other."""
+"""How many calls deep functions are followed."""
 _CALLED: Final = 200
-"""Functions that are followed of one."""
+"""Functions that are followed from one task's code, about."""
 
 
 class Functions:
-    """The functions in the program's own modules and classes, inner ones included; read when first asked.
+    """The functions in the program's own modules and classes, inner ones included; read on first use.
 
     Args:
-        namespaces: Globals of the program's code, of modules that need not be found by their names.
+        namespaces: Globals of code of the program's own, in addition to those of the modules in `sys.modules`.
     """
 
     def __init__(self, namespaces: Iterable[dict[str, Any]]) -> None:
@@ -46,7 +46,7 @@ class Functions:
         return found
 
     def using(self, names: frozenset[str]) -> tuple[OwnFunction, ...]:
-        """Return the functions that use one of `names` themselves."""
+        """Return the functions whose own code uses one of `names`."""
         return tuple(
             OwnFunction(bare_name(code.co_qualname), frozenset(code.co_names))
             for codes in self._by_name.values()
@@ -55,7 +55,7 @@ class Functions:
         )
 
     def called_by(self, codes: Iterable[CodeType]) -> tuple[frozenset[str], ...]:
-        """Return what is used by each function that `codes` may call, by its name, and what that may call."""
+        """Return the names used by each function that `codes` may call, directly or not, judged by function names."""
         now = [code for one in codes for code in _with_inner(one)]
         passed = {id(code) for code in now}
         found: list[frozenset[str]] = []
@@ -75,7 +75,7 @@ class Functions:
 
 
 def _called(code: CodeType) -> tuple[str, ...]:
-    """Return the names that code may call, those included that its statements call without naming them."""
+    """Return the names that code may call, including special methods that its statements call implicitly."""
     managers = sorted(MANAGERS) if enters(code) else ()
     iterators = sorted(ITERATORS) if iterates(code) else ()
     return (*code.co_names, *managers, *iterators)
@@ -105,7 +105,7 @@ def _codes_of(value: Any) -> Iterator[CodeType]:
             while type(function) is FunctionType:
                 if is_own(function.__code__.co_filename):
                     yield from _with_inner(function.__code__)
-                function = vars(function).get("__wrapped__")  # what a decorator has put away
+                function = vars(function).get("__wrapped__")  # the function that a decorator has wrapped
 
 
 def _functions_in(member: Any) -> tuple[Any, ...]:

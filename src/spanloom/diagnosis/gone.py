@@ -1,4 +1,4 @@
-"""Tasks that have ended and exist no more, as far as somebody has taken note of them."""
+"""Tasks that no longer exist, as far as they were noted while they did."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Gone"]
 
 
 class Gone(NamedTuple):
-    """Tasks of one function that were made, of which some have gone; or one that was lost together with its error.
+    """Tasks that were made of one function; or one task that failed and was freed with its exception unretrieved.
 
     Attributes:
-        codes: Of their function, and of the functions in which the error was raised.
+        codes: Code of their function and, if one failed, of the functions in its traceback.
         function: Qualified name of their function.
-        names: Names that some of them were given.
+        names: Names of some of them.
         made: How many were made, as far as noted.
-        error: Name of the type of the exception that one died of.
+        error: Name of the type of the exception that the one raised; ``None`` if none is known.
         message: The exception's message, if it is plain text.
         location: ``file:line`` where it was raised.
     """

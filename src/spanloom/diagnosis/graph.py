@@ -1,7 +1,8 @@
-"""The wait-for graph of the dead: for whom each of them waits, and which of them wait in a ring.
+"""The wait-for graph of the dead tasks, and its strongly connected components (the rings).
 
-Where thousands of tasks wait in one line, or thousands could give what is waited for, each stands in the graph once,
-and not once for each of the others: between them are nodes for the line, and for those who could give.
+An edge leads from a task to the dead tasks it waits for. `n` tasks that wait for one resource with `m` possible givers
+would make `n * m` edges. So two kinds of nodes stand between tasks: a `Line` for all who wait for one resource in one
+way, and a `Givers` for all who could end such a wait. That makes `n + m` edges.
 """
 
 from __future__ import annotations
@@ -16,26 +17,35 @@ __all__ = ["Edges", "Givers", "Line", "Node", "components", "waits_of"]
 
 
 class Line(NamedTuple):
-    """All who wait for one resource in one way. It leads to those who hold that, and to its `Givers`."""
+    """All who wait for one resource in one way. It leads to the resource's holders and to its `Givers`."""
 
     resource: int
     kind: str
 
 
 class Givers(NamedTuple):
-    """Those who could give what is waited for. It leads to them."""
+    """All who could end a wait. It leads to each of them.
+
+    Attributes:
+        of: What makes it unique: the identity of the set of givers, or the `Line` it was made for.
+    """
 
     of: Hashable
 
 
 Node = int | Line | Givers
-"""A task by its key, or what stands between tasks. A task leads straight to those for whose end it waits."""
+"""A task by its key, or a node between tasks. A task that awaits other tasks leads to them directly."""
 Edges = dict[Node, list[Node]]
 _N = TypeVar("_N", bound=Hashable)
 
 
 def waits_of(snapshot: Snapshot, dead: frozenset[int]) -> Edges:
-    """Return for whom of the dead each of the dead waits; no line and no givers that lead to nobody."""
+    """Return the edges among the dead: each task of `dead` is a node; lines and givers that lead to nobody are not.
+
+    Args:
+        snapshot: What was seen.
+        dead: Keys of the tasks that can never go on.
+    """
     graph = _Graph(snapshot, dead)
     for key in in_slices(dead):
         wait = snapshot.tasks[key].wait
@@ -57,7 +67,7 @@ class _Graph:
         }
 
     def behind(self, wait: Wait) -> Iterator[Node]:
-        """Yield what a task leads to that waits in this way."""
+        """Yield the targets of the edges of a task with this wait."""
         for target in in_slices(dict.fromkeys(wait.targets)):
             if target in self._dead:
                 yield target
@@ -87,9 +97,10 @@ class _Graph:
         return line
 
     def _but_those_in(self, line: Line, resource: Resource) -> Givers | None:
-        """Return the node of those who could give, without those who wait in the same line.
+        """Return the node of the givers, without those who wait in the same line.
 
-        One who waits alone leads to itself then, which changes nothing, and the node is that of many resources.
+        With a single waiter, the node of all givers is used although the waiter is among them: it can be shared by many
+        resources, and the edge from a waiter back to itself makes no difference.
         """
         keys = resource.actors.get(line.kind, frozenset())
         same = {key for key in dict.fromkeys(resource.waiters) if self._waits_in(line, key)}
@@ -98,7 +109,10 @@ class _Graph:
         return self._node(Givers(line), [key for key in self._dead_of(keys) if key not in same])
 
     def _waits_in(self, line: Line, key: int) -> bool:
-        """Return whether a task waits in the same line, or is idle: it gives when it has been given."""
+        """Return whether a task waits in the same line, or is a worker at ``get()`` of the queue that is joined.
+
+        Such a worker calls ``task_done()`` only after it has been given an item.
+        """
         task = self._snapshot.tasks.get(key)
         wait = None if task is None else task.wait
         if wait is None or wait.resource != line.resource:
@@ -112,7 +126,7 @@ class _Graph:
         return self._givers[node]
 
     def _dead_of(self, keys: Iterable[int]) -> Iterator[int]:
-        """Yield the dead among those who could give, and for a thread that waits the tasks that it waits for."""
+        """Yield the dead among the givers; for a giver that is a waiting thread, the dead tasks that it waits for."""
         for key in keys:
             if key in self._dead:
                 yield key
@@ -127,7 +141,10 @@ class _Graph:
 
 
 def components(edges: Mapping[_N, Sequence[_N]]) -> list[list[_N]]:
-    """Return the strongly connected components, those first that lead to no other (Tarjan 1972, without recursion)."""
+    """Return the strongly connected components in reverse topological order: those without outgoing edges come first.
+
+    Tarjan's algorithm (1972), without recursion. Successors that are no key of `edges` are ignored.
+    """
     index: dict[_N, int] = {}
     low: dict[_N, int] = {}
     stack: list[_N] = []

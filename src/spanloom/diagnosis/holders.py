@@ -1,11 +1,12 @@
 """Who holds what, read from suspended frames.
 
-A frame that is inside of ``async with lock:`` has the bound ``lock.__aexit__`` on its value stack, and
-`gc.get_referents` of its coroutine returns it: nothing has to be patched, and locks that were taken long
-before anybody looked are seen. What is entered by other means is followed: exit stacks,
-``@asynccontextmanager``, classes whose ``__aexit__`` releases an attribute, generators that are suspended
-inside of a ``with``. Locks that are acquired and released by hand, or by methods that do that for who calls them, are
-told from the instructions before and after the present one.
+Inside ``async with lock:`` the bound ``lock.__aexit__`` lies on the frame's value stack, and `gc.get_referents` of the
+coroutine returns it. So nothing has to be patched, and locks that were taken long before the look are seen, too. Other
+ways to enter are followed: exit stacks, ``@asynccontextmanager``, classes whose ``__aexit__`` releases an attribute,
+generators that are suspended inside a ``with``. All these holders are *sure*.
+
+Locks that are acquired by hand, or by methods that acquire for their caller (`spanloom.diagnosis.lending`), leave no
+trace on the stack. They are inferred from the calls before the present instruction, and are not sure.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from spanloom.diagnosis.variables import variables_of
 __all__ = ["Held", "Holding", "lock_of"]
 
 _DEPTH: Final = 4
-"""How many managers inside of one another are opened."""
+"""How many nested managers are followed, one inside the other."""
 
 
 class Held(NamedTuple):
-    """One resource that a frame holds since `line`; `sure` unless it follows from the code around the await."""
+    """One resource that a frame has held since `line`; not `sure` if that is inferred from its bytecode."""
 
     resource: Any
     link: Link
@@ -54,7 +55,7 @@ class Held(NamedTuple):
 
 
 def lock_of(value: Any) -> Any:
-    """Return the lock of a condition, else the value itself."""
+    """Return the lock of a condition; anything else is returned as it is."""
     if issubclass(type(value), asyncio.Condition) or type(value).__module__ == "anyio._core._synchronization":
         inner = field(value, "_lock") or field(value, "_semaphore")
         return value if inner is None else inner
@@ -92,9 +93,9 @@ class Holding:
                     yield from self._being_left(links, at)
 
     def _being_left(self, links: Sequence[Link], at: int) -> Iterator[Held]:
-        """Yield what the manager still holds whose ``__aexit__`` is the frame number `at`, and waits.
+        """Yield what a manager still holds while its ``__aexit__``, the frame `at` of `links`, is suspended.
 
-        The stack of who leaves it does not show it any more.
+        The bound ``__aexit__`` has left the stack of the frame around it by then.
         """
         code, frame, outer = links[at].code, links[at].frame, links[at - 1]
         variables = variables_of(frame, links[at].owner)
@@ -109,13 +110,13 @@ class Holding:
             yield Held(resource, outer, line, sure=is_stack)
 
     def _gives_ahead(self, link: Link) -> bool:
-        """Return whether the code ahead of a frame of the program's own releases something."""
+        """Return whether a frame may still run code that releases something; ``False`` in the standard library."""
         if is_standard(link.code.co_filename):
             return False
         return not _LEAVES.isdisjoint(self._bytecode.ahead(link.code, link.frame.f_lasti).names)
 
     def _of_job(self, link: Link, inside: Sequence[Link]) -> Iterator[Held]:
-        """Yield the slot that a runner has taken for one of its jobs, as if the job's own frame had."""
+        """Yield the slot that a runner has taken for one of its jobs, as held by the job's own frame."""
         limiter = variables_of(link.frame, link.owner).get("limiter")
         if self.is_lockable(limiter):
             own = next((one for one in inside if is_own(one.code.co_filename)), link)
@@ -139,7 +140,7 @@ class Holding:
         yield from self._by_hand(link, [id(manager) for manager in exits])
 
     def entered(self, link: Link, inner: Link | None) -> list[Any]:
-        """Return the managers of the ``with`` blocks that a frame is inside of, the outermost first.
+        """Return the managers of the ``with`` blocks that a frame is in, outermost first.
 
         Args:
             link: The frame.
@@ -151,7 +152,10 @@ class Holding:
         return exits
 
     def _lines(self, link: Link, count: int) -> list[int]:
-        """Return where the `count` managers were entered that a frame will leave; the present line if unclear."""
+        """Return the lines at which the `count` managers of a frame were entered, outermost first.
+
+        If the exception table shows another number of blocks, each gets the line that the frame is at.
+        """
         if count:
             key = id(link.code), link.frame.f_lasti
             lines = self._inside.get(key)
@@ -162,7 +166,7 @@ class Holding:
         return [line_of(link.frame)] * count
 
     def _on_stack(self, link: Link, inner: Link | None) -> tuple[list[Any], list[Any]]:
-        """Return the managers that a frame will leave, and the generators that it has, other than the one it awaits."""
+        """Return the managers whose exit lies on a frame's stack, and its generators but the one that it awaits."""
         referents = get_referents(link.owner)
         exits = [end.manager for end in exits_in(referents)]
         others = [
@@ -173,7 +177,7 @@ class Holding:
         return exits, others
 
     def _entering(self, link: Link, inner: Link | None) -> bool:
-        """Return whether the frame is suspended while it enters a manager, which it does not hold yet."""
+        """Return whether the frame awaits ``__aenter__``: ``__aexit__`` is on the stack, but nothing is held yet."""
         if inner is None:
             return False
         key = id(link.code), link.frame.f_lasti
@@ -189,7 +193,7 @@ class Holding:
         return found
 
     def _within(self, manager: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-        """Yield the locks, semaphores and limiters that leaving `manager` gives back."""
+        """Yield the locks, semaphores and limiters that leaving `manager` releases."""
         if self.is_lockable(manager):
             yield manager
             return
@@ -226,7 +230,7 @@ class Holding:
                 yield from self._within(content.__self__, depth - 1, seen)
 
     def _of_class(self, manager: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-        """Yield what a class's ``__aexit__`` (or what that calls of its own) releases of its attributes."""
+        """Yield the attributes that the ``__aexit__`` or ``__exit__`` of a class, or methods it calls, release."""
         names = self._released_by(type(manager))
         if not names & _LEAVES:
             return
@@ -269,7 +273,7 @@ class Holding:
         return frozenset(names)
 
     def _by_hand(self, link: Link, entered: list[int]) -> Iterator[Held]:
-        """Yield what the code before the present instruction acquires and does not release before it."""
+        """Yield what the code before the present instruction acquires, and does not release before it."""
         variables: dict[str, object] | None = None
         for call in self._taken_by(link.code, link.frame.f_lasti):
             if variables is None:
@@ -282,7 +286,7 @@ class Holding:
                 yield Held(resource, link, line, sure=False)
 
     def _taken_by(self, code: CodeType, lasti: int) -> list[Call]:
-        """Return the calls before `lasti` that take what no later one before it gives back."""
+        """Return, of the calls at offsets up to `lasti`, those that take and are the last use of their path."""
         found = self._taken.get((id(code), lasti))
         if found is None:
             last: dict[Path, Call] = {}
@@ -300,12 +304,12 @@ class Holding:
         return found
 
     def _is_another_by_now(self, code: CodeType, call: Call, lasti: int) -> bool:
-        """Return whether the path of a call may lead to another element than it did."""
+        """Return whether an index of the call's path was assigned since, so that it may name another element now."""
         keys = keys_of(call.path)
         return bool(keys) and stored_between(self._bytecode.instructions(code), keys, call.offset, lasti)
 
     def _awaiting(self, code: CodeType, lasti: int) -> int:
-        """Return the offset of the method call whose result is being awaited at `lasti`; -1 for none."""
+        """Return the offset of the method whose call is being awaited at `lasti`; -1 if there is none."""
         found = -1
         for instruction in self._bytecode.instructions(code):
             if instruction.offset > lasti:
@@ -325,7 +329,7 @@ _LEAVES: Final = frozenset({"release", "__aexit__", "__exit__", "aclose"})
 
 
 def _is_awaited(value: Any) -> bool:
-    """Return whether a coroutine or generator is suspended in an await itself: then it is in somebody's chain."""
+    """Return whether it is a coroutine, or an async generator in an await: then it is a link of some await chain."""
     kind = type(value).__name__
     if kind == "coroutine":
         return True

@@ -1,4 +1,8 @@
-"""Who can still end what tasks wait for: asked of all that acts, and of each task."""
+"""Finding the givers: of each actor and each task, which waits it can still end.
+
+To *ask* an actor or task is to compute its closure (`spanloom.diagnosis.reach`), and to note it as a giver of each
+wanted resource that it reaches together with a method that ends the wait.
+"""
 
 from __future__ import annotations
 
@@ -38,28 +42,29 @@ from spanloom.diagnosis.waits import GIVERS
 __all__ = ["Inquiry"]
 
 _ALONE: Final = 100
-"""Tasks up to which each is asked by itself; more of the same function at the same place are asked together."""
+"""Up to so many tasks in all, each is asked alone; if there are more, tasks at the same place in the same code are
+asked as one crowd. Of crowds, those of more than so many tasks are asked last."""
 _ASKED: Final = 300
-"""Tasks of which the calls are looked for that take something out of a queue."""
+"""Tasks whose code is searched for calls that take something out of a queue, at most."""
 _POOLS: Final = 300
-"""Things waited for of which it is asked whether they are a pool."""
+"""Resources that are checked for being a pool, at most."""
 _ANY_GIVER: Final = frozenset(name for names in GIVERS.values() if names is not None for name in names)
 
 
 class Inquiry:
-    """One round of questions. What is found out is noted in what is waited for, and in the tasks that wait.
+    """One search for givers. Results are noted in the `Kept` resources and in the `Seen` tasks.
 
     Args:
-        bytecode: Tells what code may still do.
+        bytecode: Analyses of code, shared by the look.
         population: The tasks.
-        cast: What else acts.
-        crowds: Gets those who are asked together.
-        remembered: Tasks that exist no more.
-        objects: How many may be visited.
+        cast: The actors.
+        crowds: Receives the sets of those who were asked together.
+        remembered: Tasks that no longer exist.
+        objects: How many objects may be visited.
 
     Attributes:
-        ended: What ended tasks could have done.
-        functions: Those of the program that give what can be waited for.
+        ended: Ended tasks, with the waits that they could have ended.
+        functions: The program's functions that use a method which ends some wait.
     """
 
     def __init__(
@@ -83,18 +88,18 @@ class Inquiry:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there was time to ask everything."""
+        """Whether the budget was enough."""
         return not self._budget.spent
 
     def ask_first(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> list[list[Seen]]:
-        """Ask all that acts, and the tasks that are few of a kind.
+        """Ask all actors, and the tasks that are not in a large crowd.
 
         Args:
-            wanted: What it is asked of who can give it.
-            undetermined: The tasks of which it is asked who can cancel them.
+            wanted: The resources whose givers are searched for, by identity.
+            undetermined: The tasks whose cancellers are searched for.
 
         Returns:
-            The others, for `ask_rest`.
+            The large crowds, for `ask_rest`.
         """
         owned = self._owned()
         for key, play in self._cast.plays.items():
@@ -109,7 +114,10 @@ class Inquiry:
     def ask_rest(
         self, large: Iterable[Sequence[Seen]], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]
     ) -> None:
-        """Ask the tasks that are many of a kind, and all that is asked of tasks only where some stand still."""
+        """Ask the large crowds, and find all that is needed only if some tasks do not progress.
+
+        That is who takes from queues, which tasks have ended, what pools are made of, and references from outside.
+        """
         self._ask(large, wanted, undetermined)
         self._find_takers(wanted.values())
         if undetermined:
@@ -119,7 +127,7 @@ class Inquiry:
         self._find_outside(wanted.values(), frozenset(seen.key for seen in undetermined))
 
     def _find_ended(self, wanted: Mapping[int, Kept]) -> None:
-        """Find the ended tasks, and the functions, that would have been needed."""
+        """Find the ended tasks and the functions that could have ended a wait."""
         functions = Functions(self._namespaces())
         ended = Ended(self._bytecode, self._budget, self._owned(), functions)
         ended.read(self._population.ended, tuple(wanted.values()))
@@ -129,7 +137,7 @@ class Inquiry:
         self.functions = functions.using(_ANY_GIVER)
 
     def _namespaces(self) -> Iterator[dict[str, Any]]:
-        """Yield the globals of the program's own code that tasks run."""
+        """Yield the globals of all code of the program's own that is in an await chain."""
         passed: set[int] = set()
         for seen in in_slices(self._population.tasks.values()):
             for link in seen.links:
@@ -139,7 +147,7 @@ class Inquiry:
                         yield link.frame.f_globals
 
     def ask(self, tasks: Collection[Seen], wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
-        """Ask tasks that were seen since; those of one function at one place together if there are many."""
+        """Ask tasks that have moved or are new since the first round; in crowds if there are many."""
         self._known_owned = None
         self._ask(_groups(tasks), wanted, undetermined)
 
@@ -174,7 +182,7 @@ class Inquiry:
         wanted: Mapping[int, Kept],
         undetermined: Sequence[Seen],
     ) -> None:
-        """Note what those with these keys know, what of that they can give, and whom they may cancel."""
+        """Note which resources those with these keys can reach, which waits they can end, and whom they may cancel."""
         crowd = self._crowds.add(keys)
         known = wanted.keys() & reach.objects.keys()
         known |= {key for key, name in reach.gives if key in wanted and name in _ANY_GIVER}
@@ -185,7 +193,8 @@ class Inquiry:
             kept = wanted[key]
             kept.known_to.append(crowd)
             for kind in kept.kinds():
-                # A thread may be inside of a function of asyncio's that runs a loop, the names in which are not read.
+                # Any actor that has the loop may run it: a thread may be in a function of asyncio's, whose names are
+                # not read. Keys of actors are negative.
                 runs = kind == "loop" and (finds_loops or keys[0] < 0)
                 if runs or reach.can(kept.value, GIVERS.get(kind)):
                     kept.actors[kind].append(crowd)
@@ -197,7 +206,7 @@ class Inquiry:
                     seen.cancellers.append(crowd)
 
     def _find_takers(self, wanted: Iterable[Kept]) -> None:
-        """Find of the queues at which somebody waits for room the tasks that take something out."""
+        """For each queue at which a task waits for room, find the tasks whose code takes items out."""
         tasks = self._population.tasks
         queues = {id(kept.value): kept for kept in wanted if "put" in kept.kinds()}
         able = dict.fromkeys(
@@ -215,7 +224,7 @@ class Inquiry:
                         kept.fresh.add(key)
 
     def _find_between(self, wanted: Iterable[Kept]) -> None:
-        """Find of the queues of which items are missing who takes some, and who reports none before it has another."""
+        """For each joined, empty queue with missing reports, find who takes items, and who is between two of them."""
         between = Between(self._bytecode, self._population.holding, self._budget, self._owned())
         for kept in wanted:
             if "join" not in kept.kinds() or not lacks_reports(kept.value):
@@ -231,9 +240,9 @@ class Inquiry:
                     kept.takers.add(key)
 
     def _find_owed(self, wanted: Mapping[int, Kept], undetermined: Sequence[Seen]) -> None:
-        """Find of what is perhaps a pool the tasks that have something of it, if all stand still that wait for it."""
+        """For each resource that may be a pool, and none of whose givers progresses, find the tasks that owe it."""
         still = {seen.key for seen in undetermined}
-        # And who goes on only after one of these has ended, as whoever has called `asyncio.run`.
+        # With the actors that need one of these tasks to end, as the caller of `asyncio.run`.
         still |= {key for key, one in self._cast.actors.items() if one.needs and still.issuperset(one.needs)}
         pools = {
             key: kept
@@ -252,18 +261,21 @@ class Inquiry:
                 kept.owed.append((seen.key, held))
 
     def _outer(self) -> dict[int, list[int]]:
-        """Return by identity what the end of which tasks resolves, as with `shield`: then it is that task's matter."""
+        """Return, by identity of each object in a closure of a task's done-callbacks, the keys of such tasks.
+
+        The end of the task resolves such a future, as that of `shield`: then the task decides, and no other reference.
+        """
         found: dict[int, list[int]] = defaultdict(list)
         for seen in in_slices(self._population.tasks.values()):
             for callback, _ in field(seen.task, "_callbacks") or ():
                 for cell in (callback.__closure__ or ()) if type(callback) is FunctionType else ():
-                    with suppress(ValueError):  # it is empty
+                    with suppress(ValueError):  # the cell is empty
                         found[id(cell.cell_contents)].append(seen.key)
         return found
 
     def _find_outside(self, wanted: Iterable[Kept], undetermined: frozenset[int]) -> None:
-        """Find the futures that only dead tasks might resolve, and that somebody who was not asked may have."""
-        asked: dict[frozenset[int], bool] = {}  # of many futures it is the same set
+        """Add an ``"outside"`` giver to futures that only undetermined tasks could resolve, but others refer to."""
+        asked: dict[frozenset[int], bool] = {}  # many futures share one set
         outer: dict[int, list[int]] | None = None
         orphans = []
         for kept in in_slices(wanted):
@@ -304,7 +316,7 @@ def _groups(tasks: Collection[Seen]) -> list[list[Seen]]:
 
 
 def _contexts(members: Iterable[Seen]) -> list[Any]:
-    """Return the contexts that tasks run in, without asking a subclass by the method that there is (3.12)."""
+    """Return the contexts that tasks run in; not by `asyncio.Task.get_context`, which a subclass may override."""
     return [
         value for seen in in_slices(members) for value in get_referents(seen.task) if type(value) is Context
     ]

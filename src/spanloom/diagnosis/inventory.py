@@ -1,4 +1,4 @@
-"""What tasks hold, and what they wait for."""
+"""All resources that tasks hold or wait for."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOCKABLE: Final = frozenset({"lock", "semaphore", "limiter"})
 
 
 class Inventory:
-    """All locks, queues, futures and other things that tasks hold or wait for.
+    """All locks, queues, futures and other resources that tasks hold or wait for.
 
     Args:
         population: The tasks.
-        cast: Tells which futures a timer resolves.
+        cast: Knows which futures a timer resolves.
 
     Attributes:
-        kept: The things, by identity.
+        kept: The resources, by identity.
     """
 
     def __init__(self, population: Population, cast: Cast) -> None:
@@ -41,17 +41,17 @@ class Inventory:
         self._completing: defaultdict[int, list[Any]] | None = None
 
     def take(self) -> None:
-        """Enter what all tasks hold and wait for."""
+        """Add what all tasks hold and wait for."""
         for seen in in_slices(self._tasks.values()):
             self.note_held(seen)
-            if seen.rests:  # whatever it waits for
+            if seen.rests:  # no thread runs its loop, which comes before any other wait
                 seen.wait = RawWait("loop", seen.loop)
                 self._keep(seen.loop).waiting.append((seen.key, "loop"))
             elif seen.state == "waiting":
                 seen.wait = self._wait(seen)
 
     def note_held(self, seen: Seen) -> None:
-        """Enter what a task holds, and of one that was seen before what it has taken since."""
+        """Add what a task holds; if it was noted before, only what it has taken since."""
         if not seen.held:
             return
         known = self._noted.get(seen.key, frozenset())
@@ -61,7 +61,7 @@ class Inventory:
                 self._keep(held.resource).held.append((seen.key, held))
 
     def wanted(self) -> dict[int, Kept]:
-        """Return what anybody waits for, by identity."""
+        """Return the resources that a task waits for, and all bare futures, by identity."""
         return {key: kept for key, kept in self.kept.items() if kept.waiting or kept.is_future}
 
     def _wait(self, seen: Seen) -> RawWait:
@@ -101,7 +101,7 @@ def _queues_of(callback: Any) -> list[Any]:
     for cell in (callback.__closure__ or ()) if type(callback) is FunctionType else ():
         try:
             content = cell.cell_contents
-        except ValueError:  # it is empty
+        except ValueError:  # the cell is empty
             continue
         if issubclass(type(content), asyncio.Queue):
             found.append(content)

@@ -1,6 +1,7 @@
-"""What of asyncio a stack is recognised by: code that a program may put something else in the place of.
+"""Code objects of asyncio by which stacks are recognised.
 
-Taken when the program begins to be watched, before it can have done that; what asks for it is loaded much later.
+They are read when the watching begins, before the program can have patched these functions. The modules that use them
+are loaded much later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Methods that take something for who calls them, and others that give it back: ``pool.take()``, ``pool.give_back()``.
+"""Methods that acquire a lock for their caller, and others that release it: ``pool.take()``, ``pool.give_back()``.
 
-Between the two calls it is the caller who holds the lock, and on no stack there is a sign of that. What is called
-before the present statement of a frame is followed into the methods: one that acquires a lock and does not release it
-has taken it, the last call counts. That is told from the order of the instructions, and so it is not sure.
+Between the two calls the caller holds the lock, and no stack shows that. So the methods that a frame has called before
+its present statement are read: one that acquires a lock and does not release it lends it to the caller, one that only
+releases it takes it back, and the last call counts. The order is that of the instructions, so the result is not sure.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["GIVES", "TAKES", "Lending"]
 TAKES: Final = frozenset({"acquire", "__aenter__", "acquire_nowait"})
 GIVES: Final = frozenset({"release", "__aexit__"})
 _ACQUIRES: Final = frozenset({"acquire", "acquire_nowait"})
-"""What a method calls that takes and does not give back at its end, as ``async with`` would."""
+"""Methods that acquire without a block that releases at its end, as ``async with`` does."""
 _RELEASES: Final = frozenset({"release"})
 _AWAIT: Final = len("await ")
 
 
 class Lending:
-    """Finds what the callers of such methods have, for as long as one look lasts.
+    """Finds what frames hold by such methods; for one look.
 
     Args:
-        bytecode: Where instructions are remembered.
+        bytecode: Analyses of code, shared by the look.
         kinds: The types of locks, semaphores and limiters.
-        lock_of: Returns the lock of a condition, else the value itself.
+        lock_of: Returns the lock of a condition; anything else as it is.
     """
 
     def __init__(self, bytecode: Bytecode, kinds: tuple[type, ...], lock_of: Callable[[Any], Any]) -> None:
@@ -42,11 +42,11 @@ class Lending:
         self._calls: dict[tuple[int, int], list[Call]] = {}
 
     def lent(self, link: Link) -> Iterator[tuple[Any, int]]:
-        """Yield what has been taken for a frame and not been given back, and the line where it asked for that."""
+        """Yield ``(resource, line of the call)`` for what was acquired for a frame and not released since."""
         key = id(link.code), link.frame.f_lasti
         calls = self._calls.get(key)
         if calls is not None and not calls:
-            return  # of thousands of tasks at the same place the first one has told
+            return  # an earlier frame at the same place had no such call: thousands of tasks may stand there
         variables = variables_of(link.frame, link.owner)
         helping = []
         last: dict[int, tuple[bool, Any, int]] = {}
@@ -66,7 +66,7 @@ class Lending:
         yield from ((resource, line) for is_taken, resource, line in last.values() if is_taken)
 
     def _before(self, code: CodeType, lasti: int) -> list[Call]:
-        """Return the calls of methods before the present statement."""
+        """Return the method calls before the present statement, without those that acquire or release directly."""
         if lasti < 0:
             return []
         instructions = self._bytecode.instructions(code)
@@ -78,7 +78,7 @@ class Lending:
         ]
 
     def _is_awaited(self, code: CodeType, call: Call) -> bool:
-        """Return whether the result of a call is awaited there, and not given to a task: ``await`` stands before it."""
+        """Return whether ``await`` stands directly before a call; its result may go to a task instead."""
         instructions = iter(self._bytecode.instructions(code))
         begins = next((one.positions for one in instructions if one.offset == call.offset), None)
         awaits = next((one.positions for one in instructions if one.opname == "GET_AWAITABLE"), None)
@@ -87,7 +87,7 @@ class Lending:
         return (begins.lineno, begins.col_offset) == (awaits.lineno, awaits.col_offset + _AWAIT)
 
     def _changed_by(self, value: object, method: str) -> tuple[dict[int, Any], dict[int, Any]]:
-        """Return what a method of `value` takes and leaves taken, and what it only gives back."""
+        """Return what a method of `value` acquires and does not release, and what it only releases, by identity."""
         function = methods_of(value, method)
         if function is None or not function.__code__.co_argcount:
             return {}, {}

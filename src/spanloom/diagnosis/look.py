@@ -1,8 +1,8 @@
 """One look at a program: from any thread, also while its loops are blocked.
 
-It reads and changes nothing: no code of the program is run (no ``__repr__``, no property, no ``exception()``), no
-coroutine is resumed, and what was looked at is let go when the look ends. It works in slices of a millisecond, between
-which the program moves on; `spanloom.diagnosis.why` therefore looks twice.
+A look reads and changes nothing. It runs no code of the program (no ``__repr__``, no property, no ``exception()``),
+resumes no coroutine, and keeps no reference when it ends. It works in slices of a millisecond, between which the
+program moves on. So one look is no consistent picture, and `spanloom.diagnosis.why` looks twice.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = ["forget", "look"]
 def look(remembered: Sequence[Gone] = (), objects: int = MOST) -> Snapshot:
     """Take a snapshot of all tasks of all loops, what they wait for, and who can still end that.
 
-    A look takes some 50 microseconds of CPU time a task, in slices of a millisecond. In the thread of a loop it holds
+    A look takes some 50 microseconds of CPU time a task, in slices of a millisecond. In the thread of a loop it blocks
     that loop until it is done; from a coroutine, call it by ``await asyncio.to_thread(look)``.
 
     Args:
-        remembered: Tasks that exist no more, of whom somebody has taken note.
-        objects: How many may be visited in search of who can still end a wait. Where that is not enough, nothing is
-            called dead.
+        remembered: Notes on tasks that no longer exist.
+        objects: How many objects may be visited in search of who can still end a wait. If that is not enough, the
+            snapshot is not `complete`.
 
     Returns:
-        Plain values. None of the program's objects is kept.
+        Plain values without references to objects of the program.
     """
     with looking():
-        # Most of the diagnosis, 20 ms: a program that is watched does without it until somebody asks.
+        # Most of the diagnosis, 20 ms to import: not loaded before somebody asks.
         from spanloom.diagnosis.parts import Parts
         from spanloom.diagnosis.running import let_go, running_threads
 

@@ -1,4 +1,7 @@
-"""What a look sees: plain values, from which no object of the program can be reached."""
+"""The snapshot that a look takes: plain values. They hold no reference to any object of the program.
+
+A *key* is the identity of a task or resource; that of an actor is negative, so the two never collide.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ __all__ = [
 ]
 
 HELD: Final = frozenset({"lock", "semaphore", "limiter"})
-"""Kinds of resources that tasks hold; one that runs at the moment of the look may, without that it could be seen."""
+"""Kinds of resources that tasks hold. A task that runs during the look may hold one unseen: its stack is not read."""
 TaskState = Literal["running", "ready", "waiting"]
 ActorKind = Literal[
     "timer", "callback", "io", "thread", "pool", "signal", "hook", "loop", "task", "caller", "outside"
@@ -37,8 +40,7 @@ class FrameView:
         function: Qualified name of the function, as ``Cache.refresh``.
         file: Its file, as the code object has it.
         line: Line that is being executed or awaited.
-        own: Whether it is the program's, and not that of the standard library, an installed package or
-            spanloom.
+        own: Whether the code is the program's own: not the standard library, an installed package or spanloom.
     """
 
     function: str
@@ -59,15 +61,16 @@ class Wait:
     Attributes:
         kind: ``"lock"``, ``"semaphore"``, ``"limiter"``, ``"event"``, ``"get"``, ``"put"``, ``"join"``,
             ``"condition"``, ``"barrier"``, ``"future"``, ``"task"``, ``"group"`` (gather, wait, TaskGroup,
-            as_completed), ``"sleep"``, ``"io"``, or ``"loop"``: that somebody runs its loop, which nobody does.
+            as_completed), ``"completed"`` (as_completed before Python 3.13, whose targets cannot be read),
+            ``"sleep"``, ``"io"``, or ``"loop"``: no thread runs its loop, and it waits until one does.
         resource: Key of the resource, if there is one.
         targets: Keys of the tasks and futures waited for.
-        needs: How many of `targets` it takes: ``"all"`` or ``"any"``.
+        needs: Whether ``"all"`` of `targets` have to end (an AND node of the wait-for graph) or ``"any"`` (OR).
         awaited: Identity of the future that wakes the task: the same one in two looks means it has not moved.
-        deliberate: Whether the program says by its form that this is to wait for ever: what is awaited is
-            made in the very expression that awaits it, so that nobody else can ever know it.
-        cancels: Whether a cancellation of the task goes on to `targets`, as for ``await task`` and
-            ``gather``, but not for ``asyncio.wait``.
+        deliberate: Whether the wait is meant to last for ever, as ``await asyncio.Event().wait()``: the object is
+            made in the expression that awaits it, so that nobody else can ever reach it.
+        cancels: Whether cancelling the task cancels `targets`, as with ``await task`` and ``gather``, but not with
+            ``asyncio.wait`` or ``shield``.
     """
 
     kind: str
@@ -90,18 +93,17 @@ class TaskView:
         function: Qualified name of its coroutine.
         state: ``"running"``, ``"ready"`` (to be resumed at one of the loop's next turns) or ``"waiting"``.
         loop: Key of its loop.
-        chain: Its frames from the outside in, down to the last await.
+        chain: Its await chain, outermost frame first.
         wait: What it waits for; ``None`` unless it waits.
         main: Whether the loop runs until this one is done.
-        cancelling: How often its cancellation was requested and not taken back.
-        depth: Index in `chain` of the frame that belongs to the program and is farthest in; -1 if there is
-            none.
+        cancelling: As `asyncio.Task.cancelling`: requests to cancel it, less those taken back by ``uncancel``.
+        depth: Index in `chain` of the innermost frame of the program's own code; -1 if there is none.
         batch: Key of the batch whose job it is, or ``None``.
         deadline: Whether a timer will wake or cancel it.
-        starting: Name of the function of which it wants to start a job, for the pump of one of our runners.
-        cancellers: Keys of the actors and tasks that have code before them that may cancel it.
-        was: The kind of its wait when it was first seen, if it has moved while the look lasted.
-        began: Whether this is the first that it awaits: then it has taken nothing yet that others could wait for.
+        starting: For the task in which one of our runners starts jobs: name of the function that it starts next.
+        cancellers: Keys of the actors and tasks that may still run code which cancels it.
+        was: The kind of its wait when it was first seen, if it moved while the look lasted.
+        began: Whether this is its first await: then it holds nothing yet that others could wait for.
     """
 
     key: int
@@ -124,7 +126,7 @@ class TaskView:
 
     @property
     def at(self) -> FrameView | None:
-        """The program's own frame that is farthest in; the outermost one if none is the program's."""
+        """The innermost frame of the program's own code; the outermost frame if none is the program's."""
         if self.depth >= 0:
             return self.chain[self.depth]
         return self.chain[0] if self.chain else None
@@ -141,7 +143,7 @@ class TaskView:
 
     @property
     def deliberate(self) -> bool:
-        """Whether the program says by its form that it is to wait for ever."""
+        """Whether it is meant to wait for ever, see `Wait`."""
         return self.wait is not None and self.wait.deliberate
 
 
@@ -151,10 +153,10 @@ class Holder:
 
     Attributes:
         task: Key of the task.
-        location: ``file:line`` of the statement that took it; where that cannot be told, of the present one.
+        location: ``file:line`` of the statement that took it; if that is not known, of the line it waits at.
         function: Qualified name of the function that took it.
-        sure: Whether it is read off the suspended frame; else it follows from the code before and after the
-            await.
+        sure: Whether it was read from the value stack of the suspended frame; if not, it is inferred from the
+            bytecode around the await.
     """
 
     task: int
@@ -173,25 +175,23 @@ class Resource:
             ``"barrier"``, ``"future"`` or ``"loop"``.
         type: Name of its class.
         name: What the program calls it, as ``Cache._refresh_lock``; the class's name if it has no name.
-        holders: Who holds it, as far as can be seen; each as often as it does.
-        waiters: Keys of the tasks that wait for it, the longest waiting first where that can be told.
-        size: Slots of a limiter, bound of a queue (0: none), parties of a barrier; ``None`` if it cannot be
-            told.
-        used: Slots in use, items in a queue, tasks at a barrier; ``None`` if it cannot be told.
-        free: Slots of a semaphore that can be had at once; ``None`` if it cannot be told.
-        unfinished: Items of a queue that were put and not yet reported done.
-        actors: Keys of the actors and tasks that know it and have code before them that gives what is waited
-            for. With the key of the wait's kind where a resource can be waited for in several ways.
-        takers: Keys of the tasks whose code takes items out of it, for a queue at which somebody waits for room:
-            of `actors`, those of which the very calls are found. And for one of which items are missing.
-        fresh: Of `takers` those that have not come to such a call yet.
-        between: Of an empty queue of which items are missing, keys of those of `actors` that wait and take another item
-            before they report one.
+        holders: Who holds it, as far as can be seen: one entry for each permit.
+        waiters: Keys of the tasks that wait for it, the longest waiting first if the order is known.
+        size: Slots of a limiter, bound of a queue (0: none), parties of a barrier; ``None`` if unknown.
+        used: Slots in use, items in a queue, tasks at a barrier; ``None`` if unknown.
+        free: Slots of a semaphore that can be had at once; ``None`` if unknown.
+        unfinished: Items of a queue that were put and not yet reported by ``task_done()``.
+        actors: By kind of wait: keys of the *givers*, the actors and tasks that can reach the resource and may still
+            run code that ends such a wait (calls ``release()``, ``set()``, ``put()`` ...).
+        takers: Keys of the tasks whose code has been found to take items out of it. Asked only for a queue at which
+            somebody waits for room, and for one with unreported items.
+        fresh: Those of `takers` that have not reached such a call yet.
+        between: For an empty queue with unreported items: keys of the givers of ``"join"`` that take another item
+            before they call ``task_done()`` again, so that they will not report a missing one.
         known_to: Keys of the actors and tasks that can reach it at all.
-        owed: Who gives what is waited for on leaving the blocks that it is in, as it has taken something of a pool
-            that is made of this; asked only of what seems to be dead.
-        location: ``file:line`` where it is made, if exactly one statement of the program makes one of that
-            name.
+        owed: Tasks that have taken something from a pool built on this, and give it back when they leave the blocks
+            they are in. Asked only for what seems dead.
+        location: ``file:line`` where it is made, if exactly one statement of the program makes one of that name.
     """
 
     key: int
@@ -219,12 +219,11 @@ class Actor:
 
     Attributes:
         key: Its identity in the snapshot.
-        kind: ``"timer"``, ``"callback"``, ``"io"``, ``"thread"``, ``"pool"``, ``"signal"``, ``"hook"`` (what is told of
-            failures), ``"loop"``, ``"caller"`` (the code that goes on when a loop's main task has ended) or
-            ``"outside"`` (whoever has the references that are not accounted for).
-        what: Function, file descriptor or thread that it is.
-        needs: Keys of the tasks of which one has to be able to go on for this actor to act; empty: it acts by
-            itself.
+        kind: ``"timer"``, ``"callback"``, ``"io"``, ``"thread"``, ``"pool"``, ``"signal"``, ``"hook"`` (called with
+            failures, as `sys.excepthook`), ``"loop"``, ``"caller"`` (the code after ``run_until_complete``, which goes
+            on when the main task has ended) or ``"outside"`` (owner of references that are not accounted for).
+        what: Its function, signal number or thread, for people.
+        needs: Keys of tasks: it can act if at least one of them can go on. Empty: it can always act.
     """
 
     key: int
@@ -242,8 +241,7 @@ class ThreadView:
         name: Its name.
         frames: Its stack, outermost frame first.
         loop: Key of the loop that it runs, or ``None``.
-        idle: Whether it is a thread of a pool that waits for work, or of a loop that waits for something to
-            happen.
+        idle: Whether it is a pool thread that waits for work, or runs a loop that waits in its selector.
     """
 
     ident: int
@@ -272,21 +270,22 @@ class LoopView:
 
 @dataclass(frozen=True, slots=True)
 class EndedTask:
-    """A task that has ended, or a function that no task runs, and that others would have needed.
+    """A task that has ended, or a function that no task runs any more, without which others may now wait in vain.
 
     Attributes:
-        name: Name of the task; empty if it is not known any more.
+        name: Name of the task; empty if it is no longer known.
         function: Qualified name of its function.
-        error: Name of the type of the exception that it died of; ``None`` if it ended well or was cancelled.
-        message: The exception's message, if that can be had without running the program's code.
-        location: ``file:line`` where the exception was raised, or where it was when it was cancelled, if that is known.
-        raised_in: Qualified name of the function there, if it is another than its own.
+        error: Name of the type of the exception that it raised; ``None`` if it returned or was cancelled.
+        message: The exception's message, if it can be read without running the program's code.
+        location: ``file:line`` where the exception was raised, or where it was cancelled, if known.
+        raised_in: Qualified name of the function there, if it is not the task's own.
         cancelled: Whether it was cancelled.
-        waited: Keys of the locks and the like that it has not got: it waited for them when it ended.
-        gave: What it could have done, and of locks and the like also taken: ``(resource key, kind of wait)`` pairs.
+        waited: Keys of the locks, semaphores and limiters that it was waiting for when it ended: it did not get them.
+        gave: ``(resource key, kind of wait)`` pairs: the waits that its code could have ended and, of locks,
+            semaphores and limiters, also those it could have caused by acquiring.
         names: Names that its code uses (attributes, variables, functions).
-        through: The same of each function that it may have called, as far as names tell.
-        gone: Whether it exists no more.
+        through: The same for each function that it may have called, judged by name.
+        gone: Whether the task object no longer exists.
     """
 
     name: str
@@ -308,8 +307,8 @@ class OwnFunction:
     """A function of the program's own.
 
     Attributes:
-        name: Its qualified name, as its author calls it.
-        names: Names that it uses itself.
+        name: Its qualified name, without the functions it is defined in.
+        names: Names that its code uses, without those of the functions it calls.
     """
 
     name: str
@@ -342,17 +341,18 @@ class Snapshot:
     """All that one look has seen.
 
     Attributes:
-        at_s: When, by `time.monotonic`.
-        took_s: How long the look took.
+        at_s: When, in seconds of `time.monotonic`.
+        took_s: How long the look took, in seconds.
         tasks: By key.
         resources: By key.
         actors: By key.
         threads: In no order.
         loops: By key.
-        ended: What ended tasks could be found.
-        functions: Those of the program's own that give what somebody may wait for, if it was asked for that.
+        ended: The ended tasks that could still be found.
+        functions: The program's own functions that use a method which ends some wait, if the look was asked for them.
         batches: Those that run.
-        complete: Whether there was time to see everything. If not, nothing is called dead.
+        complete: Whether the search for givers stayed within its budget. If not, only rings and what is slow are
+            reported, and nothing is called PROVEN.
     """
 
     at_s: float

@@ -1,4 +1,4 @@
-"""What the program calls an object: the variable, attribute or element in which it is found, by identity."""
+"""What the program calls an object: the variable, attribute or element that refers to it, found by identity."""
 
 from __future__ import annotations
 
@@ -17,32 +17,37 @@ from spanloom.diagnosis.variables import variables_of
 __all__ = ["Search", "name_in"]
 
 _ELEMENTS: Final = 2_000
-"""Elements of a container that are looked through."""
+"""Elements of a container that are looked at, at most."""
 _DEPTH: Final = 3
 _STEPS: Final = 20_000
-"""Places that are looked at for one name."""
+"""Places that are looked at for one name, at most."""
 _ALL_STEPS: Final = 300_000
-"""The same for all names of one look, a tenth of a second: of thousands of futures the last ones stay nameless."""
+"""The same for all names of one look, a tenth of a second: of thousands of futures, the last ones get no name."""
 _CLOSED: Final = frozenset(
     {"asyncio", "_asyncio", "builtins", "concurrent", "threading", "_thread", "uvloop", "collections"}
 )
 _NAMELESS: Final = frozenset({(0, "self"), (0, "cls")})
-"""What says nothing of which one it is: a lock in a method of its own class is called as its owner calls it."""
+"""``(depth, name)`` of variables that do not name an object: a lock is not ``self`` in a method of its own class."""
 _CONDITIONS: Final = (asyncio.Condition, threading.Condition)
 _PLAIN: Final = (int, float, str, bytes, bool, type(None), type, FunctionType, ModuleType)
 
 
 class Search:
-    """How many more places may be looked at for names. Shared by all names of one look."""
+    """How many more places may be looked at for names. Shared by one look.
+
+    Attributes:
+        left: The number.
+    """
 
     def __init__(self) -> None:
         self.left: int = _ALL_STEPS
 
 
 def name_in(links: Sequence[Link], wanted: object, search: Search) -> str | None:
-    """Return what the frames of `links` call `wanted`, the innermost of the program's own frames first.
+    """Return what the program's own frames of `links` call `wanted`; ``None`` if it is not found.
 
-    A variable is called by its name, an attribute as ``Class.attribute``, an element as ``name[key]``.
+    The name of a variable, ``Class.attribute`` or ``name[key]``. The fewest steps win; then the innermost frame, whose
+    variables come before globals.
     """
     steps = min(_STEPS, search.left)
     if steps <= 0:
@@ -82,7 +87,7 @@ def _path(name: str, value: Any, wanted: object, depth: int, left: list[int]) ->
     """Return the path to `wanted` from a value that is called `name`, exactly `depth` steps away."""
     left[0] -= 1
     if depth == 0:
-        # The lock that a condition has made itself is called as the condition is.
+        # A condition's own lock gets the name of the condition.
         is_its_lock = issubclass(type(value), _CONDITIONS) and field(value, "_lock") is wanted
         return name if value is wanted or is_its_lock else None
     if left[0] < 0:
@@ -116,13 +121,13 @@ def _steps(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for attribute in (slots,) if type(slots) is str else tuple(slots):
             if type(attribute) is str:
                 yield f"{kind.__name__}.{attribute}", field(value, attribute)
-        for attribute, inner in list(vars(cls).items()):  # what all instances share
+        for attribute, inner in list(vars(cls).items()):  # class attributes
             if type(inner) not in _PLAIN and not attribute.startswith("__"):
                 yield f"{cls.__name__}.{attribute}", inner
 
 
 def _key(key: object) -> str:
-    """Write a key as the program would, without asking a class of its own."""
+    """Write a key as in source code; one of any other than a plain type, by the name of its type."""
     if type(key) is str:
         return repr(key) if len(key) <= 40 else repr(f"{key[:40]}…")
     return str(key) if type(key) in (int, float, bool, type(None)) else type(key).__name__

@@ -1,4 +1,4 @@
-"""Whose code a file holds: the program's own, the standard library's, an installed package's or ours."""
+"""Whose code is in a file: the program's own, the standard library's, an installed package's or ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OURS: Final = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os
 
 @cache
 def _standard() -> tuple[str, ...]:
-    # What `sysconfig` says of "stdlib" and "platstdlib": its import, a millisecond or two, would hold the first loop.
+    # The paths "stdlib" and "platstdlib" of `sysconfig`, whose import would block the first loop for 1 or 2 ms.
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     of_environment = os.path.join(sys.exec_prefix, sys.platlibdir, version)  # noqa: PTH118 -- as above
     return tuple({os.path.realpath(path) + os.sep for path in (os.path.dirname(os.__file__), of_environment)})  # noqa: PTH120 -- as above
@@ -30,7 +30,7 @@ _LIKE_ASYNCIO: Final = tuple(
         ("streams", "memory.py"),
     )
 )
-"""Of anyio what is built like asyncio's own: locks, streams, groups, and what these call when a task of theirs ends."""
+"""Modules of anyio that are treated as asyncio's: locks, streams, task groups and their callbacks."""
 
 
 @lru_cache(4096)

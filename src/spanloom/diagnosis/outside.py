@@ -1,10 +1,12 @@
-"""Whether somebody may have an object of whom the look knows nothing: C code, or the stack of a running frame.
+"""Whether an object is referred to from where the look cannot see: from C code, or the stack of a running frame.
 
-Who can resolve a future is asked of all that acts (`spanloom.diagnosis.reach`). That is a proof only if nobody else
-refers to it, and this is counted: if the collector knows of fewer references to an object than its count says,
-then the others are held where it does not look. The same holds for what refers to it, and for what refers to that.
-The walk back ends where all that acts is asked by itself, and where names are known: at tasks and their frames, at
-loops, modules and classes. Code that was compiled has no names to be read: what it holds, it may use.
+That nobody who was asked (`spanloom.diagnosis.reach`) can resolve a future is a proof only if nobody else refers to it.
+So references are counted: if an object's reference count is higher than the number of references that the garbage
+collector knows, the others are held outside. The same is asked of its referrers, of theirs, and so on: a walk back
+through the heap, level by level.
+
+The walk ends at what is asked itself, or followed by names: tasks and their frames, loops, modules, classes. An object
+of a compiled type counts as held outside: its code has no names to read, so it may use whatever it refers to.
 """
 
 from __future__ import annotations
@@ -26,21 +28,30 @@ from spanloom.diagnosis.variables import variables_of
 __all__ = ["held_outside"]
 
 DEPTH: Final = 12
-"""Steps that are gone back. What is farther away belongs to so much that it proves nothing."""
+"""Levels of the walk. What is farther away is shared by so much that it proves nothing."""
 MOST: Final = 2_000
-"""Objects of one step; of more, none is looked at any more."""
+"""Objects in one level; the walk ends at a level with more."""
 BUDGET: Final = 4_000_000
-"""Objects that are asked what they refer to, all steps together: about half a second."""
+"""Objects whose referents are read, all levels together: about half a second. Then the walk ends."""
 SMALL: Final = 250_000
 FEW: Final = 16
-"""Blocks of memory, and objects asked about, up to which all is asked at once, in 3 to 4 ms; else in pieces."""
+"""Up to so many allocated blocks, and objects in a level, one call of `gc.get_referrers` is used (3 to 4 ms)."""
 _CHUNK: Final = 256
 _HEAP_TYPE: Final = 1 << 9
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 
 
 class _Known:
-    """What has been found, and what the walk itself adds to the counts."""
+    """The state of a walk.
+
+    Attributes:
+        loops: Identities of the loops that are asked.
+        level: The objects whose references are counted next, by identity.
+        origins: For each object met, the identities of the candidates from which it was reached.
+        seen: Identities of all objects met.
+        outside: Identities of the candidates that are held outside.
+        left: What is left of the budget.
+    """
 
     def __init__(self, candidates: Iterable[Any], loops: Container[int]) -> None:
         self.loops = loops
@@ -57,16 +68,16 @@ def held_outside(
     tasks: Iterable[Any] = (),
     loops: Container[int] = (),
 ) -> frozenset[int]:
-    """Return the identities of those of `candidates` to which more refers than can be accounted for.
+    """Return the identities of those of `candidates` that may be used by somebody who was not asked.
 
-    Costs some 100 nanoseconds for each object of the process and step, in pieces between which other threads run.
+    Costs some 100 nanoseconds for each object of the process and level, in slices between which other threads run.
 
     Args:
-        candidates: Objects that the collector tracks.
-        frames: The running frames of all threads: their variables are accounted for, as threads are asked.
-        tasks: The tasks that are asked: the collector is not told of all that they call when they end.
-        loops: The identities of the loops that are asked. Of one that has not run yet, and has no task, nobody knows;
-            it may have something to call.
+        candidates: Objects that the garbage collector tracks.
+        frames: The running frames of all threads: references from their variables are known, as threads are asked.
+        tasks: The tasks that are asked: the collector does not see all of their done-callbacks.
+        loops: Identities of the loops that are asked. Any other open loop may call what it refers to: one that has no
+            task and has not run yet is known to nobody.
     """
     known = _Known(candidates, loops)
     running, inner = _variables(frames)
@@ -78,7 +89,7 @@ def held_outside(
 
 
 def _variables(frames: Sequence[FrameType]) -> tuple[Counter[int], frozenset[int]]:
-    """Return how often running frames refer to what, and to what by a cell of a closure."""
+    """Return, by identity, how often variables of running frames refer to what, and what they refer to by cells."""
     values: Counter[int] = Counter()
     inner: set[int] = set()
     for frame in frames:
@@ -94,7 +105,7 @@ def _variables(frames: Sequence[FrameType]) -> tuple[Counter[int], frozenset[int
 
 
 def _hidden_callbacks(tasks: Iterable[Any]) -> Iterator[int]:
-    """Yield the identities of callbacks of tasks to which these do not admit to refer, as on Python 3.11."""
+    """Yield the identities of done-callbacks that a task does not show to the garbage collector, as on Python 3.11."""
     for task in tasks:
         callbacks = field(task, "_callbacks")
         if callbacks:
@@ -113,7 +124,10 @@ def _first(callbacks: list[Any]) -> Iterator[Any]:
 
 
 def _step(known: _Known, running: Counter[int], inner: frozenset[int]) -> dict[int, Any]:
-    """Count the references to one level, and return who has them."""
+    """Count the references to the objects of one level, and return the next level: their referrers.
+
+    The walk refers to the objects itself. How often is measured with a probe that only the walk refers to.
+    """
     level = known.level
     probe = _add_probe(level)
     known.origins[probe] = set()
@@ -134,7 +148,7 @@ def _step(known: _Known, running: Counter[int], inner: frozenset[int]) -> dict[i
 
 
 def _referrers(known: _Known) -> Iterator[tuple[Any, list[int]]]:
-    """Yield who refers to one of a level, with to which, as often as they do."""
+    """Yield each referrer of a level, with the identities it refers to: one entry for each reference."""
     level = known.level
     if sys.getallocatedblocks() < SMALL and len(level) <= FEW:
         known.left -= SMALL // 10
@@ -145,14 +159,14 @@ def _referrers(known: _Known) -> Iterator[tuple[Any, list[int]]]:
     while everything:
         step()
         values = [value for value in everything[-_CHUNK:] if type(value) is not ModuleType]
-        del everything[-_CHUNK:]  # to let go of all at once would be one step of the interpreter
+        del everything[-_CHUNK:]  # in pieces: to free the whole list at once would block the other threads
         if not level.keys().isdisjoint(map(id, gc.get_referents(*values))):
             yield from _hits(values, level)
 
 
 def _hits(values: list[Any], level: dict[int, Any]) -> Iterator[tuple[Any, list[int]]]:
-    # Not the modules: on Python 3.12, that of asyncio's C code tells of objects that are free already, and whoever
-    # takes those up and lets them go again breaks its list of them. Names in modules are known anyhow.
+    # Without modules: on Python 3.12, `_asyncio` reports objects that are on its free list, and to take and drop a
+    # reference to one of those corrupts the list. Names in modules are followed anyhow.
     for value in values:
         hit = (
             [key for key in map(id, gc.get_referents(value)) if key in level]
@@ -164,12 +178,10 @@ def _hits(values: list[Any], level: dict[int, Any]) -> Iterator[tuple[Any, list[
 
 
 def _following(known: _Known, found: dict[int, tuple[Any, set[int]]]) -> dict[int, Any]:
-    """Return of those who refer to a level the ones to whom it is to be counted who refers."""
+    """Return the referrers whose own references are to be counted next; candidates that are held outside are noted."""
     for value in list(known.level.values()):
         for reference in weakref.getweakrefs(value) if type(value).__weakrefoffset__ else ():
-            if (
-                type(reference) is not weakref.ReferenceType
-            ):  # a weak dictionary's, which is a way to the value
+            if type(reference) is not weakref.ReferenceType:  # of a weak dictionary: a way to the value
                 found[id(reference)] = reference, known.origins[id(value)]
     following: dict[int, Any] = {}
     for key, (referrer, origins) in found.items():
@@ -183,21 +195,21 @@ def _following(known: _Known, found: dict[int, tuple[Any, set[int]]]) -> dict[in
 
 
 def _add_probe(level: dict[int, Any]) -> int:
-    """Add an object to which nothing refers but what refers to all of a level."""
+    """Add an object to a level that nothing but the walk refers to, and return its identity."""
     probe: list[None] = []
     level[id(probe)] = probe
     return id(probe)
 
 
 def _cell_of(value: Any, inner: frozenset[int]) -> int:
-    """Return how many running frames may have `value` if that is a cell."""
+    """Return, for a cell, 1 if a running frame may refer to it; 0 for anything else."""
     if type(value).__name__ != "cell":
         return 0
     return sum(id(content) in inner for content in gc.get_referents(value))
 
 
 def _is_asked(value: Any) -> bool:
-    """Return whether the walk ends at `value`: it is ours, or what it can come to is asked by itself."""
+    """Return whether the walk ends at `value`: it is ours, is asked itself, or is followed by names."""
     kind = type(value)
     if kind is dict:
         return "__builtins__" in value and "__name__" in value
@@ -215,7 +227,7 @@ def _is_unasked_loop(value: Any, loops: Container[int]) -> bool:
 
 
 def _may_use(value: Any) -> bool:
-    """Return whether `value` is of a type that was compiled, and not by Python's own makers: its code is unknown."""
+    """Return whether `value` is of a compiled type, not the standard library's, or of `ctypes`: its code is unknown."""
     kind = type(value)
     if kind in _CONTAINERS:
         return False

@@ -1,8 +1,8 @@
-"""What a suspended task gives back on leaving the blocks that it is in: who holds what of a pool that is no primitive.
+"""What a suspended task owes a pool: what it would give back if an exception were thrown into it now.
 
-A pool of connections may be a queue of them, a condition and a list, or futures in a line. Nobody holds a queue; but
-who would put something into it if an exception were thrown into it now, by a ``finally`` or the end of an ``async
-with``, has taken something out, and owes that. A producer would not: what it has before it is not run when it fails.
+A pool of connections may be a queue, a condition with a list, or a line of futures. None of these has holders. But a
+task whose ``finally``, or the end of whose ``async with``, would put something into the queue has taken something out,
+and so holds a part of the pool. A producer is none of these: its ``put`` would not run if it failed now.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from spanloom.diagnosis.waits import GIVERS
 __all__ = ["POOLED", "Owing", "given_back"]
 
 POOLED: Final = frozenset({"get", "condition", "future", "event"})
-"""The kinds of waits that pools are made of."""
+"""The kinds of waits by which pools are built."""
 _POOLS: Final = ((asyncio.Queue, "get"), (asyncio.Condition, "condition"))
 _BUDGET: Final = 20_000
-"""Objects that are visited to tell what one task owes."""
+"""Objects that may be visited to find what one task owes."""
 
 
 class Owing:
-    """Tells who owes what.
+    """Finds what tasks owe.
 
     Args:
-        bytecode: Tells what code does on leaving.
-        holding: Tells which blocks a frame is inside of.
-        budget: What may be spent.
+        bytecode: Analyses of code, shared by the look.
+        holding: Finds the ``with`` blocks that a frame is in.
+        budget: How many objects may be visited.
         owned: As `Reach` takes it.
     """
 
@@ -50,12 +50,12 @@ class Owing:
         self._owned = owned
 
     def of(self, seen: Seen, pools: Mapping[int, Kept]) -> Iterator[tuple[Kept, Held]]:
-        """Yield which of `pools` a task gives on leaving, each with the outermost frame that does so.
+        """Yield those of `pools` that a task owes, each with the outermost frame that would give back.
 
         Args:
-            seen: The task. One that waits for something else must take out of a queue by itself, to have something of
-                it: who ends the work of others may do so by a last item.
-            pools: What is waited for in one of the ways of `POOLED`, by identity.
+            seen: The task. If its own wait is none of `POOLED`, it owes only queues that its code also takes from: a
+                ``finally`` that only puts may be the last item of a producer.
+            pools: Resources with a wait of a kind in `POOLED`, by identity.
         """
         wait = seen.wait
         waits_itself = wait is not None and wait.kind in POOLED
@@ -75,7 +75,7 @@ class Owing:
                     )
 
     def to_pools(self, seen: Seen) -> Iterator[int]:
-        """Yield the identities of the queues and conditions that a task gives something on leaving."""
+        """Yield the identities of the queues and conditions that a task would give back to."""
         for at in range(len(seen.links)):
             reach = self._leaving(seen, at)
             for value in list(reach.objects.values()) if reach is not None else ():
@@ -84,7 +84,7 @@ class Owing:
                     yield id(value)
 
     def _leaving(self, seen: Seen, at: int) -> Reach | None:
-        """Return what the frame number `at` of a task gives on leaving; ``None`` if nothing."""
+        """Return the closure of what frame `at` of a task runs if it fails now; ``None`` if it runs nothing."""
         link = seen.links[at]
         if is_standard(link.code.co_filename) or belongs_to_us(link.code.co_filename):
             return None
@@ -103,7 +103,7 @@ class Owing:
         return reach
 
     def _waits_here(self, seen: Seen, at: int) -> bool:
-        """Return whether a frame is the one that waits: what it does when that fails is to tell the next in line."""
+        """Return whether a frame makes the wait itself: its handler of a failure only wakes the next in line."""
         wait = seen.wait
         if wait is None or wait.kind not in POOLED:
             return False
@@ -111,12 +111,7 @@ class Owing:
 
 
 def given_back(task: Any, loop: Any) -> frozenset[int]:
-    """Return the identities of the queues and conditions that a task gives back to on leaving what it is in.
-
-    Args:
-        task: A task that sleeps.
-        loop: Its loop.
-    """
+    """Return the identities of the queues and conditions that a sleeping task would give back to if it failed now."""
     bytecode = Bytecode()
     holding = Holding(bytecode)
     seen = Seen(task, loop)
@@ -126,7 +121,7 @@ def given_back(task: Any, loop: Any) -> frozenset[int]:
 
 
 def _end_of(manager: Any) -> object:
-    """Return what is called at the end of a ``with`` block, or else the manager itself."""
+    """Return the bound exit method of a manager, or the manager itself if that method is the standard library's."""
     for name in ("__aexit__", "__exit__"):
         for cls in type(manager).__mro__:
             function = cls.__dict__.get(name)

@@ -1,9 +1,9 @@
-"""How long a look keeps the interpreter at a time: it works in slices, and leaves the others their turn between them.
+"""How long a look keeps the GIL at a time: it works in slices, and pauses between them.
 
-Whoever wants the interpreter asks for it after the switch interval only, which is short during a look (`settings`), and
-once for each call that lets go of it: ten sends to sockets in one turn of a loop would wait ten times beside a thread
-that computes. So the thread that looks pauses by itself, and long enough that those who wait have it: a sleep of no
-length at all ends before they have woken.
+A thread that wants the GIL gets it only after the switch interval, which is short during a look (`settings`), and it
+waits anew after each call that releases the GIL: ten sends to sockets in one turn of a loop would wait ten times beside
+a thread that computes. So the thread that looks pauses by itself, and long enough for the others to take the GIL: a
+sleep of 0 s ends before they have woken.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["empty", "forget", "in_slices", "step"]
 
 SLICE_S: Final = 0.001
 LONGEST_S: Final = 0.004
-"""The longest slice, where a program has set a switch interval of its own."""
+"""The longest slice, beside threads that compute."""
 PAUSE_S: Final = 0.000_01
-"""With what the kernel adds to it, less than a tenth of a slice."""
+"""With what the kernel adds, less than a tenth of a slice."""
 _FEW: Final = 7
-"""The clock is read where none of these bits is set in a value's number."""
+"""A bit mask: the clock is read at every eighth value."""
 _T = TypeVar("_T")
 
 
 class _Slice(threading.local):
-    """The slice that a thread is in."""
+    """The end of a thread's present slice, by `time.perf_counter`."""
 
     due_s = 0.0
 
@@ -38,10 +38,10 @@ _slice: Final = _Slice()
 
 
 def step() -> None:
-    """Give the interpreter to others, if this thread's slice is over.
+    """Release the GIL for a moment, if this thread's slice is over.
 
-    Where they compute, it comes back late: then the next slice is as long as they have had it, for a look at a busy
-    program is to end, too.
+    If others compute, it comes back late. Then the next slice is as long as they had it, up to `LONGEST_S`: a look at a
+    busy program must end, too.
     """
     began_s = time.perf_counter()
     if began_s < _slice.due_s:
@@ -52,7 +52,7 @@ def step() -> None:
 
 
 def in_slices(values: Iterable[_T]) -> Iterator[_T]:
-    """Yield `values`, with a step before every few of them: each is good for some microseconds."""
+    """Yield `values`, with a `step` before every eighth: for bodies of some microseconds each."""
     for number, value in enumerate(values):
         if not number & _FEW:
             step()
@@ -60,7 +60,7 @@ def in_slices(values: Iterable[_T]) -> Iterator[_T]:
 
 
 def empty(values: dict[Any, Any]) -> None:
-    """Take all out of a dictionary: to let go of what is in it all at once would be one step of the interpreter."""
+    """Empty a dictionary in slices: to free all of its values at once would block the other threads."""
     while values:
         step()
         for _ in range(min(_FEW, len(values))):
@@ -68,6 +68,6 @@ def empty(values: dict[Any, Any]) -> None:
 
 
 def forget(snapshot: Snapshot) -> None:
-    """Empty a snapshot of many tasks that is not needed any more, so that to let go of it does not hold the loop."""
+    """Empty a snapshot that is no longer needed, in slices, so that to free it does not block a loop."""
     for found in (snapshot.tasks, snapshot.resources, snapshot.actors):
         empty(found)

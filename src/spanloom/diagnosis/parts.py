@@ -1,6 +1,6 @@
-"""The parts of one look at a program, and the order in which they are used.
+"""The parts of one look at a program, and their order.
 
-Apart from `look`, which everything may name: they are most of the diagnosis, and not needed before somebody asks.
+Not in `look`, as importing this loads most of the diagnosis, which is not needed before somebody asks.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Parts:
     """The parts of one look.
 
     Args:
-        threads: Those that run.
-        remembered: Tasks that exist no more, of whom somebody has taken note.
-        objects: How many may be visited.
+        threads: The running threads.
+        remembered: Notes on tasks that no longer exist.
+        objects: How many objects may be visited.
     """
 
     def __init__(
@@ -57,7 +57,12 @@ class Parts:
         self._search = Search()
 
     def take(self) -> Snapshot:
-        """Find out who waits for what, and, where somebody waits of whom that is not plain, who can still end it."""
+        """Find what waits for what and, if a task does not progress by itself or waits for room in a queue, the givers.
+
+        Each stage is dearer than the one before, and the look ends as soon as nothing is left to explain: first the
+        waits alone, then actors and small crowds as givers, then large crowds and all else. At the end, tasks that have
+        moved or were made meanwhile are asked, too.
+        """
         self._population.find(self._threads)
         self._find_actors()
         self._inventory.take()
@@ -70,7 +75,7 @@ class Parts:
         named = frozenset(seen.key for seen in (*undetermined, *putting))
         wanted = self._inventory.wanted()
         large = self._inquiry.ask_first(wanted, undetermined)
-        # So much is known before the large crowds are asked, and in most programs that is enough.
+        # In most programs this is enough, without the large crowds.
         if large and not putting and self._may_be_enough(undetermined):
             snapshot = self._snapshot(named)
             if not self._undetermined(snapshot):
@@ -85,10 +90,10 @@ class Parts:
         return self._snapshot(named)
 
     def _still(self, snapshot: Snapshot) -> list[Seen]:
-        """Return the tasks that do not go on by themselves, as far as a snapshot tells, and have not done so by now.
+        """Return the tasks that do not progress by a snapshot, and have not moved since.
 
-        A program of thousands of tasks does not stand still while it is looked at: who sleeps for a moment may wait for
-        another future by now, of which no timer was seen.
+        A program of thousands of tasks goes on during the look: a task that sleeps again and again may by now wait for
+        another future, for which no timer was seen.
         """
         undetermined = self._undetermined(snapshot)
         moved = [seen for seen in in_slices(undetermined) if seen.has_moved]
@@ -101,7 +106,7 @@ class Parts:
         return self._undetermined(snapshot) if len(moved) < len(undetermined) else []
 
     def _may_be_enough(self, undetermined: Sequence[Seen]) -> bool:
-        """Return whether somebody else is known by now who can give something of what these tasks wait for."""
+        """Return whether a giver that is not among these tasks is known for anything that they wait for."""
         waiting = frozenset(seen.key for seen in undetermined)
         numbers: set[int] = set()
         for seen in in_slices(undetermined):
@@ -112,15 +117,15 @@ class Parts:
         return any(not self._crowds.members((number,)) <= waiting for number in numbers)
 
     def forget(self) -> None:
-        """Let go of what was looked at."""
+        """Drop all references to objects of the program."""
         empty(self._population.tasks)
         empty(self._inventory.kept)
 
     def _find_actors(self) -> None:
-        """Find who acts besides tasks.
+        """Find the actors.
 
-        In the order in which a call passes from hand to hand, so that none is missed on its way: from the queue of a
-        pool to a thread, from there to the loop, and to the task that waits, which is looked at again in the end.
+        In the order in which a pool call travels, so that none is missed on its way: from the queue of the pool to a
+        thread, then to the loop, then to the waiting task, which is looked at again in the end.
         """
         own = threading.get_ident()
         for thread in self._threads:
@@ -148,12 +153,12 @@ class Parts:
         self._cast.settle()
 
     def _undetermined(self, snapshot: Snapshot) -> list[Seen]:
-        """Return the tasks that do not go on by themselves, as far as a snapshot tells."""
+        """Return the tasks that do not progress by a snapshot; a cancel by a living task is not counted."""
         live = progress(snapshot, cancels=False)
         return [seen for key, seen in self._population.tasks.items() if key not in live]
 
     def _snapshot(self, named: frozenset[int]) -> Snapshot:
-        """Tell what has been found out until now; the names of things only if one of the tasks `named` waits there."""
+        """Return what is known until now; a resource gets its name only if one of the tasks `named` waits for it."""
         tasks = {seen.key: self._views.task(seen) for seen in in_slices(self._population.tasks.values())}
         links = {key: chain_for(seen, self._cast) for key, seen in self._population.tasks.items()}
         resources = {
@@ -176,10 +181,10 @@ class Parts:
 
 
 def _awaited(seen: Seen) -> tuple[object, ...]:
-    """Return what a task waits for."""
+    """Return the resource and the targets that a task waits for."""
     return () if seen.wait is None else (seen.wait.resource, *seen.wait.targets)
 
 
 def _puts(seen: Seen) -> bool:
-    """Return whether a task waits for room in a queue: of a stage that is slow, it is told who takes from it."""
+    """Return whether a task waits for room in a queue: the rule for slow stages needs to know who takes from it."""
     return seen.wait is not None and seen.wait.kind == "put"

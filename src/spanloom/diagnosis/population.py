@@ -1,4 +1,4 @@
-"""The loops that there are, and their tasks."""
+"""All event loops and their tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spanloom.diagnosis.seen import Seen
 __all__ = ["Population", "runs_until"]
 
 _COMPILED: Final = frozenset({"builtin_function_or_method", "cython_function_or_method"})
-"""What uvloop's callbacks are; of another type the name might be a property of the program's."""
+"""Types of uvloop's callbacks; of any other type, ``__qualname__`` might be a property of the program's."""
 
 
 class _Loop(NamedTuple):
@@ -32,13 +32,13 @@ class Population:
     """All tasks of all loops, at one moment.
 
     Args:
-        holding: Tells what their frames hold.
+        holding: Finds what their frames hold.
 
     Attributes:
-        holding: As it was given.
+        holding: The same.
         loops: By identity.
         tasks: Those that have not ended, by identity.
-        ended: Those that have, and still exist.
+        ended: Those that have ended and still exist.
     """
 
     def __init__(self, holding: Holding) -> None:
@@ -48,12 +48,12 @@ class Population:
         self.holding = holding
 
     def find(self, threads: Iterable[Running]) -> None:
-        """See all that there are."""
+        """Find all loops and tasks, and look at each task."""
         for thread in threads:
             if thread.loop is not None:
                 self.loops[id(thread.loop)] = _Loop(thread.loop, thread.ident, thread.main)
         meet(home.loop for home in self.loops.values())
-        for loop in known_loops():  # that have run before, and have things to call, if not tasks
+        for loop in known_loops():  # one that no thread runs, and that has no task, may have callbacks
             self.loops.setdefault(id(loop), _Loop(loop, None, None))
         current = current_tasks()
         for task in in_slices(every_task()):
@@ -78,13 +78,13 @@ class Population:
             self.tasks[seen.key] = seen
 
     def find_resting(self, threads: Iterable[Running]) -> dict[int, int]:
-        """Find the loops that nobody runs.
+        """Find the loops that no thread runs, and mark their tasks as resting.
 
         Args:
-            threads: Those that were asked what else they may do, and which may run such a loop next.
+            threads: The threads that were asked: a loop that one of them runs by now is left out.
 
         Returns:
-            By identity of each such loop, the key of one of its tasks.
+            By identity of each such loop that has a task: the key of its last one.
         """
         run = {id(thread.loop) for thread in threads}
         idle = {
@@ -101,10 +101,9 @@ class Population:
         return found
 
     def look_again(self) -> list[Seen]:
-        """See those again that have moved meanwhile, and those that are new, and return them.
+        """Look again at the tasks that have moved meanwhile, and at new ones, and return them.
 
-        Who has moved since it was seen is alive, whatever else was seen of it; and who is new may have taken what
-        others wait for.
+        A task that has moved is alive, whatever it waited for. A new one may have taken what others wait for.
         """
         found = [seen for seen in in_slices(self.tasks.values()) if seen.has_moved]
         meet(home.loop for home in self.loops.values())
@@ -116,13 +115,13 @@ class Population:
         return found
 
     def see_again(self, moved: Iterable[Seen]) -> None:
-        """See tasks again that have moved, or that are new."""
+        """Look again at tasks that have moved, or that are new."""
         for seen in in_slices(moved):
             seen.look_again(self.holding)
 
 
 def runs_until(task: Any) -> bool:
-    """Return whether `run_until_complete` waits for the task."""
+    """Return whether `run_until_complete` waits for the task, judged by its done-callbacks."""
     for callback in callbacks_of(task):
         is_function = type(callback) is FunctionType or type(callback).__name__ in _COMPILED
         name: str = field(callback, "__qualname__") if is_function else type(callback).__name__

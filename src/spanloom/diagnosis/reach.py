@@ -1,13 +1,17 @@
-"""What an actor may still do: which objects it can come to, and which methods of them its code knows by name.
+"""What a task or actor may still do: the objects that it can reach, and the method names that its code uses.
 
-Whether a wait can end is asked the way a tracing garbage collector asks whether an object can be used: from
-what is still running, follow all references. That alone says too much, as every function leads to its module
-and thus to the whole program. So the code is followed together with the data, as in rapid type analysis
-(Bacon and Sweeney, 1996): of a module or a class, only those entries are followed whose names the code
-reached so far uses, and of a suspended frame only what is ahead of it. Weak references count as references.
-Where code looks names up at run time, every name counts.
+Who can end a wait is decided as a tracing garbage collector decides what is alive: start from what still runs, follow
+all references. That alone says too much, as each function leads to its module, and so to the whole program. So code
+and data are followed together, as in rapid type analysis (Bacon and Sweeney 1996):
 
-One noun, and a little long: most of it is one visitor, with a method for each kind of object that is gone through.
+- of a module or class, only entries are followed whose names are used by code that has been reached;
+- of a suspended frame, only the code ahead of it and the variables that this may load (`spanloom.diagnosis.ahead`);
+- weak references count as references;
+- where code looks names up at run time (``getattr``, ``eval``), every name counts.
+
+The result errs on one side: it may take somebody for a giver who is none, and so miss a deadlock, but not the reverse.
+
+Long because most of it is one visitor, with a method for each kind of object.
 """
 
 from __future__ import annotations
@@ -88,11 +92,11 @@ _SILENT: Final = (
     "spanloom.events",
     *_NOTING,
 )
-"""What listens: it has the program's tasks, and gives them nothing."""
+"""Modules that listen: they refer to the program's tasks and futures, and never end a wait."""
 _PASSED_BY: Final = ("spanloom.diagnosis", "spanloom.instrument")
-"""Whose functions do nothing for the program but call those of it that they have: a ``create_task`` that is noted."""
+"""Modules of wrappers, as of ``create_task``: of their functions, only the closure counts, not the code."""
 _PRIMITIVES: Final = frozenset({"spanloom.concurrency.slots", "spanloom.concurrency.limits"})
-"""Of ours, what is to be taken like a primitive of asyncio: by the names of the methods, not by their code."""
+"""Our own primitives. As with asyncio's, the name of a method says what it does; its code is not read."""
 _PROTOCOL: Final = frozenset(
     {
         "data_received",
@@ -108,13 +112,20 @@ _PROTOCOL: Final = frozenset(
 
 
 class Reach:
-    """The closure of one actor.
+    """The closure of one actor, or of tasks that are asked together.
+
+    Args:
+        bytecode: Analyses of code, shared by the look.
+        budget: How many objects may be visited. When it is spent, the closure is incomplete.
+        owned: Identities of the coroutines and generators that tasks run: not entered, as tasks are asked themselves.
+        contexts: Contexts in which its code runs: for `ContextVar.get`.
 
     Attributes:
         objects: All that can be reached, by identity; kept alive, so that no identity is used twice.
         names: The names that its code may use.
-        gives: ``(identity, method)`` of methods that it holds as values, as in ``call_later(1, event.set)``.
-        dynamic: Whether it may use any name.
+        calm: Those of them that it reaches without an exception being raised.
+        gives: ``(identity, method)`` of bound methods that it has as values, as in ``call_later(1, event.set)``.
+        dynamic: Whether it looks names up at run time, and so may use any.
     """
 
     def __init__(
@@ -140,7 +151,12 @@ class Reach:
         self._classes: set[tuple[int, bool]] = set()
 
     def can(self, resource: object, givers: frozenset[str] | None) -> bool:
-        """Return whether the actor can end a wait for `resource` that one of the methods `givers` ends."""
+        """Return whether it can end a wait for `resource`: reaches it and uses a name of `givers`, or has the method.
+
+        Args:
+            resource: What is waited for.
+            givers: Names of the methods that end the wait; ``None``: to reach the resource is enough.
+        """
         key = id(resource)
         if givers is None:
             return key in self.objects
@@ -149,15 +165,15 @@ class Reach:
         return any((key, name) in self.gives for name in givers)
 
     def transport(self) -> None:
-        """Add what transports call of protocols."""
+        """Add the methods of protocols that transports call."""
         self._learn(_PROTOCOL)
         self._transports = True
 
-    # what it starts from ----------------------------------------------------------------------------------
+    # the roots --------------------------------------------------------------------------------------------
 
     def frame(self, ahead: Ahead, namespace: dict[str, Any], values: Iterable[object]) -> None:
-        """Add a frame: the code that is ahead of it, and the values that it can still use."""
-        if (id(ahead), id(namespace)) not in self._aheads:  # of thousands of tasks it is often the same
+        """Add a frame: the code ahead of it, its globals, and the values that it can still use."""
+        if (id(ahead), id(namespace)) not in self._aheads:  # thousands of tasks often share it
             self._aheads[id(ahead), id(namespace)] = ahead
             self._use(ahead.names, ahead.dynamic, namespace)
             self.calm |= ahead.calm
@@ -165,17 +181,14 @@ class Reach:
         self._run()
 
     def handed(self, ahead: Ahead, values: Iterable[object]) -> None:
-        """Add values on which code calls nothing but the methods that it names itself, and what is in their attributes.
-
-        Without what it could come to from there.
-        """
+        """Add values, their attributes and the names that `ahead` uses, and follow none of them any further."""
         self.names |= ahead.names
         for value in values:
             for one in (value, *attributes(value).values()):
                 self.objects[id(one)] = one
 
     def dropped(self, values: Iterable[object]) -> None:
-        """Add values that it has and will do nothing with but let go of: their end may be told to somebody."""
+        """Add values that it only lets go of: weak-reference callbacks and ``__del__`` run when they are freed."""
         for value in values:
             for reference in weakref.getweakrefs(value):
                 self.value(*_told_of_end(reference))
@@ -184,7 +197,7 @@ class Reach:
                 self.value(finaliser, *(one for one in get_referents(value) if one is not type(value)))
 
     def value(self, *values: object) -> None:
-        """Add values that it has, callables among them being what it will call."""
+        """Add values that it has; callables among them count as called."""
         self._todo.extend(values)
         self._run()
 
@@ -207,7 +220,7 @@ class Reach:
             if name in namespace:
                 todo.append(namespace[name])
                 continue
-            # What a function imports when it runs.
+            # No global: it may be a module that the function imports when it runs.
             module = sys.modules.get(name) or (package and sys.modules.get(f"{package}.{name}"))
             if module:
                 todo.append(module)
@@ -236,7 +249,7 @@ class Reach:
             objects[id(value)] = value
             if kind in _PLAIN:
                 todo.extend(get_referents(value))
-            elif kind in FUTURES or kind in TASKS:  # a look at thousands comes to them again and again
+            elif kind in FUTURES or kind in TASKS:  # the most frequent kinds: a short cut past `_visit`
                 self._future(value)
             else:
                 self._visit(value, kind)
@@ -265,15 +278,15 @@ class Reach:
         elif issubclass(kind, weakref.ref):
             todo.append(weakref.ref.__call__(value))
             todo.extend(_told_of_end(value))
-            if kind is not weakref.ref:  # a method is kept as its object and its function
+            if kind is not weakref.ref:  # a `WeakMethod` has references to the object and the function
                 todo.extend([referent for referent in get_referents(value) if type(referent) is weakref.ref])
         elif kind in (FrameType, TracebackType, MappingProxyType) or is_hub(kind):
             for handler in handlers_of(value):
                 self._hear(handler)
-        elif kind in _OPERATORS:  # what they call is known by a name that they have
+        elif kind in _OPERATORS:  # they carry the names that they look up
             self._learn(_words(value))
             todo.extend(get_referents(value))
-        elif kind is contextvars.Context:  # of all that it holds, what the code asks for
+        elif kind is contextvars.Context:  # only the variables that the code reaches, see the next branch
             self._contexts.append(value)
             todo.extend(value[variable] for variable in self._variables if variable in value)
         elif kind is contextvars.ContextVar:
@@ -282,7 +295,7 @@ class Reach:
             todo.extend(context[value] for context in self._contexts if value in context)
         elif module_of(kind).startswith(_SILENT):
             return
-        elif is_pool_call(value):  # whoever has it runs it, and resolves its future
+        elif is_pool_call(value):  # whoever reaches it may run it, and so resolve its future
             self.promise((field(value, "future"),))
             todo.extend(get_referents(value))
         elif kind is functools.partial:
@@ -298,7 +311,11 @@ class Reach:
             self._class(kind, made=False)
 
     def _hear(self, value: object) -> None:
-        """Add what hears of what is logged or printed: of the standard library's, those that it tells in turn."""
+        """Add a handler of log records, or a stream that is printed to.
+
+        One of the standard library's is not read: the futures and queues among its attributes are taken to be fed, and
+        handlers and streams among them hear in turn.
+        """
         module = module_of(type(value))
         if id(value) in self._heard or module.startswith("spanloom."):
             return
@@ -316,7 +333,7 @@ class Reach:
         self._todo.append(value)
 
     def _protocol(self, value: Any, kind: type) -> None:
-        """Take it that a protocol which is like asyncio's own, whose code is not read, sets the events that it has."""
+        """Assume that a protocol of the standard library, whose code is not read, sets the events in its attributes."""
         path = namespace_of(sys.modules.get(kind.__module__)).get("__file__")
         if type(path) is str and is_standard(path):
             events = [one for one in attributes(value).values() if issubclass(type(one), asyncio.Event)]
@@ -335,10 +352,10 @@ class Reach:
         self._todo.extend((function.__kwdefaults__ or {}).values())
         if is_standard(function.__code__.co_filename):
             self._promised(function, contents)
-            if function.__code__.co_filename == contextlib.__file__:  # a manager as a decorator enters it
+            if function.__code__.co_filename == contextlib.__file__:  # a manager used as a decorator
                 self._learn(MANAGERS)
             return
-        module = function.__globals__.get("__name__")  # what a wrapper says of itself is what it wraps
+        module = function.__globals__.get("__name__")  # not `__module__`, which `wraps` copies
         if isinstance(module, str) and module.startswith(_PASSED_BY):
             return
         self.code(function.__code__, function.__globals__)
@@ -349,7 +366,7 @@ class Reach:
             self.promise(values)
 
     def promise(self, values: Iterable[object]) -> None:
-        """Take it that the standard library resolves the futures, and ends the waits, that it has among `values`."""
+        """Assume that the standard library resolves the futures, and puts into the queues, among `values`."""
         for value in values:
             if is_future(value) or issubclass(type(value), concurrent.futures.Future):
                 self.gives.add((id(value), "set_result"))
@@ -357,7 +374,7 @@ class Reach:
                 self.gives.add((id(value), "put_nowait"))
 
     def callback(self, function: object, values: Iterable[object]) -> None:
-        """Add a call that will be made, unless that is one of ours which only notes that something has ended."""
+        """Add a call that will be made, unless it is a callback of ours that only notes the end of a task."""
         inner: Any = function
         while type(inner) is functools.partial:
             inner = inner.func
@@ -379,12 +396,13 @@ class Reach:
             self._todo.append(method.__func__)
 
     def code(self, code: CodeType, namespace: dict[str, Any]) -> None:
-        """Add a function that may be called from its beginning."""
+        """Add the code of a function that may be called: all of its names, as none of it has run yet."""
         if id(code) in self._codes:
             return
         self._codes.add(id(code))
         names, dynamic = self._bytecode.names(code)
-        # Unless a class of the program has such a method, which may do anything.
+        # ``release`` is left out if the function only releases what it has acquired itself. Not if an entry named
+        # ``release`` waits to be followed: that may be a method of the program's, which may do anything.
         if RELEASE in names and RELEASE not in self._waiting and not dynamic and takes_first(code):
             self._kept_back = True
             names -= {RELEASE}
@@ -401,12 +419,11 @@ class Reach:
         self._entries(list(namespace.items()))
 
     def _class(self, cls: Any, *, made: bool) -> None:
-        """Add the methods of a class: those with a special name, and those whose names the code uses.
+        """Add the methods of a class: special methods, and those whose names the code uses.
 
         Args:
             cls: The class.
-            made: Whether the class itself is reached, so that instances may be made of it, and not only an
-                instance.
+            made: Whether the class itself is reached, so that instances may be made; adds the constructors.
         """
         if (id(cls), made) in self._classes:
             return
@@ -444,7 +461,7 @@ class Reach:
                 self._learn((RELEASE,))
 
     def _suspended(self, value: Any) -> None:
-        if id(value) in self._owned:  # of a task, which runs it and is asked by itself
+        if id(value) in self._owned:  # a task runs it, and is asked itself
             return
         link = link_of(value)
         if link is None:
@@ -459,7 +476,7 @@ class Reach:
         if is_task(value) and not future_done(value):
             return
         referents = get_referents(value)
-        waiting = field(value, "_asyncio_awaited_by")  # from 3.14 on a future knows who waits for it, too
+        waiting = field(value, "_asyncio_awaited_by")  # from 3.14 on: its waiters, which it does not use
         if waiting:
             tasks = set(map(id, waiting))
             referents = [one for one in referents if id(one) not in tasks and not _are(tasks, one)]
@@ -467,7 +484,7 @@ class Reach:
 
 
 def _words(value: object) -> set[str]:
-    """Return the names that a ``methodcaller`` or ``attrgetter`` looks up."""
+    """Return all strings in a ``methodcaller`` or ``attrgetter``, split at dots: at least the names it looks up."""
     found: set[str] = set()
     todo = list(get_referents(value))
     while todo:
@@ -480,7 +497,7 @@ def _words(value: object) -> set[str]:
 
 
 def _told_of_end(reference: Any) -> tuple[object, ...]:
-    """Return what is called when the object of a weak reference is gone, unless that only tidies a weak container."""
+    """Return what is called when the object of a weak reference is freed; nothing of the standard library's own."""
     callback = reference.__callback__
     if callback is None:
         return ()
@@ -494,23 +511,23 @@ def _told_of_end(reference: Any) -> tuple[object, ...]:
 
 
 def _are(tasks: set[int], value: object) -> bool:
-    """Tell whether a value is the very set of these tasks."""
+    """Tell whether `value` is a set with exactly these tasks, by their identities."""
     return type(value) is set and tasks == set(map(id, value))
 
 
 def _wakes(name: object, owner: object) -> bool:
-    """Tell whether this is how a future wakes who waits for it: by that nobody has got hold of the task."""
+    """Tell whether this is the bound method by which a future wakes its waiter: to have it is not to have the task."""
     return name in _WAKING and is_task(owner)
 
 
 _WAKING: Final = frozenset({"task_wakeup", "__wakeup"})
-"""Of a task in C, and of one in Python."""
+"""Names of that method: of a task in C, and of one in Python."""
 _CONSTRUCTORS: Final = frozenset(
     {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"}
 )
 
 
 def _code_behind(function: object) -> CodeType | None:
-    """Return the code of a function, one that was compiled by Cython included."""
+    """Return the code of a function, also of one compiled by Cython; ``None`` if it has none."""
     found = field(function, "__code__")
     return found if type(found) is CodeType else None

@@ -1,4 +1,4 @@
-"""What the record of a run says of why it was stuck or slow."""
+"""Why a recorded run was stuck or slow, from its record."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ __all__ = ["explain", "explain_stall", "was_given_up"]
 
 _GIVEN_UP: Final = frozenset({EventStatus.CANCELLED.value, EventStatus.TIMEOUT.value})
 _BY_SIGNAL: Final = range(129, 129 + 64)
-"""An exit code that is that of a signal, as shells have it; below 0 it is, as `subprocess` has it."""
+"""Exit codes of a death by signal as shells have them, 128 + number; `subprocess` has the negative number."""
 _TEXTS: Final = ("code", "message", "severity", "level")
 
 
 def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
-    """Return the findings on a recorded run, as `Finding.to_json` has them: those of `explain_stall`.
+    """Return the findings on a recorded run, in the form of `Finding.to_json`.
 
-    Of a run that is over, what made it slow comes after them.
+    First those of `explain_stall`; then, if the run is over, what made it slow (`spanloom.diagnosis.slow`).
 
     Args:
         store: The record.
         run: One of its runs.
+
+    Raises:
+        StoreError: the record cannot be read.
     """
     findings = explain_stall(store, run)
     if run.state != "running":
@@ -38,15 +41,18 @@ def explain(store: StoreReader, run: Run) -> list[dict[str, Any]]:
 
 
 def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
-    """Return what a run was stuck at, as `Finding.to_json` has it, the cause before its symptoms.
+    """Return what a run was stuck at, in the form of `Finding.to_json`, the cause before its symptoms.
 
-    That is what its own process wrote down last: a batch that stood still then and went on has none, nor has a program
-    that has come through. A batch that was cancelled, or a program that a signal has ended, Ctrl-C for one, was given
-    up, and that is no way through.
+    Each batch, and the program as a whole, has the findings that its process recorded last; none if it went on after a
+    stall. Of a run that ended, only the findings count of what was given up: a batch that was cancelled or timed out,
+    or the program if a signal ended it. Calls that were refused as they would have hung always count.
 
     Args:
         store: The record.
         run: One of its runs.
+
+    Raises:
+        StoreError: the record cannot be read.
     """
     last: dict[tuple[int | None, str], list[dict[str, Any]]] = {}
     refused: list[dict[str, Any]] = []
@@ -54,7 +60,7 @@ def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
         payload = record.payload or {}
         found = payload.get(keys.FINDINGS)
         checked = [one for one in found if _is_finding(one)] if isinstance(found, list) else []
-        if any(one.get("refused") for one in checked):  # it did not hang, it failed of that
+        if any(one.get("refused") for one in checked):  # it did not hang: the call was refused
             refused += checked
         else:
             last[record.parent_id, record.name] = checked
@@ -65,7 +71,7 @@ def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
             if record.status in _GIVEN_UP
         }
         if was_given_up(run):
-            given_up.add(None)  # the program, which is nobody's child
+            given_up.add(None)  # the program as a whole, whose stalls have no parent
         last = {key: found for key, found in last.items() if key[0] in given_up}
     seen: set[tuple[object, object]] = set()
     findings: list[dict[str, Any]] = []
@@ -79,7 +85,7 @@ def explain_stall(store: StoreReader, run: Run) -> list[dict[str, Any]]:
 
 
 def was_given_up(run: Run) -> bool:
-    """Return whether a signal, Ctrl-C for one, has ended a run."""
+    """Return whether a run was ended by a signal, as by Ctrl-C."""
     return run.exit_code is not None and (run.exit_code < 0 or run.exit_code in _BY_SIGNAL)
 
 

@@ -1,11 +1,10 @@
-"""What asyncio keeps of its loops and tasks, of any thread: the one place that knows how, for each version.
+"""asyncio's own registries of loops and tasks, for all threads: the one place that knows them in each version.
 
-Up to CPython 3.13 all tasks are in a weak set of asyncio's, ended ones included, and the task that a loop is at in a
-dictionary. From 3.14 on both are in C, for each thread. There ``all_tasks`` and ``current_task`` answer from any thread
-(they stop the others meanwhile), but only about a loop that one has, and about no task that has ended. So the loops are
-those that the frames of threads show, and those that were met before. Who has to know of every task, as a look has,
-asks the garbage collector who refers to the classes of tasks: one pass over all there is, with the interpreter in
-hands, of some 20 ms for a million objects.
+Up to CPython 3.13, a weak set has all tasks, ended ones included, and a dictionary the current task of each loop. From
+3.14 on both are in C, one for each thread. ``all_tasks`` and ``current_task`` then answer from any thread (they stop
+the others meanwhile), but only about a given loop, and not about ended tasks. So the loops are those found in the
+frames of threads, and those *met* before. A look, which needs every task, asks the garbage collector for the referrers
+of the task classes: one pass over the heap with the GIL held, some 20 ms for a million objects.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from spanloom.diagnosis.fields import TASKS, field, is_task
 __all__ = ["LOOPS_ARE_HIDDEN", "current_tasks", "every_task", "known_loops", "live_refs", "meet"]
 
 LOOPS_ARE_HIDDEN: Final = sys.version_info >= (3, 14)
-"""Whether asyncio tells of the tasks of a loop only to who has the loop."""
+"""Whether asyncio lists the tasks of a loop only for whoever has the loop."""
 _REGISTRIES: Final = ("_all_tasks", "_scheduled_tasks")
 _AGAIN: Final = 10
 _met: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
@@ -35,7 +34,7 @@ def every_task() -> list[Any]:
     found: dict[int, Any] = {}
     for name in _REGISTRIES:
         registry = getattr(tasks, name, None)
-        for reference in list(field(registry, "data", ())):  # one step for the interpreter
+        for reference in list(field(registry, "data", ())):  # a copy in C: no thread can interfere
             task = reference()
             if task is not None and is_task(task):
                 found[id(task)] = task
@@ -49,9 +48,9 @@ def every_task() -> list[Any]:
 
 
 def _kinds() -> list[type]:
-    """Return the classes of tasks, with all that are derived from them: an instance refers to its own class."""
+    """Return the classes of tasks with all their subclasses: an instance refers to its own class only."""
     found: list[type] = list(TASKS)
-    for kind in found:  # it grows meanwhile
+    for kind in found:  # which grows meanwhile
         found += set(type.__subclasses__(kind)).difference(found)
     return found
 
@@ -63,18 +62,19 @@ def meet(loops: Iterable[Any]) -> None:
 
 
 def known_loops() -> list[Any]:
-    """Return the loops that were met, and are not closed."""
+    """Return the loops that were met and are not closed."""
     return [loop for loop in list(_met) if not loop.is_closed()]
 
 
 def live_refs() -> set[weakref.ref[asyncio.Task[Any]]]:
-    """Return weak references to the tasks of all loops; where asyncio keeps them, ended ones that still live included.
+    """Return weak references to the tasks of all loops, up to 3.13 with ended ones that still exist.
 
-    From Python 3.14 on of the loops that were met.
+    From Python 3.14 on, only to the tasks of the loops that were met that have not ended.
     """
     found: set[weakref.ref[asyncio.Task[Any]]] = set()
     if LOOPS_ARE_HIDDEN:
-        # One step for the interpreter: a task whose last reference is in here would end in this thread.
+        # All in C: the list of tasks is gone before another thread runs. Else this thread might hold the last reference
+        # to a task, and free it.
         found.update(map(weakref.ref, chain.from_iterable(map(tasks.all_tasks, known_loops()))))
     for name in _REGISTRIES:  # from 3.14 on those of tasks that are written in Python
         known = getattr(tasks, name, None)
@@ -88,10 +88,10 @@ def live_refs() -> set[weakref.ref[asyncio.Task[Any]]]:
 
 
 def current_tasks(loops: Iterable[Any] = ()) -> dict[int, tuple[Any, Any]]:
-    """Return each loop that is running a task at this moment, and the task, by the loop's identity; of any thread.
+    """Return ``(loop, task)`` for each loop that runs a task at this moment, in any thread, by the loop's identity.
 
     Args:
-        loops: Where to look, besides the loops that were met, from Python 3.14 on.
+        loops: Loops to ask, from Python 3.14 on, besides those that were met.
     """
     table: dict[Any, Any] = getattr(tasks, "_current_tasks", {})
     pairs: list[tuple[Any, Any]] = []

@@ -1,4 +1,4 @@
-"""What is known of a lock, queue, event or other thing that is waited for."""
+"""What is known of a resource: a lock, queue, event, future ..."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ __all__ = ["Kept", "describe"]
 
 
 class Kept:
-    """A resource while it is looked at, with who waits for it and who holds it.
+    """A resource while a look lasts, with the object itself as `value`.
 
-    Who can give it, and who knows it, is told by the numbers of `spanloom.diagnosis.crowds.Crowds`.
+    The other attributes are those of `spanloom.diagnosis.model.Resource`, with numbers of `Crowds` for sets of keys:
+    `waiting` has ``(task key, kind of wait)`` pairs, `held` and `owed` have ``(task key, Held)`` pairs, `actors` has
+    crowds by kind of wait, `known_to` has crowds.
     """
 
     __slots__ = (
@@ -61,7 +63,7 @@ class Kept:
         return bool(self.waiting) and self.waiting[0][1] == "loop"
 
     def kinds(self) -> tuple[str, ...]:
-        """Return in which ways it is waited for."""
+        """Return the kinds of wait for it; a future always has ``"future"``, a barrier ``"parties"`` besides."""
         found = dict.fromkeys(kind for _, kind in self.waiting)
         if self.is_future:
             found["future"] = None
@@ -76,7 +78,7 @@ _KINDS = {"get": "queue", "put": "queue", "join": "queue"}
 def describe(
     kept: Kept, links: Mapping[int, Sequence[Link]], dead: Container[int], crowds: Crowds, search: Search
 ) -> Resource:
-    """Return what is known of `kept` as a plain value; its name only if one of `dead` waits for it."""
+    """Return `kept` as a plain value; its name is searched for only if one of `dead` waits for it."""
     value = kept.value
     kinds = kept.kinds()
     kind = _KINDS.get(kinds[0], kinds[0]) if kinds else "lock"
@@ -118,7 +120,7 @@ def _name(kept: Kept, links: Mapping[int, Sequence[Link]], search: Search) -> st
 
 
 def _known_as(value: Any, links: Sequence[Link]) -> Any:
-    """Return what the program has of `value`: of a stream of anyio, the end that is used, and not what both share."""
+    """Return the object the program has: for a stream of anyio, the end in use, not the state that both ends share."""
     if type(value).__name__ != "_MemoryObjectStreamState":
         return value
     for link in links:
@@ -129,13 +131,13 @@ def _known_as(value: Any, links: Sequence[Link]) -> Any:
 
 
 def _given_name(value: Any) -> str | None:
-    """Return the name that a limiter of ours was given."""
+    """Return the name given to a limiter of ours, or ``None``."""
     name = field(value, "name") if issubclass(type(value), Slots) else None
     return name if type(name) is str else None
 
 
 def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) -> tuple[Holder, ...]:
-    """Return the holders that the resource itself knows: a lock or a limiter of anyio does."""
+    """Return the holders that a lock or limiter of anyio records itself, without those already known."""
     if is_future(value):
         return ()
     owners = [field(value, "_owner_task")] if module_of(type(value)).startswith("anyio") else []
@@ -150,7 +152,7 @@ def _declared(value: Any, known: set[int], links: Mapping[int, Sequence[Link]]) 
 
 
 def _numbers(value: Any) -> tuple[int | None, int | None, int | None, int | None]:
-    """Return the size, how much of it is used, how much is free, and how many items of a queue are unfinished."""
+    """Return ``(size, used, free, unfinished)``, see `spanloom.diagnosis.model.Resource`."""
     if is_future(value):
         return None, None, None, None
     if issubclass(type(value), asyncio.Lock):

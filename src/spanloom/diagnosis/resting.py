@@ -1,8 +1,8 @@
-"""Loops that nobody runs: what is in them goes on only if somebody who lives comes to run them again.
+"""Loops that no thread runs: their tasks progress only if somebody alive runs the loop again.
 
-A loop of a service was stopped, or is not run yet, or is between two calls of ``run_until_complete``. Who has the loop
-may run it; who has not may ask asyncio for that of his thread, which cannot be seen here. A human at a prompt, and code
-in C around the interpreter, may do anything.
+Such a loop was stopped, has not been run yet, or is between two calls of ``run_until_complete``. Code that has the loop
+may run it; other code may get the loop of its thread from asyncio (`may_find`). A person at a prompt, and a C program
+around the interpreter, may do anything (`may_rest`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from spanloom.diagnosis.fields import field, in_class, is_a
 __all__ = ["RUNNERS", "is_run", "may_find", "may_rest", "rests"]
 
 RUNNERS: Final = frozenset({"run_forever", "run_until_complete", "run", "_run_once"})
-"""What the methods are called that run a loop: its own, and that of an ``asyncio.Runner``."""
+"""Names of the methods that run a loop: the loop's own, and `asyncio.Runner.run`."""
 _FINDERS: Final = frozenset({"get_event_loop", "get_event_loop_policy"})
 _OWN: Final = ("run_forever", "run_until_complete", "is_running", "_run_once")
 _PLAIN: Final = {name: vars(BaseEventLoop)[name] for name in _OWN}
 
 
 def is_run(loop: Any) -> bool:
-    """Tell whether some thread is inside of a loop's ``run_forever``."""
+    """Tell whether some thread runs a loop."""
     if is_a(loop, BaseEventLoop):
         return field(loop, "_thread_id") is not None
     running: bool = loop.is_running()
@@ -32,7 +32,7 @@ def is_run(loop: Any) -> bool:
 
 
 def rests(loop: Any) -> bool:
-    """Tell whether nobody runs a loop that is like asyncio's own; of another it cannot be known."""
+    """Tell whether no thread runs a loop; ``False`` if its class runs otherwise than asyncio's, as that is unknown."""
     kind = type(loop)
     return (
         is_a(loop, BaseEventLoop)
@@ -42,11 +42,11 @@ def rests(loop: Any) -> bool:
 
 
 def may_rest() -> bool:
-    """Tell whether all who could run a loop can be seen: not a human at a prompt, nor a program around this one."""
+    """Tell whether all who could run a loop can be seen: there is no prompt, and the main thread has Python frames."""
     main = threading.main_thread().ident
     return not hasattr(sys, "ps1") and main in sys._current_frames()  # noqa: SLF001 -- its documented name
 
 
 def may_find(names: set[str]) -> bool:
-    """Tell whether code with these names may ask asyncio for the loop of its thread, and run it."""
+    """Tell whether code that uses these names may get the loop of its thread from asyncio, and run it."""
     return not names.isdisjoint(_FINDERS) and not names.isdisjoint(RUNNERS)

@@ -1,4 +1,4 @@
-"""Finding what runs: threads, and the loops in them."""
+"""The running threads, and the loops in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ __all__ = ["Running", "let_go", "loop_of", "running_threads"]
 
 
 class Running(NamedTuple):
-    """A thread: its frames from the inside out, and the loop that it runs with the index of the frame that does."""
+    """A thread.
+
+    Attributes:
+        ident: As `threading.get_ident` gives it.
+        name: Its name.
+        frames: Its stack, innermost frame first.
+        loop: The loop that it runs, or ``None``.
+        at: Index in `frames` of the frame that runs the loop; -1 without a loop.
+        main: The task that `asyncio.Runner` runs the loop for, if known.
+    """
 
     ident: int
     name: str
@@ -27,17 +36,17 @@ class Running(NamedTuple):
 
 
 def let_go(threads: Iterable[Running]) -> None:
-    """Forget the frames of threads.
+    """Drop the frames of threads.
 
-    Those of the thread that looks are among them: they would refer to themselves by what they have found, and with that
-    whole snapshots would wait for the garbage collector.
+    Those of the looking thread are among them: with this list as a variable they form a reference cycle, and whole
+    snapshots would wait for the garbage collector.
     """
     for thread in threads:
         thread.frames.clear()
 
 
 def running_threads() -> list[Running]:
-    """Return all threads that have a Python frame; to be let go of by `let_go`."""
+    """Return all threads that have a Python frame. Pass them to `let_go` afterwards."""
     names = {thread.ident: thread.name for thread in list(threading._active.values())}  # type: ignore[attr-defined] # noqa: SLF001 -- enumerate() takes a lock that a blocked thread may hold
     found = []
     innermost = sys._current_frames()  # noqa: SLF001 -- its documented name
@@ -65,7 +74,7 @@ _RUN = runners.Runner.run.__code__
 
 
 def _loop_of(frames: list[FrameType]) -> tuple[Any, int, Any]:
-    """Return the loop that a thread runs, the index of the frame that runs it, and the task that it runs until."""
+    """Return the loop that a thread runs, the index of the frame that runs it, and the main task if that is known."""
     for at, frame in enumerate(frames):
         if frame.f_code is _RUN_FOREVER:
             return variables_of(frame).get("self"), at, None

@@ -1,4 +1,4 @@
-"""A task while it is looked at: where it stands, what it waits for, and what it holds there."""
+"""A task while a look lasts: where it stands, what it waits for, and what it holds."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ class Seen:
     """What one look knows of a task.
 
     Args:
-        task: It.
+        task: The task.
         loop: Its loop.
 
     Attributes:
         key: Its identity.
         coro: What it runs.
         main: Whether its loop runs until it is done.
-        rests: Whether nobody runs its loop.
-        state: As it was seen last.
-        links: Its await chain, and `leaf` what that ends at.
-        held: What the frames of that hold.
-        wait: What it waits for, if it does.
-        was: The kind of that when it was first seen, if it has moved since.
+        rests: Whether no thread runs its loop.
+        state: As of the last look at it, see `spanloom.diagnosis.model.TaskView`.
+        links: Its await chain, outermost frame first.
+        leaf: What the chain ends at: the future that will wake it.
+        held: What the frames of the chain hold.
+        wait: What it waits for; ``None`` unless it waits.
+        was: The kind of its wait when it was first seen, if it has moved since.
         cancellers: Numbers of the crowds that may cancel it.
-        view: What was last told of it.
+        view: Its last view, until something changes.
     """
 
     __slots__ = (
@@ -72,12 +73,12 @@ class Seen:
         self.view: TaskView | None = None
 
     def look(self, holding: Holding, *, running: bool, moving: bool) -> None:
-        """See where it stands.
+        """Read its state, await chain and what it holds.
 
         Args:
-            holding: Tells what frames hold.
-            running: Whether its loop runs it at this moment: then what it holds cannot be seen.
-            moving: Whether anybody runs its loop.
+            holding: Finds what frames hold.
+            running: Whether its loop runs it at this moment: then what it holds cannot be read.
+            moving: Whether any thread runs its loop; if not, it counts as ready.
         """
         waiter = field(self.task, "_fut_waiter")
         self.links, self.leaf = chain_of(self.coro)
@@ -91,7 +92,7 @@ class Seen:
         self.held = list(holding.held(self.links))
 
     def look_again(self, holding: Holding) -> None:
-        """Take it for one that can go on, as it has moved or is new, with what it holds now."""
+        """Count it as able to progress, as it has moved or is new, and read what it holds now."""
         self.view = None
         self.rests = False
         self.was = None if self.wait is None else self.wait.kind
@@ -102,7 +103,7 @@ class Seen:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it does not wait any more for what it was seen to wait for."""
+        """Whether it no longer waits for what it was seen to wait for; if it rested: whether its loop runs by now."""
         if self.rests:
             return is_run(self.loop) or future_done(self.task)
         return self.state == "waiting" and (

@@ -1,17 +1,17 @@
-"""The interpreter's settings while there is a look: two are other ones, and as they were when the last look ends.
+"""Two settings of the interpreter that differ while a look lasts. The last of several looks restores them.
 
-The garbage collector's second threshold is out of reach. A look at 10,000 tasks makes some 100,000 objects, and lets go
-of all of them in the end. The collector cannot know that: it takes those that survive its second generation for
-permanent ones, and when they are a quarter of what there is, it goes through everything, with the interpreter in its
-hands: 60 ms of a program of that size, once or twice a look. So nothing is promoted to the oldest generation. Young
-garbage, the program's own included, is collected as ever, and so is everything when the program asks for that. What
-the look has made is gone when the threshold is as it was, and the program's own objects are promoted then. Python
-3.14.0 to 3.14.4 collect the oldest generation in steps, and there the same number makes these small.
+*The garbage collector's second threshold is out of reach.* A look at 10,000 tasks makes some 100,000 objects, and frees
+all of them at its end. The collector cannot know that: those that survive the second generation are promoted to the
+oldest, and when they are a quarter of all objects, it traverses everything with the GIL held: 60 ms for a program of
+that size, once or twice a look. With the threshold out of reach, nothing is promoted. The first generation is collected
+as ever, the program's own garbage included, and ``gc.collect()`` works. The program's own objects are promoted after
+the look. In Python 3.14.0 to 3.14.4, which collect the oldest generation in increments, the threshold makes these
+small.
 
-The switch interval is short. Whoever wants the interpreter from a thread that computes gets it after 5 ms, and a look
-wants it back after each of its own pauses and each of the some thousand calls to the system by which its modules are
-imported: beside a program that never rests, the first answer took up to 16 s. And the program, when it wants it from
-the look, has it sooner as well.
+*The switch interval is short.* A thread that wants the GIL from one that computes gets it after that interval, 5 ms by
+default. A look wants it after each of its pauses, and after each of the thousand or so system calls by which its
+modules are imported: beside a program that never rests, the first answer took up to 16 s. The program gets the GIL back
+from the look sooner, too.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _T = TypeVar("_T")
 
 
 class _Setting(Generic[_T]):
-    """A setting that is another one while somebody wants that.
+    """A setting that is changed for a while.
 
     Args:
-        read: Returns the setting.
+        read: Returns it.
         write: Sets it.
-        wanted: What it is to be, given what it is.
+        wanted: Returns the temporary value for the present one.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class _Setting(Generic[_T]):
     def change(self) -> None:
         self._before = self._read()
         self._write(self._wanted(self._before))
-        self._ours = self._read()  # which may be rounded
+        self._ours = self._read()  # read back, as it may be rounded
 
     def put_back(self) -> None:
         if (
             self._before is not None and self._read() == self._ours
-        ):  # else the program has set it, and means that
+        ):  # else the program has set it meanwhile, and that stays
             self._write(self._before)
         self._before = self._ours = None
 
 
 class _Settings:
-    """All of them: changed by the first who looks, put back by the last."""
+    """All settings: changed by the first of several looks, restored by the last."""
 
     def __init__(self, *settings: _Setting[int] | _Setting[float]) -> None:
         self._settings = settings
@@ -85,11 +85,11 @@ class _Settings:
                     setting.put_back()
 
     def after_fork(self) -> None:
-        """Put all back in a child, to which nobody comes who looks."""
+        """Restore all in a forked child, in which no look goes on."""
         if self._looking:
             for setting in self._settings:
                 setting.put_back()
-        self._lock = threading.Lock()  # the other may be held by a thread that is not there
+        self._lock = threading.Lock()  # the old one may be held by a thread that the child does not have
         self._looking = 0
 
 
@@ -101,7 +101,7 @@ def _set_second_threshold(value: int) -> None:
 def _set_switch_interval(seconds: float) -> None:
     sys.setswitchinterval(
         seconds + 1e-7
-    )  # it is cut to microseconds, and 0.000_1 is a little less than 100 of them
+    )  # it is cut to whole microseconds, and 0.000_1 is a little less than 100 of them
 
 
 _settings: Final = _Settings(
@@ -113,7 +113,7 @@ os.register_at_fork(after_in_child=_settings.after_fork)
 
 @contextlib.contextmanager
 def looking() -> Iterator[None]:
-    """Have the settings of a look inside of the ``with`` block; of any thread, also nested."""
+    """Apply the settings of a look inside of the ``with`` block; from any thread, also nested."""
     _settings.change()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The handlers of signals and of failures that the program has set, and whose code a call runs."""
+"""The handlers of signals and of uncaught exceptions that the program has set."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ OURS: Final = (
     "spanloom.store",
     "spanloom.cli",
 )
-"""Modules whose functions listen, and do nothing for the program."""
+"""Packages of our listening side: their functions never end a wait of the program's."""
 
 
 def set_handlers() -> Iterator[tuple[int, Callable[..., Any]]]:
-    """Yield the handlers of signals that the program has set, each with the number of its signal."""
+    """Yield ``(signal number, handler)`` for the handlers that the program has set."""
     for number in range(1, signal.NSIG):
         try:
-            # That of the module `signal` compares what the program has set with its own constants.
+            # Not `signal.getsignal`, which compares the handler with its enums, and so may run an ``__eq__`` of it.
             handler = _signal.getsignal(number)
         except ValueError:
             continue
@@ -47,7 +47,7 @@ def set_handlers() -> Iterator[tuple[int, Callable[..., Any]]]:
 
 
 def set_hooks() -> Iterator[Callable[..., Any]]:
-    """Yield what the program has set to be told of failures that nobody has caught, of threads and of finalisers."""
+    """Yield the program's own `threading.excepthook` and `sys.unraisablehook`, if it has set them."""
     for hook, usual in (
         (threading.excepthook, threading.__excepthook__),
         (sys.unraisablehook, sys.__unraisablehook__),
@@ -57,6 +57,6 @@ def set_hooks() -> Iterator[Callable[..., Any]]:
 
 
 def module_called(function: object) -> str:
-    """Return the module of what is called: of a function its own, else that of its class."""
+    """Return the module of a callable: a function's own, else that of its class."""
     found = field(function, "__module__")
     return found if type(found) is str else module_of(type(function))

@@ -1,7 +1,7 @@
-"""Whom code calls that only speaks: the handlers of what it logs, and what stands for the terminal.
+"""What code calls by logging or printing: log handlers and filters, and objects in place of `sys.stdout`.
 
-Neither is named where a line is logged or printed, and either may be the program's: a handler that passes lines on by a
-queue, a stream that waits for one of them.
+They are not named where a line is logged or printed, and may be the program's own: a handler that puts records into a
+queue, say, or a stream that sets an event when a certain line comes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from spanloom.diagnosis.fields import field, is_a, module_of
 __all__ = ["HEARING", "handlers_of", "streams"]
 
 HEARING: Final = frozenset({"emit", "enqueue", "filter", "flush", "format", "handle", "write"})
-"""What is called of these."""
+"""Names of their methods that are called."""
 _PRINTING: Final = frozenset({"print", "stderr", "stdout"})
 
 
 def handlers_of(value: object) -> Iterator[object]:
-    """Yield the handlers and filters that hear what is logged by a logger, or by the module `logging`."""
+    """Yield the handlers and filters of a logger and of those it propagates to; for `logging`, of the root logger."""
     logger: object = logging.root if is_a(value, ModuleType) and value is logging else value
     while is_a(logger, logging.Logger):
         for handler in list(field(logger, "handlers", ())):
@@ -33,7 +33,7 @@ def handlers_of(value: object) -> Iterator[object]:
 
 
 def streams(names: Iterable[str]) -> Iterator[object]:
-    """Yield what code with these names may print to, if that is not the interpreter's own."""
+    """Yield the objects that code with these names may print to, without streams of the interpreter's own."""
     if not _PRINTING.isdisjoint(names):
         for stream in (sys.stdout, sys.stderr):
             if module_of(type(stream)) not in {"_io", "io", "builtins"}:

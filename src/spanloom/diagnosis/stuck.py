@@ -1,4 +1,4 @@
-"""What does not move between two looks at the tasks, and what is slow in most of a few."""
+"""What two looks at the tasks agree on."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["APART_S", "stuck"]
 
 APART_S: Final = 0.1
-"""Seconds between two looks: what is found in both was no moment of change."""
+"""Seconds between two looks: what both find was no passing state."""
 MORE: Final = 2
-"""Looks that decide, where only one of the first two has seen something slow: a full line has room now and then."""
+"""Further looks, if only one of the first two has found a slow stage: a full queue has room now and then."""
 
 
 def stuck(*, apart_s: float = APART_S, remembered: Sequence[Gone] = (), objects: int = MOST) -> list[Finding]:
-    """Return what two looks at the tasks have found, without what a watching thread knows.
+    """Return what two looks at the tasks agree on, without what only a watching thread knows.
 
-    Whoever it is about must await the same in both. What is only slow moves, so that is let pass; if one look has seen
-    it and the other has not, two more have to.
+    Both looks must have the same finding, and its tasks must not have moved between them. A slow stage (severity
+    ``"info"``) may move; if only one look has found it, two more looks have to find it, too.
+
+    Blocks the calling thread, between looks for `apart_s`. If the first look finds nothing and no task waits for room
+    in a queue, there is no second.
 
     Args:
         apart_s: Seconds between the looks.
         remembered, objects: As `spanloom.diagnosis.look.look` takes them.
     """
     with looking():
-        from spanloom.diagnosis.verdict import diagnose  # with all its rules, which nobody needs before
+        from spanloom.diagnosis.verdict import diagnose  # late, as it loads all the rules
 
         first = look(remembered, objects)
         second: Snapshot | None = None
@@ -73,5 +76,5 @@ def _has_lines(snapshot: Snapshot) -> bool:
 
 
 def _same(one: Finding) -> tuple[str, str | None, str | None]:
-    """Return what two findings have in common that are the same: a slow stage may be elsewhere each time."""
+    """Return what identifies a finding; without the location for a slow stage, which may be elsewhere each time."""
     return one.code, one.resource, None if one.severity == "info" else one.location

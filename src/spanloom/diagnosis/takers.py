@@ -1,7 +1,7 @@
-"""From which queues the code of a task takes something out: the stages of a pipeline, told apart by their calls.
+"""From which queues the code of a task takes items: it tells the stages of a pipeline apart.
 
-Who could take is told by `spanloom.diagnosis.reach`, but that a stage knows the queues on both sides of it, and uses
-`get` and `put`, does not say which of them it takes from.
+`spanloom.diagnosis.reach` finds who could take. But a stage reaches the queues on both sides of it and uses both
+``get`` and ``put``, so only its calls tell which queue it takes from.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["is_fresh", "taken_from", "taking_at"]
 
 _TAKING: Final = frozenset({"get", "get_nowait", "receive", "receive_nowait"})
 _DEPTH: Final = 3
-"""Generators inside of one another that are opened."""
+"""How many nested generators are followed."""
 
 
 def taken_from(bytecode: Bytecode, links: Sequence[Link]) -> Iterator[object]:
-    """Yield what the frames of a task, and the generators and iterators that they go through, call `get` of."""
+    """Yield the objects whose ``get`` or ``receive`` a task calls: in its frames, generators and async iterators."""
     for link in links:
         if is_own(link.code.co_filename):
             yield from _of_frame(bytecode, link, _DEPTH)
 
 
 def taking_at(bytecode: Bytecode, link: Link, queue: object) -> frozenset[int]:
-    """Return the offsets at which the code of a frame looks up the methods that take something out of `queue`."""
+    """Return the offsets at which the code of a frame looks up a method that takes something out of `queue`."""
     variables = variables_of(link.frame, link.owner)
     return frozenset(
         call.offset
@@ -41,7 +41,7 @@ def taking_at(bytecode: Bytecode, link: Link, queue: object) -> frozenset[int]:
 
 
 def is_fresh(bytecode: Bytecode, links: Sequence[Link], queue: object) -> bool:
-    """Tell whether the calls by which a task takes something out of `queue` are all ahead of it."""
+    """Tell whether a task has such calls of its own, and has not come past any of them yet."""
     calls = [
         (link, offset)
         for link in links

@@ -1,9 +1,9 @@
-"""UNKNOWN: what stands still, nothing explains it, and nobody can be seen who would make it go on.
+"""The finding UNKNOWN: something stands still, no rule explains it, and nothing can be seen that would end it.
 
-The other rules say why. This one says that they do not know, and who waits for what, which is where a person goes on
-looking. A program may stand still for good reasons, so it is only asked of what has stood still for the stall time:
-the jobs of a batch, which has an end to come to, or a whole process in which nothing else is going on either. What
-waits for a timer, a socket, a thread, a child process or a signal is not unknown: it is seen what may end it.
+It says who waits for what, so that a person can go on from there. As a program may stand still for good reasons, it is
+asked only for what has stood still for the stall time: the jobs of a batch, which is meant to end, or a whole process
+in which nothing else goes on either. A wait for a timer, a socket, a thread, a child process or a signal is not
+unknown: what may end it can be seen.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from spanloom.diagnosis.model import Resource, Snapshot, TaskView
 __all__ = ["unknown_batch", "unknown_process"]
 
 _TOLD: int = 5
-"""Groups of tasks that wait for the same at the same place that the sentence names."""
+"""Groups of tasks, with the same wait at the same place, that the sentence names."""
 _UNSEEN = frozenset({"outside", "caller", "hook"})
 
 
 def unknown_batch(
     snapshot: Snapshot, earlier: Snapshot, jobs: Iterable[int], name: str, stalled_s: float
 ) -> Finding | None:
-    """Return that a batch stands still for unknown reasons, unless one of its jobs can be seen to go on.
+    """Return the finding that a batch stands still for unknown reasons; ``None`` if one of its jobs can progress.
 
     Args:
         snapshot: A look at the process.
-        earlier: A look before that, in which the jobs awaited the same.
+        earlier: An earlier look. If a job has moved since, the result is ``None``.
         jobs: Keys of the tasks of the jobs in flight.
         name: The name of the batch.
-        stalled_s: For how long it has stood still.
+        stalled_s: For how many seconds it has stood still.
     """
     case = Case(snapshot, earlier)
     tasks = [snapshot.tasks[key] for key in jobs if key in snapshot.tasks]
@@ -44,12 +44,12 @@ def unknown_batch(
 
 
 def unknown_process(snapshot: Snapshot, earlier: Snapshot, stalled_s: float) -> Finding | None:
-    """Return that a whole process stands still for unknown reasons, unless anything is going on in it.
+    """Return the finding that a whole process stands still for unknown reasons; ``None`` if anything goes on in it.
 
     Args:
         snapshot: A look at it.
-        earlier: A look before that, in which its tasks awaited the same.
-        stalled_s: For how long no task has moved.
+        earlier: An earlier look. If a task has moved since, the result is ``None``.
+        stalled_s: For how many seconds no task has moved.
     """
     case = Case(snapshot, earlier)
     if any(actor.kind not in _UNSEEN for actor in snapshot.actors.values()) or _seen_to_go_on(snapshot):
@@ -61,13 +61,13 @@ def unknown_process(snapshot: Snapshot, earlier: Snapshot, stalled_s: float) -> 
 
 
 def _seen_to_go_on(snapshot: Snapshot) -> frozenset[int]:
-    """Return who can go on without the help of those who cannot be seen."""
+    """Return the tasks and actors that can progress without the ``"outside"`` actors."""
     seen = {key: actor for key, actor in snapshot.actors.items() if actor.kind != "outside"}
     return progress(dataclasses.replace(snapshot, actors=seen))
 
 
 def _finding(case: Case, tasks: list[TaskView], what: str, stalled_s: float) -> Finding:
-    """Tell who waits for what: first those who wait for a thing, then those who wait for them."""
+    """Return the finding; its sentence names first those who wait for a resource, then those who wait for tasks."""
     groups: dict[tuple[str, str, str | None], list[TaskView]] = {}
     for task in [*tasks, *_behind(case, tasks)]:
         resource = case.resource(task)
@@ -87,7 +87,7 @@ def _finding(case: Case, tasks: list[TaskView], what: str, stalled_s: float) -> 
 
 
 def _behind(case: Case, tasks: list[TaskView]) -> list[TaskView]:
-    """Return the tasks for whose end others wait, and those behind them, without those that are known."""
+    """Return the tasks that `tasks` wait for, directly or not, without `tasks` themselves."""
     known = {task.key for task in tasks}
     found = []
     todo = list(tasks)
@@ -103,7 +103,7 @@ def _behind(case: Case, tasks: list[TaskView]) -> list[TaskView]:
 
 
 def _who(case: Case, group: list[TaskView]) -> str:
-    """Return who of a group waits where for what, and who holds that."""
+    """Return in words who of a group waits where for what, and who holds that."""
     task = group[0]
     waits = f"{names(group)} {'waits' if len(group) == 1 else 'wait'} at {where(task)}"
     resource = case.resource(task)

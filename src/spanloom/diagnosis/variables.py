@@ -1,4 +1,4 @@
-"""The variables of a suspended or running frame, read without a trace of that being left in it."""
+"""The variables of a suspended or running frame, read without leaving a trace in it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _TOUCHY: Final = frozenset({"locals", "vars", "eval", "exec", "dir"})
 def variables_of(frame: FrameType, owner: Any = None) -> dict[str, object]:
     """Return a copy of the variables of `frame`.
 
-    Before Python 3.13, ``f_locals`` leaves a dictionary in the frame that would keep the values alive until
-    the frame ends; it is emptied again, unless the program has it from a call of ``locals()``.
+    Before Python 3.13, ``f_locals`` leaves a dictionary in the frame, which would keep the values alive until the frame
+    ends. It is emptied again, unless the program may have it, too, from a call of ``locals()`` or the like.
 
     Args:
         frame: A frame that is suspended, or that runs in another thread.
@@ -27,9 +27,9 @@ def variables_of(frame: FrameType, owner: Any = None) -> dict[str, object]:
     if _PROXY or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         try:
             return dict(frame.f_locals)
-        except RuntimeError:  # a namespace that another thread adds to
+        except RuntimeError:  # another thread has changed the namespace meanwhile
             return {}
-    # One that is there and empty is what an earlier look has left.
+    # An empty one was left by an earlier look.
     there = (
         ()
         if owner is None

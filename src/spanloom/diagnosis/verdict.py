@@ -1,4 +1,12 @@
-"""From a snapshot to findings: a pure function."""
+"""From a snapshot to findings: a pure function.
+
+1. The fixpoint tells the dead tasks (`spanloom.diagnosis.fixpoint`).
+2. Among the dead, only the strongly connected components that no edge leaves are causes: all others wait for these.
+3. A component with a ring is explained by it; one that waits for a pool that it holds itself, by that.
+4. The other tasks are gathered by the resource and the way in which they wait, and each line is explained by who could
+   have given what it waits for, and has ended, waits itself, or never was.
+5. Then come rules for what is not dead: reports that are missing in a queue, and slow stages.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +37,7 @@ _FIRST = (
     "lock",
     "loop",
 )
-"""Of several ways in which the members of one component wait, the one that is told."""
+"""If the members of one component wait in several ways, the first of these is the one explained."""
 
 
 def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Finding]:
@@ -37,10 +45,10 @@ def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Findin
 
     Args:
         snapshot: As `spanloom.diagnosis.look.look` returns it.
-        earlier: An earlier one of the same process, which tells since when things have been as they are.
+        earlier: An earlier one of the same process, for `Finding.since_s`.
 
     Returns:
-        Findings; none for a healthy program.
+        The findings; none for a healthy program.
     """
     case = Case(snapshot, earlier)
     return in_order(_findings(case))
@@ -56,7 +64,11 @@ def _findings(case: Case) -> Iterator[Finding]:
 
 
 def _closed(case: Case, lines: dict[tuple[int, str], list[TaskView]]) -> Iterator[Finding]:
-    """Yield who waits for each other, in rings and in pools; the others are put into `lines`."""
+    """Yield the findings on components that are closed in themselves: rings and pools.
+
+    The waits of the others are added to `lines`, by resource key and kind of wait; not if the search was incomplete, or
+    one that is alive may cancel a member.
+    """
     nested: set[int] = set()
     no_pools: set[int] = set()
     for members in case.causes:
@@ -69,7 +81,7 @@ def _closed(case: Case, lines: dict[tuple[int, str], list[TaskView]]) -> Iterato
         if nested.issuperset(task.key for task in members):
             continue
         alone = case.resource(members[0]) if len(members) == 1 else None
-        # Of all who wait in one line the same is true, and they may be thousands.
+        # The answer is the same for all who wait in one line, who may be thousands.
         pool = None if alone is not None and alone.key in no_pools else nested_pool(case, members)
         if pool is None and alone is not None:
             no_pools.add(alone.key)
@@ -82,7 +94,11 @@ def _closed(case: Case, lines: dict[tuple[int, str], list[TaskView]]) -> Iterato
 
 
 def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone: bool) -> Iterator[Finding]:
-    """Yield who waits for what nobody gives; who only has no work comes in if there is nothing else."""
+    """Yield the findings on lines that nobody is left to serve; idle workers only if there is nothing else.
+
+    A line at ``get`` or ``join`` is left out if others wait at the ``put`` of the same queue, and one at ``get`` if
+    others wait at its ``join``: that one wait explains the other.
+    """
     spare: list[Finding] = []
     for (key, kind), tasks in lines.items():
         if kind in ("get", "join") and (key, "put") in lines:
@@ -104,7 +120,7 @@ def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone:
 
 
 def _waits(case: Case, members: Iterable[TaskView]) -> Iterator[tuple[TaskView, int, str]]:
-    """Yield who of a component waits for what: of several ways the one that comes first."""
+    """Yield ``(task, resource key, kind)`` for the members of a component whose kind comes first in `_FIRST`."""
     found = []
     for task in members:
         wait = task.wait

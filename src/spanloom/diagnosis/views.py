@@ -1,4 +1,4 @@
-"""What is told of a look: plain values, from which no object of the program can be reached."""
+"""From what a look has seen to the plain values of `spanloom.diagnosis.model`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ _ENDS: Final = frozenset({"POP_TOP", "RESUME", "BEFORE_ASYNC_WITH", "LOAD_SPECIA
 
 
 class _Chain(NamedTuple):
-    """The frames of an await chain, the index of the innermost own one, the name of the outermost own one.
+    """What is said of an await chain.
 
-    And whether the task awaits something for the first time.
+    Attributes:
+        frames: Its frames, outermost first.
+        depth: Index of the innermost frame of the program's own; -1 if there is none.
+        function: Name of the function of the outermost frame of the program's own, or else of the outermost frame.
+        began: Whether its present await is its first.
     """
 
     frames: tuple[FrameView, ...]
@@ -44,12 +48,12 @@ class _Chain(NamedTuple):
 
 
 class Views:
-    """Describes what was seen. Of thousands of tasks most stand where others do, and share what is said of that.
+    """Makes views of tasks, threads and loops. Tasks at the same place share one description of their await chain.
 
     Args:
-        bytecode: Tells what instructions there are.
-        cast: Tells what timers wake and cancel.
-        crowds: Tells who is in a crowd.
+        bytecode: Analyses of code, shared by the look.
+        cast: Knows what timers wake and cancel.
+        crowds: The crowds that cancellers are numbers of.
     """
 
     def __init__(self, bytecode: Bytecode, cast: Cast, crowds: Crowds) -> None:
@@ -60,20 +64,20 @@ class Views:
         self._chains: dict[tuple[tuple[int, int, str], ...], _Chain] = {}
 
     def task(self, seen: Seen) -> TaskView:
-        """Return what is told of a task: as it was told before, unless there is more of it now."""
+        """Return the view of a task: its last one, unless its cancellers or its targets may have changed since."""
         view = seen.view
         if view is None or seen.cancellers or (view.wait is not None and view.wait.targets):
             view = seen.view = self._task(seen)
         return view
 
     def thread(self, running: Running) -> ThreadView:
-        """Return what is told of a thread."""
+        """Return the view of a thread."""
         frames = tuple(_frame(frame, frame.f_code.co_qualname) for frame in reversed(running.frames))
         loop = None if running.loop is None else id(running.loop)
         return ThreadView(running.ident, running.name, frames, loop, idle=False)
 
     def loop(self, loop: Any, thread: int | None, main: Any) -> LoopView:
-        """Return what is told of a loop, of the ident of its thread, and of the task that it runs until."""
+        """Return the view of a loop, with the ident of its thread and its main task, if there are any."""
         name = f"{type(loop).__module__}.{type(loop).__qualname__}"
         return LoopView(id(loop), name, thread, None if main is None else id(main))
 
@@ -132,12 +136,12 @@ class Views:
         return found
 
     def _has_awaited(self, link: Link) -> bool:
-        if is_standard(link.code.co_filename):  # there it is what its caller awaits
+        if is_standard(link.code.co_filename):  # an await in there is part of the await of its caller
             return False
         return has_awaited(self._bytecode.instructions(link.code), link.frame.f_lasti)
 
     def _is_deliberate(self, seen: Seen) -> bool:
-        """Return whether the innermost frame of the program's makes what it awaits in the same expression."""
+        """Return whether the program's innermost frame makes what it awaits in the same expression, see `Wait`."""
         for link in reversed(seen.links):
             if is_own(link.code.co_filename):
                 key = id(link.code), link.frame.f_lasti
@@ -165,15 +169,16 @@ def _label(name: str, chain: _Chain, task: asyncio.Task[Any]) -> str:
         return name
     if chain.function:
         return chain.function
-    # It runs, or is about to: there is no chain to read.
+    # It runs, or has not started: there is no chain to read.
     function = field(field(task, "_coro"), "__qualname__")
     return bare_name(function) if type(function) is str else name
 
 
 def chain_for(seen: Seen, cast: Cast) -> list[Link]:
-    """Return the await chain of a task; of one that has no code of the program's, after that of the thread that waits.
+    """Return the await chain of a task.
 
-    So it is with ``run_coroutine_threadsafe(queue.put(item), loop).result()``.
+    One without code of the program's own, as of ``run_coroutine_threadsafe(queue.put(item), loop).result()``, gets the
+    program's frames of the thread that waits for it in front.
     """
     called_from = cast.called_from.get(seen.key)
     if not called_from or any(is_own(link.code.co_filename) for link in seen.links):
@@ -187,7 +192,7 @@ def _frame(frame: FrameType, function: str) -> FrameView:
 
 
 def _starting(links: Sequence[Link]) -> str | None:
-    """Return what one of our runners, waiting for a slot, wants to start."""
+    """Return the name of the job that one of our runners wants to start while it waits for a slot; else ``None``."""
     for link in links:
         if link.code.co_name == "_fill_waiting" and belongs_to_us(link.code.co_filename):
             scope = field(variables_of(link.frame, link.owner).get("self"), "_scope")

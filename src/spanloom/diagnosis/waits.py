@@ -1,8 +1,7 @@
-"""What a suspended task waits for, told from the outermost primitive in its await chain.
+"""What a suspended task waits for: the outermost primitive in its await chain decides.
 
-The outermost, because `Queue.join` awaits an `Event`, a `Barrier` a `Condition`, and so on. The primitives of
-asyncio are recognised by their code objects, so subclasses that call `super()` are too; those of anyio and
-our own limiters likewise.
+The outermost, because `Queue.join` awaits an `Event`, a `Barrier` a `Condition`, and so on. The primitives of asyncio
+and anyio, and our own limiters, are recognised by their code objects; so are subclasses that call `super()`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,11 @@ __all__ = ["GIVERS", "TAKERS", "RawWait", "Table", "is_io", "subject_of"]
 
 
 class RawWait(NamedTuple):
-    """What `spanloom.diagnosis.model.Wait` says, with the objects themselves; `depth`: index of the primitive."""
+    """A `spanloom.diagnosis.model.Wait` with the objects themselves instead of keys.
+
+    Attributes:
+        depth: Index of the primitive's frame in the await chain; -1 if no frame of a primitive was found.
+    """
 
     kind: str
     resource: object = None
@@ -66,13 +69,13 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
     "loop": RUNNERS,
     "future": frozenset({"set_result", "set_exception", "cancel", "set_running_or_notify_cancel"}),
 }
-"""What the methods are called that end each kind of wait; ``None``: whoever reaches the object can.
+"""By kind of wait, the names of the methods that end it; ``None``: whoever reaches the object can end it.
 
-``"parties"``: what makes tasks, which may come to a barrier.
+``"parties"`` is no wait: its methods make tasks, which may then come to a barrier.
 """
 
 TAKERS: Final = frozenset({"acquire", "enter_async_context"})
-"""What the methods are called that take a lock or a permit, so that a call elsewhere has to give it back."""
+"""Names of the methods that take a lock or a permit without a block that gives it back."""
 _IO_FILES: Final = (
     *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
     *("base_subprocess.py", "sslproto.py", "proactor_events.py"),
@@ -80,7 +83,7 @@ _IO_FILES: Final = (
 
 
 def subject_of(link: Link, *types: type) -> object:
-    """Return what the frame of a method has as ``self``: its first referent of one of `types`."""
+    """Return the first object of one of `types` that a frame refers to, which is the ``self`` of its method."""
     for referent in get_referents(link.owner):
         if issubclass(type(referent), types):
             return referent
@@ -126,11 +129,11 @@ class Table:
 
     def _condition(self, function: Any, cls: type, acquire: Any) -> None:
         code = _own_code(acquire)
-        takes = self._readers[code]  # and not the table, which has what reads it
+        takes = self._readers[code]  # `read` must not refer to the table, which refers to `read`
 
         def read(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
             for inner in range(at + 1, len(links)):
-                if links[inner].code is code:  # notified, and in the line for the lock
+                if links[inner].code is code:  # notified: it waits for the lock again
                     return takes(links, inner, leaf)
             return _simple("condition", links, at, (cls,))
 
@@ -159,13 +162,11 @@ class Table:
             if memory is not None:
                 self._readers[memory.MemoryObjectReceiveStream.receive.__code__] = _streamed("get")
                 self._readers[memory.MemoryObjectSendStream.send.__code__] = _streamed("put")
-        except (
-            AttributeError
-        ):  # a version that is built differently: its waits are those of the futures inside
+        except AttributeError:  # an unknown version of anyio: its waits are classified by the futures inside
             return
 
     def timed(self, links: Sequence[Link], leaf: object) -> RawWait:
-        """Return what the task of `links` waits for that a timer will wake: a sleep, or `wait_for` of Python 3.11."""
+        """Classify a wait that a timer will end: a sleep, or what `wait_for` of Python 3.11 waits for."""
         for at, link in enumerate(links):
             if link.code is WAIT_FOR:
                 inner = [one for one in get_referents(link.owner) if is_future(one) and one is not leaf]
@@ -174,7 +175,12 @@ class Table:
         return RawWait("sleep")
 
     def classify(self, links: Sequence[Link], leaf: object) -> RawWait:
-        """Return what the task of `links` waits for, `leaf` being the future that will wake it."""
+        """Return what a task waits for.
+
+        Args:
+            links: Its await chain, outermost frame first.
+            leaf: The future that will wake it.
+        """
         for at, link in enumerate(links):
             reader = self._readers.get(link.code)
             if reader is not None:
@@ -195,7 +201,11 @@ class Table:
 
 
 def _ends(wait: RawWait) -> RawWait:
-    """Return a wait for the tasks that have to end, and not for the futures that stand for them."""
+    """Replace futures that stand for tasks (`gather`, `shield`, `wrap_future`) by the tasks that have to end.
+
+    A wait for *any* of several futures is left as it is if one of them stands for several tasks: "any of all" has no
+    form in a `RawWait`.
+    """
     if all(map(is_task, wait.targets)):
         return wait
     found = [list(ends_behind(target)) for target in in_slices(wait.targets) if not future_done(target)]
@@ -207,7 +217,7 @@ def _ends(wait: RawWait) -> RawWait:
 
 
 def is_io(filename: str) -> bool:
-    """Return whether `filename` (of a code object) is of asyncio, and about sockets, pipes and processes."""
+    """Return whether `filename` (of a code object) is one of asyncio's modules for sockets, pipes and processes."""
     return filename.endswith(_IO_FILES) and is_standard(filename)
 
 
@@ -221,12 +231,12 @@ def _simple(kind: str, links: Sequence[Link], at: int, types: tuple[type, ...]) 
 
 
 def _stands_for(outer: CodeType, inner: CodeType) -> bool:
-    """Return whether `outer` is ours, and has been put in the place of `inner`, which it calls."""
+    """Return whether `outer` is our patch of the method `inner`, which it calls."""
     return outer is not inner and outer.co_name == "acquire" and belongs_to_us(outer.co_filename)
 
 
 def _own_code(function: Any) -> CodeType:
-    """Return the code of a method itself: what has been put in its place is the same function for all of them."""
+    """Return the code of a method itself, not that of a patch around it, which is one function for all methods."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     code: CodeType = function.__code__
@@ -240,19 +250,19 @@ def _waited(links: Sequence[Link], at: int, _: object) -> RawWait | None:
     )
     if awaited is None:
         return None
-    # A variable that its callback has, too: it lies in a cell.
+    # `return_when` lies in a cell, as the done-callback uses it, too; so it is read as a variable, not as a referent.
     every = variables_of(links[at].frame, links[at].owner).get("return_when") == asyncio.ALL_COMPLETED
     return RawWait("group", None, tuple(awaited), "all" if every else "any", at)
 
 
 def _outcome(links: Sequence[Link], at: int, _: object) -> RawWait | None:
-    """Tell that who takes outcomes from a stream waits for the task that runs its jobs."""
+    """Read a wait for the next outcome of a stream as a wait for the task that runs its jobs."""
     pump = field(subject_of(links[at], OutcomeStream), "_pump")
     return None if pump is None or future_done(pump) else RawWait("task", None, (pump,), depth=at)
 
 
 def _jobs(links: Sequence[Link], at: int, leaf: object) -> RawWait | None:
-    """Tell that a runner which waits for one of its jobs to end does so."""
+    """Read the wait of a runner as a wait for any of its jobs; ``None`` if it waits for something else."""
     runner = subject_of(links[at], Engine)
     alive = field(runner, "_alive")
     if field(runner, "_waiter") is not leaf or not alive:

@@ -1,4 +1,4 @@
-"""Whom to ask where the process is watched."""
+"""Where the watching thread, if there is one, offers its findings."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 __all__ = ["WATCHED"]
 
 WATCHED: Final[list[Callable[[], list[Finding]]]] = []
-"""What returns the findings of a watching thread, which knows what only time tells, too; empty where there is none."""
+"""Returns the findings of the watching thread, which also knows what only time shows; empty if there is none."""

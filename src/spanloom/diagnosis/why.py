@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 __all__ = ["why"]
 
 SETTLE_S: Final = 0.005
-"""Seconds that who asks by ``await asyncio.to_thread(why)`` gets to come to the await: a task that still runs may do
-anything, so nothing would be found."""
+"""Seconds for a task that calls ``await asyncio.to_thread(why)`` to reach that await.
+
+While it still runs it may do anything, so nothing would be found.
+"""
 
 
 def why(*, apart_s: float = APART_S) -> list[Finding]:
     """Say what is wrong with the running program, the cause before its symptoms.
 
-    Looks twice, and tells what both looks have found, so that a program that moves while it is looked at is
-    not taken for a stuck one. Blocks the calling thread meanwhile, and with the thread of a loop that loop: from a
-    coroutine, call it by ``await asyncio.to_thread(why)``, which holds the loop for some milliseconds at a time.
+    Looks twice, and returns what both looks have found, so that a program that moves during a look is not taken for a
+    stuck one. Blocks the calling thread meanwhile, and with the thread of a loop that loop: from a coroutine, call it
+    by ``await asyncio.to_thread(why)``, which blocks the loop for some milliseconds at a time.
 
-    Where a loop is held, and nobody watches the process, it is looked at for up to a second more, for a hold is one
-    only if it lasts.
+    If a loop is blocked and nobody watches the process, it is watched for up to a second more: only a block that lasts
+    is reported. If the process is watched, the findings of the watching thread are returned instead.
 
     Args:
-        apart_s: Seconds between the looks.
+        apart_s: Seconds between the looks; not used if the process is watched.
 
     Returns:
         The findings; none if nothing is wrong, or if nothing wrong can be seen.
@@ -37,6 +39,6 @@ def why(*, apart_s: float = APART_S) -> list[Finding]:
     time.sleep(SETTLE_S)
     if WATCHED:
         return WATCHED[0]()
-    from spanloom.diagnosis.watch.unwatched import with_holds  # with most of the diagnosis
+    from spanloom.diagnosis.watch.unwatched import with_holds  # late, as it loads most of the diagnosis
 
     return with_holds(stuck(apart_s=apart_s))

@@ -1,3 +1,3 @@
-"""The rules: from what is dead to a code and a sentence, one family a file."""
+"""The rules: from dead tasks to a code and a sentence, one family a file."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Waits that nobody is left to end: queues, events, conditions, barriers, futures, abandoned locks and permits."""
+"""Waits that nobody is left to end: for queues, events, conditions, barriers, futures, abandoned locks and permits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spanloom.diagnosis.model import HELD, EndedTask, Resource, TaskView
 __all__ = ["idle", "lonely", "unreported"]
 
 _OF_HOLDERS = {"releases it": "it", "gives one back": "one"}
-"""What those do who have something that others wait for."""
+"""What a holder would do, as the sentence has it, and the word for what it took."""
 _TOLD = 4
-"""Tasks, and functions, that a sentence names."""
+"""Tasks, and functions, that a sentence names, at most."""
 _ASKED = 50
-"""Tasks of which it is asked whether they wait for those who wait."""
+"""Possible givers that are checked for waiting for the waiters, at most."""
 
 
 class _Givers(NamedTuple):
@@ -24,10 +24,10 @@ class _Givers(NamedTuple):
 
     Attributes:
         ended: The ended tasks that could have, the failed ones first.
-        stuck: Those that wait themselves.
-        past: Other ended tasks that may have had to do with it.
-        functions: Those of the program that would.
-        needed: What the first of `stuck` waits for, if one of those has it who wait for it: then they wait in a ring.
+        stuck: Dead tasks that could, but wait themselves.
+        past: Other ended tasks that may have had to do with it, judged by names.
+        functions: Functions of the program that would, judged by names.
+        needed: What the first of `stuck` waits for, if one of the waiters holds it: then they wait in a ring.
     """
 
     ended: list[EndedTask]
@@ -38,7 +38,11 @@ class _Givers(NamedTuple):
 
 
 def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
-    """Yield what is to be said of tasks that wait for `resource` in the way `kind`, and that nobody can give it to."""
+    """Yield the finding on `members`, which wait for `resource` in the way `kind`, with nobody alive to end that.
+
+    None if the wait is on purpose (a main task that waits for ever), or if a worker waits at an empty queue without
+    harm.
+    """
     failed = case.failed(resource, kind)
     if not failed and _on_purpose(case, members, kind):
         return
@@ -61,7 +65,7 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
 
 
 def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
-    """Return whether a main task waits for ever on purpose, while others live beside it."""
+    """Return whether all of `members` are main tasks, or are meant to wait for ever, while others go on beside them."""
     if kind not in ("event", "future"):
         return False
     inside = {task.key for task in members}
@@ -71,7 +75,7 @@ def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:
 
 
 def _moves(case: Case, key: int) -> bool:
-    """Return whether it is a sign of a program that goes on: a task of a running loop, a socket, a thread."""
+    """Return whether a live task or actor shows that the program goes on: a running loop's task, a socket, a thread."""
     task = case.snapshot.tasks.get(key)
     if task is None:
         return case.snapshot.actors[key].kind in ("io", "loop", "thread")
@@ -79,12 +83,12 @@ def _moves(case: Case, key: int) -> bool:
 
 
 def _harmful(case: Case, members: list[TaskView]) -> bool:
-    """Return whether somebody needs a task that waits at an empty queue: else it is a worker without work."""
+    """Return whether one of the tasks at an empty queue is a main task or awaited; else they are idle workers."""
     return any(task.main or case.awaited.get(task.key) for task in members)
 
 
 def idle(case: Case, members: list[TaskView], resource: Resource, kind: str) -> bool:
-    """Return whether tasks only have no work: nobody waits for what they do, and who gave them work ended well."""
+    """Return whether tasks at an empty queue are idle workers: no dead task waits for them, and no giver has failed."""
     if kind != "get" or _harmful(case, members) or any(one.error for one in case.failed(resource, kind)):
         return False
     inside = {task.key for task in members}
@@ -92,7 +96,7 @@ def idle(case: Case, members: list[TaskView], resource: Resource, kind: str) -> 
 
 
 def unreported(case: Case) -> Iterator[Finding]:
-    """Yield the joins of empty queues whose items were taken by tasks that go on, and do not report them any more."""
+    """Yield the findings on joins of empty queues whose items were taken by live tasks that never report them."""
     for resource in case.snapshot.resources.values():
         able = resource.actors.get("join", frozenset()) - case.dead
         if not resource.between or resource.used or not able <= resource.between:
@@ -105,12 +109,12 @@ def unreported(case: Case) -> Iterator[Finding]:
 
 
 def _wait(members: list[TaskView]) -> str:
-    """Return who waits where."""
+    """Return in words who waits where."""
     return f"{names(members)}{in_functions(members)} {'waits' if len(members) == 1 else 'wait'} at {where(members[0])}"
 
 
 def _stuck(case: Case, resource: Resource, kind: str, members: set[int]) -> list[TaskView]:
-    """Return who could give, and waits itself for something else than the end of those who wait."""
+    """Return, by name, the dead givers that are no waiters, and do not wait for the end of a waiter."""
     able = [
         case.snapshot.tasks[key]
         for key in resource.actors.get(kind, ())
@@ -123,12 +127,12 @@ def _stuck(case: Case, resource: Resource, kind: str, members: set[int]) -> list
 
 
 def _could(task: TaskView, kind: str) -> bool:
-    """Return whether a task that is stuck may be the one: not of what is held, if it has not come to take anything."""
+    """Return whether a stuck task may be the holder or giver: at its first await it holds nothing yet."""
     return task.at is not None and not (task.began and kind in HELD)
 
 
 def _fate(givers: _Givers, what: str) -> str:
-    """Tell what became of who should have given."""
+    """Return in words what became of the givers; `what` is what they would do, as ``"sets it"``."""
     if not givers.ended and givers.stuck:
         many = "which waits itself" if len(givers.stuck) == 1 else "which wait themselves"
         return f"nobody {what} but {names(givers.stuck)}, {many} at {where(givers.stuck[0])}{_for(givers.needed)}"
@@ -156,7 +160,7 @@ def _fate(givers: _Givers, what: str) -> str:
 
 
 def _past(ended: list[EndedTask], what: str) -> str:
-    """Tell of tasks that have ended, of which it is not known which of them it was."""
+    """Return in words what became of ended tasks, of which any may have been the giver."""
     first = ended[0]
     if first.error is not None:
         others = [first]
@@ -187,19 +191,19 @@ def _past(ended: list[EndedTask], what: str) -> str:
 
 
 def _for(needed: Resource | None) -> str:
-    """Return for what somebody waits that another one of the same ring has."""
+    """Return in words what the giver waits for, if a waiter holds that."""
     if needed is None:
         return ""
     return f" for {needed.kind} `{needed.name}`, which has been taken at {place(needed.holders[0].location)}"
 
 
 def _before(needed: Resource, resource: Resource) -> str:
-    """Return what to do about a ring of two different waits."""
+    """Return the advice for a ring of two different waits."""
     return f"Let go of {needed.kind} `{needed.name}` before waiting for {resource.kind} `{resource.name}`."
 
 
 def _in(one: EndedTask) -> str:
-    """Return where an ended task failed; with the function, if that is not its own."""
+    """Return in words where an ended task failed; with the function, if that is not its own."""
     return f"{f' in `{one.raised_in}`' if one.raised_in else ''} at {place(one.location)}"
 
 
@@ -209,7 +213,7 @@ def _listed(names: list[str]) -> str:
 
 
 _Told = tuple[str, str]
-"""A code, and what is wrong."""
+"""A code, and the sentence that says what is wrong."""
 _ADVICE: Final = {
     "QUEUE_NO_CONSUMER": "Let the reader survive a bad item, or let its failure end the writers as well (TaskGroup).",
     "QUEUE_NO_PRODUCER": (
@@ -260,13 +264,13 @@ def _join(case: Case, members: list[TaskView], resource: Resource, givers: _Give
 
 
 def _taking(task: TaskView, resource: Resource) -> str:
-    """Return the function of a task; with those in which it takes something, if it is just about to."""
+    """Return the function of a task; if it is at ``get()`` of the queue, the functions of its await chain."""
     takes = task.wait is not None and task.wait.kind == "get" and task.wait.resource == resource.key
     return (called(task) if takes else "") or f"`{task.function}`"
 
 
 def _behind(case: Case, task: TaskView) -> list[TaskView]:
-    """Return who waits for a task that runs nothing of the program's own, as that in which `wait_for` waits."""
+    """Return the task; if it runs no code of the program's own, as the inner task of `wait_for`, its waiters."""
     if any(frame.own for frame in task.chain):
         return [task]
     others = case.snapshot.tasks.values()

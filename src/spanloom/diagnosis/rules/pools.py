@@ -1,4 +1,4 @@
-"""NESTED_LIMITER of a pool that is no primitive: all that it has is held by those who wait for more of it."""
+"""NESTED_LIMITER for pools that are no primitive: all items of a pool are held by tasks that wait for more of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from spanloom.diagnosis.origin import is_standard
 __all__ = ["Nested", "nested_pool"]
 
 _SHARED = frozenset({"get", "condition"})
-"""Ways of waiting in which all wait at one thing; of futures and events each has its own."""
+"""Kinds of wait in which all wait for one object; with futures and events, each waiter has one of its own."""
 _WAYS = {"get": "queue", "condition": "condition", "future": "future", "event": "event"}
 
 
 class Nested(NamedTuple):
-    """The finding on a pool, and the keys of all who wait for it."""
+    """The finding on a pool, and the keys of all who wait for it or hold a part of it."""
 
     finding: Finding
     members: frozenset[int]
 
 
 def nested_pool(case: Case, members: list[TaskView]) -> Nested | None:
-    """Return the pool for which the members of a component wait, if all that could give something have it and wait."""
+    """Return the finding on a pool that the members of a component wait for.
+
+    ``None`` unless each task that owes the pool something (`Resource.owed`) waits for the pool itself, and so does each
+    other possible giver that exists or lives.
+    """
     waiting = {task.key: found for task in _with_those_in_line(case, members) if (found := _pool(case, task))}
     owing: dict[int, Holder] = {}
     for key, (resource, _) in waiting.items():
@@ -47,7 +51,7 @@ def nested_pool(case: Case, members: list[TaskView]) -> Nested | None:
 
 
 def _with_those_in_line(case: Case, members: list[TaskView]) -> list[TaskView]:
-    """Return tasks and all who wait for the same: in the graph, who waits in one line does not wait for each other."""
+    """Return `members` and all dead tasks in the same lines, as those in one line have no edges to each other."""
     found = {task.key: task for task in members}
     for task in members:
         resource = case.resource(task)
@@ -57,7 +61,7 @@ def _with_those_in_line(case: Case, members: list[TaskView]) -> list[TaskView]:
 
 
 def _pool(case: Case, task: TaskView) -> tuple[Resource, str] | None:
-    """Return what a task waits for that may be a pool, or a place in the line for one."""
+    """Return the resource that may be a pool, or a future that is a place in its line, and the kind of wait."""
     wait = task.wait
     if wait is None:
         return None
@@ -69,7 +73,7 @@ def _pool(case: Case, task: TaskView) -> tuple[Resource, str] | None:
 
 
 def _is_nested(case: Case, holder: int, task: TaskView, resource: Resource) -> bool:
-    """Return whether who owes something of a pool waits for more of it, itself or for a task that does."""
+    """Return whether the task that owes a pool waits for more of it, or for a task that does."""
     if task.wait is not None and task.wait.kind in _SHARED and holder != task.key:
         return holder in resource.waiters or case.waits_for_one_of(holder, {*resource.waiters})
     return holder == task.key
@@ -99,7 +103,7 @@ def _finding(case: Case, waiting: list[TaskView], owing: list[Holder]) -> Findin
 
 
 def _library(task: TaskView) -> str:
-    """Return the pool of a library as the function in which a task waits for it."""
+    """Return in words the pool of a library, by the library's function in which a task waits for it."""
     frames = [frame for frame in task.chain[task.depth + 1 :] if not is_standard(frame.file)]
     pools = [frame for frame in frames if "pool" in frame.function.lower()]
     return f"the pool behind `{(pools or frames)[-1].function}`" if frames else "a pool"

@@ -1,4 +1,4 @@
-"""Rings: tasks that wait for each other, with locks, with slots of a limiter, or with nothing but awaits."""
+"""Rings: tasks that wait for each other by locks, slots of a limiter, or awaits alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ __all__ = ["ring_of", "rings"]
 
 _SLOTS = frozenset({"semaphore", "limiter"})
 _VISITS = 100_000
-"""Tasks that are gone through in search of a shorter ring."""
+"""Tasks that are visited in search of a shorter ring, about."""
 
 
 def rings(case: Case, members: list[TaskView]) -> Iterator[Finding]:
-    """Yield the ring inside of a component, if there is one of locks, slots and awaits."""
+    """Yield the finding on a shortest ring of locks, slots and awaits inside of a component, if it has one.
+
+    Slots of a single limiter, no lock: NESTED_LIMITER. One task and its own lock: SELF_RELOCK. Any other ring with
+        a lock
+    or slots: LOCK_CYCLE. Awaits alone: AWAIT_CYCLE.
+    """
     ring = ring_of(case, members)
     if not ring:
         return
@@ -36,7 +41,11 @@ def rings(case: Case, members: list[TaskView]) -> Iterator[Finding]:
 
 
 def ring_of(case: Case, members: list[TaskView]) -> list[TaskView]:
-    """Return a shortest ring among `members`, each waiting for what the next one holds or for its end."""
+    """Return a shortest ring among `members`: each waits for what the next one holds, or for its end.
+
+    Breadth-first search from each task, up to `_VISITS` visits in all. Starts at a task that waits for a resource, if
+    one does; empty if there is no ring.
+    """
     edges = _held_up(case, members)
     turning = [
         node
@@ -62,7 +71,10 @@ def ring_of(case: Case, members: list[TaskView]) -> list[TaskView]:
 
 
 def _held_up(case: Case, members: list[TaskView]) -> Edges:
-    """Return which of `members` waits for the end of which, and for which lines' holders, those unseen included."""
+    """Return the edges by which `members` wait for each other's end, or for a holder; not for mere givers.
+
+    If a taken lock has no visible holder, those count as holders who could release it and want another lock.
+    """
     inside = {task.key for task in members}
     edges: Edges = {}
     for key in inside:
@@ -83,23 +95,23 @@ def _held_up(case: Case, members: list[TaskView]) -> Edges:
 
 
 def _is_held_unseen(case: Case, line: Line) -> bool:
-    """Return whether somebody of those who could release a lock is to be taken for its holder.
+    """Return whether one of those who could release a lock must be its holder.
 
-    So it is if nobody is seen to hold it, and nobody who has ended may have taken it: then one that wants a lock, too,
-    took this one by a method that it was given, say.
+    So it is if no holder is seen, and no ended task may have taken it. Its holder took it in a way that leaves no
+    trace, say by a bound method that it was given.
     """
     resource = case.snapshot.resources[line.resource]
     return line.kind == "lock" and not resource.holders and not case.failed(resource, "lock")
 
 
 def _wants_lock(case: Case, node: Node) -> bool:
-    """Return whether it is a task that wants a lock, and that may have taken another one before."""
+    """Return whether a node is a task that waits for a lock, and may have taken another one before."""
     task = case.snapshot.tasks[node] if isinstance(node, int) else None
     return task is not None and task.wait is not None and task.wait.kind == "lock" and not task.began
 
 
 def _through(edges: Edges, start: int) -> tuple[list[int], int]:
-    """Return a shortest ring through `start`, if there is one, and how many tasks have been gone through for it."""
+    """Return a shortest ring through `start`, empty if there is none, and how many tasks were visited."""
     came: dict[int, int] = {}
     passed: dict[Node, int] = {}
     outermost = [start]
@@ -120,17 +132,17 @@ def _through(edges: Edges, start: int) -> tuple[list[int], int]:
 
 
 def _targets(edges: Edges, at: Node, key: int, passed: dict[Node, int]) -> Iterator[int]:
-    """Yield for whom a task waits, those behind a node that others have passed, too, only once.
+    """Yield the tasks that a task waits for, through lines and givers. Each such node is expanded once in a search.
 
     Args:
-        edges: Who waits for whom.
-        at: The task, or a node that it has come to.
+        edges: The wait-for graph.
+        at: The task, or the line or givers node to expand.
         key: The task.
-        passed: Who was the first to pass a node; changed.
+        passed: By line and givers node, the task from which it was first expanded; updated.
     """
     for node in edges[at]:
         if isinstance(node, int):
-            if node != key or not isinstance(at, Givers):  # who could release a lock itself has not taken it
+            if node != key or not isinstance(at, Givers):  # one that waits for the lock is not its holder
                 yield node
         elif node not in passed:
             passed[node] = key
@@ -144,7 +156,7 @@ def _held_for(resource: Resource, holder: TaskView) -> str | None:
 
 
 def _told_apart(ring: list[TaskView]) -> list[str]:
-    """Return what each task is called, with its name where others are called the same."""
+    """Return the label of each task in backticks, with its name where labels are equal."""
     counts = Counter(task.label for task in ring)
     alike = {label for label, count in counts.items() if count > 1}
     return [
@@ -206,7 +218,7 @@ def _nested(case: Case, members: list[TaskView], slots: list[TaskView]) -> Findi
     took = dict.fromkeys(place(one.location) for one in resource.holders)
     wanted = dict.fromkeys(task.starting or called(task) for task in inner if task.at is not None)
     size = resource.size if resource.size is not None else len(resource.holders)
-    first = case.in_own_code(inner)[0].at  # who streams waits by a task of ours
+    first = case.in_own_code(inner)[0].at  # with a stream, a task of ours waits for the slot
     calls = ", ".join(name if "`" in name else f"`{name}`" for name in wanted)
     at = "?" if first is None else place(first.location)
     slots_are = "The only slot" if size == 1 else f"All {size} slots"

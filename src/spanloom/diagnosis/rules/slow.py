@@ -1,4 +1,4 @@
-"""What is slow and not stuck: a pipeline all of whose stages wait for one."""
+"""PIPELINE_BOTTLENECK: a pipeline that is not stuck, but all of whose stages wait for one slow stage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from spanloom.diagnosis.model import Resource, TaskView
 __all__ = ["bottlenecks"]
 
 CROWD = 6
-"""Tasks that wait for room in one queue from which on that alone is worth a word; fewer are what a bound is for."""
+"""From so many tasks on that wait for room in one queue, that alone is reported; fewer are what a bound is for."""
 SOME = 4
-"""The same where those behind the stage wait for work, or as many wait for each task of the stage."""
+"""The same if the next stage has no work, or so many tasks wait for each task of the slow stage."""
 
 
 def bottlenecks(case: Case) -> Iterator[Finding]:
-    """Yield the stage for which a pipeline waits: it takes from a full queue, and all before it wait for room."""
+    """Yield the stages that a pipeline waits for: one takes from a full queue, and those before it wait for room.
+
+    It counts only if the stages before that are stopped, too, or enough tasks wait for room; not if a member is dead,
+    or the stage itself waits at a queue, has not begun to take, or waits for a lock held outside of it.
+    """
     full = {
         key: _putting(case, resource)
         for key, resource in case.snapshot.resources.items()
@@ -30,9 +34,9 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
         if not takers or any(task.key in case.dead for task in (*takers, *waiting)):
             continue
         if any(_waited(task) in ("put", "get") for task in takers):
-            continue  # it waits for the next stage, or for work: not the slow one
+            continue  # the stage itself waits for the next one, or for work: it is not the slow one
         if resource.fresh.issuperset(task.key for task in takers):
-            continue  # it has not begun: how fast it is nobody knows
+            continue  # it has not taken anything yet: its speed is unknown
         if all(_is_kept_waiting(case, task, takers) for task in takers):
             continue
         behind = [
@@ -48,7 +52,7 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
 
 
 def _is_kept_waiting(case: Case, task: TaskView, takers: list[TaskView]) -> bool:
-    """Return whether a task of a stage waits for a lock that somebody holds who has no part in the stage."""
+    """Return whether a task of a stage waits for a lock whose holders do not belong to the stage."""
     resource = case.resource(task)
     if resource is None or resource.kind != "lock" or not resource.holders:
         return False
@@ -60,7 +64,7 @@ def _is_full(resource: Resource) -> bool:
 
 
 def _putting(case: Case, resource: Resource) -> list[TaskView]:
-    """Return who waits for room in a full queue, or did when it was seen, and got some while the look lasted."""
+    """Return the tasks that wait for room in a full queue, or did so when they were first seen."""
     tasks = (
         case.snapshot.tasks[key] for key in dict.fromkeys(resource.waiters) if key in case.snapshot.tasks
     )
@@ -68,7 +72,7 @@ def _putting(case: Case, resource: Resource) -> list[TaskView]:
 
 
 def _waited(task: TaskView) -> str | None:
-    """Return how a task waited when it was first seen: all were seen in the same moment."""
+    """Return the kind of a task's wait when it was first seen: nearly the same moment for all tasks."""
     return task.was if task.wait is None else task.wait.kind
 
 
@@ -80,14 +84,14 @@ def _takers(case: Case, resource: Resource) -> list[TaskView]:
         for key in sorted(givers)
         if key in case.snapshot.tasks and key not in waiting
     ]
-    # Who waits for the stages to end is none of them, though it knows how to start one.
+    # A task that waits for the stages to end is none of them, although it may run their code.
     return [task for task in tasks if _waited(task) not in ("group", "task", "completed")]
 
 
 def _feeds(case: Case, other: int, waiting: list[TaskView], slow: list[TaskView]) -> bool:
-    """Return whether those who take from the queue `other`, the slow ones aside, are mostly among `waiting`.
+    """Return whether at least half of those who take from the queue `other`, the slow ones aside, are in `waiting`.
 
-    One or the other may have got room at this moment and be at work; none waits for something to do.
+    The rest may have got room at this moment; but none of them waits for work.
     """
     takers = [task for task in _takers(case, case.snapshot.resources[other]) if task not in slow]
     ahead = [task for task in takers if task in waiting]
@@ -96,7 +100,7 @@ def _feeds(case: Case, other: int, waiting: list[TaskView], slow: list[TaskView]
 
 
 def _starves(case: Case, takers: list[TaskView]) -> bool:
-    """Return whether a stage that follows has nothing to do: all that take from an empty queue wait there."""
+    """Return whether a following stage has no work: a task waits at an empty queue that one of `takers` may feed."""
     keys = {task.key for task in takers}
     return any(
         resource.kind == "queue"

@@ -1,4 +1,4 @@
-"""Waits for a task of a loop that nobody runs, and that nobody is left to run."""
+"""ORPHAN_FUTURE for waits for a task whose loop no thread runs, and nobody is left to run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _THREADS = frozenset({"thread", "pool"})
 
 
 def stopped(case: Case, loop: Resource) -> Iterator[Finding]:
-    """Yield what is to be said of those who wait for tasks of `loop`; nothing if it has left but what nobody misses."""
+    """Yield the finding on tasks of other loops, and threads, that wait for tasks of `loop`; nothing if none does."""
     inside = dict.fromkeys(loop.waiters)
     awaited = [key for key in inside if any(task.key not in inside for task in case.awaited.get(key, ()))]
     outside = {

@@ -1,4 +1,4 @@
-"""Why a run that has ended was slow, from its record."""
+"""Why a run that is over was slow, from its record."""
 
 from spanloom.diagnosis.slow.explain import explain
 

@@ -1,8 +1,8 @@
-"""Findings on a run that has ended: where its time went, and what it would have been without.
+"""Findings on a run that is over: where its time went, and how long it would have taken without.
 
-Each finding has a share, in seconds of the batch's own duration, and says what that rests on. What the record does
-not carry is not said: that a higher limit would have helped, for instance, only where jobs are known to have run as
-quickly when many of them ran at once as when few did. Shares of several findings may overlap.
+Each finding has a share: the seconds of the batch's duration that it cost. Nothing is said that the numbers do not
+carry: that a higher limit would have helped, for instance, only if jobs ran as quickly when many ran at once as when
+few did. Shares of several findings may overlap.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 LEAST_SHARE: Final = 0.1
-"""Of the duration: what is less is not worth a sentence."""
+"""Fraction of the duration below which a share is not reported."""
 LEAST_NS: Final = 100_000_000
 LEAST_JOBS: Final = 8
 MANY: Final = 20
-"""Jobs whose mean run time is taken for what a job takes at that concurrency."""
+"""Jobs at one concurrency from which on their mean run time is trusted."""
 STRAGGLER: Final = 5.0
-"""Times the median."""
+"""A job is late if it ran so many times longer than the median."""
 SAME: Final = 1.15
-"""Run times that differ by less are the same."""
+"""Run times whose ratio is below this are equal."""
 FULL: Final = 0.85
-"""Share of the slots that must have been in use, on average, for the limit to be what a batch waited for."""
+"""Fraction of the slots that must have been in use, on average, for the limit to be what a batch waited for."""
 ONE_SLOW: Final = 3.0
-"""Times the median of the others."""
+"""A kind of call is slow if its median is so many times that of the others."""
 
 
 def explain(store: StoreReader, run: Run) -> list[Finding]:
@@ -47,7 +47,7 @@ def explain(store: StoreReader, run: Run) -> list[Finding]:
 
     Args:
         store: The record.
-        run: One of its runs. Of one that is still running, what has ended.
+        run: One of its runs. If it still runs, only what has ended counts.
 
     Returns:
         Findings with the codes ``STRAGGLER``, ``RETRIES``, ``LIMIT_TOO_LOW``, ``LIMIT_TOO_HIGH``, ``LOOP_LAG`` and
@@ -118,9 +118,10 @@ def _stragglers(batch: BatchNumbers, records: Callable[[], Iterable[Record]]) ->
 
 
 def _last_of(late: set[int], ends: Sequence[float], most: int) -> set[int]:
-    """Return those of many late jobs for which the batch waited alone at its end, at most `most`; empty if more did.
+    """Return, of many late jobs, the last ones up to the largest gap between two ends; at most `most`.
 
-    A pause of the whole program makes all jobs late that run during it, and a straggler may be among them.
+    A pause of the whole program makes all jobs late that run during it; a straggler among them still ends alone. Empty
+    if the job that ended last was not late.
     """
     last = sorted(range(len(ends)), key=lambda number: -ends[number])[: most + 1]
     alone = list(takewhile(late.__contains__, last[:-1]))
@@ -133,7 +134,7 @@ def _retries(batch: BatchNumbers) -> Iterator[Finding]:
     spent = sum(batch.runs_ns())
     if not batch.retries or not spent:
         return
-    # While all slots are taken, what takes a slot takes its part of the time; else only who waits for it.
+    # Lost job time counts by the mean number of jobs at once: while others run, it costs the batch only its part.
     mean = spent / batch.duration_ns
     share = lost / max(1.0, mean)
     if not _is_worth(share, batch.duration_ns):
@@ -173,7 +174,7 @@ def _limits(batch: BatchNumbers, numbers: RunNumbers, run_ns: int) -> Iterator[F
     low = [(jobs, run) for count, (jobs, run) in curve.items() if count <= limit / 2 and jobs >= LEAST_JOBS]
     full = [run for count, (_, run) in curve.items() if count > limit * 0.75]
     if not low or not full or full[-1] > SAME * min(run for _, run in low) or held > 0.5 * run_ns:
-        return  # nobody knows what would have become of the run times
+        return  # it is unknown how long jobs would have run with a higher limit
     share = batch.duration_ns / 2
     if not _is_worth(share, batch.duration_ns):
         return
@@ -192,7 +193,7 @@ def _limits(batch: BatchNumbers, numbers: RunNumbers, run_ns: int) -> Iterator[F
 
 
 def _too_high(batch: BatchNumbers, curve: dict[int, tuple[int, float]]) -> Finding | None:
-    """Judge by the measured throughput: jobs at once, divided by how long each took then."""
+    """Return the finding that more jobs at once brought at most 10 % more throughput (jobs at once / run time each)."""
     points = [(count, jobs, run) for count, (jobs, run) in curve.items() if jobs >= MANY]
     if len(points) < 2:
         return None
@@ -220,10 +221,11 @@ def _too_high(batch: BatchNumbers, curve: dict[int, tuple[int, float]]) -> Findi
 
 
 def _curve(batch: BatchNumbers) -> dict[int, tuple[int, float]]:
-    """Return how many jobs ran, and for how long on average, by about how many ran at once.
+    """Return ``(number of jobs, mean run time in ns)`` by concurrency, ascending.
 
-    In powers of the square root of 2. How many ran at once is the mean over each job's own run: the integral of the
-    number of running jobs, which is a step function, from its start to its end.
+    The concurrency of a job is the mean number of running jobs over its own run: the integral of that step function
+        from
+    its start to its end, divided by its run time. It is rounded to a power of the square root of 2.
     """
     steps = sorted([(start, 1) for start in batch.starts] + [(end, -1) for end in batch.ends])
     times = [at for at, _ in steps]

@@ -1,4 +1,4 @@
-"""What one job of a recorded run was at for most of its time."""
+"""What one job of a recorded run spent most of its time in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spanloom.store.model import Record
 __all__ = ["longest_inside"]
 
 MOST: Final = 0.5
-"""Of the job's time: what took less was not what it was at."""
+"""Fraction of the job's time that an event must have taken."""
 
 
 def longest_inside(records: Iterable[Record], job_id: int, took_ns: int) -> tuple[str, int] | None:
-    """Return what took more than half of a job's time, and how long, in nanoseconds; ``None`` if nothing did.
+    """Return what took more than half of a job's time, in words, and its nanoseconds; ``None`` if nothing did.
 
-    Of what lies inside of each other it is the innermost that did: the request, and not the attempt around it.
+    Of nested events, the innermost that did: the request, not the attempt around it.
 
     Args:
         records: Those of the run, in order of their start: a parent comes before its children.

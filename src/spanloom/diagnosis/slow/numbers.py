@@ -1,4 +1,4 @@
-"""The numbers of a recorded run that its slowness is judged by, read in one pass."""
+"""The numbers of a recorded run by which its slowness is judged, read in one pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spanloom.store.model import Record
 __all__ = ["BatchNumbers", "CallNumbers", "RunNumbers", "read"]
 
 MAX_JOBS: Final = 2_000_000
-"""Jobs of one run that are looked at one by one; 80 MB."""
+"""Jobs of one run that are kept one by one, at most; 80 MB."""
 MOST_NS: Final = (1 << 63) - 1
 _SIZE: Final = re.compile(r"\b(\d+)/(\d+) in use")
 _INSIDE: Final = frozenset({EventType.ATTEMPT, EventType.BACKOFF})
@@ -26,14 +26,14 @@ class BatchNumbers:
     Attributes:
         name: Its name.
         start_ns, end_ns: Its span.
-        limit: Most jobs at once; ``None`` if there was no bound, or one that is not known.
-        is_fixed: Whether it stayed the same.
-        starts, ends, queues: Of each job that ran: when it started and ended, and how long it had waited.
-        indexes: The position of each in the input.
+        limit: Most jobs at once; ``None`` if there was no bound, or an unknown one.
+        is_fixed: Whether the limit was constant.
+        starts, ends, queues: Of each job that ran: when it started and ended, and its queue time.
+        indexes: Its position in the input; -1 if unknown.
         ids: Its event id.
-        failed_ns: Sum of the attempts that failed and were followed by another one.
+        failed_ns: Sum of the attempts that failed, the last ones of their jobs included.
         backoff_ns: Sum of the pauses between attempts.
-        retries: How many attempts were made beyond the first.
+        retries: How many pauses there were: attempts beyond the first.
     """
 
     def __init__(self, name: str, start_ns: int, end_ns: int, limit: object) -> None:
@@ -57,7 +57,7 @@ class BatchNumbers:
         return self.end_ns - self.start_ns
 
     def runs_ns(self) -> list[int]:
-        """Return how long each job ran."""
+        """Return the run time of each job."""
         return [end - start for start, end in zip(self.starts, self.ends, strict=True)]
 
 
@@ -76,10 +76,10 @@ class RunNumbers:
     """What `read` has found.
 
     Attributes:
-        batches: By event id, those that have ended.
-        calls: By type and name, what jobs called.
-        lag_ns: For how long the loop was held, in all, by ``file:line``.
-        busy_ns: For how long jobs held the loop; 0 where that was not measured.
+        batches: The batches that have ended, by event id.
+        calls: What jobs called, by event type and name.
+        lag_ns: For how long the loop was blocked, in all, by ``file:line``; ``"?"`` if that is unknown.
+        busy_ns: The busy time of all jobs; 0 if it was not measured.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ def read(records: Iterable[Record]) -> RunNumbers:
 
 
 def _lasted_ns(start_ns: int, end_ns: int) -> int:
-    """Return how long an event took, as a number of 64 bits whatever a file says."""
+    """Return how long an event took, cut to the range of a signed 64-bit number: the file may say anything."""
     return min(max(0, end_ns - start_ns), MOST_NS)
 
 
