@@ -1,4 +1,4 @@
-"""What a watched process answers."""
+"""The questions that a watched process answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["answers_of"]
 
 
 def answers_of(watcher: Watcher) -> dict[str, Callable[[Mapping[str, Any]], object]]:
-    """Return the answers of the process of `watcher`, by the word that asks."""
+    """Return the functions that answer for the process of `watcher`, by the word that asks."""
     return {
         "why": lambda asked: [finding.to_json() for finding in watcher.findings(within_s=_within_s(asked))],
         "live": lambda _: _live(watcher),
@@ -21,12 +21,12 @@ def answers_of(watcher: Watcher) -> dict[str, Callable[[Mapping[str, Any]], obje
 
 
 def _within_s(asked: Mapping[str, Any]) -> float:
-    """Return for how long who asks waits for an answer, in seconds; infinite if that is not said."""
+    """Return for how many seconds the client waits for an answer; infinite if it does not say."""
     within_s = asked.get("within_s")
     return float(within_s) if isinstance(within_s, int | float) else math.inf
 
 
 def _live(watcher: Watcher) -> dict[str, Any]:
-    from spanloom.diagnosis.watch.live import live  # with it most of the diagnosis
+    from spanloom.diagnosis.watch.live import live  # late, as it loads most of the diagnosis
 
     return live(watcher)

@@ -1,4 +1,4 @@
-"""The findings on another process: what it answers or, where it cannot, what its stacks say."""
+"""The findings on another process: its own answer or, if it cannot answer, what its stacks show."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["why_process"]
 
 SILENCE_S: Final = 1.0
 PATIENCE_S: Final = 2.5
-"""How long an answer may take before the stacks are asked for: most calls that hold the GIL are over by then."""
+"""Seconds that an answer may take before the stacks are asked for: most calls that hold the GIL are over by then."""
 
 
 def why_process(
     pid: int, *, timeout_s: float = 10.0, on_silence: Callable[[int], object] = id
 ) -> list[dict[str, Any]]:
-    """Return the findings on process `pid`, or on the one that it has started; see `Finding.to_json`.
+    """Return the findings on process `pid`, or on the watched one that it has started; see `Finding.to_json`.
 
     Args:
         pid: A process of this user that is watched.

@@ -1,7 +1,7 @@
-"""What a loop is about to run: tasks, and callbacks of the program that no task is behind.
+"""What a loop runs or is about to run: tasks, and callbacks of the program without a task.
 
-The loops of asyncio say so by their list of ready handles. One of another make, as uvloop's, hides it; but the garbage
-collector must know what such a loop refers to, and so tells of its list, and of each handle in that what it calls.
+asyncio's loops have a list of ready handles. uvloop's hide theirs, but `gc.get_referents` of the loop returns that
+list, and of each handle what it calls.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MOST_DUE: Final = 50
 
 @final
 class BareCall(NamedTuple):
-    """A call that a loop makes by itself, of a function of the program.
+    """A call of a function of the program that a loop makes without a task.
 
     Attributes:
         function: The function.
-        owner: What it is a method of; ``None`` if it is none.
+        owner: The object whose method it is; ``None`` if it is none.
         arguments: What it is called with.
     """
 
@@ -45,19 +45,19 @@ class BareCall(NamedTuple):
 
     @property
     def code(self) -> CodeType:
-        """Of the function."""
+        """The function's code."""
         return self.function.__code__
 
 
 AtWork = dict[tuple[int, int], tuple[asyncio.Task[Any] | BareCall, Any]]
-"""By identity, that of the function's code and of its owner for a bare call: who, and the handle by which it is run."""
+"""Tasks and bare calls with the handles that run them. The key of a bare call: the identities of its code and owner."""
 
 
 def at_work(loop: asyncio.AbstractEventLoop, thread: int) -> AtWork:
-    """Return who runs or is ready in `loop`, and the handles by which the loop runs them.
+    """Return the tasks and calls that run or are ready in `loop`, each with its handle.
 
     Args:
-        loop: It.
+        loop: The loop.
         thread: The id of its thread.
     """
     found: AtWork = {}
@@ -89,7 +89,7 @@ def _ready(loop: asyncio.AbstractEventLoop) -> list[Any]:
 
 
 def _due(loop: BaseEventLoop) -> list[Any]:
-    """Return timers that the loop will run in its next turn, as of `call_later` with no delay; of others it waits."""
+    """Return the timers that are due, and so run in the loop's next turn, as those of ``call_later(0, ...)``."""
     if type(loop).time is not BaseEventLoop.time:
         return []
     first = list(field(loop, "_scheduled", ()))[:MOST_DUE]  # a heap
@@ -101,7 +101,7 @@ def _is_handle(value: object) -> bool:
 
 
 def _behind(handle: Any) -> Iterator[asyncio.Task[Any] | BareCall]:
-    """Yield whom a handle will run: a task, those that `asyncio.wait` wakes next, or a call of the program's."""
+    """Yield what a handle will run: a task, the tasks that it wakes next by ``wait`` or a timeout, or a bare call."""
     return _behind_call(*_called(handle))
 
 
@@ -126,7 +126,7 @@ def _behind_call(function: Any, arguments: tuple[object, ...]) -> Iterator[async
         task = field(owner, "_task")
         if is_task(task):
             yield task
-    elif is_foreign(inner.__code__):  # as what `asyncio.wait` has hung on a future, or on a timer
+    elif is_foreign(inner.__code__):  # as the callback that `asyncio.wait` adds to futures and timers
         inside = [value for cell in inner.__closure__ or () for value in gc.get_referents(cell)]
         for future in (*inside, *arguments):
             if is_future(future):
@@ -136,7 +136,7 @@ def _behind_call(function: Any, arguments: tuple[object, ...]) -> Iterator[async
 
 
 def _called(handle: Any) -> tuple[Any, tuple[object, ...]]:
-    """Return what a handle calls, and with what."""
+    """Return the callback of a handle, and its arguments."""
     if is_a(handle, asyncio.Handle):
         return field(handle, "_callback"), field(handle, "_args") or ()
     function: Any = None

@@ -1,4 +1,4 @@
-"""LOOP_BLOCKED: a callback, or one after the other, keeps the loop from whatever else it has to run."""
+"""LOOP_BLOCKED: one callback, or several in a row, keep the loop from all else that it has to run."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ from spanloom.diagnosis.watch.pulse import LONG_S, Hold, Pulse
 __all__ = ["blocked", "described", "evidence_of", "jobs_of", "tasks_of", "victims", "wakes_for"]
 
 ONCE_S: Final = 1.0
-"""A single hold that lasts as long is a finding while it goes on: whoever waits for an answer has given up."""
+"""A single hold that has lasted so long is a finding while it goes on: clients have given up by then."""
 ALONE_S: Final = 2.0
-"""The same of one for which the others wait anyway; who is alone may do as it likes."""
+"""The same if only tasks are kept waiting that wait for the holder anyway."""
 SHARE: Final = 0.6
-"""Share of the last seconds that holds together make up to be one."""
+"""Several holds are a finding if together they take this fraction of the last `SPAN_S` seconds."""
 SPAN_S: Final = 3.0
-"""The seconds that the share is of."""
 ENOUGH_LOOKS: Final = 3
 AGAIN_S: Final = 0.05
 COMPUTING_S: Final = 0.4
-"""So much of a hold must be its own time, and not that of other processes on the same cores. For the share, holds in
-which the thread computes count from here on; shorter ones are how work is cut into pieces."""
+"""So many seconds of a hold must be its own time, not that of other processes on the same cores.
+
+For `SHARE`, holds in which the thread computes count only from this length on: shorter ones are work cut into pieces.
+"""
 
 
 def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding | None:
-    """Return the finding on a loop that something keeps from running the rest, or ``None``.
+    """Return the finding on a loop that is blocked, or ``None``. May look again for some seconds to be sure.
 
     Args:
         pulse: What has been seen of the loop.
@@ -63,7 +64,7 @@ def blocked(pulse: Pulse, now_s: float, look: Callable[[], object]) -> Finding |
 
 
 def _stays(hold: Hold, look: Callable[[], object]) -> bool:
-    """Tell whether a hold goes on for some looks: on a busy machine all threads stand still for a second at times."""
+    """Tell whether a hold goes on for some more looks: on a busy machine all threads may stand still for a second."""
     deadline_s = time.monotonic() + ONCE_S
     while sum(hold.places.values()) < ENOUGH_LOOKS and hold.ended_s is None and time.monotonic() < deadline_s:
         time.sleep(AGAIN_S)
@@ -94,22 +95,22 @@ def _one(hold: Hold, now_s: float, waiting: list[str]) -> Finding:
 
 
 def _grown(pulse: Pulse, now_s: float, look: Callable[[], object]) -> float:
-    """Look at a loop that is known for too short a time, if it was held for a good part of that; return when it is.
+    """Watch a loop that has been known for too short a time, if it was held for much of it; return the time then.
 
-    Who asks in the first second of a program would be told nothing otherwise.
+    Otherwise there would be no answer in the first second of a program.
     """
     span_s = now_s - pulse.first_s
     held_s = sum(part_s for part_s, _ in _parts(pulse, pulse.first_s, now_s))
     if span_s >= SPAN_S / 2 or held_s < SHARE / 2 * span_s or not held_s:
         return now_s
     while time.monotonic() < pulse.first_s + SPAN_S / 2:
-        time.sleep(LONG_S)  # as far apart as ever: what is shorter is not added up
+        time.sleep(LONG_S)  # not more often: shorter holds must not be added up
         look()
     return max(now_s, time.monotonic())
 
 
 def _parts(pulse: Pulse, from_s: float, now_s: float) -> list[tuple[float, Hold]]:
-    """Return what has held a loop for long or again and again, each with for how long."""
+    """Return the holds that count, each with its seconds between the two times."""
     parts = [(part_s, hold) for at_s, part_s, hold in list(pulse.waited) if at_s >= from_s]
     parts += [
         (min((hold.ended_s or now_s) - max(from_s, hold.began_s), hold.own_s(now_s)), hold)
@@ -161,7 +162,7 @@ def _many(loop: asyncio.AbstractEventLoop, pulse: Pulse, now_s: float) -> Findin
 
 
 def described(hold: Hold) -> str:
-    """Return who holds the loop, in words."""
+    """Return in words what holds the loop."""
     if hold.task is None:
         name = hold.outermost()
         return f"callback {name}()" if name else "a callback"
@@ -171,7 +172,7 @@ def described(hold: Hold) -> str:
 
 
 def jobs_of(hold: Hold) -> tuple[str, ...]:
-    """Return the names of who holds the loop."""
+    """Return the name of the task or function that holds the loop."""
     name = hold.task or hold.outermost()
     return (name,) if name else ()
 
@@ -183,7 +184,7 @@ def _cure(hold: Hold) -> str:
 
 
 def evidence_of(hold: Hold) -> Iterator[str]:
-    """Yield where the callback has been found, and the stack of the last look."""
+    """Yield in words where the callback was found how often, and the stack of the last look."""
     total = sum(hold.places.values())
     for place, count in hold.places.most_common(5):
         yield f"{count} of {total} looks: {where(place)} in {place.name}"
@@ -193,13 +194,13 @@ def evidence_of(hold: Hold) -> Iterator[str]:
         yield f"  {where(call)} in {call.name}" + ("" if is_own(call.code) else " (not the program's)")
 
 
-# who is kept waiting --------------------------------------------------------------------------------------
+# what is kept waiting -------------------------------------------------------------------------------------
 
 
 def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
-    """Return what could run on `loop` if the holder let it: tasks, callbacks, timers that are due, sockets.
+    """Return in words what could run on `loop` but for the hold: tasks, callbacks, timers that are due, sockets.
 
-    Tasks that wait for the holder's own task are none: they would wait anyway.
+    Without tasks that wait for the holder's own task: they would wait anyway.
     """
     own = None if hold.own is None else hold.own()
     found: list[str] = []
@@ -216,7 +217,7 @@ def victims(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
 
 
 def _awaiting(loop: asyncio.AbstractEventLoop, hold: Hold) -> list[str]:
-    """Return the tasks that wait for the holder's own: they could not be cancelled, nor could a signal be handled."""
+    """Return the tasks that wait for the holder's own: they cannot be cancelled meanwhile, nor a signal handled."""
     own = None if hold.own is None else hold.own()
     return [task_name(task) for task in tasks_of(loop) if task is not own and not future_done(task)][:100]
 
@@ -255,7 +256,7 @@ def _waits_only_for(task: asyncio.Task[Any], own: asyncio.Task[Any]) -> bool:
 
 
 def wakes_for(waiter: object, own: asyncio.Task[Any]) -> bool:
-    """Tell whether a bare future is one that the end of `own` resolves, as ``wait``, a task group or ``shield`` has."""
+    """Tell whether the end of `own` resolves a bare future, as with ``wait``, a TaskGroup or ``shield``."""
     for callback in callbacks_of(own):
         if any(value is waiter for value in closure_of(callback).values()):
             return True

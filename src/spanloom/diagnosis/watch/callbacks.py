@@ -1,4 +1,4 @@
-"""What a loop calls by itself, without a task: timers, callbacks, sockets and signals, and what these know."""
+"""What a loop calls without a task: timers, callbacks, handlers of sockets and signals; and what these can reach."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["may_call"]
 
 
 def may_call(loop: asyncio.AbstractEventLoop, what: object) -> bool:
-    """Tell whether something that `loop` may call by itself, or a handler of a signal, knows `what`."""
+    """Tell whether something that `loop` may call without a task, or a signal handler, can reach `what`."""
     handlers = (handler for _, handler in set_handlers())
     return any(knows(called, what) for called in in_slices([*_calls_of(loop), *handlers]))
 
 
 def _calls_of(loop: asyncio.AbstractEventLoop) -> Iterator[object]:
-    """Yield what a loop calls, each with its arguments; of one that hides that, all that it refers to."""
+    """Yield the callbacks of a loop and their arguments; of a loop that hides them, all that it refers to."""
     if not is_a(loop, BaseEventLoop):
         yield from (one for one in gc.get_referents(loop) if one is not type(loop))
         return

@@ -1,7 +1,7 @@
-"""What the kernel says of child processes and pipes: who is blocked at which end of which. Linux only.
+"""Which child processes are blocked at which end of which pipe, as the kernel tells. Linux only.
 
-``/proc/PID/task/TID/syscall`` names the system call that a thread is blocked in, with its arguments; of a process of
-the same user that is a descendant this may be read. Where it may not, nothing is said.
+``/proc/PID/task/TID/syscall`` has the system call that a thread is blocked in, with its arguments. It may be read of
+descendants of the same user; where it may not, nothing is reported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Blocked(NamedTuple):
 
     Attributes:
         call: ``"read"``, ``"write"`` or ``"wait"``.
-        number: Of the file descriptor, or the process waited for.
+        number: The file descriptor; for ``"wait"``, the id of the process waited for.
     """
 
     call: str
@@ -49,7 +49,7 @@ class Blocked(NamedTuple):
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the processes that `pid` has started, and theirs; not those that have ended."""
+    """Return the ids of all descendants of `pid` that have not ended."""
     parents: dict[int, list[int]] = {}
     try:
         names = os.listdir("/proc")  # noqa: PTH208 -- a Path for each of thousands of names
@@ -70,7 +70,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def blocked_in(pid: int) -> list[Blocked]:
-    """Return what the threads of a process are blocked in, of the calls that are of interest here."""
+    """Return the calls to read, write or wait that the threads of a process are blocked in."""
     try:
         threads = os.listdir(f"/proc/{pid:d}/task")  # noqa: PTH208 -- names are wanted
     except OSError:
@@ -80,11 +80,11 @@ def blocked_in(pid: int) -> list[Blocked]:
 
 
 def has_thread_that_may_act(pid: int) -> bool:
-    """Tell whether a thread of a process is blocked neither at a pipe nor, without a time limit, for another thread."""
+    """Tell whether some thread of a process is neither blocked at a pipe nor in a ``futex`` wait without a timeout."""
     for fields in _calls_of(pid):
         number = int(fields[0]) if fields[0].isdecimal() else -1
         if number == _FUTEX and len(fields) > 4 and int(fields[4], 16) == 0:
-            continue  # for another thread, and with no time limit, which is its fourth argument
+            continue  # it waits for another thread; the fourth argument is the timeout
         call = _CALLS.get(number)
         if call is None or (call != "wait" and pipe_of(pid, int(fields[1], 16)) is None):
             return True
@@ -92,7 +92,7 @@ def has_thread_that_may_act(pid: int) -> bool:
 
 
 def _calls_of(pid: int) -> Iterator[list[str]]:
-    """Yield the system calls that the threads of a process are in, as the kernel writes them."""
+    """Yield the fields of each thread's ``syscall`` file: number, arguments ..."""
     try:
         threads = os.listdir(f"/proc/{pid:d}/task")  # noqa: PTH208 -- names are wanted
     except OSError:
@@ -126,7 +126,7 @@ def _call(path: str) -> Blocked | None:
 
 
 def pipe_of(pid: int | str, number: int) -> str | None:
-    """Return what stands for the pipe or socket of a descriptor, the same text in every process that has it."""
+    """Return a text that identifies the pipe or socket of a descriptor: the same in every process that has it."""
     try:
         target = str(Path(f"/proc/{pid}/fd/{number:d}").readlink())
     except OSError:
@@ -135,7 +135,7 @@ def pipe_of(pid: int | str, number: int) -> str | None:
 
 
 def ends_here(pipe: str) -> dict[int, bool]:
-    """Return the descriptors of this process for `pipe`; true for those that can be written to."""
+    """Return the descriptors of this process for `pipe`, each with whether it can be written to."""
     found: dict[int, bool] = {}
     try:
         names = os.listdir("/proc/self/fd")  # noqa: PTH208 -- the same
@@ -153,12 +153,12 @@ def ends_here(pipe: str) -> dict[int, bool]:
 
 
 def pid_of(child: object) -> object:
-    """Return the process of a ``Popen``, or of a ``Process`` of multiprocessing, where it is a property."""
+    """Return the process id of a ``Popen``, or of a ``Process`` of multiprocessing, where `pid` is a property."""
     return field(child, "pid", field(field(child, "_popen"), "pid"))
 
 
 def program_of(pid: int) -> str:
-    """Return what a process is called: a child of ``multiprocessing`` by its own name and that of its function."""
+    """Return the name of a process; a child of ``multiprocessing`` has its own name and that of its function."""
     process: Any = sys.modules.get("multiprocessing.process")
     for child in list(getattr(process, "_children", ())):
         if pid_of(child) == pid:

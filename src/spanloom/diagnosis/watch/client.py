@@ -1,4 +1,4 @@
-"""Asks a process that is watched what it is at, from another process of the same user."""
+"""Asking a watched process, from another process of the same user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spanloom.exceptions import NotWatchedError
 __all__ = ["SilentError", "ancestors", "ask", "is_stopped", "watched_pid"]
 
 START_S: Final = 1.0
-"""How long a process that has just been started may take until it can be asked."""
+"""Seconds that a process may take from its start until it can be asked."""
 RETRY_S: Final = 0.05
 
 
@@ -37,22 +37,22 @@ def ask(
         pid: A watched process; see `watched_pid`.
         question: The word for what is asked.
         timeout_s: How long to wait for the answer.
-        meanwhile: What to call while there is no answer, each after so many seconds, once; what it returns, unless that
-            is ``None``, is taken for the answer.
-        details: More to be told with the question.
+        meanwhile: ``(seconds, function)`` pairs: functions to call once if there is no answer after so many seconds. A
+            result other than ``None`` is returned in place of the answer.
+        details: More fields of the question.
 
     Raises:
-        NotWatchedError: there is nobody to ask, or it cannot answer that.
+        NotWatchedError: the process is not watched, or does not know the question.
         SilentError: it has not answered in time.
     """
-    import json  # nobody asks most programs
+    import json  # late: most programs are never asked
 
     connection = _connected(pid)
     began = time.monotonic()
     calls = [*meanwhile, (timeout_s, None)]
     data = b""
     with connection:
-        with suppress(ConnectionError):  # then there is no answer either, and that is told
+        with suppress(ConnectionError):  # then there is no answer, which is reported below
             connection.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
         while not data.endswith(b"\n"):
             after_s, call = calls[0]
@@ -111,17 +111,17 @@ def _why_not(pid: int, error: OSError) -> str:
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether process `pid` is stopped, by a signal or by who traces it; False where the kernel does not say."""
+    """Tell whether process `pid` is stopped, by a signal or a tracer; ``False`` if that is unknown."""
     fields = stat_of(pid)
     return fields is not None and fields[0] in {"T", "t"}
 
 
 def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
-    """Return the watched process that `pid` means: itself or, of a shell or a launcher, the one that it has started.
+    """Return the id of the watched process that `pid` means: its own or, for a shell or launcher, its descendant's.
 
     Args:
         pid: A process.
-        wait_s: How long to wait for one that has only just been started.
+        wait_s: How many seconds to wait for one that has only just been started.
 
     Raises:
         NotWatchedError: neither it nor exactly one of its descendants is watched.
@@ -131,7 +131,7 @@ def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
         if socket_path(pid).exists() and is_running(pid):
             return pid
         found = [other for other in pids() if other != pid and pid in ancestors(other)]
-        # A child of a child is the program's own affair: the one nearest to `pid` is meant.
+        # A watched child of a watched child is the program's own affair: the one nearest to `pid` is meant.
         nearest = [other for other in found if not set(ancestors(other)) & set(found)]
         if len(nearest) == 1:
             return nearest[0]
@@ -151,7 +151,7 @@ def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
 
 
 def ancestors(pid: int) -> list[int]:
-    """Return the process that has started `pid`, the one that has started that, and so on."""
+    """Return the ids of the parent of `pid`, of its parent, and so on."""
     found: list[int] = []
     while pid > 1 and len(found) < 100:
         fields = stat_of(pid)

@@ -1,4 +1,4 @@
-"""File descriptors of ours in somebody else's process: out of its way, and some for when it has none left."""
+"""Our file descriptors in the program's process: with high numbers, and some spare ones for when it has none left."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 __all__ = ["Spares", "moved"]
 
 HIGH: Final = 128
-"""Ours begin here, where that is possible: a program may count its own."""
+"""Ours begin with this number if possible: a program may rely on low numbers for its own."""
 SPARES: Final = 4
 """For the connection, a module that is imported to answer, a folder of ``/proc`` and a file in it."""
 
 
 def moved(number: int) -> int:
-    """Return the descriptor under a number that is out of the way of those of the program."""
+    """Move a descriptor to a high number and return that; its own number if that fails."""
     try:
         high = _copied(number)
-    except OSError:  # so many may not be open
+    except OSError:  # above the limit of open files
         return number
     os.close(number)
     return high
@@ -32,9 +32,9 @@ def _copied(number: int) -> int:
 
 
 class Spares:
-    """Copies of a descriptor, given back while something has to be opened.
+    """Spare copies of a descriptor, closed while something has to be opened.
 
-    A program that leaks descriptors gets stuck when it has none left, and is to be asked then above all.
+    A program that leaks descriptors gets stuck when it has none left, and just then it must be possible to ask it.
 
     Args:
         of: What to copy; open as long as this is used.
@@ -48,7 +48,7 @@ class Spares:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Have so many descriptors more inside of the ``with`` block, unless another thread takes them first."""
+        """Close the copies inside of the ``with`` block; another thread may take the numbers first."""
         self.close()
         try:
             yield
@@ -56,7 +56,7 @@ class Spares:
             self._take()
 
     def close(self) -> None:
-        """Give them back, but for those that the program has closed: these numbers are somebody else's now."""
+        """Close the copies, without those that the program has closed: their numbers may have another owner now."""
         while self._held:
             number = self._held.pop()
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""The verdict and all stacks on standard error, when a signal asks for them: where no second terminal is at hand.
+"""The findings and all stacks on standard error, on a signal: for when no second terminal is at hand.
 
-The handler is `faulthandler`'s, in C: it writes to a file of ours, whatever the main thread is at. That is the bell and
-no more: a handler that reads the frames of threads that run meanwhile ends the process, once in some hundred times. The
-watching thread sees the file grow, and writes the stacks of all threads while it keeps them from running.
+The handler is `faulthandler`'s, in C: it writes to a file of ours, whatever the main thread does. That only serves as a
+bell, for one thread: to let it read the frames of threads that run meanwhile crashes the process once in some hundred
+times. The watching thread sees the file grow, and writes the stacks of all threads itself while it holds the GIL.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MAX_BYTES: Final = 1_000_000
 
 
 class Dump:
-    """Waits for one signal; to be called after each look.
+    """Handles one signal; an `Observer`, called after each look.
 
     Args:
         signal_number: The signal, which the program must not use itself.
         find: Returns the findings of this moment.
 
     Raises:
-        ValueError: it is no signal that can be handled.
+        ValueError: the signal cannot be handled.
     """
 
     def __init__(self, signal_number: int, find: Callable[[], list[Finding]]) -> None:
@@ -49,14 +49,14 @@ class Dump:
         faulthandler.register(signal_number, file=self._file, all_threads=False, chain=False)
 
     def __call__(self, _: float) -> None:
-        """Write what has been asked for since the last call."""
+        """Write the findings and stacks if the signal has come since the last call."""
         number = self._number
         info = os.fstat(number)
         size = info.st_size
         if info.st_ino != self._inode or size == self._seen:
             return
         faulthandler.dump_traceback(file=self._file, all_threads=True)
-        self._seen = os.fstat(number).st_size  # all that was asked for until now
+        self._seen = os.fstat(number).st_size  # covers all signals until now
         stacks = os.pread(number, min(self._seen - size, MAX_BYTES), size)
         lines = [f"{one.code} ({one.level}): {one.message}" for one in self._find()]
         text = "\n".join(lines or ["nothing is wrong, as far as can be seen"])

@@ -1,8 +1,8 @@
-"""The socket by which a process is asked what it is at: of its own user only, and nothing can be changed through it.
+"""The Unix socket by which a process is asked: by its own user only, and nothing can be changed through it.
 
-One line of JSON is a question, one line the answer, and then the connection is closed. The folder is the user's (0700),
-so is the socket (0600), and the kernel says who is at the other end. All of it happens on the watching thread, which
-waits for questions between its looks; who asks and does not read is given up on.
+A question is one line of JSON, so is the answer, and then the connection is closed. The folder has mode 0700, the
+socket 0600, and the kernel tells the user at the other end (``SO_PEERCRED``). All this runs on the watching thread,
+which waits for questions between its looks; a client that does not read is dropped.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ QUESTION_S: Final = 1.0
 ANSWER_S: Final = 2.0
 BACKLOG: Final = 8
 DEAF_S: Final = 1.0
-"""So long nobody is listened to where there is no descriptor for a connection: who waits is seen again at once."""
+"""Seconds without accepting after no descriptor was left for a connection: else the waiting client wakes us at once."""
 _TIDIED: Final = "tidied"
 _CREDENTIALS: Final = struct.Struct("iII")
 
 Answers = Mapping[str, Callable[[Mapping[str, Any]], object]]
-"""What is answered, by the word that asks for it. Any: whatever JSON holds."""
+"""Functions that answer, by the word that asks; they get the question. Any: whatever JSON holds."""
 
 
 class Endpoint:
-    """A listening socket for this process, and a bell for its own thread.
+    """A listening socket for this process.
 
     Args:
         answers: The functions that answer.
 
     Raises:
-        OSError: there is no folder or socket to be had.
+        OSError: the folder or the socket cannot be made.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -73,7 +73,7 @@ class Endpoint:
 
     @property
     def is_deaf(self) -> bool:
-        """Whether nobody is to be waited for now."""
+        """Whether no connection is accepted at present, see `DEAF_S`."""
         return time.monotonic() < self._deaf_until_s
 
     def fileno(self) -> int:
@@ -81,7 +81,7 @@ class Endpoint:
         return self._socket.fileno() if self._is_ours() else -1
 
     def _is_ours(self) -> bool:
-        """Tell whether the descriptor is still this socket: a program that becomes a daemon closes all there are."""
+        """Tell whether the descriptor is still this socket: a program that becomes a daemon closes all descriptors."""
         try:
             info = os.fstat(self._socket.fileno())
         except OSError:
@@ -89,12 +89,12 @@ class Endpoint:
         return stat.S_ISSOCK(info.st_mode) and info.st_ino == self._inode
 
     def serve(self) -> None:
-        """Answer whoever waits."""
+        """Answer all clients that wait."""
         with self._spares.lent():
             while self._is_ours():
                 try:
                     connection, _ = self._socket.accept()
-                except BlockingIOError:  # nobody, any more
+                except BlockingIOError:  # no client waits any more
                     return
                 except OSError:
                     self._deaf_until_s = time.monotonic() + DEAF_S
@@ -107,7 +107,7 @@ class Endpoint:
             return
         question = _question(connection)
         answer = self._answer(question)
-        import json  # nobody asks most programs
+        import json  # late: most programs are never asked
 
         connection.settimeout(ANSWER_S)
         connection.sendall(json.dumps(answer, ensure_ascii=True).encode() + b"\n")
@@ -129,13 +129,13 @@ class Endpoint:
         """Stop listening.
 
         Args:
-            unlink: Take the socket out of the folder; not in a forked child, to whom it does not belong.
+            unlink: Whether to remove the socket from the folder; never done in a forked child, as it is the parent's.
         """
         self._spares.close()
         if self._is_ours():
             self._socket.close()
         else:
-            self._socket.detach()  # the number is somebody else's now
+            self._socket.detach()  # the number has another owner now
         if unlink and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -159,18 +159,18 @@ class Bell:
             return -1
 
     def ring(self) -> None:
-        """Wake it, once or more."""
+        """Wake the thread."""
         if self.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self._writer.send(b"!")
 
     def quiet(self) -> None:
-        """Take note of it."""
+        """Clear the bell after the thread has woken."""
         with contextlib.suppress(OSError):
             self._reader.recv(64)
 
     def close(self) -> None:
-        """Give the descriptors back, unless they are somebody else's."""
+        """Close the descriptors, unless the program has closed them and they have another owner now."""
         if self.fileno() >= 0:
             self._reader.close()
             self._writer.close()
@@ -180,7 +180,7 @@ class Bell:
 
 
 def wait_for(descriptors: list[int], seconds: float) -> list[int]:
-    """Wait until one of `descriptors` can be read, at most `seconds`; return those."""
+    """Wait until one of `descriptors` can be read, for at most `seconds`; return those that can."""
     poll = select.poll()
     for descriptor in descriptors:
         if descriptor >= 0:
@@ -192,7 +192,7 @@ def wait_for(descriptors: list[int], seconds: float) -> list[int]:
 
 
 def tidy() -> None:
-    """Remove what processes have left that were killed, now and then."""
+    """Remove the sockets and stacks of killed processes; at most once in a while."""
     if not is_due(_TIDIED):
         return
     for pid in pids():
@@ -203,7 +203,7 @@ def tidy() -> None:
 
 
 def _moved(made: socket.socket) -> socket.socket:
-    """Return `made` under a number that is out of the way."""
+    """Return the socket with a high descriptor number."""
     family, kind, protocol = made.family, made.type, made.proto
     return socket.socket(family, kind, protocol, moved(made.detach()))
 

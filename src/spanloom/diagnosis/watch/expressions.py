@@ -1,7 +1,7 @@
-"""The object that a blocked line means: ``self._lock`` of ``with self._lock:``, looked up without running anything.
+"""The object that a blocked line acquires: ``self._lock`` of ``with self._lock:``, looked up without running code.
 
 Names are looked up in the frame's variables, attributes in instance dictionaries and slots, items in plain dicts and
-lists. A property, a call or a subclass with ways of its own is not followed: that would be the program's code.
+lists. A property, a call or a container subclass is not followed, as that would run the program's code.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _CALLS: Final = frozenset({"CALL", "PRECALL"})
 
 
 def acquired(frame: FrameType) -> tuple[str, object] | None:
-    """Return what `frame`, a running one, is about to acquire: its text and the object, or ``None`` if it does not.
+    """Return the lock that a running frame is about to acquire, as ``(source text, object)``; ``None`` if none.
 
-    The object is ``None`` if it cannot be known without running code.
+    The object is ``None`` if it cannot be found without running code.
     """
     text = text_at(frame.f_code, frame.f_lasti)
     if text is None:
@@ -37,7 +37,7 @@ def acquired(frame: FrameType) -> tuple[str, object] | None:
 
 @lru_cache(maxsize=512)
 def text_at(code: CodeType, instruction: int) -> str | None:
-    """Return the expression whose lock the instruction at that offset acquires, as it is written; else ``None``."""
+    """Return the source text of the lock that the instruction at that offset acquires; ``None`` if it acquires none."""
     before: dis.Instruction | None = None
     for one in dis.get_instructions(code):
         if one.offset == instruction:
@@ -45,7 +45,7 @@ def text_at(code: CodeType, instruction: int) -> str | None:
         before = one
     else:
         return None
-    # Up to 3.12 the instruction that enters stands for the whole block, but the one before it for the expression.
+    # Up to 3.12, the position of the entering instruction is the whole block; that of the one before, the expression.
     at = before.positions if before is not None and one.opname == "BEFORE_WITH" else one.positions
     source = None if at is None else _source(code.co_filename, at)
     if source is None:
@@ -102,7 +102,7 @@ def _evaluate(tree: ast.AST, names: dict[str, object], frame: FrameType) -> obje
 
 
 def named(text: str, code: CodeType) -> str:
-    """Return `text` as it is called from outside: ``Cache._lock`` of ``self._lock`` in a method of ``Cache``."""
+    """Return `text` with the class in place of ``self``: ``Cache._lock`` for ``self._lock`` in a method of it."""
     first, _, rest = text.partition(".")
     owner = bare_name(code.co_qualname).rpartition(".")[0]
     is_self = bool(code.co_argcount) and first == code.co_varnames[0] and first in {"self", "cls"}
@@ -110,7 +110,7 @@ def named(text: str, code: CodeType) -> str:
 
 
 def attribute(owner: object, name: str) -> object:
-    """Return an attribute that is plainly there: in the instance, or in its class if it is no descriptor."""
+    """Return an attribute without running code: from the instance, or from its class if it is no descriptor."""
     found = inspect.getattr_static(owner, name, _MISSING)
     if isinstance(found, MemberDescriptorType):
         try:

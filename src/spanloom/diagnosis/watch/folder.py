@@ -1,7 +1,7 @@
-"""Where the sockets of watched processes are: a folder of their user, whatever the environment says.
+"""The folder of the sockets of watched processes: one for each user, whatever the environment says.
 
-Neither ``TMPDIR`` nor ``XDG_RUNTIME_DIR`` is asked: who asks a process from another terminal, or by ``sudo``, has
-others than the process had.
+Not by ``TMPDIR`` or ``XDG_RUNTIME_DIR``: in another terminal, or under ``sudo``, these may differ from those of the
+watched process.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Final
 __all__ = ["LOOKED_THROUGH_S", "dump_path", "folder", "is_due", "made_folder", "pids", "socket_path"]
 
 LOOKED_THROUGH_S: Final = 3_600.0
-"""From one look at all that is in the folder to the next, whoever takes it: of a machine that tests all day that are
-thousands of files, and to list them is a good part of a start."""
+"""Seconds between two tidyings of the folder, by any process.
+
+On a machine that runs tests all day it has thousands of files, and to list them would take a good part of a start.
+"""
 
 
 def folder() -> Path:
@@ -34,10 +36,10 @@ def folder() -> Path:
 
 
 def made_folder() -> Path:
-    """Return `folder`, which exists now and is nobody else's.
+    """Make `folder` if it does not exist, and return it.
 
     Raises:
-        OSError: it cannot be made, or somebody else has made it.
+        OSError: it cannot be made, or belongs to another user.
     """
     path = folder()
     path.mkdir(mode=0o700, exist_ok=True)
@@ -50,10 +52,10 @@ def made_folder() -> Path:
 
 
 def is_due(mark: str) -> bool:
-    """Tell whether the folder, which exists, is to be looked through, unless it was within `LOOKED_THROUGH_S`.
+    """Tell whether the folder, which must exist, was last tidied more than `LOOKED_THROUGH_S` ago, and note the time.
 
     Args:
-        mark: What for: the name of the file by which is known when it was last done, and that is renewed by this.
+        mark: The purpose: name of the file whose time of change is that of the last tidying.
     """
     path = folder() / mark
     with contextlib.suppress(OSError):
@@ -65,17 +67,17 @@ def is_due(mark: str) -> bool:
 
 
 def socket_path(pid: int) -> Path:
-    """Return where process `pid` is to be asked."""
+    """Return the path of the socket of process `pid`."""
     return folder() / f"{pid:d}.sock"
 
 
 def dump_path(pid: int) -> Path:
-    """Return where process `pid` leaves its stacks when it cannot answer."""
+    """Return the path of the file to which process `pid` writes its stacks when it cannot answer."""
     return folder() / f"{pid:d}.stacks"
 
 
 def pids() -> list[int]:
-    """Return the processes that have left a socket, alive or not."""
+    """Return the ids of the processes that have a socket in the folder, alive or not."""
     try:
         names = os.listdir(folder())  # noqa: PTH208 -- names are wanted
     except OSError:

@@ -1,7 +1,6 @@
-"""Python warns, from 3.12 on, of a fork in a process of several threads; not where the others are ours.
+"""No warning of a fork in a process with several threads (Python 3.12 and later) if the others are ours.
 
-They hold no lock over a fork that the child could need, and the program would be told of threads that it has not
-started.
+Our threads hold no lock over a fork that the child could need, and the program has not started them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _MESSAGE: Final = r"This process \(pid=\d+\) is multi-threaded, use of (fork|for
 
 
 def before_fork() -> None:
-    """Have the warning ignored if all threads but this one are ours, and given otherwise."""
+    """Suppress the warning if all threads but this one are ours; otherwise let it be given."""
     if sys.version_info < (3, 12):
         return
     import warnings
@@ -28,7 +27,7 @@ def before_fork() -> None:
     with contextlib.suppress(ValueError):
         warnings.filters.remove(entry)
     own = threading.get_ident()
-    # Not enumerate(), which takes a lock. The watching thread is not among them.
+    # Not enumerate(), which takes a lock. The watching thread is unknown to `threading`.
     others = [thread for ident, thread in list(threading._active.items()) if ident != own]  # noqa: SLF001 -- as above
     if all(thread.name.startswith(_OURS) for thread in others):
         warnings.filterwarnings("ignore", _MESSAGE, DeprecationWarning)

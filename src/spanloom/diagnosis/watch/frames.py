@@ -1,7 +1,7 @@
-"""Stacks of threads as plain data: nothing of what is seen is kept alive by having been seen.
+"""Stacks of threads as plain data, which keep no object of the program alive.
 
-A frame that is held holds its variables, and they would die later, and in the wrong thread. So frames are walked in one
-go, in less time than the interpreter lets a thread run, and only code objects and numbers are taken along.
+A reference to a frame keeps its variables alive, which would then be freed later, and in the wrong thread. So frames
+are walked in one go, in less than the switch interval, and only code objects and numbers are kept.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 MAX_DEPTH: Final = 400
-"""Frames of one stack that are looked at: a recursion may be a million deep."""
+"""Frames of one stack that are read, at most: a recursion may be a million deep."""
 
 
 class Call(msgspec.Struct, frozen=True):
     """One call on a stack.
 
     Attributes:
-        code: What is called.
-        line: The line that it is at; 0 where there is none.
-        instruction: The offset of the instruction that it is at, in bytes.
+        code: The code of the function.
+        line: The line that it is at; 0 if there is none.
+        instruction: Offset in bytes of the instruction that it is at.
     """
 
     code: CodeType
@@ -58,7 +58,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...]:
-    """Return the calls from `frame` outwards, at most `limit` of them."""
+    """Return the calls of a stack, innermost first, from `frame` on; at most `limit`."""
     found: list[Call] = []
     while frame is not None and len(found) < limit:
         found.append(Call(frame.f_code, line_of(frame), frame.f_lasti))
@@ -67,7 +67,7 @@ def stack_of(frame: FrameType | None, limit: int = MAX_DEPTH) -> tuple[Call, ...
 
 
 def is_own(code: CodeType) -> bool:
-    """Tell whether `code` is the program's own, and not of a package, of Python or ours."""
+    """Tell whether `code` is the program's own: no package's, not Python's and not ours."""
     return is_own_file(code.co_filename)
 
 
@@ -83,7 +83,7 @@ def is_foreign(code: CodeType) -> bool:
 
 
 def _has_file(file: str) -> bool:
-    """Tell whether a person could look it up: what dataclasses and their like have made runs in nobody's lines."""
+    """Tell whether code comes from a file that a person can look up; generated code, as of dataclasses, does not."""
     return bool(file) and not file.startswith("<")
 
 
@@ -95,7 +95,7 @@ def own_place(stack: tuple[Call, ...]) -> Call | None:
 
 
 def place_in(chain: Sequence[object]) -> Call | None:
-    """Return where a task is in the program's own code, as far inside as possible; `chain` begins at the outermost."""
+    """Return the innermost place of a task in the program's own code; `chain` begins with the outermost."""
     for part in reversed(chain):
         link = link_of(part)
         if link is not None and is_own(link.code):
@@ -104,19 +104,19 @@ def place_in(chain: Sequence[object]) -> Call | None:
 
 
 def where(call: Call | None) -> str | None:
-    """Return the place as ``file:line``, with the path from the folder that the program runs in."""
+    """Return the place as ``file:line``, the file relative to the current folder."""
     if call is None:
         return None
     return f"{short(call.code.co_filename)}:{call.line}"
 
 
 def location(call: Call | None) -> str | None:
-    """Return the place as a finding's ``location``: ``file:line``, the file as its code has it."""
+    """Return the place as a finding's ``location``: ``file:line``, the file as the code object has it."""
     return None if call is None else f"{call.code.co_filename}:{call.line}"
 
 
 def short(file: str) -> str:
-    """Return `file` from the current folder on, if it is in there."""
+    """Return `file` relative to the current folder, if it is in there."""
     try:
         here = os.getcwd() + os.sep  # noqa: PTH109 -- text is compared
     except OSError:  # the folder is gone
@@ -125,14 +125,14 @@ def short(file: str) -> str:
 
 
 def thread_name(ident: int) -> str:
-    """Return what a thread is called; nothing is made by asking, as ``current_thread`` would."""
+    """Return the name of a thread; not by ``current_thread``, which makes a thread object where there is none."""
     threading = sys.modules.get("threading")
     known = getattr(threading, "_active", {}).get(ident)
     return str(field(known, "_name")) if known is not None else f"thread {ident}"
 
 
 def native_id(ident: int) -> int | None:
-    """Return what the system calls a thread; ``None`` of one that `threading` does not know."""
+    """Return the system's id of a thread; ``None`` if `threading` does not know it."""
     threading = sys.modules.get("threading")
     known = getattr(threading, "_active", {}).get(ident)
     found: int | None = field(known, "_native_id")

@@ -1,4 +1,4 @@
-"""What a process is at this moment, for whoever watches it live: its loops, and who waits for what that whom holds."""
+"""The present state of a process for a live view: its loops, and the resources with their holders and waiters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ MAX_NAMES: Final = 8
 
 
 def live(watcher: Watcher) -> dict[str, Any]:
-    """Return the loops, with what holds them, and the resources that are waited for, with holders and waiters."""
-    watcher.look_now()  # to load the modules may have taken a second
+    """Return the loops with what holds them, and the resources that are waited for with their holders and waiters.
+
+    The resources with most waiters come first, `MAX_RESOURCES` of them at most.
+    """
+    watcher.look_now()  # loading the modules may have taken a second
     now_s = time.monotonic()
     seen = look()
     waited = sorted(

@@ -64,7 +64,7 @@ def lock_across_await(seen: Threads, thread: ThreadNow, hold: Hold, since_s: flo
 
 
 def _wanted(thread: ThreadNow) -> tuple[str, object] | None:
-    """Return the lock that a thread waits for, with its name; ``None`` for the object if that cannot be told."""
+    """Return the lock that a thread waits for, as ``(name, object)``; the object is ``None`` if it is unknown."""
     wait = thread.wait
     if wait is not None:
         if is_a(wait.what, _SHARED):
@@ -92,9 +92,10 @@ def _holders(task: asyncio.Task[Any]) -> Iterator[_Holder]:
 
 
 def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
-    """Yield the locks that a suspended frame has entered by ``with``, also inside of what it has entered or iterates.
+    """Yield ``(lock, is sure)`` for the locks that a suspended frame has entered by ``with``.
 
-    And whether that is sure: a generator that is a context manager may have taken its lock by hand.
+    Managers and generators that it has entered or iterates are followed. Not sure: a generator that is a context
+    manager may have taken its lock by hand.
     """
     if depth == 0 or id(part) in seen:
         return
@@ -106,15 +107,15 @@ def _entered(part: object, depth: int, seen: set[int]) -> Iterator[tuple[object,
         else:
             yield from _inside(manager, depth - 1, seen)
     for value in values:
-        if is_a(value, _STACKS):  # one that is closed by hand; what it has entered is in it either way
+        if is_a(value, _STACKS):  # an exit stack, perhaps closed by hand: it has what it has entered
             yield from _inside(value, depth - 1, seen)
-        elif is_a(value, _GENERATORS):  # it iterates that, or will: what is entered there is left there
+        elif is_a(value, _GENERATORS):  # a generator that it iterates, or will
             yield from ((lock, False) for lock, _ in _entered(value, depth - 1, seen))
             yield from ((lock, False) for lock in _by_hand(value))
 
 
 def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
-    """Yield the locks that a context manager which has been entered holds."""
+    """Yield ``(lock, is sure)`` for the locks that an entered context manager holds."""
     if is_a(manager, contextlib._GeneratorContextManagerBase):  # noqa: SLF001 -- public is only the decorator
         generator = field(manager, "gen")
         if generator is not None:
@@ -135,7 +136,7 @@ def _inside(manager: object, depth: int, seen: set[int]) -> Iterator[tuple[objec
 
 
 def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[object, bool]]:
-    """Yield the locks of which a callback of an exit stack is the way out."""
+    """Yield ``(lock, is sure)`` for the locks that a callback of an exit stack releases."""
     plain = field(callback, "__wrapped__")  # `stack.callback(lock.release)`
     owner = field(callback if plain is None else plain, "__self__")
     if is_a(owner, LOCKS):
@@ -145,14 +146,14 @@ def _at_exit(callback: object, depth: int, seen: set[int]) -> Iterator[tuple[obj
 
 
 def _by_hand(part: object) -> Iterator[object]:
-    """Yield the locks that are taken and that a suspended frame has most likely acquired, and will release."""
+    """Yield the taken locks that a suspended frame has most likely acquired by hand, and will release."""
     link = link_of(part)
     if link is not None and _holds_by_hand(link.code, link.frame.f_lasti):
         yield from (lock for lock in _locks_of(link) if _is_taken(lock))
 
 
 def _locks_of(link: Link) -> Iterator[object]:
-    """Yield the locks that a frame knows: by its variables, their attributes, and globals that it names."""
+    """Yield the locks that a frame refers to: in its variables, their attributes, and globals that it names."""
     values = gc.get_referents(link.owner)
     space = link.frame.f_globals
     values += [space[name] for name in link.code.co_names if name in space]
@@ -165,7 +166,7 @@ def _locks_of(link: Link) -> Iterator[object]:
 
 @lru_cache(maxsize=512)
 def _holds_by_hand(code: CodeType, instruction: int) -> bool:
-    """Tell whether there is an ``acquire()`` before that instruction, and a ``release()`` after but not between."""
+    """Tell whether code has an ``acquire()`` before an instruction, a ``release()`` after it, and none between."""
     taken = False
     given = False
     for one in dis.get_instructions(code):
@@ -181,7 +182,7 @@ def _holds_by_hand(code: CodeType, instruction: int) -> bool:
 
 def _is_taken(lock: object) -> bool:
     kind: Any = next(kind for kind in LOCKS if is_a(lock, kind))
-    locked = getattr(kind, "locked", None)  # an RLock tells only from 3.14 on
+    locked = getattr(kind, "locked", None)  # an RLock has it only from 3.14 on
     return bool(locked(lock)) if locked is not None else "count=0" not in kind.__repr__(lock)
 
 

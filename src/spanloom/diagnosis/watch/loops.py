@@ -1,14 +1,14 @@
-"""What the running loops are at, seen from another thread, with nothing scheduled on them.
+"""What the running loops do, seen from another thread, with nothing scheduled on them.
 
-A heartbeat of ``call_later`` would wake the loop: a future that was set from the wrong thread, without
-``call_soon_threadsafe``, is found at the next turn, and a hanging program would run on because it is watched. The loops
-of asyncio tell without that. Each turn is one call of ``_run_once``, which notes on entering its second half, after the
-wait for sockets, when that was (``end_time``), and at which callback it is (``i``). The same time and the same callback
-in two looks is a loop that did not move. Before the second half it polls, and for how long it means to wait is a
-variable, too.
+No heartbeat by ``call_later``: that would wake the loop, and so change what a hanging program does. A future that was
+set from the wrong thread, without ``call_soon_threadsafe``, takes effect at the next turn.
 
-Loops in C, as uvloop's, show only which task they are at. There a callback is scheduled, thread-safely, but only while
-the loop has been found at work: one that is not waiting cannot be woken.
+Each turn of an asyncio loop is one call of ``_run_once``. Its first half polls for sockets and timers; the variable
+``timeout`` tells for how long. Its second half runs the ready callbacks; ``end_time`` is when it began, and ``i`` the
+number of the callback. If both are the same in two looks, the loop has not moved.
+
+Loops in C, as uvloop's, show only their current task. On these a callback is scheduled, thread-safely, but only while
+the loop is found at work: then it does not wait, and so is not woken.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ _RUN_FOREVER: Final = BaseEventLoop.run_forever.__code__
 _RUNNER: Final = asyncio.Runner.run.__code__
 HANDLE_RUN: Final = asyncio.Handle._run.__code__  # noqa: SLF001 -- the same
 MAX_WALK: Final = 1_000
-"""Frames walked outwards for a loop. One that computes below a deep recursion is found by its task."""
+"""Frames walked outwards in search of a loop. A loop below a deeper recursion is found by its task."""
 
 
 class LoopNow(msgspec.Struct, frozen=True):
     """One running loop at one moment.
 
     Attributes:
-        loop: It; not to be kept.
+        loop: The loop; not to be kept.
         thread: The id of its thread.
-        turn: What stands for the turn: when its callbacks began, on the loop's clock; ``None`` if that cannot be known.
-        place: Which of the turn's callbacks is running.
-        polls: Whether it waits for sockets and timers, or looks whether there are any.
-        pause_s: While it polls, for how long at most; ``None`` for ever.
+        turn: When the callbacks of the present turn began, on the loop's clock, which identifies the turn; ``None`` if
+            unknown.
+        place: Number of the callback that runs.
+        polls: Whether it polls for sockets and timers.
+        pause_s: While it polls: for how many seconds at most; ``None`` without end.
         task: The task whose step is running.
         is_native: Whether it is a loop that shows its turns.
     """
@@ -62,15 +63,15 @@ class LoopNow(msgspec.Struct, frozen=True):
 
 
 def current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
-    """Return the task of `loop` that is being stepped now; from any thread."""
+    """Return the task of `loop` that runs now; from any thread."""
     try:
         return asyncio.current_task(loop)
-    except RuntimeError:  # changed under the look
+    except RuntimeError:  # changed meanwhile
         return None
 
 
 def see_loops(frames: dict[int, FrameType]) -> list[LoopNow]:
-    """Return the loops that run in the threads of `frames`, of ``sys._current_frames()``."""
+    """Return the loops that run in the threads of `frames`, the result of ``sys._current_frames()``."""
     found: list[LoopNow] = []
     for thread, frame in frames.items():
         now = _native(thread, frame)
@@ -111,7 +112,7 @@ def _turn(thread: int, frame: FrameType, inner: FrameType | None) -> LoopNow:
     if is_running:
         turn, index = names["end_time"], names.get("i", 0)
         return LoopNow(loop, thread, turn, index, False, None, current_task(loop), True)
-    # Before the second half nothing but the selector is called, and its events are taken note of.
+    # Before the second half, the loop only calls the selector and handles its events.
     pause_s = names.get("timeout")
     return LoopNow(loop, thread, None, 0, True, pause_s if inner is not None else 0.0, None, True)
 
@@ -119,7 +120,7 @@ def _turn(thread: int, frame: FrameType, inner: FrameType | None) -> LoopNow:
 def _others(
     frames: dict[int, FrameType],
 ) -> Iterator[tuple[asyncio.AbstractEventLoop, int, FrameType | None]]:
-    """Yield the loops that are not asyncio's own, with their threads and the frames that run them."""
+    """Yield the running loops that are not asyncio's own, with their threads' ids and the frames that run them."""
     for thread, top in frames.items():
         frame: FrameType | None = top
         for _ in range(MAX_WALK):
@@ -148,7 +149,7 @@ def _others(
 
 
 def since(now: LoopNow) -> float | None:
-    """Return for how many seconds the callbacks of the turn have been running, if the loop's clock is the system's."""
+    """Return for how many seconds the callbacks of the turn have run; ``None`` if the loop has another clock."""
     if now.turn is None or type(now.loop).time is not BaseEventLoop.time:
         return None
     return max(0.0, time.monotonic() - now.turn)

@@ -1,7 +1,6 @@
-"""What has to happen before a thread, a future or a task can go on: followed to where it comes back to itself.
+"""What has to happen before a thread, a future or a task can go on, followed through all that waits in between.
 
-An answer of ``None`` means that it may go on by itself: something runs, a timer is set, or it cannot be seen.
-Whatever is not known counts as that.
+``None`` means that it may go on by itself: something runs, or a timer is set. What is unknown counts as that.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ _GIVING: Final = frozenset(
 
 @dataclasses.dataclass(slots=True)
 class Need:
-    """Something that has to happen first, and that cannot by itself.
+    """What has to happen first, and cannot happen by itself.
 
     Attributes:
         loops: Ids of the loops that would have to run.
         pools: Keys of the pools that would have to take work from their queues.
-        steps: How it comes to that, in words, the nearest first.
-        coroutine: The function of the task, or the coroutine, that a loop would have to run.
-        queued: The functions that would have to be taken from a queue.
+        steps: The waits in between, in words, the nearest first.
+        coroutine: Name of the function that a loop would have to run as a task or coroutine.
+        queued: Names of the functions that would have to be taken from a queue.
     """
 
     loops: frozenset[int] = frozenset()
@@ -61,7 +60,7 @@ class Need:
     queued: tuple[str, ...] = ()
 
     def after(self, step: str) -> Need:
-        """Return the same with a step before it."""
+        """Return the same need with one more step in front."""
         return Need(self.loops, self.pools, (step, *self.steps), self.coroutine, self.queued)
 
 
@@ -83,8 +82,8 @@ class Needs:
 
     Args:
         seen: The threads, at one moment.
-        stopped: The id of the loop whose thread is known not to turn; what needs that loop ends there.
-        timed: Whether a wait with a deadline counts, too: it ends, but until then it is one like any other.
+        stopped: The id of a loop that is known to be blocked; the search ends at whatever needs that loop.
+        timed: Whether a wait with a timeout counts like any other; else it may go on by itself.
     """
 
     seen: Threads
@@ -104,14 +103,14 @@ class Needs:
         return self._once(thread.ident, lambda: self.of_wait(wait))
 
     def _of_main(self, loop: asyncio.AbstractEventLoop) -> Need | None:
-        """Return what the task needs that a loop runs until."""
+        """Return what the main task of a loop needs."""
         main = next((task for task in _tasks_of(loop) if runs_until(task)), None)
         return None if main is None else self.of_async(main)
 
     def _once(self, key: int, find: Any) -> Need | None:  # Any: a closure of the caller's
         self._steps += 1
         if key in self._path:
-            return Need()  # round and round
+            return Need()  # a cycle: nothing else is needed
         if self._steps > MAX_STEPS:
             return None
         self._path.add(key)
@@ -130,7 +129,7 @@ class Needs:
             futures = [future for future in what if isinstance(future, Future) and not future.done()]
             needs = [self.of_future(future) for future in futures]
             known = [need for need in needs if need is not None]
-            # One that can go on may be all that is waited for.
+            # If one of them can go on, it may be the one waited for.
             return _both(known) if known and len(known) == len(needs) else None
         if wait.kind == "thread":
             thread = self.seen.threads.get(what.ident or 0)
@@ -174,7 +173,7 @@ class Needs:
         return _both([here, *known])
 
     def _unscheduled(self, future: Future[Any]) -> Need | None:
-        """Of ``run_coroutine_threadsafe``: its coroutine becomes a task when the loop turns, and not before."""
+        """Return the need of a future of ``run_coroutine_threadsafe`` that has no task yet: a turn of its loop."""
         for loop, coroutine in _handed_over(future, self.seen):
             name = _coroutine_name(coroutine)
             if id(loop) == self.stopped:
@@ -225,11 +224,11 @@ class Needs:
 
     @staticmethod
     def awaits(task: asyncio.Task[Any], future: Future[Any]) -> bool:
-        """Tell whether `task` is suspended until `future`, of a pool, is done."""
+        """Tell whether `task` awaits `future`, one of a pool."""
         return any(other is future for other in sources(callbacks_of(field(task, "_fut_waiter"))))
 
     def _of_shared(self, what: object) -> Need | None:
-        """Of an event, a queue or the like: what needs everybody who knows it and could do something with it."""
+        """Return what all need who could end a wait for an event, a queue or the like."""
         needs: list[Need] = []
         for find in (self._queued_for, self._threads_for, self._tasks_for):
             for need in find(what):
@@ -248,7 +247,7 @@ class Needs:
                 yield self._of_pool(pool, items[0])
 
     def _threads_for(self, _: object) -> Iterator[Need | None]:
-        """Whatever runs may do anything: it need not know the thing yet."""
+        """Yield what each thread needs: one that runs may do anything, even if it cannot reach the object yet."""
         for thread in self.seen.threads.values():
             if thread.ident not in self._path and not thread.idle and thread.loop is None:
                 yield self.of_thread(thread)
@@ -284,13 +283,13 @@ def _tasks_that_know(loop: asyncio.AbstractEventLoop, what: object) -> Iterator[
 
 
 def _gives(task: asyncio.Task[Any]) -> bool:
-    """Tell whether the code of a task names what gives somebody else something to go on with."""
+    """Tell whether the code of a task names a method that ends somebody's wait."""
     codes = [code_of(part) for part in await_chain(task)]
     return any(code is not None and not _GIVING.isdisjoint(code.co_names) for code in codes)
 
 
 def _handed_over(future: Future[Any], seen: Threads) -> Iterator[tuple[asyncio.AbstractEventLoop, object]]:
-    """Yield the loop and the coroutine of a ``run_coroutine_threadsafe`` that its loop has not begun with."""
+    """Yield the loop and the coroutine of a ``run_coroutine_threadsafe`` that the loop has not started yet."""
     for thread in seen.threads.values():
         if thread.loop is not None and is_a(thread.loop.loop, BaseEventLoop):
             for handle in list(field(thread.loop.loop, "_ready", ())):

@@ -1,7 +1,7 @@
-"""Which record a process writes: left in the folder of the sockets, for whoever knows only the number of the process.
+"""Notes in the folder of the sockets: which record a process writes, for whoever knows only the process id.
 
-A process that failed at once is asked for when it has ended, and not from its own folder. The note outlives it by a
-day; of a number that another process has by then it says nothing.
+A process that failed at once is asked about after its end, and from another folder. Its note is kept for a day, and is
+not used if another process has the same id by then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spanloom.diagnosis.watch.proc import is_running, stat_of
 __all__ = ["Note", "leave_note", "note_of"]
 
 KEPT_S: Final = 86_400.0
-"""How long a note is kept of a process that has ended."""
+"""Seconds for which the note of an ended process is kept."""
 MAX_BYTES: Final = 20_000
 _SUFFIX: Final = ".record"
 _PRUNED: Final = "pruned"
@@ -40,15 +40,15 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def leave_note(path: str | os.PathLike[str], run_id: str) -> None:
-    """Leave a note for this process, in place of one of the same number; take away those that nobody needs any more.
+    """Write the note of this process, in place of an older one with the same process id; remove outdated ones.
 
     Args:
-        path: The record; a relative one is meant from the current folder.
+        path: The record; relative to the current folder.
         run_id: The id of the run.
 
     Raises:
-        OSError: there is no folder to be had, or it cannot be written to.
-        UnicodeEncodeError: the path is no UTF-8, which a note is.
+        OSError: the folder cannot be made, or not be written to.
+        UnicodeEncodeError: the path cannot be encoded as UTF-8.
     """
     pid = os.getpid()
     place = made_folder() / f"{pid:d}{_SUFFIX}"
@@ -67,7 +67,7 @@ def leave_note(path: str | os.PathLike[str], run_id: str) -> None:
 
 
 def note_of(pid: int) -> Note | None:
-    """Return the note that process `pid` has left; ``None`` if there is none, or if another process has its number."""
+    """Return the note of process `pid`; ``None`` if there is none, or if it is another process's with the same id."""
     place = folder() / f"{pid:d}{_SUFFIX}"
     try:
         if _is_foreign(place.parent.lstat(), stat.S_IFDIR):
@@ -87,17 +87,17 @@ def note_of(pid: int) -> Note | None:
 
 
 def _is_foreign(info: os.stat_result, kind: int) -> bool:
-    """Tell whether a file could be somebody else's doing."""
+    """Tell whether a file may have been made by another user."""
     return info.st_uid != os.getuid() or stat.S_IFMT(info.st_mode) != kind or bool(info.st_mode & 0o077)
 
 
 def _is_over(place: Path, written_s: float) -> bool:
-    """Tell whether a note is old, and its process not there any more."""
+    """Tell whether a note is older than `KEPT_S`, and its process has ended."""
     return time.time() - written_s > KEPT_S and _started(int(place.stem)) is None
 
 
 def _prune(where: Path) -> None:
-    """Take away the notes that nobody needs any more, now and then."""
+    """Remove the outdated notes; at most once in a while."""
     if not is_due(_PRUNED):
         return
     for place in where.glob(f"*{_SUFFIX}"):
@@ -107,7 +107,7 @@ def _prune(where: Path) -> None:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process was started, in ticks since the machine was; 0 where that cannot be told.
+    """Return when a process was started, in clock ticks since boot; 0 if that is unknown.
 
     ``None`` if there is no such process. Field 22 of ``/proc/PID/stat``, see ``proc(5)``.
     """

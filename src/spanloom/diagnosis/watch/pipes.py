@@ -1,8 +1,7 @@
 """PIPE_DEADLOCK: the program and a child process each wait for the other to read from, or write to, a pipe.
 
-The kernel tells that a child is blocked at a pipe whose other end is here. It is a deadlock if who waits for the child
-here is also who would have to use that end: if nobody is at the pipe, and all tasks and threads that know it wait for
-the child, or for those who do.
+The kernel tells that a child is blocked at a pipe whose other end is in this process. It is a deadlock if nobody here
+serves that end, and all tasks and threads that could (that can reach it) wait for the child, directly or not.
 """
 
 from __future__ import annotations
@@ -59,11 +58,11 @@ _DRAIN: Final = asyncio.StreamWriter.drain.__code__
 
 
 class _Stuck(NamedTuple):
-    """A child that is blocked at a pipe that ends here.
+    """A child that is blocked at a pipe whose other end is here.
 
     Attributes:
-        pid, call, number: The process, what it does, and at which of its descriptors.
-        here: Our descriptors for the pipe; empty for the socket that 3.11 makes of a standard input.
+        pid, call, number: The process, ``"read"`` or ``"write"``, and its descriptor.
+        here: Our descriptors for the pipe; empty for the socket that Python 3.11 uses for a child's standard input.
     """
 
     pid: int
@@ -73,14 +72,14 @@ class _Stuck(NamedTuple):
 
 
 class _Waiter(NamedTuple):
-    """Who waits here for a child.
+    """A task or thread of this process that waits for a child.
 
     Attributes:
         task: Its task, or ``None``.
         thread: Its thread, or ``None``.
         what: What it does, in words.
         place: Where, in the program's code.
-        known: What it has to do with the child by: a process, a reader or a writer.
+        known: The object by which it deals with the child: a process, a reader or a writer.
     """
 
     task: asyncio.Task[Any] | None
@@ -91,7 +90,7 @@ class _Waiter(NamedTuple):
 
 
 def at_pipes(seen: Threads) -> Iterator[Finding]:
-    """Yield the findings on children that are blocked at a pipe to here, and will be for ever."""
+    """Yield the findings on children that are blocked for ever at a pipe to this process."""
     stuck = list(_stuck())
     if not stuck:
         return
@@ -132,7 +131,7 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
     if _is_served(stuck, seen, tasks):
         return None
     if stuck.call == "read" and has_thread_that_may_act(stuck.pid):
-        return None  # it need not wait for its input: what is waited for here may come from there
+        return None  # one of its threads may act, and so end what is waited for here
     family = {stuck.pid, *_parents(stuck.pid)}
     waiters = [*_tasks_for(family, tasks), *_threads_for(family, seen)]
     if not waiters:
@@ -165,7 +164,7 @@ def _finding(stuck: _Stuck, seen: Threads) -> Finding | None:
 
 
 def _is_served(stuck: _Stuck, seen: Threads, tasks: list[asyncio.Task[Any]]) -> bool:
-    """Tell whether somebody here is at the other end: a loop that watches it, a thread in a call, ``communicate``."""
+    """Tell whether the other end is served here: by a loop that watches it, a thread in a call, or ``communicate``."""
     for thread in seen.threads.values():
         now = thread.loop
         is_held = now is not None and not now.polls and thread.wait is not None
@@ -221,20 +220,20 @@ def _tasks_for(family: set[int], tasks: list[asyncio.Task[Any]]) -> Iterator[_Wa
 
 
 def _self(coroutine: object) -> Any:  # Any: of whatever type has the method
-    """Return whose method a coroutine is."""
+    """Return the object whose method a coroutine is."""
     link = link_of(coroutine)
     return None if link is None else variables_of(link.frame, link.owner).get("self")
 
 
 def _served_by(part: object) -> Any:  # Any: a number, where it is known
-    """Return the process that a suspended method of a process, or of one of its streams, has to do with."""
+    """Return the process that a suspended method of a process, or of one of its streams, deals with."""
     owner = _self(part)
     transport = _process_of(owner) if is_a(owner, _STREAMS) else field(owner, "_transport")
     return field(transport, "_pid")
 
 
 def _process_of(stream: object) -> Any:  # Any: the transport that asyncio has of a process
-    """Return whose stream it is."""
+    """Return the process that a stream belongs to."""
     return field(field(field(stream, "_transport"), "_protocol"), "proc")
 
 
@@ -265,7 +264,7 @@ def _has(pid: int, pipe: str) -> bool:
 
 
 def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
-    """Return what one would have to know to use the other end: the process object, the transport, the stream."""
+    """Return the objects of which one is needed to use the other end: the process object, the transport, the stream."""
     found: list[object] = []
     for waiter in waiters:
         owner = waiter.known
@@ -288,7 +287,7 @@ def _means(stuck: _Stuck, waiters: list[_Waiter]) -> list[object]:
 
 
 def _opened(stuck: _Stuck) -> list[object]:
-    """Return the objects by which the program has all of our ends of a pipe; none if it may have one otherwise."""
+    """Return the file objects that own our ends of a pipe; none if one of the ends may have another owner."""
     family = {stuck.pid, *_parents(stuck.pid)}
     found: list[object] = []
     numbers: set[int] = set()
@@ -305,13 +304,13 @@ _NAMES: Final = {0: "standard input (stdin)", 1: "standard output (stdout)", 2: 
 
 
 def _served(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> asyncio.Task[Any] | None:
-    """Return the task for which a thread of a pool waits."""
+    """Return the task that waits for the call of a pool thread."""
     item = None if waiter.thread is None else waiter.thread.item
     return None if item is None else next((task for task in tasks if Needs.awaits(task, item.future)), None)
 
 
 def _who(waiter: _Waiter, tasks: list[asyncio.Task[Any]]) -> tuple[str, str]:
-    """Return the name of who waits, and the same in words: the task, if it waits in a thread for it."""
+    """Return the name of a waiter, and the waiter in words; for a pool thread, its task."""
     task, thread = waiter.task, waiter.thread
     if task is None and thread is not None:
         task = _served(waiter, tasks) if thread.loop is None else thread.loop.task
@@ -331,7 +330,7 @@ def _said(stuck: _Stuck, waiters: list[_Waiter], tasks: list[asyncio.Task[Any]])
     at = first.place
     if at is None or not is_own(
         at.code
-    ):  # a thread that was given a function of the library, as `child.join`
+    ):  # a thread that runs a function of the library for a task, as `child.join`
         task = _served(first, tasks)
         at = at if task is None else place_in(await_chain(task)) or at
     place = f"{at.name}() at {where(at)}" if at is not None else "a call"

@@ -1,4 +1,4 @@
-"""THREAD_POOL_EXHAUSTED: all threads of a pool wait for what is queued behind them in the same pool."""
+"""THREAD_POOL_EXHAUSTED: all threads of a pool wait for calls that are queued in the same pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["exhausted"]
 
 
 def exhausted(seen: Threads) -> Iterator[Finding]:
-    """Yield the findings on pools of which no thread can go on before another one of them has."""
+    """Yield the findings on pools none of whose threads can go on before another thread of these pools has."""
     for pool in seen.pools.values():
         if not pool.queued or not pool.threads or len(pool.threads) < pool.size:
             continue
@@ -59,7 +59,7 @@ def _finding(pool: PoolNow, threads: list[ThreadNow], needs: list[Need]) -> Find
 
 
 def _through(need: Need) -> str:
-    """Return what stands between the wait and the queue: the coroutines and the functions in other threads."""
+    """Return in words what is between the wait and the queue: coroutines, and functions in other threads."""
     names = [
         step.removeprefix("coroutine ").partition(" in thread ")[0]
         for step in need.steps

@@ -1,4 +1,4 @@
-"""What the system tells of any process."""
+"""What the operating system tells about any process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["is_running", "stat_of"]
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether there is a process `pid`, of whomever."""
+    """Tell whether there is a process `pid`, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -22,7 +22,7 @@ def is_running(pid: int) -> bool:
 def stat_of(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/PID/stat`` from the third on, see ``proc(5)``: its state, its parent, ...
 
-    ``None`` if there is no such process, or no such file system.
+    ``None`` if there is no such process, or no ``/proc``.
     """
     try:
         text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
@@ -30,4 +30,4 @@ def stat_of(pid: int) -> list[str] | None:
         return None
     return text.rpartition(")")[
         2
-    ].split()  # the second is the program's name, in brackets, which may be anything
+    ].split()  # the second is the program's name in parentheses, which may have any characters

@@ -1,4 +1,4 @@
-"""The watcher of this process: made when the program asks for it, or for as long as a batch of it stands still."""
+"""The watcher of this process: made when the program asks for it, or for as long as one of its batches stands still."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ class _Watch:
         watcher.answers.update(answers_of(watcher))
 
     def begin(self) -> None:
-        """Listen, but do not look yet: `Watcher.start` does that."""
+        """Begin to listen; the looks begin with `Watcher.start`."""
         self._memory.start()
         WATCHED.append(self.watcher.findings)
 
     def end(self) -> None:
-        """Look and listen no more, and leave nothing behind."""
+        """Stop to look and to listen, and remove all traces."""
         with contextlib.suppress(ValueError):
             WATCHED.remove(self.watcher.findings)
         self.watcher.close()
         self._memory.stop()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew, with other tasks."""
+        """Begin anew in a forked child, which has other tasks."""
         if self.stays:
             self._memory.after_fork()
         self.watcher.after_fork_in_child(restart=self.stays)
@@ -78,7 +78,7 @@ class _Process:
         self._is_hooked = False
 
     def begin(self, standing: Standing, *, stays: bool) -> _Watch:
-        """Make the watcher; the caller has the lock."""
+        """Make the watcher; the caller must hold the lock."""
         self.watch = made = _Watch(standing, stays=stays)
         made.begin()
         if not self._is_hooked:
@@ -105,7 +105,7 @@ class _Process:
 
     def _before_fork(self) -> None:
         if self.watch is not None:
-            from spanloom.diagnosis.watch.forking import before_fork  # most programs never fork
+            from spanloom.diagnosis.watch.forking import before_fork  # late: most programs never fork
 
             before_fork()
             self.watch.watcher.before_fork()
@@ -115,7 +115,7 @@ class _Process:
             self.watch.watcher.after_fork_in_parent()
 
     def _after_fork_in_child(self) -> None:
-        self.lock = threading.RLock()  # the other may be held by a thread that is not there
+        self.lock = threading.RLock()  # the old one may be held by a thread that the child does not have
         made = self.watch
         if made is not None:
             made.after_fork_in_child()
@@ -131,23 +131,23 @@ def current() -> Watcher | None:
 
 
 def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None = None) -> Watcher:
-    """Watch this process from now on; if it is watched already, only the time is set.
+    """Watch this process from now on; if it is watched already, only the arguments take effect.
 
-    It can then be asked from another terminal, by ``spanloom why PID``; a batch that stands still is logged with the
-    reason, as a warning, and is a point event of type ``stall``; and what holds a loop for long is one of type
+    It can then be asked from another terminal, by ``spanloom why PID``. A batch that stands still is logged with the
+    reason as a warning, and is a point event of type ``stall``. What blocks a loop for long is a point event of type
     ``loop_lag``.
 
     Args:
-        stall_after: Seconds without progress after which a batch is said to stand still; ``None`` for never. What the
-            caller of a runner says of his batch goes before that.
-        dump_signal: A signal, ``signal.SIGUSR1`` for one, that has the verdict and the stacks of all threads written to
-            standard error; ``None`` for none. The program must not use it itself.
+        stall_after: Seconds without progress after which a batch counts as standing still; ``None`` for never. The
+            `stall_after` of a runner's call takes precedence for its batch.
+        dump_signal: A signal, such as ``signal.SIGUSR1``, on which the findings and the stacks of all threads are
+            written to standard error; ``None`` for none. The program must not use it itself.
 
     Returns:
         The watcher of the process.
 
     Raises:
-        ValueError: `stall_after` is not more than 0, or `dump_signal` is not one that can be handled.
+        ValueError: `stall_after` is not more than 0, or `dump_signal` cannot be handled.
     """
     if stall_after is not None and not stall_after > 0:
         raise ValueError(f"stall_after is a time above 0 s, or None for never (got {stall_after})")
@@ -165,9 +165,7 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
 
 
 def watch_for_now(standing: Standing, stall_after: float | None) -> Callable[[], object]:
-    """Watch this process until what is returned is called; for `Watchdog`.
-
-    A process that is watched is left as it is.
+    """Watch this process until the returned function is called; for `Watchdog`. No effect if it is watched already.
 
     Args:
         standing: What is known of the batches.

@@ -1,4 +1,4 @@
-"""Whether a task gets something done, told from what it knows in one look and in the next."""
+"""Whether a task gets something done: its *fingerprints* of two looks, of the values that it knows, are compared."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = ["Round", "fingerprint", "fingerprint_of_call", "is_bound", "is_bound_
 MAX_OBJECTS: Final = 150
 DEPTH: Final = 3
 FEW: Final = 20
-"""Elements of a container that are looked at."""
+"""Elements of a container that are compared, at most."""
 LETTERS: Final = 200
 _GIVES: Final = frozenset({"JUMP_BACKWARD_NO_INTERRUPT", "END_SEND"})
-"""What an ``await`` ends in, up to Python 3.11 and since: its value is on the stack then."""
+"""The last instruction of an ``await``, in Python 3.11 and since 3.12: its value is on the stack then."""
 _PARTS: Final = frozenset({"UNPACK_SEQUENCE", "UNPACK_EX", "COPY", "NOT_TAKEN"})
-"""What may stand between that and the names that get it."""
+"""Instructions between that and the ones that store the value."""
 _ASKS: Final = frozenset({"call_soon", "call_later", "call_at", "call_soon_threadsafe"})
 _SIZED: Final = (list, dict, set, deque, bytearray, tuple, frozenset)
 _ITERATORS: Final[tuple[type, ...]] = (
@@ -62,9 +62,9 @@ _ITERATORS: Final[tuple[type, ...]] = (
     itertools.permutations,
 )
 _COUNTED: Final = frozenset({type(iter(range(0))), type(iter([])), type(iter(()))})
-"""Those that tell how much is left: the variable of the loop may be that of another one inside of it."""
+"""Iterators that tell how much is left. The loop's variable may be another loop's inside of it, and so tells less."""
 _LINES: Final = frozenset({"_getters", "_putters", "_waiters"})
-"""Who waits at a primitive of asyncio: a task itself may, and give up, at each turn."""
+"""Attributes with the waiters of asyncio's primitives, which a task may join and leave at each turn."""
 _PASSING: Final = (
     CoroutineType,
     GeneratorType,
@@ -79,16 +79,16 @@ _PASSING: Final = (
     asyncio.AbstractEventLoop,
     asyncio.Handle,
 )
-"""Made anew at each turn, or of no one's in particular."""
+"""Types that are made anew at each turn, or that belong to nobody in particular."""
 
 
 class Round(NamedTuple):
     """How far the ``for`` loops of a frame have come.
 
     Attributes:
-        left: How many turns are left of each that can tell, the outermost first.
-        is_all: Whether all can.
-        numbers: What the frames count.
+        left: How many turns are left of each loop that can tell, outermost first.
+        is_all: Whether all loops can tell.
+        numbers: The numbers among the frame's variables.
     """
 
     left: tuple[int, ...]
@@ -96,15 +96,12 @@ class Round(NamedTuple):
     numbers: tuple[tuple[str, float], ...]
 
     def begins_anew(self, before: object) -> bool:
-        """Tell whether it is further from its end than it was: what goes on around it is an endless loop of its own."""
+        """Tell whether it is further from its end than before: then it goes on inside of an endless loop."""
         return type(before) is Round and self.is_all and before.is_all and self.left > before.left
 
 
 def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float]]:
-    """Return what the coroutines of `chain` know, or the frames of those that run.
-
-    What it is and how much; and apart from that the numbers, by name.
-    """
+    """Return the values that the coroutines (or running frames) of `chain` have, by name: things, and numbers."""
     things: dict[str, object] = {}
     numbers: dict[str, float] = {}
     for level, part in enumerate([*chain, *_iterated(chain)]):
@@ -115,10 +112,10 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
         received = _received(link.code)
         for name, value in names.items():
             if name in received and type(value) in {int, float}:
-                things[f"{level}.{name}"] = value  # it does not count, but takes one thing after the other
+                things[f"{level}.{name}"] = value  # no counter: the number is the next of several things
             else:
                 _note(f"{level}.{name}", name, value, things, numbers)
-        # What stands between: the iterator of a `for`, of which it is known that it moves on.
+        # What no variable has: the iterator of a `for`, say, which is known to move on.
         known = {id(value) for value in names.values()}
         iterators = [
             value for value in gc.get_referents(part) if type(value) in _ITERATORS and id(value) not in known
@@ -130,7 +127,7 @@ def fingerprint(chain: list[object]) -> tuple[dict[str, object], dict[str, float
 
 
 def fingerprint_of_call(call: BareCall) -> tuple[dict[str, object], dict[str, float]]:
-    """Return the same of a call: of what it is a method of, its arguments, its closure, the globals that it names."""
+    """Return the same for a call: from its `self`, arguments, closure, and the globals that it names."""
     things: dict[str, object] = {}
     numbers: dict[str, float] = {}
     _note("self", "self", call.owner, things, numbers)
@@ -147,7 +144,7 @@ def fingerprint_of_call(call: BareCall) -> tuple[dict[str, object], dict[str, fl
 
 
 def place_of_call(call: BareCall) -> Call:
-    """Return the place in a function where it asks the loop for a call; its first line if it does not."""
+    """Return the place where a function asks the loop for another call; its first line if it does not."""
     line = call.code.co_firstlineno
     for instruction in dis.get_instructions(call.code):
         if instruction.argval in _ASKS and instruction.positions is not None:
@@ -157,7 +154,7 @@ def place_of_call(call: BareCall) -> Call:
 
 @lru_cache(maxsize=256)
 def _received(code: CodeType) -> frozenset[str]:
-    """Return the names to which a function assigns what an ``await`` has given, or the steps of an ``async for``."""
+    """Return the names to which a function assigns the result of an ``await``, or the items of an ``async for``."""
     names: set[str] = set()
     given = False
     for instruction in dis.get_instructions(code):
@@ -172,7 +169,7 @@ def _received(code: CodeType) -> frozenset[str]:
 
 
 def _iterated(chain: list[object]) -> list[object]:
-    """Return the generators that the coroutines of `chain` go through: what such a one knows tells how far it is."""
+    """Return the generators that the coroutines of `chain` iterate: their variables tell how far they are."""
     return [
         part
         for coroutine in chain
@@ -197,8 +194,8 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
         seen.add(id(value))
         kind: Any = next((kind for kind in _SIZED if is_a(value, kind)), None)
         if kind is not None:
-            # By what is in it: a result that is made anew at each turn, of the same parts, is none. A subclass may have
-            # ways of its own to tell that; they are not asked.
+            # By its length and first elements: an equal container, made anew at each turn, is no progress. By the
+            # methods of the built-in type, as those of a subclass are the program's code.
             things[f"{key}#"] = kind.__len__(value), frozenset(map(_told_by, _first(kind.__iter__(value))))
             if type(value) is dict and depth < DEPTH:
                 todo += [
@@ -217,7 +214,7 @@ def _note(key: str, name: str, value: object, things: dict[str, object], numbers
 
 
 def _first(values: Iterable[object]) -> list[object]:
-    """Return the first few of what may be very many, and may change meanwhile."""
+    """Return the first few values of an iterable that may be large, and may change meanwhile."""
     try:
         return list(itertools.islice(values, FEW))
     except RuntimeError:
@@ -225,28 +222,28 @@ def _first(values: Iterable[object]) -> list[object]:
 
 
 def _told_by(value: object) -> object:
-    """Return what tells an element of a container from another: a number itself, whose place is soon another's."""
+    """Return what identifies an element of a container: its identity; a number itself, as its memory is soon reused."""
     return value if type(value) in {int, float} else id(value)
 
 
 def is_bound(place: Call, names: set[str]) -> bool:
-    """Tell whether the way out of the loop around `place` depends on one of `names`, or may do so."""
+    """Tell whether the exit of the loop around `place` depends, or may depend, on one of `names`."""
     conditions = _conditions(place.code, place.line)
     if conditions is None:
-        return True  # its source is not to be had
+        return True  # its source is not available
     known, has_call = conditions
     return bool(known & names) or (has_call and any(name not in place.code.co_varnames for name in names))
 
 
 def is_bound_in_function(place: Call, names: set[str]) -> bool:
-    """Tell the same of a function that the loop calls anew each time: what it decides may depend on one of `names`."""
+    """Tell the same for a function that the loop calls anew each time: whether a condition in it may depend on one."""
     conditions = _decisions(place.code)
     return conditions is None or bool(conditions & names)
 
 
 @lru_cache(maxsize=256)
 def _decisions(code: CodeType) -> frozenset[str] | None:
-    """Return the names in all conditions of a function; ``None`` if its source is not to be had."""
+    """Return the names in all conditions of a function; ``None`` if its source is not available."""
     tree = _tree(code)
     if tree is None:
         return None

@@ -1,4 +1,4 @@
-"""The pulse of one loop: which callbacks held it for long, what they were at, and whether it ever rests."""
+"""The pulse of one loop: its *holds*, which are callbacks that block it for long, and whether it ever rests."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from spanloom.diagnosis.watch.loops import HANDLE_RUN, LoopNow, since
 __all__ = ["Hold", "Pulse", "Used", "function_of", "used_by"]
 
 LONG_S: Final = 0.1
-"""From here on a callback is said to hold the loop: as with asyncio's own ``slow_callback_duration``."""
+"""Seconds from which on a callback counts as a hold: the default of asyncio's ``slow_callback_duration``."""
 WINDOW_S: Final = 6.0
-"""For how long what held the loop is remembered."""
+"""Seconds for which holds are remembered."""
 COMPUTES: Final = 0.25
-"""Share of a core that tells computing from waiting; not more, for there may be more threads than cores."""
+"""Share of a core from which on a thread computes rather than waits; low, as there may be more threads than cores."""
 RESTLESS: Final = 0.5
-"""Share of a core from which on a loop that shows nothing of its turns is taken for one that never rests."""
+"""Share of a core from which on a loop that does not show its turns counts as one that never rests."""
 SHORT_S: Final = 0.02
-"""Of a shorter time the system does not tell how much was used."""
+"""Seconds; the system's CPU times are too coarse for shorter times."""
 MAX_SAMPLES: Final = 200
 MAX_DEPTH: Final = 60
-"""Innermost calls of a sample that are kept."""
+"""Innermost calls of a sample that are kept, at most."""
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What a thread has had of the machine.
+    """The CPU time of a thread until now.
 
     Attributes:
         cpu_s: Seconds in which it computed.
@@ -47,16 +47,16 @@ class Used(msgspec.Struct, frozen=True):
 
 
 class Hold:
-    """One callback that holds the loop for long.
+    """One callback that blocks the loop for long.
 
     Attributes:
-        began_s: When it began, on the monotonic clock; at the latest.
+        began_s: When it began, on the monotonic clock, at the latest.
         seen_s: When it was seen last.
-        ended_s: When it had ended; ``None`` while it goes on.
-        task: The name of its task; ``None`` of a bare callback.
-        function: The task's function, or the callback's.
-        samples: Where it was, how often: the place, and the innermost calls.
-        own: A reference to the task, which does not keep it.
+        ended_s: When it was seen to have ended; ``None`` while it goes on.
+        task: The name of its task; ``None`` for a bare callback.
+        function: The name of the task's function, or of the callback.
+        samples: How often it was seen where: the place, and the innermost calls.
+        own: A weak reference to the task.
     """
 
     def __init__(self, began_s: float, task: asyncio.Task[Any] | None, used: Used) -> None:
@@ -75,8 +75,8 @@ class Hold:
         self._before = self._now = used
 
     def add(self, stack: tuple[Call, ...], now_s: float, used: Used) -> None:
-        """Note where it is, and how much its thread has computed until now."""
-        # Who calls a generator cannot be seen at the moment when it begins: such a stack ends there.
+        """Note where it is, and the CPU time of its thread until now."""
+        # When a generator has just been entered, its caller cannot be seen: such a stack ends there.
         if len(stack) >= len(self.stack) or stack[-1].code is self.stack[-1].code:
             self.stack = stack
         self._now = used
@@ -87,12 +87,12 @@ class Hold:
 
     @property
     def place(self) -> Call | None:
-        """Where it has been found most often."""
+        """Where it was seen most often."""
         return self.places.most_common(1)[0][0] if self.places else None
 
     @property
     def computes(self) -> bool:
-        """Whether its thread uses the processor meanwhile, rather than wait."""
+        """Whether its thread computes meanwhile, rather than waits."""
         own_s = self.seen_s - self.began_s - self._starved_s
         return self._now.cpu_s - self._before.cpu_s > COMPUTES * own_s
 
@@ -111,11 +111,11 @@ class Hold:
         return found
 
     def lasts_s(self, now_s: float) -> float:
-        """Return for how long it has held the loop."""
+        """Return for how many seconds it has blocked the loop."""
         return max(0.0, (now_s if self.ended_s is None else self.ended_s) - self.began_s)
 
     def own_s(self, now_s: float) -> float:
-        """Return the same without the time in which its thread could have run, and the machine ran something else."""
+        """Return the same without the time in which its thread was ready, but the machine ran something else."""
         return max(0.0, self.lasts_s(now_s) - self._starved_s)
 
 
@@ -124,7 +124,7 @@ class Pulse:
 
     Args:
         now: The first look at it.
-        now_s: The monotonic time of that.
+        now_s: The monotonic time of that look.
     """
 
     def __init__(self, now: LoopNow, now_s: float) -> None:
@@ -143,26 +143,24 @@ class Pulse:
         self._used = self._used_before = Used(0.0, 0.0)
 
     def look(self, now: LoopNow, now_s: float, frame: FrameType) -> None:
-        """Take in one look.
+        """Process one look.
 
         Args:
-            now: It.
+            now: The look.
             now_s: The monotonic time.
             frame: The innermost frame of the loop's thread.
         """
         pause_s = now_s - self.seen_s
         if now.polls and not now.is_native and pause_s < SHORT_S:
             self._end(now_s)
-            return  # too soon after the look before to say whether it rests
+            return  # too soon after the last look to tell whether it rests
         self.seen_s = now_s
         self.thread = now.thread
         self._used_before, self._used = self._used, used_by(now.thread)
         if now.polls:
             self._end(now_s)
             if not now.is_native and self._computed(pause_s):
-                self.restless_looks += (
-                    1  # what such a loop does between two looks is seen by its use of the machine
-                )
+                self.restless_looks += 1  # the CPU time shows what such a loop does between two looks
             elif now.pause_s is None or now.pause_s > 0:
                 self.rested_s = now_s
                 self.restless_looks = 0
@@ -180,7 +178,7 @@ class Pulse:
         hold.add(stack_of(frame, MAX_DEPTH), now_s, self._used)
 
     def miss(self, now_s: float) -> None:
-        """Take in a look that has not found it: the loop has ended, unless it is only hidden below a deep recursion."""
+        """Process a look that has not found the loop: it has ended, or is hidden below a deep recursion."""
         from spanloom.diagnosis.resting import is_run  # most programs start without it
 
         loop = self.loop()
@@ -188,13 +186,13 @@ class Pulse:
             self._end(now_s)
 
     def _computed(self, pause_s: float) -> bool:
-        """Return whether the loop's thread has computed most of the time since the look before."""
+        """Return whether the loop's thread has computed most of the time since the last look."""
         used, before = self._used, self._used_before
         own_s = pause_s - (used.starved_s - before.starved_s)
         return used.cpu_s - before.cpu_s > RESTLESS * max(own_s, SHORT_S)
 
     def _note_wait(self, now: LoopNow, now_s: float, pause_s: float, frame: FrameType) -> None:
-        """Note that the turn lasts, and that its thread waits in it: it may be in one short call after the other."""
+        """Note that the turn goes on while its thread waits in it: it may make one short call after the other."""
         age_s = since(now)
         if age_s is None or age_s < LONG_S:
             return
@@ -207,7 +205,7 @@ class Pulse:
         self.waited.append((now_s, min(own_s, age_s), part))
 
     def _began(self, now: LoopNow, now_s: float) -> float:
-        """Return since when, at least, what runs now has been running."""
+        """Return since when, at the latest, the present callback has been running."""
         task = id(now.task)
         step = now.turn, now.place, task
         if now.is_native:
@@ -215,7 +213,7 @@ class Pulse:
                 self._end(now_s)
                 self._step = step
                 age = since(now)
-                # Of the first callback of a turn it is known exactly, of others only that they have not run before.
+                # The first callback of a turn began with it; any other has begun since the last look.
                 self._step_s = now_s - age if age is not None and now.place == 0 else now_s
             return self._step_s
         if step != self._step:
@@ -238,13 +236,13 @@ class Pulse:
             self.held.popleft()
 
     def recent(self, now_s: float) -> list[Hold]:
-        """Return what held the loop of late and what does now, in order."""
+        """Return the recent holds and the present one, oldest first."""
         found = [hold for hold in self.held if (hold.ended_s or now_s) >= now_s - WINDOW_S]
         return [*found, self.hold] if self.hold is not None else found
 
 
 class _Probe:
-    """A callback of ours in a loop that shows nothing of its turns, scheduled while it is at work."""
+    """A callback of ours in a loop that does not show its turns, scheduled while it is at work."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, now_s: float) -> None:
         self.turned = False
@@ -259,7 +257,7 @@ class _Probe:
 
 
 def used_by(thread: int) -> Used:
-    """Return what a thread has had of the machine; of one that is running, or the process would crash."""
+    """Return the CPU time of a thread, which must still be running, or the process may crash."""
     native = native_id(thread)
     if native is not None:
         try:

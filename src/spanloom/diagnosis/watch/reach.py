@@ -1,6 +1,6 @@
-"""Who knows an object: a few steps along references, through what a program builds its state of.
+"""Whether one object can reach another: a few steps along references.
 
-Not through modules, classes and the globals of functions: by those everything knows everything.
+Not through modules, classes and the globals of functions, by which everything reaches everything.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def _parts(value: object) -> list[object]:
         space = value.__globals__
         return parts + [space[name] for name in names if name in space]
     if is_future(value) and not is_task(value):
-        return []  # its callbacks lead to whoever waits for it, who can do nothing about that
+        return []  # its callbacks lead to its waiters, which cannot use it
     if is_a(value, asyncio.AbstractEventLoop):
         return []
     return gc.get_referents(value)
 
 
 def knows_task(task: asyncio.Task[Any], what: object) -> bool:
-    """Tell whether a task knows `what`: by a variable, or by something that a variable holds."""
+    """Tell whether a task can reach `what` from its variables."""
     for coroutine in await_chain(task):
         link = link_of(coroutine)
         if link is not None:
@@ -64,6 +64,6 @@ def knows_task(task: asyncio.Task[Any], what: object) -> bool:
 
 
 def await_chain(task: asyncio.Task[Any]) -> list[object]:
-    """Return the coroutines and generators that a task is suspended in, the outermost first."""
-    # Not the frames: one that is held keeps its variables for longer than its coroutine does.
+    """Return the coroutines and generators of a task's await chain, outermost first."""
+    # Not the frames: a reference to one keeps its variables alive for longer than its coroutine does.
     return [link.owner for link in links_of(task)]

@@ -1,4 +1,4 @@
-"""Reading the stacks of a process that does not answer; see `stacks` for how they come to be written."""
+"""Reading the stacks of a process that does not answer; see `stacks` for how they are written."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Stack(NamedTuple):
 
 
 def stacks_of(pid: int, after_s: float) -> tuple[float, list[Stack]] | None:
-    """Return for how many seconds process `pid` has not been able to run Python, and the stacks of its threads.
+    """Return for how many seconds process `pid` has not run Python, and the stacks of its threads.
 
-    ``None`` if they cannot be had without harm, as of a process that has run within the last `after_s` seconds.
+    ``None`` if they cannot be got safely, as from a process that has run within the last `after_s` seconds.
     """
     path = dump_path(pid)
     try:
         info = path.stat()
         if info.st_uid != os.getuid() or not _listens(pid, path):
             return None
-        # Not of its last change, which may be that by an earlier question; nobody has read it but by `_read`.
+        # Not the time of the last change, which may be that of an earlier request. Only `_read` reads the file.
         silent_s = max(0.0, time.time() - info.st_atime)
         if silent_s < after_s:
             return None
@@ -71,14 +71,14 @@ def _appended(path: Path, size: int) -> str:
     while time.monotonic() < deadline:
         time.sleep(POLL_S)
         now = path.stat().st_size
-        if now > size and now == seen:  # it does not grow any more
+        if now > size and now == seen:  # it has stopped growing
             break
         seen = now
     return _read(path, size)
 
 
 def _read(path: Path, start: int) -> str:
-    """Return what is in a file from a place on, without a trace of that in its times."""
+    """Return the text of a file from an offset on, without changing the file's times."""
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOATIME", 0))
     try:
         return os.pread(number, MAX_BYTES, start).decode(errors="replace")
@@ -93,9 +93,7 @@ _LINE: Final = r'(?m)^  File "(.*)", line (\d+) in (.*)$'
 def _parsed(text: str) -> Iterator[Stack]:
     heads = list(re.finditer(_THREAD, text))
     ends = [*(head.start() for head in heads[1:]), len(text)]
-    for head, end in zip(
-        heads, ends, strict=False
-    ):  # there may be none: a process that is stopped writes nothing
+    for head, end in zip(heads, ends, strict=False):  # there may be none: a stopped process writes nothing
         body = text[head.end() : end]
         calls = tuple(Line(file, int(line), function) for file, line, function in re.findall(_LINE, body))
         yield Stack(head[1], calls)

@@ -1,4 +1,4 @@
-"""The verdict on a process that does not answer, from the stacks that its signal handler has written."""
+"""The findings on a process that does not answer, from the stacks that its signal handler has written."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from spanloom.diagnosis.watch.reading import Line, Stack, stacks_of
 __all__ = ["explain_silence"]
 
 SILENT_S: Final = 1.0
-"""So long nothing of Python must have run."""
+"""Seconds for which no Python code must have run."""
 LOOKS: Final = 3
 BETWEEN_S: Final = 0.3
-"""Between two looks, in which a stack must not have moved."""
+"""Seconds between two looks, in which a stack must not have moved."""
 _WATCHER: Final = os.path.join("diagnosis", "watch", "watcher.py")  # noqa: PTH118 -- text is compared
 _RESTING: Final = frozenset({"select", "poll", "_run_once", "run_forever"})
 
 
 def explain_silence(pid: int) -> list[Finding]:
-    """Return why process `pid` does not answer; empty if that cannot be told, or if it is slow rather than silent."""
+    """Return why process `pid` does not answer; empty if that is unknown, or if it is only slow."""
     silent_s = 0.0
     stacks: list[Stack] = []
     still: set[tuple[Line, ...]] | None = None
@@ -69,7 +69,7 @@ def _step(calls: tuple[Line, ...]) -> tuple[Line, ...] | None:
 
 
 def _of_thread(stack: Stack, silent_s: float) -> Finding | None:
-    """Of a thread that runs no loop: what is the program's own in it may be what keeps all the others."""
+    """Return the finding on a thread without a loop, in which code of the program's own may hold the GIL."""
     own = [call for call in stack.calls if is_own_file(call.file)]
     if not own or not stack.calls or stack.calls[0] != own[0]:
         return None

@@ -1,15 +1,14 @@
-"""BUSY_SPIN: a task, or a callback that asks for itself, is ready at every turn of the loop and gets nothing done.
+"""BUSY_SPIN: a task, or a callback that schedules itself, is ready at every turn of the loop and gets nothing done.
 
-A loop that has not rested for a while is looked at some sixty times in a fraction of a second. A task that spins is
-at work in many of these looks, each time anew, always at the same place, and what it knows does not change: not its
-variables, nor what they hold. A variable that only counts is no progress, unless the way out of the program's own loop
-depends on it. Work that is cut into pieces by ``sleep(0)`` is ready as often, but takes the next item, fills a list or
-comes nearer to a bound. A loop over a few things that begins anew each time is none: there it is progress only if what
-the task knows is as it has never been before.
+A loop that has not rested for a while is looked at some sixty times in a fraction of a second. A task that spins is at
+work in many of these looks, has been run between them, is always at the same place, and the values that it knows do not
+change. A mere counter is no progress, unless the exit of the program's own loop depends on it. Work that is cut into
+pieces by ``sleep(0)`` is ready as often, but takes the next item, fills a list or comes nearer to a bound. A loop over
+a few things that begins again and again is no such work: there, only values never seen before are progress.
 
-Not all progress can be seen: it may be in an object of C, or a counter among many. So the turns of a loop in which a
-task seems to spin are measured, by a callback of ours that asks its thread's clock: who spins is round again in
-microseconds, who computes is not.
+Not all progress can be seen: it may be inside a C object, or a counter among many. So the turns of a loop with such a
+task are measured, by a callback of ours that reads its thread's CPU clock: a spinning task takes microseconds a turn, a
+computing one more.
 """
 
 from __future__ import annotations
@@ -47,47 +46,46 @@ from spanloom.diagnosis.watch.reach import await_chain
 __all__ = ["spinning"]
 
 RESTLESS_S: Final = 1.0
-"""For how long a loop must not have rested."""
+"""Seconds for which a loop must not have rested."""
 RESTLESS_LOOKS: Final = 5
 LOOKS: Final = 60
 AGAIN_S: Final = 0.1
-"""Between two looks at a loop that has not rested of late, and not yet for long enough."""
+"""Seconds between looks at a loop that has not rested, but not yet for long enough."""
 HELD_S: Final = 0.5
-"""A step may take as long, without the time in which the machine runs something else."""
+"""Seconds that a step may take, without the time in which the machine runs something else."""
 MOST_S: Final = 0.6
-"""For how long it is looked at, unless there are few looks by then."""
+"""Seconds of looking, unless there have been few looks by then."""
 FEW_LOOKS: Final = 20
 LONGEST_S: Final = 2.5
-"""For how long it is looked at, at most, on a machine that has other things to do."""
+"""Seconds of looking at most, on a busy machine."""
 MIN_LOOKS: Final = 6
 PRESENT: Final = 0.4
-"""Share of the looks in which one that spins is found at work: who is woken by others now and then is not."""
+"""Share of the looks in which a spinning task is at work; one that others wake now and then is in fewer."""
 IDLE: Final = 0.5
-"""Share of the looks that find nobody who is ready, from which on a loop rests after all."""
+"""Share of the looks with nothing ready from which on a loop rests after all."""
 PAUSE_S: Final = 0.004
 HAD_TIME_S: Final = 0.001
-"""From here on a thread is said to have computed between two looks; the kernel counts in steps of some milliseconds."""
+"""CPU seconds between two looks from which on a thread has computed; the kernel counts in steps of milliseconds."""
 ANEW: Final = 0.7
-"""Share of the looks at it in which it had been run since the look before; the rest are looks in the same turn."""
+"""Share of the looks at a task in which it had been run since the last one; the others are in the same turn."""
 PROGRESS: Final = 0.5
-"""Share of the looks with a change from which on something gets done; another task may change a little of it. Of the
-looks that could show one: the first at a place has nothing to compare with, and on a busy machine there are few."""
+"""Share of the looks with a change from which on something gets done, of those that could show one; another task may
+change a little, too. The first look at a place has nothing to compare with; on a busy machine there are few others."""
 TURNS: Final = 12
 LONG_TURN_S: Final = 0.000_15
-"""Time of the processor in a turn from which on something is computed there, and not only asked for again: who spins
-takes some ten microseconds."""
+"""CPU seconds of a turn from which on something is computed in it; a spinning task takes some ten microseconds."""
 LONG_TURN: Final = 6_000
-"""The same for a slow machine: as long as it takes to count so far; less than that time on others."""
+"""The same for slow machines: the time that it takes to count so far, if that is longer."""
 TURNS_WITHIN_S: Final = 2.0
 _Work = tuple[asyncio.Task[Any] | BareCall, Any]
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 _Shape = tuple[tuple[type, int], ...]
-"""What the parts of a task's chain are, and what they run."""
+"""The types of the parts of a task's chain, and the identities of their code."""
 
 
 class _Watched:
-    """One task, or call of a function without a task, that was ready."""
+    """One task, or bare call, that was ready."""
 
     def __init__(self, who: asyncio.Task[Any] | BareCall) -> None:
         self.task: weakref.ref[asyncio.Task[Any]] | None = None
@@ -109,7 +107,7 @@ class _Watched:
         self.states: list[tuple[_Shape, dict[str, object]]] = []
 
     def is_of(self, who: asyncio.Task[Any] | BareCall) -> bool:
-        """Tell whether it is about this task or call, and not about one before it with the same identity."""
+        """Tell whether it is about this task or call, not about an earlier one with the same identity."""
         return self.task is None if type(who) is BareCall else self.task is not None and self.task() is who
 
     def is_at(self, handle: Any) -> bool:
@@ -117,14 +115,14 @@ class _Watched:
         return self.handle is not None and self.handle() is handle
 
     def note_rounds(self, before: dict[str, object], now: dict[str, object]) -> None:
-        """Take note of the loops that have begun anew since the look before."""
+        """Note the ``for`` loops that have begun anew since the last look."""
         for key, value in now.items():
             if type(value) is Round and value.begins_anew(before.get(key)):
                 self.rounds.add(key)
 
     @property
     def got_on(self) -> int:
-        """In how many of the looks that were compared it knew something else: if it goes round, than ever before."""
+        """The number of compared looks with a change; if its loops begin anew, of those with new values."""
         if not self.rounds:
             return self.changes
         known = {
@@ -135,13 +133,13 @@ class _Watched:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is about a task that is done, or gone."""
+        """Whether its task is done, or no longer exists."""
         task = None if self.task is None else self.task()
         return self.task is not None and (task is None or future_done(task))
 
 
 def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
-    """Return the finding on a loop in which a task spins, or ``None``; takes about a second if it never rests.
+    """Return the finding on a loop in which a task spins, or ``None``; takes about a second if the loop never rests.
 
     Args:
         pulse: What has been seen of the loop.
@@ -169,12 +167,12 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
         if loop is None:
             return None
     if idle > IDLE * looks and not is_a(loop, BaseEventLoop):
-        return None  # one that shows nothing of its turns, and is woken by sockets as fast as it can work
+        return None  # such a loop does not show its turns: sockets wake it as fast as it works
     found = [seen for seen in watched.values() if seen.looks >= PRESENT * looks and _spins(seen)]
     if found and _turn_s(loop) > _long_turn_s():
         still = [one for one in found if not one.got_on and not one.counts]
         others = [seen for seen in watched.values() if seen.looks >= MIN_LOOKS and _gets_on(seen)]
-        found = still if others else []  # it computes; or else others do, beside one that spins
+        found = still if others else []  # the task computes, unless others do beside one that spins
     found.sort(key=lambda one: -one.again)
     return _finding(found, time.monotonic() - pulse.rested_s) if found else None
 
@@ -182,13 +180,13 @@ def spinning(pulse: Pulse, look: Callable[[], object]) -> Finding | None:
 def _look_at(
     loop: asyncio.AbstractEventLoop, thread: int, watched: dict[tuple[int, int], _Watched], had_time: bool
 ) -> tuple[bool, bool]:
-    """Look once; return whether anything runs or is ready, and whether that says more than the look before.
+    """Look once; return whether anything runs or is ready, and whether the look tells more than the last one.
 
     Args:
-        loop: It.
-        thread: Its thread.
-        watched: What has been seen, added to by this.
-        had_time: Whether the thread has computed since the look before. On a busy machine it often cannot.
+        loop: The loop.
+        thread: The id of its thread.
+        watched: What has been seen; updated.
+        had_time: Whether the thread has computed since the last look. On a busy machine it often cannot.
     """
     present = at_work(loop, thread)
     is_new = not present
@@ -205,9 +203,9 @@ def _look_at(
 def _makers(
     present: AtWork, watched: dict[tuple[int, int], _Watched]
 ) -> Iterator[tuple[tuple[int, int], _Work]]:
-    """Yield who waits for a task that is at work and was not seen before, as if itself was at work.
+    """Yield the waiters of tasks that are at work and were not seen before, as if they were at work themselves.
 
-    Up to Python 3.11 ``wait_for`` makes a task for each call: who spins around one mostly waits for that.
+    Up to Python 3.11 ``wait_for`` makes a task for each call: a task that spins around it mostly waits for that.
     """
     for key, (who, handle) in present.items():
         if type(who) is BareCall or (key in watched and watched[key].is_of(who)):
@@ -218,7 +216,7 @@ def _makers(
 
 
 def _is_restless(pulse: Pulse, look: Callable[[], object]) -> bool:
-    """Tell whether a loop never rests: one that does not just now is looked at until it does, or has not for long."""
+    """Tell whether a loop never rests; if it does not at present, look until it rests or has not for long enough."""
     began_s = time.monotonic()
     while True:
         now_s = time.monotonic()
@@ -236,7 +234,7 @@ class _Turns:
     """Measures some turns of a loop that is busy anyway: how long its thread computes in each.
 
     Args:
-        loop: A loop that never rests; one that does would be kept from it for as long.
+        loop: A loop that never rests; any other would be kept awake meanwhile.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -255,7 +253,7 @@ class _Turns:
 
 
 def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
-    """Return how long a turn of a busy loop takes, by the clock of its thread; infinite if it does not turn."""
+    """Return the CPU seconds of a turn of a busy loop; infinite if it does not turn."""
     try:
         turns = _Turns(loop)
     except RuntimeError:  # it is closed
@@ -267,7 +265,7 @@ def _turn_s(loop: asyncio.AbstractEventLoop) -> float:
 
 
 def _long_turn_s() -> float:
-    """Return the time of the processor in a turn from which on something is computed there."""
+    """Return the CPU seconds of a turn from which on something is computed in it, on this machine."""
     took_s = []
     for _ in range(3):
         began_s = time.thread_time()
@@ -278,9 +276,9 @@ def _long_turn_s() -> float:
 
 
 def _chain(task: asyncio.Task[Any], thread: int) -> list[object]:
-    """Return what a task is in, the outermost first: its coroutines; while it runs, their frames.
+    """Return the await chain of a task, outermost first: its coroutines or, while it runs, their frames.
 
-    A coroutine that runs does not say which one it awaits. Empty if it has been suspended just now.
+    Frames, as a coroutine that runs does not tell which one it awaits. Empty if it has been suspended just now.
     """
     coroutine = field(task, "_coro")
     if type(coroutine) is not CoroutineType or not coroutine.cr_running:
@@ -308,7 +306,7 @@ def _take(seen: _Watched, handle: Any, who: asyncio.Task[Any] | BareCall, thread
             return
         place = place_in(chain)
         now = fingerprint(chain)
-        # One that is running shows other things of itself than one that is suspended; like is compared with like.
+        # A running task shows other values than a suspended one, so only looks with the same shape are compared.
         shape = tuple((type(part), id(code_of(part))) for part in chain)
     seen.looks += 1
     if not seen.is_at(handle):
@@ -341,7 +339,7 @@ def _spins(seen: _Watched) -> bool:
 
 
 def _gets_on(seen: _Watched) -> bool:
-    """Tell whether what a task knows changes most of the time."""
+    """Tell whether the values that a task knows change often enough."""
     return seen.got_on > PROGRESS * seen.compared
 
 
@@ -373,7 +371,7 @@ def _finding(found: list[_Watched], since_s: float) -> Finding:
 
 
 def _called(seen: _Watched) -> tuple[str, str]:
-    """Return what a task or call is named, and how a sentence calls it."""
+    """Return the name of a task or call, and the words for it in a sentence."""
     task = None if seen.task is None else seen.task()
     if task is None:
         return seen.name, f"callback {seen.name}(), which asks for itself again (call_soon),"

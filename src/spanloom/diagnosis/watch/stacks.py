@@ -1,14 +1,14 @@
-"""The last resort: the stacks of a process in which not even the watching thread gets to run.
+"""The last resort: the stacks of a process in which not even the watching thread can run.
 
-A call in C that holds the GIL, as a regular expression that backtracks for hours does, stops every thread of Python.
-What still works is a signal handler in C: that of `faulthandler`, which writes the stacks to a file. The watched
-process has one for a real-time signal that nobody uses, and the one who asks sends it, after some silence and after a
-look whether the handler and the file are still there.
+A C call that holds the GIL, such as a regular expression that backtracks for hours, stops every Python thread. A signal
+handler in C still works: that of `faulthandler`, which writes the stacks to a file. The watched process registers it
+for an unused real-time signal. The client sends that signal, but only after some silence, and only if the handler and
+the file are still there.
 
-Only after silence: the handler goes through the frames of all threads without the GIL, and where one of them runs
-Python meanwhile, it may read what is no frame any more, and that is the end of the process. So the process leaves in
-the file's times when it ran, and does so as well, from a thread of its own, while an answer is in the making: that may
-take seconds on a slow machine.
+Only after silence: the handler walks the frames of all threads without the GIL. If one of them runs Python meanwhile,
+it may read memory that is no frame any more, and crash the process. So the process leaves in the file's times when it
+last ran (*beats*); also, from a thread of its own, while an answer is being made, which may take seconds on a slow
+machine.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["SIGNAL", "Stacks", "is_beating"]
 
 SIGNAL: Final = getattr(signal, "SIGRTMAX", 0) - 3
 BEAT_S: Final = 0.05
-"""Between two beats while an answer is in the making."""
+"""Seconds between two beats while an answer is being made."""
 
 
 class Stacks:
     """The file of this process, and the handler that writes to it.
 
     Raises:
-        OSError: no such file can be made, or there are no such signals.
+        OSError: the file cannot be made, or the system has no real-time signals.
     """
 
     def __init__(self) -> None:
@@ -48,25 +48,25 @@ class Stacks:
         self.path.unlink(missing_ok=True)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
         self._number = moved(os.open(self.path, flags, 0o600))
-        # The number may be somebody else's by the time that the object goes: it must not be closed by that.
+        # The number may have another owner by the time that the object is freed: that must not close it.
         self._file: TextIO = os.fdopen(self._number, "w", encoding="utf-8", closefd=False)
         self._inode = os.fstat(self._number).st_ino
         os.write(self._number, f"{self._number}\n".encode())
         faulthandler.register(SIGNAL, file=self._file, all_threads=True, chain=False)
 
     def beat(self) -> None:
-        """Leave in the file's times when this process was able to run."""
+        """Set the file's times, to show that this process was able to run now."""
         if self._is_ours():
             with contextlib.suppress(OSError):
                 os.utime(self._number)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat as long as the block lasts, from a thread of its own."""
+        """Beat, from a thread of its own, for as long as the block lasts."""
         over = _thread.allocate_lock()
         self.beat()
         with over:
-            with contextlib.suppress(RuntimeError):  # no more threads are to be had
+            with contextlib.suppress(RuntimeError):  # no more threads can be started
                 _thread.start_new_thread(self._beat_until, (over,))
             yield
 
@@ -81,7 +81,7 @@ class Stacks:
             return False
 
     def close(self, *, unlink: bool = True) -> None:
-        """Take the handler back, and the file."""
+        """Remove the handler and the file."""
         faulthandler.unregister(SIGNAL)
         if self._is_ours():
             with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ _BEATS: Final[CodeType] = Stacks._beat_until.__code__  # noqa: SLF001 -- it is w
 
 
 def is_beating(frame: FrameType) -> bool:
-    """Tell whether `frame` is of the thread that beats."""
+    """Tell whether `frame` belongs to the thread that beats."""
     outer: FrameType | None = frame
     while outer is not None:
         if outer.f_code is _BEATS:

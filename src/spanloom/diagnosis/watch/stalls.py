@@ -1,12 +1,12 @@
-"""Says by itself that nothing moves: once to the log, and as events that the record keeps when the process is killed.
+"""Reports unasked that nothing moves: once to the log, and as events, which the record keeps if the process is killed.
 
-A batch stalls if no job of it has been started, ended or tried again for `stall_after_s`, or for twice as long as it
-has stood still before and went on; batches that run inside of a job count as the job's. That is said at the double
-of that time again, at the double of this, and so on. Of one that may rest (`standing.may_rest`), it is said only if a
-reason is found: a ``gather`` of two servers stands still until somebody calls one of them.
+A batch stalls if none of its jobs has been started, ended or tried again for `stall_after_s`, or for twice the longest
+time that it has stood still before and went on. Batches inside of a job count as the job's. A stall is reported again
+after twice that time, twice this, and so on. For a batch that may rest (`standing.may_rest`) it is reported only with a
+reason: a ``gather`` of two servers stands still until a client comes.
 
-A program that has no batches is asked now and then, with pauses that grow likewise: what is found is written down, and
-not said, for it is the program that the terminal belongs to.
+A program without batches is looked at now and then, with pauses that grow likewise. What is found is only written as
+events, not logged: the terminal is the program's.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ __all__ = ["Reporter"]
 
 FIRST_SNAPSHOT_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 600.0
-"""Between two of those, unless they cost too much."""
+"""Seconds between two looks at a program without batches; more if they cost more than `SHARE`."""
 SHARE: Final = 0.000_3
-"""Of a core, for asking a program that has no batches."""
+"""Share of a core for these looks."""
 TASK_S: Final = 80e-6
-"""What that costs for each task."""
+"""CPU seconds of a look for each task."""
 OBJECT_S: Final = 5e-6
-"""What it costs for each object that is visited in search of who can still end a wait."""
+"""CPU seconds of a look for each object that the search for givers visits."""
 FREE_S: Final = 0.004
-"""What it may cost the first time, 5 s after the start: 50 tasks. Of more, it waits until its share is due."""
+"""CPU seconds that the first look may cost, 5 s after the start: 50 tasks. With more, it waits for its share."""
 COUNT_PAUSE_S: Final = 15.0
-"""Between two counts of the tasks of such a program."""
+"""Seconds between two counts of the tasks of such a program."""
 BATCH_STEP_S: Final = 1.0
 LAG_S: Final = 0.25
-"""From here on holds of a loop, those of one second in one place together, are an event."""
+"""Seconds from which on the holds of a loop in one place, those of one second together, are an event."""
 MAX_LAGS: Final = 5
-"""Events of holds a second; the longest are told."""
+"""Events of holds a second, at most: the longest."""
 _logger = logging.getLogger("spanloom.diagnosis")
 
 
 class _Said:
-    """What is said of a batch that stands still, and when it is said again."""
+    """What was reported of a batch that stands still, and when it is reported again."""
 
     def __init__(self, stand: Stand, limit_s: float) -> None:
         self.moves: int = stand.moves
@@ -63,17 +63,17 @@ class _Said:
 
 
 class Reporter:
-    """Looks after the batches and the loops of this process; to be called after each look.
+    """Reports on the batches and the loops of this process; to be called after each look.
 
     Args:
         find: Returns the findings of this moment.
         pulses: Returns the pulses of the loops.
         stall_after_s: Seconds without progress after which a batch stalls; ``None`` for never.
-        changed_s: Returns when the program was last seen to move, by the monotonic clock; as long as it has not, there
-            is nothing new to be written down of it.
+        changed_s: Returns when the program was last seen to move, by the monotonic clock; if that was before the last
+            look, no new one is needed.
         tasks: Returns how many tasks there are.
-        glance: Returns the findings of a look that nobody has asked for, given how many objects its share of the time
-            would pay for; ``None``: `find` does.
+        glance: Returns the findings of a look that nobody has asked for, given the number of objects that its share of
+            the time pays for; ``None``: `find` is used.
         standing: What is known of the batches already.
     """
 
@@ -116,7 +116,7 @@ class Reporter:
             self._began_s, self._next_snapshot_s = now_s, now_s + self._pause_s
         elif now_s >= self._next_snapshot_s and self._changed_s() >= self._looked_s:
             due_s = self._due_s()
-            if now_s < due_s:  # of so many tasks; to count them is not for nothing either
+            if now_s < due_s:  # too early for so many tasks; even counting them has its cost
                 self._next_snapshot_s = min(due_s, now_s + COUNT_PAUSE_S)
                 return
             self._looked_s = now_s
@@ -126,12 +126,12 @@ class Reporter:
             self._next_snapshot_s = now_s + max(self._pause_s, (time.thread_time() - began_s) / SHARE)
 
     def _due_s(self) -> float:
-        """Return from when on asking costs no more than its share of all the time until then."""
+        """Return the time from which on a look costs no more than its share of the time until then."""
         return self._began_s + (self._tasks() * TASK_S - FREE_S) / SHARE
 
     def stalled(self, now_s: float) -> list[tuple[Event, float]]:
-        """Return the batches that stand still at least for the stall time, and for how many seconds."""
-        # A batch was first looked at, or seen to move, up to a step later.
+        """Return the batches that have stood still at least for the stall time, and for how many seconds."""
+        # A batch is first seen, or seen to move, up to a step later than it did.
         still_s = self.still_s(now_s) or 0.0
         found: list[tuple[Event, float]] = []
         for stand in self._seen:
@@ -168,7 +168,7 @@ class Reporter:
             inner = {outer_id(stand.event) for _, stand in found}
             for manager, stand, said in due:
                 said.next_s, said.pause_s = now_s + said.pause_s, 2 * said.pause_s
-                if stand.event.event_id not in inner:  # else it is the inner one that stands still
+                if stand.event.event_id not in inner:  # else the inner batch stands still
                     self._report(manager, stand, said, now_s)
 
     def _report(self, manager: CallbackManager, stand: Stand, said: _Said, now_s: float) -> None:
@@ -186,7 +186,7 @@ class Reporter:
     # the program --------------------------------------------------------------------------------------
 
     def _snapshot(self, objects: int) -> None:
-        """Write down what is wrong with the program, or that it is not wrong any more."""
+        """Emit an event with what is wrong with the program, or with nothing if it no longer is."""
         found = [finding for finding in self._glance(objects) if finding.severity != "info"]
         if not found and not self._written:
             return
@@ -196,7 +196,7 @@ class Reporter:
         )
 
     def _own(self) -> CallbackManager:
-        """Return a manager of ours, by which events reach the handlers of the process, the record for one."""
+        """Return a manager of ours, by which events reach the handlers of the process, such as the record."""
         if self._manager is None:
             self._manager = CallbackManager(recorder=0)
         return self._manager
@@ -204,7 +204,7 @@ class Reporter:
     # lag ----------------------------------------------------------------------------------------------
 
     def _note_lags(self) -> None:
-        # One after the other, each of them short, a dozen callbacks hold a loop as long as a single one that is not.
+        # A dozen short callbacks in a row block a loop as long as a single long one.
         own_s: defaultdict[tuple[str, str | None], float] = defaultdict(float)
         held_s: defaultdict[tuple[str, str | None], float] = defaultdict(float)
         for hold in self._new_holds():

@@ -48,7 +48,7 @@ def own_loop(seen: Threads, thread: ThreadNow, hold: Hold | None, since_s: float
 
 
 def verb(thread: ThreadNow) -> str:
-    """Return what a thread waits in, as it is written."""
+    """Return the call that a thread waits in, as in source code."""
     wait = thread.wait
     if wait is None:
         return "a call"

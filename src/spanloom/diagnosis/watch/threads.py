@@ -1,8 +1,7 @@
-"""What the threads of the process wait for, read off the frames of the standard library that they wait in.
+"""What the threads of the process wait for, read from the frames of the standard library that they wait in.
 
-Only frames of the standard library are asked for their variables. Up to Python 3.12 that leaves a copy of them in the
-frame, which is harmless where the frame ends with the wait; in a function of the program it would keep alive what the
-program lets go of.
+Only of such frames are the variables read. Up to Python 3.12 that leaves a copy of them in the frame, which is harmless
+in one that ends with the wait; in a function of the program it would keep objects alive.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ class SyncWait:
     Attributes:
         kind: ``"future"``, ``"futures"`` (one of them, or all), ``"thread"``, ``"pool"`` (its shutdown), ``"event"``,
             ``"condition"``, ``"semaphore"``, ``"barrier"``, ``"queue"`` or ``"child"`` (a process).
-        what: The object; ``None`` of a call.
-        timed: Whether the wait ends by itself.
-        verb: What the thread does with it: ``"get"``, ``"wait"``, ...
+        what: The object waited for; ``None`` if there is none.
+        timed: Whether the wait has a timeout.
+        verb: The method called: ``"get"``, ``"wait"``, ...
     """
 
     kind: str
@@ -59,11 +58,11 @@ class ThreadNow:
         ident, name: Its id and name.
         stack: Its calls, innermost first.
         wait: What it waits for; ``None`` if it runs.
-        loop: The loop that it runs, and what that is at.
-        item: The piece of work it has from its pool.
+        loop: The loop that it runs, and where that is.
+        item: The call that it runs for its pool.
         pool: The key of its pool.
         idle: Whether it waits for work from its pool.
-        native_id: What the system calls it; ``None`` if `threading` does not know it.
+        native_id: The system's id for it; ``None`` if `threading` does not know it.
     """
 
     ident: int
@@ -90,7 +89,7 @@ class PoolNow:
         key: Its identity.
         size: How many threads it may have.
         threads: Those it has.
-        queued: The work that no thread has taken yet.
+        queued: The calls that no thread has taken yet.
         name: The prefix of its threads' names.
     """
 
@@ -121,7 +120,7 @@ def _code(function: Callable[..., Any]) -> CodeType:
     return code
 
 
-# The function, what it is called here, the variable that holds the object, and the one that holds the time.
+# By code of the function: the kind of wait, the variable with the object, the one with the timeout, and the verb.
 _WAITS: Final[dict[CodeType, tuple[str, str, str, str]]] = {
     _code(_base.Future.result): ("future", "self", "timeout", "result"),
     _code(_base.Future.exception): ("future", "self", "timeout", "exception"),
@@ -129,7 +128,7 @@ _WAITS: Final[dict[CodeType, tuple[str, str, str, str]]] = {
     _code(concurrent.futures.as_completed): ("futures", "fs", "timeout", "as_completed"),
     _code(concurrent.futures.ThreadPoolExecutor.shutdown): ("pool", "self", "", "shutdown"),
     _code(threading.Thread.join): ("thread", "self", "timeout", "join"),
-    _code(sync.run_in_thread): ("thread", "thread", "", "join"),  # looks in between whether a signal came
+    _code(sync.run_in_thread): ("thread", "thread", "", "join"),  # it polls, to handle signals in between
     _code(threading.Event.wait): ("event", "self", "timeout", "wait"),
     _code(threading.Condition.wait): ("condition", "self", "timeout", "wait"),
     _code(threading.Condition.wait_for): ("condition", "self", "timeout", "wait_for"),
@@ -148,10 +147,10 @@ MAX_WALK: Final = 1_000
 
 
 def see_threads(without: int = 0) -> Threads:
-    """Return what the threads are at.
+    """Return what all threads are doing.
 
     Args:
-        without: The thread that looks, and that is not shown.
+        without: The id of a thread to leave out: the one that looks.
     """
     seen = Threads()
     frames = sys._current_frames()  # noqa: SLF001 -- there is no other way
@@ -171,7 +170,7 @@ def see_threads(without: int = 0) -> Threads:
 
 def _read(thread: ThreadNow, top: FrameType, seen: Threads) -> None:
     frame: FrameType | None = top
-    is_inside = True  # of the standard library, from the innermost call outwards
+    is_inside = True  # still in the standard library, seen from the innermost call outwards
     for _ in range(MAX_WALK):
         if frame is None:
             return
@@ -191,7 +190,7 @@ def _read(thread: ThreadNow, top: FrameType, seen: Threads) -> None:
             if what is not None:
                 inner = thread.wait
                 thread.wait = SyncWait(kind, what, timed, verb)
-                # `with pool:` waits for its threads one after the other, and some of them may have ended.
+                # The end of `with pool:` joins its threads one after the other, and some may have ended.
                 if kind == "pool" and inner is not None and inner.kind == "thread":
                     thread.wait = inner
         frame = frame.f_back
@@ -218,7 +217,7 @@ def _pool(thread: ThreadNow, frame: FrameType, seen: Threads, *, is_idle: bool) 
 
 
 def _queued(work: object) -> list[Any]:
-    """Return the items in a ``SimpleQueue``, which shows them to nobody but the garbage collector."""
+    """Return the items in a ``SimpleQueue``, which shows them only to the garbage collector."""
     kind = concurrent.futures.thread._WorkItem  # noqa: SLF001 -- as above
     found: list[Any] = []
     for part in gc.get_referents(work):
@@ -230,7 +229,7 @@ def _queued(work: object) -> list[Any]:
 
 
 def function_name(function: object) -> str | None:
-    """Return the name of what a pool was given to call: below ``partial``, ``to_thread`` and bound methods."""
+    """Return the name of the function that a pool calls, inside of ``partial``, ``to_thread`` and bound methods."""
     for _ in range(10):
         if type(function) is functools.partial:
             inner = function.func
@@ -242,13 +241,13 @@ def function_name(function: object) -> str | None:
             break
     if type(function) is FunctionType:
         return bare_name(function.__qualname__)
-    if module_of(type(function)).startswith("spanloom.instrument."):  # stands for a function of the program
+    if module_of(type(function)).startswith("spanloom.instrument."):  # a wrapper of a function of the program
         name = field(function, "name")
         return name if type(name) is str else None
     return function.__name__ if type(function) is BuiltinMethodType else type(function).__name__ or None
 
 
 def item_name(item: Any) -> str | None:
-    """Return the name of the function of a piece of work."""
+    """Return the name of the function of a pool's work item."""
     task = field(item, "task")  # 3.14
     return function_name(task[0] if type(task) is tuple else field(item, "fn"))

@@ -1,4 +1,4 @@
-"""What has stood still for the stall time without a reason that can be seen: asked of batches, and of the process."""
+"""The finding UNKNOWN for batches, or the process, that have stood still for the stall time without a known reason."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_BATCHES: Final = 5
 
 
 def unexplained(reporter: Reporter) -> Iterator[Finding]:
-    """Yield what stands still, to be asked when nothing else was found.
+    """Yield what stands still; to be called if nothing else was found.
 
-    Costs nothing unless something has stood still for as long; then two looks.
+    Costs two looks, but nothing unless something has stood still for so long.
     """
     now_s = time.monotonic()
     stalled = reporter.stalled(now_s)[:MAX_BATCHES]

@@ -1,4 +1,4 @@
-"""What holds the loops of a process that nobody watches: seen by whoever asks, in a second of looks."""
+"""What blocks the loops of a process that nobody watches: found by the one that asks, in a second of looks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["with_holds"]
 
 APART_S: Final = 0.05
 SHORT_S: Final = 2 * LONG_S
-"""When a loop that is at work is not held by one thing, but has much to do."""
+"""Seconds after which a busy loop without a hold is taken to have much to do, and not to be blocked."""
 
 
 def with_holds(found: list[Finding]) -> list[Finding]:
-    """Return findings with those on the loops that are held at this moment, the cause before its symptoms.
+    """Return `found` with the findings on the loops that are blocked now, the cause before its symptoms.
 
-    Takes a tenth of a second or two where none is; else until the hold has lasted for a second, or is over.
+    Blocks for up to 0.2 s if no loop is blocked; else until the hold has lasted for a second, or is over.
     """
     watcher = Watcher(endpoint=False)
     watcher.ident = _thread.get_ident()  # it looks from here

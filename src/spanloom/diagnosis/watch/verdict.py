@@ -1,4 +1,4 @@
-"""All that can be said now: what the watching thread has seen by itself, and what a look at the tasks shows."""
+"""All present findings: from what the watching thread remembers, and from a look at the tasks."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["causes", "findings_now", "held_now"]
 
 SURE_S = 0.5
-"""How long a loop's thread must have waited to be said to wait for its own loop: other threads may be quick."""
+"""Seconds that a loop's thread must have waited for its own loop to be reported: another thread may end the wait."""
 
 SEVERAL = 3
-"""Things for which tasks of one kind wait, from which on each is taken to wait for one of its own."""
+"""From so many separate findings on tasks of one leaking kind, each task is taken to wait for something of its own."""
 
 _logger = logging.getLogger("spanloom.diagnosis")
 
@@ -49,13 +49,13 @@ _OF_NOBODY = frozenset(
         "BARRIER_SHORT",
     }
 )
-"""That nobody is left to end a wait."""
+"""Codes of waits that nobody is left to end."""
 _OF_WAITS = frozenset(code.name for code in CODES.values() if code.rank < CODES["CANCEL_SWALLOWED"].rank)
-"""What explains why a task does not go on."""
+"""Codes that explain why a task does not go on."""
 
 
 def held_now(watcher: Watcher) -> Iterator[Finding]:
-    """Yield what keeps loops at this moment; of these `watcher` has seen no more than the last second."""
+    """Yield the findings on loops that are blocked now; `watcher` may have seen only the last second of them."""
     found = _waiting(watcher)
     yield from found.values()
     for pulse in watcher.running():
@@ -64,7 +64,7 @@ def held_now(watcher: Watcher) -> Iterator[Finding]:
 
 
 def causes(found: list[Finding]) -> list[Finding]:
-    """Return findings, the cause before its symptoms, without what is only there because something else is."""
+    """Return the findings without mere symptoms of others among them, the cause before what is left of those."""
     return in_order(_causes(found))
 
 
@@ -74,10 +74,10 @@ def findings_now(watcher: Watcher, objects: int = MOST, by_s: float = math.inf) 
     To be called on the watching thread, or on any that is not a loop's.
 
     Args:
-        watcher: That of the process.
+        watcher: The watcher of the process.
         objects: As `spanloom.diagnosis.look.look` takes it.
-        by_s: When, by the monotonic clock, what has been found is enough: who asks does not wait for ever. On a slow
-            machine, or beside a program that never rests, each rule may take seconds.
+        by_s: The monotonic time from which on no further rule is run if anything has been found, as the client does not
+            wait for ever: on a slow machine, or beside a program that never rests, each rule may take seconds.
     """
     found: list[Finding] = []
     tasks: Finder = partial(_tasks, objects=objects)
@@ -94,7 +94,7 @@ def findings_now(watcher: Watcher, objects: int = MOST, by_s: float = math.inf) 
 
 
 def _threads(watcher: Watcher) -> Iterator[Finding]:
-    # On a slow machine it took seconds to load these modules, and nobody has looked meanwhile.
+    # Loading these modules may have taken seconds on a slow machine, without a look meanwhile.
     watcher.look_now()
     now_s = time.monotonic()
     seen = see_threads(watcher.ident or 0)
@@ -110,9 +110,9 @@ def _threads(watcher: Watcher) -> Iterator[Finding]:
 
 
 def _of(pulse: Pulse, watcher: Watcher, finding: Finding | None) -> Iterator[Finding]:
-    """Yield what is to be said of a loop, of which there is `finding`: to find that may have taken a second.
+    """Yield `finding`, or in its place the finding that the loop waits for itself.
 
-    What had been too young then to be called a loop's wait for itself may be old enough now.
+    To get `finding` may have taken a second: such a wait may have been too young before, and be old enough now.
     """
     if finding is not None:
         yield _waiting(watcher).get(pulse.thread, finding)
@@ -123,7 +123,7 @@ def _waiting(watcher: Watcher) -> dict[int, Finding]:
 
 
 def _waiting_in(seen: Threads, watcher: Watcher, now_s: float) -> Iterator[tuple[int, Finding]]:
-    """Yield the loops' threads that wait for what their loop would have to do, by their ids."""
+    """Yield ``(thread id, finding)`` for the loops' threads that wait for what only their loop can do."""
     for thread in seen.threads.values():
         if thread.loop is None:
             continue
@@ -135,7 +135,7 @@ def _waiting_in(seen: Threads, watcher: Watcher, now_s: float) -> Iterator[tuple
         finding = (
             lock_across_await(
                 seen, thread, hold, lasts_s
-            )  # of which a loop that waits for itself is a symptom
+            )  # first, as it is the cause of a loop that waits for itself
             or own_loop(seen, thread, hold, lasts_s)
         )
         if finding is not None:
@@ -151,21 +151,21 @@ def _unknown(watcher: Watcher) -> Iterable[Finding]:
 
 
 def _causes(found: list[Finding]) -> list[Finding]:
-    """Leave out what is only there because something else is."""
+    """Leave out the findings that another one explains."""
     if any(finding.code in _OF_THE_LOOP for finding in found):
         found = [
             finding
             for finding in found
             if finding.code not in {"UNKNOWN", "STRAGGLER", "PIPELINE_BOTTLENECK"}
         ]
-    # Whoever was told to end, and did not, would wait for nothing any more.
+    # If the task had not swallowed its cancel, it would not wait any more.
     stayed = [finding for finding in found if finding.code == "CANCEL_SWALLOWED"]
     found = [
         one
         for one in found
         if one.code not in _OF_NOBODY or not any(set(one.jobs) <= {stay.jobs[0]} for stay in stayed)
     ]
-    # What fails and is tried again at once does spin; it is said what fails, and that a pause is missing.
+    # A storm of retries without pauses spins, too; its own finding tells what fails.
     storms = {job for finding in found if finding.code == "RETRY_STORM" for job in finding.jobs}
     found = [one for one in found if one.code != "BUSY_SPIN" or storms.isdisjoint(one.jobs)]
     for leak in [finding for finding in found if finding.code == "TASK_LEAK"]:
@@ -175,17 +175,17 @@ def _causes(found: list[Finding]) -> list[Finding]:
 
 
 def _without_each_of(leak: Finding, found: list[Finding]) -> list[Finding]:
-    """Leave out that each of the tasks that leak waits for something of its own; one thing for all is the cause."""
+    """Leave out findings on single tasks of those that leak; not if they all wait for one thing, which is the cause."""
     kinds = {_kind(name) for name in leak.jobs}
     alone = [one for one in found if one.code in _OF_NOBODY and {_kind(name) for name in one.jobs} <= kinds]
     return found if len(alone) < SEVERAL else [one for one in found if one not in alone]
 
 
 def _kind(name: str) -> str:
-    """Return the name of a task without its number."""
+    """Return the name of a task with its numbers replaced."""
     return re.sub(r"\d+", "#", name)
 
 
 def _is_same(late: Finding, wait: Finding) -> bool:
-    """Tell whether a task that is late is one of those that a wait is about."""
+    """Tell whether a straggler is one of the tasks, or at the place, of the finding on a wait."""
     return late.location == wait.location or not set(late.jobs).isdisjoint(wait.jobs)

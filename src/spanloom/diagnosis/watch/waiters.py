@@ -1,4 +1,4 @@
-"""Which tasks wait for which, and whether one of them will give up by itself."""
+"""Which tasks wait for which, and whether one of them will end by a timeout or a cancel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIMED: Final = {WAIT, WAIT_FOR}
 
 
 def behind(first: Iterable[asyncio.Task[Any]], tasks: list[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Return the tasks of `first`, and those of `tasks` that cannot go on before one of them has ended."""
+    """Return `first`, and those of `tasks` that wait for the end of one of them, directly or not."""
     found = set(first)
     grows = True
     while grows:
@@ -51,7 +51,7 @@ def _waits_for(task: asyncio.Task[Any], others: set[asyncio.Task[Any]]) -> bool:
 
 
 def _is_grouped(waiter: object, other: asyncio.Task[Any]) -> bool:
-    """Tell whether a future is that of a TaskGroup which waits for `other`, and perhaps for more."""
+    """Tell whether a future is that of a TaskGroup that waits for `other`, perhaps among more tasks."""
     return any(field(group, "_on_completed_fut") is waiter for group in _groups_of(other))
 
 
@@ -61,9 +61,9 @@ def _groups_of(task: asyncio.Task[Any]) -> list[object]:
 
 
 def may_be_cancelled_by(task: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:
-    """Tell whether `other` has a ``raise`` before it, in a TaskGroup with `task`, which its failure would cancel.
+    """Tell whether `other` is in a TaskGroup with `task` and may still ``raise``, which would cancel `task`.
 
-    In its own functions, and in those that they name.
+    The ``raise`` may be in its own functions, or in those that they name.
     """
     groups = _groups_of(task)
     if not any(one is group for one in _groups_of(other) for group in groups):
@@ -80,7 +80,7 @@ def may_be_cancelled_by(task: asyncio.Task[Any], other: asyncio.Task[Any]) -> bo
 
 
 def has_deadline(task: asyncio.Task[Any]) -> bool:
-    """Tell whether a task is in a ``timeout`` block, ``wait_for`` or ``wait`` that ends by itself."""
+    """Tell whether a task is in a ``timeout`` block, ``wait_for`` or ``wait`` with a timeout."""
     for part in await_chain(task):
         link = link_of(part)
         if link is None:

@@ -1,13 +1,12 @@
-"""The thread that watches: it looks at the running loops ten times a second, and answers whoever asks.
+"""The watching thread: it looks at the running loops up to ten times a second, and answers questions.
 
-Theory of operation. Nothing is put into the program: no task, no timer, no wrapper. A thread of our own looks, through
-``sys._current_frames``, where the loops are (`loops`), and remembers for some seconds what held them (`pulse`). What
-costs more, a look at all tasks and what they wait for, is only done when somebody asks.
+Theory of operation. Nothing is put into the program: no task, no timer, no wrapper. A thread of our own reads from
+``sys._current_frames`` where the loops are (`loops`), and remembers for some seconds what blocked them (`pulse`). A
+look at all tasks and what they wait for costs more, and is taken only for a question or a report.
 
-The thread is made by ``_thread``, so that ``threading`` does not know it: a program that counts its threads, or waits
-for all of them, sees what it would see without us. All signals are blocked in it. It is stopped before a fork, during
-which no other thread may hold a lock that the child needs, and started again in both processes. Nobody waits for it at
-exit.
+The thread is made by ``_thread``, so that ``threading`` does not know it: a program that counts its threads, or joins
+all of them, sees the same as without us. All signals are blocked in it. It is stopped before a fork, as no other thread
+may hold a lock then that the child needs, and started again in both processes. It is not joined at exit.
 """
 
 from __future__ import annotations
@@ -37,31 +36,30 @@ if TYPE_CHECKING:
 __all__ = ["LOOK_S", "Watcher"]
 
 LOOK_S: Final = 0.1
-"""Between two looks at loops that are busy; a hold is known after as long."""
+"""Seconds between two looks at busy loops; a hold is known after as long."""
 IDLE_S: Final = 0.5
-"""Between two looks at loops that rest: some hundredths of a percent of a core."""
+"""Seconds between two looks at loops that rest: some hundredths of a percent of a core."""
 CALM_S: Final = 2.0
-"""For how long a loop must have been found resting only."""
+"""Seconds for which a loop must only have been seen to rest, to count as one that rests."""
 YOUNG_S: Final = 10.0
-"""For how long a watched program is looked at as often, whatever that costs: what begins badly shows within seconds."""
+"""Seconds for which a watched program is looked at so often at any cost: what begins badly shows within seconds."""
 SHARE: Final = 0.000_4
-"""Of a core, for looks at loops at which nothing is wrong, from then on."""
+"""Share of a core for looks at healthy loops, from then on."""
 RAREST_S: Final = 1.0
-"""Between two looks, whatever they cost."""
+"""Seconds between two looks at most, whatever they cost."""
 STOP_S: Final = 0.5
-"""How long a fork waits for the thread to stop."""
+"""Seconds for which a fork waits for the thread to stop."""
 AWAY_S: Final = 1.0
-"""How long a loop may not have been found by looks, and is still taken to run: one below a deep recursion is not."""
+"""Seconds without being found for which a loop still counts as running: it may be below a deep recursion."""
 FORGET_S: Final = 60.0
-"""How long the pulse of a loop that has ended is kept."""
+"""Seconds for which the pulse of an ended loop is kept."""
 
 _logger = logging.getLogger("spanloom.diagnosis")
 
 Finder = Callable[["Watcher"], "Iterable[Finding]"]
-"""Called when somebody asks, on the watching thread: what it has found out over time."""
+"""Called for each question, on the watching thread: returns findings of its own, from what it has seen over time."""
 Observer = Callable[[float], object]
-"""Called on the watching thread, with the monotonic time in seconds; may return in how many it wants to be called
-again."""
+"""Called on the watching thread, with the monotonic time in seconds; may return the seconds until its next call."""
 
 
 class Watcher:
@@ -73,10 +71,10 @@ class Watcher:
     Attributes:
         pulses: What has been seen of each loop, by its id.
         observers: Called after each look; one that raises is taken out, and that is logged.
-        reporter: Says by itself what stands still.
-        finders: Asked for findings of their own whenever somebody asks.
-        remembered: Asked for the tasks that exist no more, of whom somebody has taken note.
-        answers: What is answered to a question, by its word; to be added to before `start`.
+        reporter: Reports unasked what stands still.
+        finders: Called for more findings at each question.
+        remembered: Returns the notes on tasks that no longer exist.
+        answers: Functions that answer, by the word of the question; to be extended before `start`.
         ident: The id of the thread; ``None`` while it does not run.
         started_s, looked_s: When it was made, and when it looked last, by the monotonic clock.
     """
@@ -111,11 +109,11 @@ class Watcher:
         self._running.acquire()
         try:
             self.ident = _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # no more threads are to be had, and it is the program that needs them
+        except RuntimeError:  # no more threads can be started, and the program needs those that there are
             self._running.release()
 
     def _open(self) -> None:
-        """Make what is missing of the bell, the socket and the file for the stacks."""
+        """Make those that are missing of the bell, the socket and the file for the stacks."""
         if self._bell is None:
             with contextlib.suppress(OSError):
                 self._bell = Bell()
@@ -129,7 +127,7 @@ class Watcher:
                 self._stacks = Stacks()
 
     def _reopen(self) -> None:
-        """Make anew what the program has closed: who becomes a daemon closes all descriptors there are."""
+        """Make anew what the program has closed: one that becomes a daemon closes all descriptors."""
         if self._bell is not None and self._bell.fileno() < 0:
             self._bell.close()
             self._bell = None
@@ -155,7 +153,7 @@ class Watcher:
         return True
 
     def close(self) -> None:
-        """Stop the thread, and leave nothing behind."""
+        """Stop the thread, and remove the socket and all else."""
         has_stopped = self.stop()
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
@@ -182,13 +180,13 @@ class Watcher:
                 if not was_asked:
                     self._cost_s += (time.thread_time() - began_s - self._cost_s) / 8
                 self._observe()
-        except BaseException:  # a mistake of ours must not show up as a thread that died
+        except BaseException:  # a fault of ours must not be shown as a crashed thread of the program
             _logger.debug("the watching thread has ended", exc_info=True)
         finally:
             self._running.release()
 
     def _wait(self) -> bool:
-        """Wait for the next look, and answer who asks meanwhile; return whether anybody has."""
+        """Wait for the next look, and answer questions meanwhile; return whether there was one."""
         bell = -1 if self._bell is None else self._bell.fileno()
         door = -1 if self._endpoint is None else self._endpoint.fileno()
         is_deaf = self._endpoint is not None and self._endpoint.is_deaf
@@ -206,7 +204,7 @@ class Watcher:
         return False
 
     def _pause_s(self) -> float:
-        """Return the time to the next look: less often at a loop that rests, for it shows when its turn began."""
+        """Return the seconds to the next look: more if all loops rest, as these show when a turn began."""
         now_s = time.monotonic()
         rests = all(
             now_s - pulse.rested_s < IDLE_S * 2 for pulse in self.pulses.values() if pulse.hold is None
@@ -219,7 +217,7 @@ class Watcher:
         return max(0.01, min(pause_s, self._due_s - now_s))
 
     def _is_grown(self, now_s: float) -> bool:
-        """Return whether the program has been watched for so long that what looks cost counts."""
+        """Return whether the program has been watched for so long that the cost of looks counts."""
         return now_s - self.started_s > YOUNG_S
 
     # what it does -------------------------------------------------------------------------------------
@@ -254,30 +252,30 @@ class Watcher:
 
         Args:
             objects: As `spanloom.diagnosis.look.look` takes it.
-            within_s: After how many seconds nobody waits for them any more. When half of that is over, and some have
-                been found, those are all.
+            within_s: For how many seconds the client waits. If there are findings after half of that time, no
+                further rule is run.
         """
         by_s = time.monotonic() + within_s / 2
         with looking():
-            # Most of the diagnosis, 40 ms: a program that is watched does without it until somebody asks.
+            # Most of the diagnosis, 40 ms to import: not loaded before somebody asks.
             from spanloom.diagnosis.watch.verdict import findings_now
 
             return findings_now(self, objects, by_s)
 
     def look_now(self) -> None:
-        """Look at the loops, if this is called on the watching thread, which cannot do so meanwhile by itself."""
+        """Look at the loops, if called on the watching thread, whose regular looks are delayed meanwhile."""
         if _thread.get_ident() == self.ident:
             self.look()
 
     def running(self) -> list[Pulse]:
-        """Return the pulses of the loops that ran in the last look, however long ago that was."""
+        """Return the pulses of the loops that ran in the last look, whenever that was."""
         from_s = self.looked_s - AWAY_S
         return [
             pulse for pulse in list(self.pulses.values()) if pulse.seen_s > from_s or pulse.hold is not None
         ]
 
     def lively_s(self) -> float:
-        """Return when a loop was last found at work, by the monotonic clock: now if one is held."""
+        """Return when a loop was last seen at work, by the monotonic clock: now, if one is blocked."""
         is_held = any(pulse.hold is not None for pulse in self.pulses.values())
         return time.monotonic() if is_held else self._lively_s
 
@@ -296,12 +294,12 @@ class Watcher:
     # forks --------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Have no thread while the process is copied."""
+        """Stop the thread while the process is copied."""
         self._was_running = self.ident is not None
         self.stop()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Start the thread again."""
         if self._was_running:
             self.start()
 
