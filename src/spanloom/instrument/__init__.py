@@ -23,7 +23,7 @@ __all__ = [
     "uninstrument",
 ]
 
-# What is put into one's own code: what patches libraries starts with a program, and does without.
+# Names for one's own code, loaded on first use: patching libraries starts with the program, and does not need them.
 _LATE: typing.Final = {
     "limited": "spanloom.instrument.limiting",
     "instrument_class": "spanloom.instrument.tracing",

@@ -1,4 +1,4 @@
-"""What stands in the place of a function whose calls are events, one for each kind of function."""
+"""The wrappers of functions whose calls are events, one for each kind of function."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Payload: TypeAlias = Callable[[Any, Args, KwArgs], dict[str, object] | None]
 
 
 def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Selector | None) -> Wrapper:
-    """Return what to call in the place of `function`, so that each call is an event.
+    """Return the wrapper to call in place of `function`, so that each call is an event.
 
-    Arguments that do not fit are an error where the call is made, as they always are, and not where it is awaited.
+    Arguments that do not fit raise `TypeError` at the call, as with the function itself, not when it is awaited.
 
     Args:
         function: The function, not bound; its kind decides what is returned.
         type: The events' type.
         name: Their name.
-        selector: Takes from the arguments what the events are to have of them; ``None`` for nothing.
+        selector: Selects the arguments that the events record; ``None`` for none.
     """
     payload: Payload | None = None
 
     if selector is not None:
-        is_bound = inspect.ismethod(function)  # already: its parameters are without the first one, too
+        is_bound = inspect.ismethod(function)  # its parameters lack the first one then, too
 
         def select(instance: Any, args: Args, kwargs: KwArgs) -> dict[str, object] | None:
             bound = 0 if instance is None or is_bound else 1
@@ -57,14 +57,14 @@ def quick_call_of(
     selector: Selector | None,
     enabled: Callable[[], bool] | None,
 ) -> Callable[..., Any] | None:
-    """Return what may itself be called in the place of `function`, at less cost; ``None`` if there is nothing.
+    """Return a cheaper function to call in place of `function` itself; ``None`` if there is none for its kind.
 
     Args:
         function, type, name, selector: As for `wrapper_of`.
-        enabled: Called with each call; False to have no event.
+        enabled: Called at each call; ``False``: no event.
     """
     if function.__class__ is not FunctionType or not function.__code__.co_flags & inspect.CO_COROUTINE:
-        return None  # it may do something when it is called, not only when it is awaited
+        return None  # it may do something at the call already, not only when it is awaited
     payload: ArgumentsPayload | None = None
     if selector is not None:
         select = selector.select

@@ -1,4 +1,4 @@
-"""Coroutine functions in the place of others: with their parameters, so that Python itself binds the arguments.
+"""Coroutine functions that replace others, with the same parameters, so that Python itself binds the arguments.
 
 What takes any arguments has them packed into a tuple and a dictionary at each call, unpacks them again, and has to try
 whether they fit. A function that has the same parameters as the other one needs none of that; arguments that do not fit
@@ -21,7 +21,7 @@ from spanloom.callbacks.decorate import hide_frame
 __all__ = ["ArgumentsPayload", "event_coroutine"]
 
 ArgumentsPayload: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, object] | None]
-"""What the event is to have of the arguments: the positional ones, and the others."""
+"""Returns the payload of the event from the positional and keyword arguments."""
 
 _LINE: Final = sys._getframe().f_lineno + 2  # noqa: SLF001 -- tracebacks and profilers show the lines of this text
 _TEXT: Final = """
@@ -74,13 +74,13 @@ def event_coroutine(
     """Return a coroutine function with the parameters of `function` that awaits what that returns, in an event.
 
     Args:
-        function: What is called once the coroutine is awaited; returns something that can be awaited. Its parameters
-            and their defaults are those that it has now.
-        like: Whose names the coroutine function has, and its coroutines.
+        function: Called once the coroutine is awaited; returns an awaitable. Its parameters
+            and their defaults are read now.
+        like: The function whose names the coroutine function and its coroutines have.
         type: The events' type.
         name: Their name.
-        payload: Returns what an event is to have of the arguments; ``None`` for nothing.
-        enabled: Called with each coroutine that begins; False to have no event.
+        payload: Returns the payload of an event from the arguments; ``None`` for none.
+        enabled: Called when a coroutine begins; ``False``: no event.
     """
     code = function.__code__
     shape = _Shape(
@@ -123,7 +123,7 @@ def _maker(shape: _Shape) -> Callable[..., FunctionType]:
 
 
 def _renamed(const: Any, words: dict[str, str]) -> Any:
-    """Return a constant of the code with the words of the function in it: with them it passes arguments by name."""
+    """Return a constant of the code with the parameter names of the function, by which it passes keyword arguments."""
     if isinstance(const, tuple):
         return tuple(_renamed(each, words) for each in const)
     return words.get(const, const) if isinstance(const, str) else const

@@ -22,7 +22,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def open_exchange(method: str, address: str | None, port: int | None) -> Exchange | None:
-    """Open the event of a request that begins now; ``None`` if nobody would notice it.
+    """Open the event of a request that begins now; ``None`` if nobody listens.
 
     Args:
         method: ``GET`` or another one.
@@ -36,7 +36,7 @@ def open_exchange(method: str, address: str | None, port: int | None) -> Exchang
 class Exchange:
     """The event of one request: current until the response is there, open until that is read or closed.
 
-    A response that nobody closes ends its event, as cancelled, when it goes.
+    If nobody closes the response, its event ends as cancelled when the response is freed.
 
     Args:
         manager: Carries the events.
@@ -47,7 +47,7 @@ class Exchange:
 
     def __init__(self, manager: CallbackManager, method: str, address: str | None, port: int | None) -> None:
         self._manager = manager
-        # Its id: the exception itself holds frames, and these perhaps the response that this is kept for.
+        # By id: a reference to the exception would keep its frames alive, and perhaps the response with them.
         self._handled = id(sys.exception())
         self._outer: Event | None = manager.current.get()
         data: dict[str, object] = {http_keys.METHOD: method}
@@ -62,7 +62,7 @@ class Exchange:
         manager.current.set(self._begun[0])
 
     def answered(self, status_code: int | None, retry_after: object = None, redirects: int = 0) -> None:
-        """Take note of the response.
+        """Record the response.
 
         Args:
             status_code: Its status, if there is one.
@@ -81,11 +81,11 @@ class Exchange:
             data[http_keys.REDIRECTS] = redirects
 
     def step_aside(self) -> None:
-        """Make current again what was so before the request: the response is there, and its reader is elsewhere."""
+        """Make the event current again that was so before the request: the response has come, and is read elsewhere."""
         if self._begun is not None and self._manager.current.get() is self._begun[0]:
             self._manager.current.set(self._outer)
             event, route = self._begun
-            route.pause(event)  # or the span of the request would stay OpenTelemetry's current one
+            route.pause(event)  # else the request's span would stay OpenTelemetry's current one
 
     def raised(self, *kinds: type[E]) -> E | None:
         """Return the exception that is being handled, if it is of `kinds`, and was not when the request began."""
@@ -101,6 +101,6 @@ class Exchange:
             self._manager.leave(begun, outer, error)
 
     def __del__(self) -> None:
-        # While the interpreter shuts down, nobody is to be told any more.
+        # Not while the interpreter shuts down: handlers may be gone.
         if getattr(self, "_begun", None) is not None and not sys.is_finalizing():
             self.end(GeneratorExit())

@@ -1,4 +1,4 @@
-"""What is called in the place of a function, and how functions are pickled and copied."""
+"""The type of wrappers, and how they are pickled and copied as functions are."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def by_name(function: Any) -> str | tuple[Any, ...]:
         value = getattr(value, part, None)
     import pkgutil
 
-    # By a function of the standard library: who reads it need not have this one.
+    # By a function of the standard library: the process that unpickles it need not have ours.
     return name if value is function else (pkgutil.resolve_name, (f"{module}:{name}",))
 
 
 class Copied:
-    """Is copied as a function is: it stays the same."""
+    """A mixin: copying returns the same object, as with functions."""
 
     def __copy__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""`asyncio.gather` and its kin: what they are given is a batch."""
+"""`asyncio.gather` and the like: the awaitables that they are given are a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["jobs_of", "listening"]
 
 
 def listening() -> CallbackManager | None:
-    """Return the ambient manager, if there is a running loop and anyone would notice an event."""
+    """Return the ambient manager, if there is a running loop and somebody listens; else ``None``."""
     if asyncio._get_running_loop() is None:  # noqa: SLF001 -- the public one raises, which costs more than the rest
         return None
     manager = get_callback_manager()
@@ -30,19 +30,19 @@ def jobs_of(
     *,
     is_gather: bool = False,
 ) -> tuple[list[Any], TaskBatch | None]:
-    """Start what is among `aws` that is not a task yet, and make a batch of that and of the tasks that have not begun.
+    """Start those of `aws` that are no task yet, and make them and the tasks that have not begun a batch.
 
     Args:
         manager: Carries the events.
-        runner: What they were given to.
-        aws: Awaitables; each of them starts once, however often it is among them.
+        runner: Name of the function that they were given to.
+        aws: Awaitables; one that occurs several times is started once.
         ensure: ``asyncio.ensure_future``, as it is.
-        is_gather: Whether asyncio is to keep silent about tasks that are destroyed while pending, as it does about
-            those that gather starts.
+        is_gather: Whether asyncio does not log tasks that are destroyed while pending, as it does not for
+            those that ``gather`` starts.
 
     Returns:
-        Futures in the place of the awaitables, and the batch, which the caller has to seal. The batch is ``None`` if
-        nothing among them is new, or if something is not awaitable, which is for the original function to say.
+        Futures in place of the awaitables, and the batch, which the caller must seal. The batch is ``None`` if
+        none of them is new, or if one is not awaitable, which the original function will report.
     """
     given = list(aws)
     first, total = _look(given)
@@ -51,7 +51,7 @@ def jobs_of(
     loop = asyncio.get_running_loop()
     batch = TaskBatch(manager, runner, first, total, manager.current.get(), at_once=True)
     create, with_context = loop.create_task, takes_context(loop)
-    started: dict[Any, Any] = {}  # awaitables that are equal are one, as they are to asyncio
+    started: dict[Any, Any] = {}  # equal awaitables are one, as in asyncio
     futures: list[Any] = []
     for aw in given:
         future: Any = started.get(aw)
@@ -80,7 +80,7 @@ def _look(aws: list[Any]) -> tuple[object, int]:
         try:
             if aw in seen:
                 continue
-        except TypeError:  # asyncio will say that
+        except TypeError:  # asyncio will report that
             return None, 0
         if asyncio.isfuture(aw):  # what is a job elsewhere, or nobody's task, is not looked at
             if not (is_adoptable(aw) or is_unknown(aw)):

@@ -11,17 +11,17 @@ __all__ = ["MAX_TOLD", "guarded", "warn_once"]
 T = TypeVar("T")
 
 MAX_TOLD: Final = 1_000
-"""Warnings told apart; what comes after is not logged."""
+"""Different warnings that are logged; later ones are not."""
 
 _logger = logging.getLogger("spanloom")
 _told: set[str] = set()
 
 
 def warn_once(key: str, message: str, *args: object) -> None:
-    """Log a warning, the first time that it is given with that `key`.
+    """Log a warning, only once for each `key`.
 
     Args:
-        key: Tells it from others.
+        key: Identifies the warning.
         message, args: As for `logging.Logger.warning`.
     """
     if key not in _told and len(_told) < MAX_TOLD:
@@ -30,7 +30,7 @@ def warn_once(key: str, message: str, *args: object) -> None:
 
 
 def guarded(what: str, function: Callable[..., T], *args: object) -> T | None:
-    """Return what `function` returns; if it raises, say so once and return ``None``.
+    """Return the result of `function`; if it raises an `Exception`, log that once and return ``None``.
 
     For reading the arguments and the result of a call of somebody else's library, which may differ from those we know.
 

@@ -1,4 +1,4 @@
-"""Functions that are called when a module has been imported.
+"""Functions to be called after the import of a module.
 
 Theory of operation. A finder stands before the others and leaves every module to them; where the module is one that
 somebody waits for, it puts its own loader before theirs. That takes itself out again before the module's first line
@@ -29,14 +29,14 @@ _waiting: Final[dict[str, Imported]] = {}
 
 
 def when_imported(name: str, function: Imported) -> None:
-    """Have `function` called with the module `name` each time that it is imported from now on.
+    """Call `function` with the module `name` after each import of it from now on.
 
     It is called in the thread that imports, whichever that is, and must not raise. It is not called for a module that
     has been imported already.
 
     Args:
         name: The full name of the module.
-        function: Is called. A module has one function: the last one given.
+        function: The function. A module has only one: the last one given.
     """
     with _lock:
         _waiting[name] = function
@@ -45,7 +45,7 @@ def when_imported(name: str, function: Imported) -> None:
 
 
 class _Finder(threading.local):
-    """Finds the modules that somebody waits for, by asking the other finders; one of them may ask all in turn."""
+    """Finds the wanted modules by asking the other finders; thread-local, as one of those may ask all finders again."""
 
     def __init__(self) -> None:
         self._asking: set[str] = set()
@@ -60,7 +60,7 @@ class _Finder(threading.local):
             spec = _spec_of_others(name, path, target)
         finally:
             self._asking.discard(name)
-        if spec is not None and hasattr(spec.loader, "exec_module"):  # nothing of a namespace package is run
+        if spec is not None and hasattr(spec.loader, "exec_module"):  # a namespace package runs no code
             ours: Any = _Loader(spec.loader)
             spec.loader = ours
         return spec
@@ -95,13 +95,13 @@ class _Loader:
         try:
             self._loader.exec_module(module)
         except BaseException as error:
-            hide_frame(error)  # or importlib would not take its own out
+            hide_frame(error)  # else importlib would not remove its own frames from the traceback
             raise
         function = _waiting.get(module.__name__)
         if function is not None:
             function(module)
 
-    # Any: whatever the other has besides, for whoever looks at the loader of a module that is not loaded yet.
+    # Any: all other attributes of that loader, for code that inspects the loader of a module before it is loaded.
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 

@@ -1,4 +1,4 @@
-"""A call in another process, whose events go on with the trace that it was made in."""
+"""A call in another process, whose events belong to the trace of the caller."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InChild:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         current = get_callback_manager().current
         outer = current.get()
-        # It stands for the event over there, and is never begun or ended here.
+        # It stands for the event in the other process, and is never started or ended here.
         trace = Trace(self.name, self.event_id, self.trace_id)
         current.set(ScopeEvent(EventType.JOB, self.name, self.event_id, None, trace, monotonic_ns()))
         try:

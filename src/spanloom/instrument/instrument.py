@@ -1,4 +1,4 @@
-"""`instrument` and `uninstrument`: libraries that have no events of their own get them, and are as they were."""
+"""`instrument` and `uninstrument`: patch libraries so that their calls become events, and undo that."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def uninstrument(*targets: str) -> None:
         modules = {TARGETS[name].module for name in gone}
         others: list[str] = []
         for name in reversed(tuple(_patched)):
-            # One that stays may have been put over one that goes: it is taken off for a moment.
+            # A patch that stays may wrap one that goes: it is undone, too, and made again afterwards.
             if name in gone or TARGETS[name].module in modules:
                 _patched.pop(name).undo()
                 others.append(name)
@@ -106,7 +106,7 @@ def _check(targets: tuple[str, ...]) -> None:
 def _begin(name: str, target: Target) -> None:
     when_imported(target.module, _imported)
     if target.module in sys.modules:
-        # At once, unless another thread is in the middle of importing it: then when it has done that.
+        # At once, unless another thread is importing it: then after that.
         _patch(name, target, importlib.import_module(target.module))
 
 
@@ -119,7 +119,7 @@ def _imported(module: ModuleType) -> None:
 def _patch(name: str, target: Target, module: ModuleType, *, just_imported: bool = False) -> None:
     versions: Mapping[str, str] = {}
     try:
-        # Not under the lock: it may wait for another thread that imports, and whose hook waits for the lock.
+        # Not under the lock: this import may wait for that of another thread, whose hook waits for the lock.
         file = cast("TargetFile", importlib.import_module(target.file))
         versions = file.VERSIONS
         with _lock:
@@ -138,9 +138,9 @@ def _patch(name: str, target: Target, module: ModuleType, *, just_imported: bool
 
 def _apply(name: str, file: TargetFile, module: ModuleType, just_imported: bool) -> None:
     if name not in _wanted:
-        return  # somebody has undone it meanwhile
+        return  # it was uninstrumented meanwhile
     patches = _patched.get(name)
-    if patches is None:  # not `or`: one that has replaced nothing is false
+    if patches is None:  # not `or`: patches without a replacement are false
         patches = Patches()
     try:
         file.patch(module, patches)

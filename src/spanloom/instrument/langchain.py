@@ -1,4 +1,4 @@
-"""LangChain's runs as events: a callback handler.
+"""A LangChain callback handler that makes its runs events.
 
 Theory of operation. LangChain tells of each run, a chain's, a model's, a tool's, by an id and the id of the run that it
 is part of. Each is an event, and where it can be, the current one, so that requests and batches inside are under it.
@@ -48,10 +48,10 @@ class _Run:
     """One run that is open.
 
     Attributes:
-        context: Of its event.
+        context: The `EventContext` of its event.
         event: Its event.
-        outer: The innermost run that was open around it; ``None`` if there was none.
-        outer_event: The event that it is under.
+        outer: The innermost run that was open around it, or ``None``.
+        outer_event: The parent of its event.
         parts: The ids of the runs that are part of it.
     """
 
@@ -67,7 +67,7 @@ class _Run:
         self.parts: set[UUID] = set()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End its event; what was current around it is so again, in this context."""
+        """End its event, and make the event around it current again in this context."""
         if _innermost.get() is self:
             _innermost.set(self.outer)
         self.context.end(error)
@@ -92,7 +92,7 @@ class LangChainHandler(BaseCallbackHandler):
     """
 
     run_inline = True
-    """In the caller's own context: elsewhere nothing could be made current."""
+    """Run the hooks in the caller's own context: elsewhere no event could be made current."""
 
     def __init__(self) -> None:
         self._runs: dict[UUID, _Run] = {}
@@ -131,7 +131,7 @@ class LangChainHandler(BaseCallbackHandler):
         if part_of is not None:
             under = before if here is part_of else part_of.event
             outer: _Run | None = part_of
-        elif here is not None and before is here.event:  # begun in one go with this one
+        elif here is not None and before is here.event:  # a sibling, started in the same context
             under, outer = here.outer_event, here.outer
         else:
             under, outer = before, here
@@ -192,7 +192,7 @@ class LangChainHandler(BaseCallbackHandler):
         if run is None:
             return
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            for part in run.parts:  # it may be a while until LangChain tells of them
+            for part in run.parts:  # LangChain may report their ends much later
                 self._end(part, error)
         run.end(error)
 
@@ -203,10 +203,10 @@ def whereabouts() -> tuple[Event | None, _Run | None]:
 
 
 def back_to(event: Event | None, run: _Run | None) -> None:
-    """Make current again what `whereabouts` has returned, if the run that is so has ended: it may have in another task.
+    """Make the event and run of `whereabouts` current again, if the current run has ended, perhaps in another task.
 
-    LangChain tells of the end of an asynchronous run in a task of its own, where nothing can be put back for its
-    caller.
+    LangChain reports the end of an asynchronous run in a task of its own, whose context is not that of the
+    caller, so nothing can be restored there.
     """
     current = get_callback_manager().current
     here = current.get()
@@ -225,7 +225,7 @@ def _name_of(serialized: Any, told: Mapping[str, Any]) -> str:
 
 
 def _is_in_generator() -> bool:
-    """Tell whether the library calls from a generator, whose context is that of its consumer."""
+    """Tell whether the library calls from a generator: that runs in its consumer's context."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 -- the caller of the caller
     while frame is not None:
         if str(frame.f_globals.get("__name__")).startswith(_LIBRARY):

@@ -29,10 +29,10 @@ def limited(client: T, limiter: Limiter) -> T:
     manager (``async with client.stream(...)``) is held until its block ends, that of an async iterator until that is
     exhausted or closed. What a call returns is not held back any more: a stream that had to be awaited is read
     without a slot. Synchronous calls and plain values pass through, and so do names that begin with an underscore.
-    What else an attribute is, such as ``client.chat``, is limited in turn. The limiter sees how the calls end: an
+    Other attributes, such as ``client.chat``, are limited in turn. The limiter sees how the calls end: an
     `AdaptiveLimiter` or a `Cooldown` learns from them.
 
-    The client itself is not changed; what holds it directly calls it without a limit. The result is a proxy, of the
+    The client itself is not changed: calls made directly on it have no limit. The result is a proxy, of the
     same class for `isinstance`.
 
     Args:
@@ -40,13 +40,13 @@ def limited(client: T, limiter: Limiter) -> T:
         limiter: One that can be used by ``async with``, as all of spanloom's can.
 
     Raises:
-        TypeError: `limiter` is none, or cannot be used by ``async with``.
+        TypeError: `limiter` is no limiter, or cannot be used by ``async with``.
     """
     if not isinstance(limiter, LimiterBlock):
         raise TypeError(
             f"limiter must be a limiter that can be used by `async with`, not {type(limiter).__name__}; "
             f"for a number, FixedLimiter(n)"
         )
-    from spanloom.instrument.proxies import limited_value  # wrapt takes longer to import than all of us
+    from spanloom.instrument.proxies import limited_value  # late: wrapt takes longer to import than spanloom
 
     return cast("T", limited_value(client, limiter))

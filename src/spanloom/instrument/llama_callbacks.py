@@ -1,4 +1,4 @@
-"""LlamaIndex's older callbacks as events: what its callback managers tell of.
+"""LlamaIndex's older callbacks as events: what its callback managers report.
 
 Most of what they tell is told by the dispatcher as well. Such a callback gets no event besides that of its span. Each
 of the others has an event of its own: the chunking of texts, a sub-question, the trace of an index that is made.
@@ -32,16 +32,16 @@ _TOLD_ALREADY: Final[Mapping[str, Callable[[Span], bool]]] = {
     "query": lambda span: span.method.endswith("query"),
     "synthesize": lambda span: span.method.endswith("synthesize"),
 }
-"""By the type of a callback: whether a span tells of it."""
+"""By type of callback: whether a span reports the same."""
 _TYPES: Final[Mapping[str, str]] = {"function_call": EventType.TOOL}
 _LEAVES: Final = frozenset({"chunking", "llm", "embedding"})
-"""What LlamaIndex puts nothing under: it may begin several of them before it ends the first."""
+"""Types that have no children: LlamaIndex may start several of them before it ends the first."""
 UNSEEN: Final = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""What passes the library's ``except Exception``, so that it tells an end as if all had gone well."""
+"""Exceptions that pass the library's ``except Exception``, so that it reports a normal end."""
 
 
 class _Callback:
-    """One that is open, with an event of its own."""
+    """An open callback with an event of its own."""
 
     __slots__ = ("context", "handling")
 
@@ -52,7 +52,7 @@ class _Callback:
             context.start()
 
     def end(self, error: BaseException | None) -> None:
-        """End its event, by `error` or by what passes through it."""
+        """End its event by `error`, or by the exception that is being raised through it."""
         if error is None:
             passing = sys.exception()
             if passing is not self.handling and isinstance(passing, UNSEEN):
@@ -62,9 +62,9 @@ class _Callback:
 
 
 _open: Final[dict[str, _Callback]] = {}
-"""By the id that LlamaIndex gave it."""
+"""The open callbacks, by LlamaIndex's id."""
 _traces: Final[ContextVar[tuple[_Callback | None, Any]]] = ContextVar("spanloom_llama_index_traces")
-"""The traces that are open in this context, innermost first, as pairs; ``None`` for one that a span tells of."""
+"""The open traces of this context, a linked list of pairs, innermost first; ``None`` for one that a span reports."""
 
 
 # Each is called in the place of a method of the callback manager; see `Patches.wrap`.
@@ -113,7 +113,7 @@ def _end(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
 
 
 def on_trace_start(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Open an event for a trace, unless it is inside of something that is told."""
+    """Open an event for a trace, unless it is inside of a span or another callback."""
     if get_callback_manager().active:
         guarded(_WHAT, _start_trace, args[0] if args else kwargs.get("trace_id"))
     return tell(*args, **kwargs)
@@ -128,7 +128,7 @@ def _start_trace(name: str | None) -> None:
 
 
 def on_trace_end(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """End it."""
+    """End the event of a trace."""
     try:
         return tell(*args, **kwargs)
     finally:

@@ -1,4 +1,4 @@
-"""LlamaIndex's spans as events: what its dispatcher tells of.
+"""LlamaIndex's spans as events: what its dispatcher reports.
 
 Theory of operation. Every method that LlamaIndex finds worth it tells a dispatcher when it is entered, exited or
 dropped, by an id that holds its name; what a span says of itself, the model's name or the tokens, comes as events of
@@ -42,7 +42,7 @@ __all__ = [
 # Any: spans' arguments and events are the library's, and its users'.
 
 BRIDGING: Final[ContextVar[bool]] = ContextVar("spanloom_llama_index_bridging", default=False)
-"""True while one side tells the other something, which must not be told back."""
+"""True while one system reports to the other, so that the report is not sent back."""
 
 _WHAT: Final = "llama_index"
 _UUID: Final = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -57,7 +57,7 @@ _KINDS: Final = (
     ("BaseRetriever", frozenset({"retrieve", "aretrieve"}), EventType.RETRIEVE),
     ("BaseTool", frozenset({"__call__", "call", "acall"}), EventType.TOOL),
 )
-"""Name of a base class, its methods, and the type of event that they are."""
+"""``(name of a base class, its methods, type of their events)``."""
 _EMBEDDING: Final = re.compile("a?get_.*embedding")
 _SETTINGS: Final[Mapping[str, str]] = {
     "model": model_keys.MODEL,
@@ -71,10 +71,10 @@ class Span:
     """One open span.
 
     Attributes:
-        context: Of its event.
+        context: The `EventContext` of its event.
         event: Its event.
-        id_: LlamaIndex's.
-        method: Of LlamaIndex's, that is running.
+        id_: LlamaIndex's id of the span.
+        method: Name of LlamaIndex's method.
         is_answering: Whether a model has been asked and has not answered to the end.
         is_left: Whether the method has returned, with a stream.
     """
@@ -102,13 +102,13 @@ _by_event: Final[dict[int, Span]] = {}
 
 
 def enclosing_span(event: Event | None) -> Span | None:
-    """Return the span whose event this is, if it is one."""
+    """Return the open span whose event `event` is, or ``None``."""
     return None if event is None else _by_event.get(event.event_id)
 
 
 @contextmanager
 def bridging() -> Iterator[None]:
-    """Have nothing told back that is told in this block."""
+    """Do not send back what one system reports to the other in this block."""
     token = BRIDGING.set(True)
     try:
         yield
@@ -133,7 +133,7 @@ def on_enter(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Ma
 
 
 def on_exit(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """End the event of a span that is exited, unless that streams."""
+    """End the event of a span that is exited, unless it returns a stream."""
     guarded(_WHAT, _exit, kwargs)
     return tell(*args, **kwargs)
 
@@ -147,7 +147,7 @@ def on_drop(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Map
 
 
 def on_event(tell: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Attach to the event of a span what an event of the dispatcher says of it."""
+    """Attach what an event of the dispatcher says of a span to the span's event."""
     if _open:
         guarded(_WHAT, _take, args[0] if args else kwargs["event"])
     return tell(*args, **kwargs)
@@ -221,7 +221,7 @@ def _take_progress(span: Span, _: Any) -> None:
 
 def _take_end(span: Span, event: Any) -> None:
     if event.response is not None:
-        counted = {"usage": event.response.additional_kwargs}  # where integrations put what they have counted
+        counted = {"usage": event.response.additional_kwargs}  # where integrations put token counts
         span.context.set(**(answered(counted) | answered(event.response.raw)))
     _over(span, event, None)
 
@@ -246,4 +246,4 @@ _TAKEN: Final[Mapping[str, Callable[[Span, Any], None]]] = {
     "LLMCompletionEndEvent": _take_end,
     "ExceptionEvent": _take_failure,
 }
-"""By the name of an event's class: it is imported by LlamaIndex, not by us."""
+"""By name of the event's class, as we do not import LlamaIndex."""

@@ -1,4 +1,4 @@
-"""What an answer of openai's or anthropic's API says of itself, as payload keys; never its contents.
+"""Metadata of an answer of openai's or anthropic's API as payload keys; never its contents.
 
 The same facts stand in the classes of both libraries, in the JSON that raw answers are read as, and in the chunks of
 streamed ones: model, tokens and why the model stopped.
@@ -25,7 +25,7 @@ _DETAILS: Final = (
     ("output_tokens_details", "thinking_tokens", model_keys.REASONING_TOKENS),
 )
 _OPEN: Final = frozenset({"queued", "in_progress"})
-"""What openai's Responses say of themselves before they are complete."""
+"""Statuses of openai's Responses before they are complete."""
 
 
 class _Choice(msgspec.Struct):
@@ -51,7 +51,7 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
 def answered(answer: object) -> dict[str, object]:
-    """Return what `answer` says of itself.
+    """Return the metadata of `answer`: model, tokens, finish reason, request id.
 
     Args:
         answer: An object of the library's, or the body of a raw answer, which may be anything.
@@ -72,7 +72,7 @@ def answered(answer: object) -> dict[str, object]:
 
 
 def streamed(chunk: object) -> dict[str, object]:
-    """Return what `chunk` of a streamed answer says about the whole."""
+    """Return the metadata of the whole answer that a chunk of a stream has."""
     kind = _get(chunk, "type")
     if not isinstance(kind, str):  # a chunk of openai's chat completions is shaped like the whole answer
         return answered(chunk)
@@ -113,7 +113,7 @@ def _add_tokens(found: dict[str, object], usage: object) -> None:
         model_keys.TOTAL_TOKENS: _number(usage, "total_tokens"),
     }
     taken = _either(usage, "input_tokens", "prompt_tokens")
-    if taken is not None:  # anthropic counts those of the cache beside the others
+    if taken is not None:  # anthropic counts cached tokens separately
         tokens[model_keys.INPUT_TOKENS] = taken + (cached or 0) + (written or 0)
     for part, name, key in _DETAILS:
         number = _number(_get(usage, part), name)

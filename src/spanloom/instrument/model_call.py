@@ -30,7 +30,7 @@ __all__ = ["ModelCall"]
 
 _NS_PER_S: Final = 1_000_000_000
 _ANSWERING: Final = frozenset({EventType.LLM, EventType.EMBEDDING})
-"""Types of events whose answers say something of a model."""
+"""Types of events whose answers have metadata of a model."""
 
 # Any: clients, options and answers are the libraries', none of which is imported here.
 
@@ -41,15 +41,15 @@ class ModelCall:
     Args:
         type: Of the event.
         name: Of the event and of its attempts.
-        payload: What is known of the request.
+        payload: The payload of the event at its start.
         retries: Whether the client may make more than one attempt.
 
     Attributes:
-        is_reading: Whether a parser reads the body now: it will tell how that ends, and the body need not.
+        is_reading: Whether a parser reads the body now: then that ends the event, and the body does not.
     """
 
     current: Final[ContextVar[ModelCall | None]] = ContextVar("spanloom_model_call", default=None)
-    """The one whose ``request`` runs in this context."""
+    """The call whose ``request`` runs in this context, or ``None``."""
 
     def __init__(self, type: str, name: str, payload: dict[str, object], *, retries: bool) -> None:
         self._manager = get_callback_manager()
@@ -79,7 +79,7 @@ class ModelCall:
             failure: What made it fail; ``None`` for the exception that is being handled.
         """
         error = failure or sys.exception()
-        if error is self._handling:  # the caller's, who has called us while handling it
+        if error is self._handling:  # the caller's own exception, which it was handling before the request
             error = None
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -89,7 +89,7 @@ class ModelCall:
         self._pause.start()
 
     def pause_is(self, seconds: float) -> None:
-        """Say how long the pause is to last."""
+        """Record how long the pause is to last."""
         if self._pause is not None:
             self._pause.set(**{keys.DELAY_S: seconds})
 
@@ -110,7 +110,7 @@ class ModelCall:
 
         Args:
             error: What it has raised.
-            shown: What the events are to tell of it; ``None`` for `error` itself.
+            shown: The exception that the events record; ``None`` for `error` itself.
         """
         self.leave()
         request_id = getattr(error, "request_id", None)  # the libraries' own exceptions have one
@@ -119,28 +119,28 @@ class ModelCall:
         self.end(shown or error)
 
     def leave(self) -> None:
-        """Take note that ``request`` has returned or raised; the event and its last attempt stay open."""
+        """Make the event not current any more, as ``request`` is left; it and its last attempt stay open."""
         if self.current.get() is self:
             self.current.set(self._outer)
         self._outer = self._handling = None
 
     def take_answer(self, answer: object) -> None:
-        """Take over what an answer says of itself: the library's object, or the body of a raw one."""
+        """Add the metadata of an answer to the event: of the library's object, or of the body of a raw answer."""
         found = answered(answer)
-        if self._opened.type not in _ANSWERING:  # other things have a status and a model, too
+        if self._opened.type not in _ANSWERING:  # other API objects have a status and a model, too
             found = {key: found[key] for key in found.keys() & {model_keys.REQUEST_ID}}
         if found:
             self._event.set(**found)
 
     def take_response(self, response: Any) -> bool:
-        """Take over what the response says of the answer, and tell whether the event stays open until it is read."""
+        """Add the metadata of an HTTP response, and tell whether the event stays open until its body has been read."""
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if request_id is not None:
             self._event.set(**{model_keys.REQUEST_ID: request_id})
         if response.is_closed:
             self.take_answer(response.content)
             return False
-        from spanloom.instrument.model_stream import watch  # wrapt takes longer to import than all of us
+        from spanloom.instrument.model_stream import watch  # late: wrapt takes longer to import than spanloom
 
         if self._attempt is not None:
             self._attempt.suspend()
@@ -151,7 +151,7 @@ class ModelCall:
     # the stream -------------------------------------------------------------------------------------------
 
     def take(self, chunk: object) -> None:
-        """Take over from one chunk of a streamed answer what it says about the whole."""
+        """Add the metadata that a chunk of a streamed answer has."""
         self.is_reading = False
         if self._opened.type not in _ANSWERING:
             return
@@ -159,7 +159,7 @@ class ModelCall:
         if model_keys.TIME_TO_FIRST_CHUNK_S not in known:
             found[model_keys.TIME_TO_FIRST_CHUNK_S] = (monotonic_ns() - self._opened.start_ns) / _NS_PER_S
         reason, before = found.get(model_keys.FINISH_REASON), known.get(model_keys.FINISH_REASON)
-        if reason is not None and before is not None:  # each of several answers says why it stopped
+        if reason is not None and before is not None:  # each of several choices has its own reason
             found[model_keys.FINISH_REASON] = [*_listed(before), *_listed(reason)]
         if found:
             self._event.set(**found)
@@ -172,7 +172,7 @@ class ModelCall:
     def close(self) -> None:
         """End the event of an answer that nobody reads any further.
 
-        That is a cancel, unless the model has said why it stopped: what comes then is no part of the answer.
+        Cancelled, unless the model has given its finish reason: what comes after that is no part of the answer.
         """
         self.end(None if model_keys.FINISH_REASON in self._opened.payload else GeneratorExit())
 

@@ -1,4 +1,4 @@
-"""Clients of model APIs that were made by the generator of openai's and anthropic's: where they are patched."""
+"""Patching the clients of openai and anthropic, which come from the same generator."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Api(NamedTuple):
     """What differs from one of the libraries to the next.
 
     Attributes:
-        provider: Who serves the model, if the client's class says nothing else.
-        providers: Who it is by the name of a client's class.
-        methods: Type of the event and operation, by the path of the request below ``/v1``.
+        provider: The default provider of the model.
+        providers: The provider, by name of the client's class, where it differs.
+        methods: ``(type of the event, operation)`` by path of the request below ``/v1``.
     """
 
     provider: str
@@ -52,7 +52,7 @@ def patch_clients(library: ModuleType, patches: Patches, api: Api) -> None:
     """Make every request of the library's clients an event.
 
     Raises:
-        AttributeError: the library has no such inside any more.
+        AttributeError: the library's inside has changed.
         ImportError: the same.
     """
     base, streaming, response = (
@@ -74,7 +74,7 @@ def patch_clients(library: ModuleType, patches: Patches, api: Api) -> None:
 
 
 class _Requests:
-    """Is called in the place of the two methods that every request of a library goes through."""
+    """Called in place of the two methods that every request of a library goes through."""
 
     def __init__(self, library: str, api: Api, streams: Any, raw_answers: Any) -> None:
         self._library = library
@@ -128,7 +128,7 @@ class _Requests:
         }
         if url.port is not None:
             payload[model_keys.SERVER_PORT] = url.port
-        if known is None:  # what follows may be an id
+        if known is None:  # the rest of the path may be an id
             return EventType.CALL, f"{self._library}.{path.partition('/')[0]}", payload
         event_type, payload[model_keys.OPERATION] = known
         if is_stream:
@@ -200,7 +200,7 @@ async def _pause_async(sleep: Callable[..., Any], client: Any, args: Args, kwarg
 
 
 def _failure(client: Any, response: Any) -> BaseException | None:
-    """Return the exception that a response stands for: the one that is being handled has the whole URL in its text."""
+    """Return the library's exception for a response; that of the HTTP library has the whole URL in its text."""
     if response is None:
         return None
     make = client._make_status_error  # noqa: SLF001 -- the library's own table of exceptions by status
@@ -209,7 +209,7 @@ def _failure(client: Any, response: Any) -> BaseException | None:
 
 
 def _without_body(client: Any, error: BaseException) -> BaseException | None:
-    """Return `error` without the body of its response, which may repeat what was asked; ``None`` if it has none."""
+    """Return `error` without the body of its response, which may repeat the request; ``None`` if it has no response."""
     bare = _failure(client, getattr(error, "response", None))
     return (
         bare.with_traceback(error.__traceback__) if type(bare) is type(error) and bare is not None else None

@@ -1,4 +1,4 @@
-"""Streamed answers of models: what happens to the body of a response, and what is read from it."""
+"""Streamed answers of models: the body of a response, and the chunks that are parsed from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["read", "read_async", "watch"]
 # Any: responses and streams are the libraries'.
 
 _calls: Final[weakref.WeakKeyDictionary[Any, ModelCall]] = weakref.WeakKeyDictionary()
-"""By response: the call whose answer it is."""
+"""The call, by response."""
 
 
 def watch(response: Any, call: ModelCall) -> None:
@@ -33,12 +33,12 @@ def watch(response: Any, call: ModelCall) -> None:
 
 
 class _Body(Proxy):
-    """The body of a response; an instance of what it wraps, as the HTTP library asks for."""
+    """A proxy of the body of a response, of the same class for `isinstance`, which the HTTP library checks."""
 
     def __init__(self, wrapped: Any, call: ModelCall) -> None:
         super().__init__(wrapped)
         self._self_call = call
-        # Not __del__: while the interpreter shuts down, nobody is to be told any more.
+        # Not __del__: nothing must happen while the interpreter shuts down.
         weakref.finalize(self, call.close).atexit = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ class _Body(Proxy):
 
 def _end_unless_reading(call: ModelCall, error: BaseException | None) -> None:
     if call.is_reading:
-        return  # whoever parses it ends the call, with the library's own exception
+        return  # the parser ends the call, with the library's own exception
     if isinstance(error, GeneratorExit):
         call.close()
     else:
@@ -88,7 +88,7 @@ def _close_unless_reading(call: ModelCall) -> None:
 
 
 def read(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs) -> Any:
-    """Make the parsing iterator of `stream`, with the call whose answer it is told what it yields."""
+    """Make the parsing iterator of `stream`, whose chunks are passed to the call of the answer, too."""
     return _Parsed(make(*args, **kwargs), stream.response)
 
 
@@ -98,7 +98,7 @@ def read_async(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs
 
 
 class _Chunks(Proxy):
-    """Those of a stream; its call is known only when `request` has returned, after this was made."""
+    """The chunks of a stream. Its call is known only when `request` has returned, after this was made."""
 
     def __init__(self, chunks: Any, response: Any) -> None:
         super().__init__(chunks)
@@ -106,7 +106,7 @@ class _Chunks(Proxy):
 
 
 class _Parsed(_Chunks):
-    """What yields them."""
+    """The iterator that yields them."""
 
     def __iter__(self) -> Iterator[Any]:
         return self

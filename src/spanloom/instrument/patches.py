@@ -26,7 +26,7 @@ __all__ = ["Patches"]
 _MISSING: Final = object()
 _OURS: Final = "spanloom"
 MAX_WRAPPERS: Final = 100
-"""Functions around one another that are looked at; one may wrap itself."""
+"""Nested wrappers that are followed, at most: a function may wrap itself."""
 
 
 class _Replaced(msgspec.Struct, eq=False):
@@ -43,7 +43,7 @@ class Patches:
     """The replacements of one target; safe from any thread.
 
     Attributes:
-        active: False once they have been undone; who has kept a replacement calls the original by it then.
+        active: False once they have been undone: replacements that are kept elsewhere then call the original.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Patches:
         return len(self._done)
 
     def is_active(self) -> bool:
-        """Return `active`; for what has to be called."""
+        """Return `active`, as a callable."""
         return self.active
 
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> Any:
@@ -68,8 +68,8 @@ class Patches:
         Args:
             owner: The module or class.
             name: The attribute.
-            make: Called with what it was, which for a class may be a descriptor; returns what it is to be. That should
-                look at `active` and, if it is False, do what the original does.
+            make: Called with the original, which for a class may be a descriptor; returns the replacement, which should
+                do what the original does if `active` is False.
 
         Raises:
             AttributeError: there is no such attribute, or it cannot be set.
@@ -77,7 +77,9 @@ class Patches:
         with self._lock:
             own = vars(owner).get(name, _MISSING)
             original = getattr(owner, name, _MISSING) if own is _MISSING else own
-            if original is _MISSING:  # not in the words of a module that is in the middle of its import
+            if (
+                original is _MISSING
+            ):  # not Python's own message, which for a module under import speaks of a circle
                 raise AttributeError(f"{owner.__name__} has no {name}")
             for done in self._done:
                 if done.owner is owner and done.name == name and _is_within(done.replacement, original):
@@ -90,15 +92,15 @@ class Patches:
     def replace_function(
         self, inside: ModuleType, name: str, make: Callable[[Any], Any], *offered_by: ModuleType
     ) -> None:
-        """Replace a function by one and the same in the module that defines it and in those that offer it.
+        """Replace a function by the same replacement in the module that defines it and in those that re-export it.
 
-        Where it is defined, it is looked for by whoever unpickles it.
+        Unpickling looks for it where it is defined.
 
         Args:
             inside: The module that defines it.
             name: Its name.
             make: Called with the function, once; as for `replace`.
-            offered_by: The other modules.
+            offered_by: The modules that re-export it.
 
         Raises:
             AttributeError: there is no such attribute, or it cannot be set.
@@ -116,7 +118,7 @@ class Patches:
     def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> Any:
         """Replace a function or method by one that calls `wrapper`, and return what it was.
 
-        Between it and who calls there is one frame of ours. Signature, name, kind (``inspect.iscoroutinefunction``),
+        A call has one frame of ours in between. Signature, name, kind (``inspect.iscoroutinefunction``),
         binding and pickling stay those of the original.
 
         Args:
@@ -133,17 +135,17 @@ class Patches:
         )
 
     def at_undo(self, function: Callable[[], object]) -> None:
-        """Have `function` called, once, when everything has been put back: to end what a replacement would have."""
+        """Call `function` once after everything has been undone: to end what a replacement would have ended."""
         with self._lock:
             if function not in self._at_undo:
                 self._at_undo.append(function)
 
     def settle(self, just_imported: ModuleType | None = None) -> None:
-        """Put the replacements where modules have the originals by other names: ``from asyncio import gather``.
+        """Put the replacements also where modules have imported the originals: ``from asyncio import gather``.
 
         Args:
-            just_imported: The library, if its import is about to end: only what it has imported itself is looked at
-                then, and not the hundreds of modules that were there before.
+            just_imported: The library, if its import is about to end: only modules imported since it began are searched
+                then, not the hundreds that were there before.
         """
         with self._lock:
             names = {id(done.original): (done.original, done.replacement) for done in self._functions()}
@@ -152,8 +154,8 @@ class Patches:
     def undo(self) -> None:
         """Put everything back, the last one first.
 
-        An attribute that somebody else has replaced in the meantime stays as it is: what they have wrapped is ours,
-        and calls the original from now on.
+        An attribute that somebody else has replaced in the meantime stays as it is: what it wraps is our replacement,
+        which calls the original from now on.
         """
         with self._lock:
             self.active = False
@@ -164,15 +166,15 @@ class Patches:
                 while self._at_undo:
                     self._at_undo.pop(0)()
             finally:
-                _rename(names)  # last: of the modules of others
+                _rename(names)  # last: the names in other modules
 
     def _functions(self) -> Iterator[_Replaced]:
-        """Yield what other modules may have got by name: not the attributes of classes."""
+        """Yield the replacements that other modules may have imported by name: not those of class attributes."""
         return (done for done in self._done if isinstance(done.owner, ModuleType))
 
 
 def _is_within(replacement: Any, function: Any) -> bool:
-    """Tell whether `function` is `replacement`, or wraps it, as `functools.wraps` and wrapt let be seen."""
+    """Tell whether `function` is `replacement`, or wraps it, by ``__wrapped__``."""
     for _ in range(MAX_WRAPPERS):
         if function is replacement or function is None:
             break
@@ -202,16 +204,16 @@ def _before(module: ModuleType, replacements: dict[int, tuple[Any, Any]]) -> int
 
 
 def _rename(replacements: dict[int, tuple[Any, Any]], skipped: int = 0) -> None:
-    """Have every module that has the first of a pair have the second; ours have what they were written with."""
+    """Replace the first of each pair by the second in the names of all modules but ours."""
     if not replacements:
         return
     for name, module in islice(sys.modules.copy().items(), skipped, None):
         if name.partition(".")[0] == _OURS or not isinstance(module, ModuleType):
             continue
-        # Not `vars`, which asks a module that is loaded at the first look to load.
+        # Not `vars`, which would load a lazy module.
         namespace = object.__getattribute__(module, "__dict__")
         values = namespace.copy()
-        if replacements.keys().isdisjoint(map(id, values.values())):  # nearly always, and found out at once
+        if replacements.keys().isdisjoint(map(id, values.values())):  # nearly always, and a quick test
             continue
         for key, value in values.items():
             pair = replacements.get(id(value))

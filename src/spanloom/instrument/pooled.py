@@ -19,7 +19,7 @@ from spanloom.instrument.task_batch import TaskBatch
 __all__ = ["Mapped", "Pool", "mapped", "pool_of"]
 
 KEPT: Final = 64
-"""Batches of one executor that are remembered before those that are over are forgotten."""
+"""Batches of one executor that are kept before those that have ended are dropped."""
 
 
 class Mapped(threading.local):
@@ -29,7 +29,7 @@ class Mapped(threading.local):
 
 
 class _Call:
-    """One such call, or one ``with`` block of an executor."""
+    """One call of ``Executor.map``, or one ``with`` block of an executor."""
 
     def __init__(self, runner: str, parent: Event | None) -> None:
         self.runner = runner
@@ -67,11 +67,11 @@ class Pool:
         self._lock = threading.Lock()
 
     def enter(self, parent: Event | None) -> None:
-        """Take note that its ``with`` block has been entered."""
+        """Note that its ``with`` block has been entered."""
         self._block = _Call(self.runner, parent)
 
     def leave(self, error: BaseException | None = None) -> None:
-        """Take note that the block is being left."""
+        """Note that the block is being left, by `error` if there is one."""
         block, self._block = self._block, None
         if block is not None:
             block.end(error)
@@ -81,7 +81,7 @@ class Pool:
         return _Call(f"{self.runner}.map", parent)
 
     def reserve(self, manager: CallbackManager, job: object) -> tuple[TaskBatch, int]:
-        """Expect one job more; return its batch and its index there."""
+        """Expect one more job; return its batch and its index there."""
         parent = manager.current.get()
         call = mapped.call
         if call is None and self._block is not None and self._block.parent is parent:

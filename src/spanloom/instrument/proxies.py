@@ -27,14 +27,14 @@ _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None), tuple, list,
 
 
 def limited_value(value: Any, limiter: LimiterBlock) -> Any:
-    """Return `value` with what can be called of it under `limiter`; plain values as they are."""
+    """Return a proxy of `value` whose asynchronous calls wait for `limiter`; plain values as they are."""
     if isinstance(value, _FUNCTIONS):
         return _Function(value, limiter)
     return value if isinstance(value, _PLAIN) else _Client(value, limiter)
 
 
 class _Limited(Proxy):
-    """Something that a limiter is to be asked for."""
+    """A proxy with a limiter."""
 
     def __init__(self, wrapped: object, limiter: LimiterBlock) -> None:
         super().__init__(wrapped)
@@ -51,12 +51,12 @@ class _Function(_Limited):
             return _result(value, self._self_limiter)
         unstarted.work = value
         call: Any = _run(unstarted, self._self_limiter)
-        call.__name__, call.__qualname__ = value.__name__, value.__qualname__  # what jobs are called by
+        call.__name__, call.__qualname__ = value.__name__, value.__qualname__  # jobs are named after it
         return call
 
 
 class _Client(_Function):
-    """An object whose attributes are limited, and what comes of a call of it."""
+    """An object whose attributes, and the results of calling it, are limited."""
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.__wrapped__, name)
@@ -71,7 +71,7 @@ class _Client(_Function):
 
 
 def _result(value: Any, limiter: LimiterBlock) -> Any:
-    """Return what stands for `value`, which a call has returned and which is no coroutine."""
+    """Return the limited form of `value`, which a call has returned and which is no coroutine."""
     if hasattr(value, "__aenter__"):
         return (
             _Holding(value, limiter) if not inspect.isawaitable(value) else _HoldingOrAwaited(value, limiter)
@@ -88,7 +88,7 @@ async def _run(unstarted: Unstarted, limiter: LimiterBlock) -> Any:
         async with limiter:
             return await unstarted.work
     finally:
-        unstarted.work.close()  # cancelled while it waited for its slot, it has never started
+        unstarted.work.close()  # cancelled while it waited for its slot, before it started
 
 
 async def _await(call: Awaitable[T], limiter: LimiterBlock) -> T:
@@ -117,7 +117,7 @@ async def _iterate(values: AsyncIterable[T], limiter: LimiterBlock) -> AsyncIter
 
 
 class _Iterated(_Limited):
-    """What can be iterated over: each iteration holds a slot until it is exhausted or closed."""
+    """An async iterable: each iteration holds a slot until it is exhausted or closed."""
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return _iterate(self.__wrapped__, self._self_limiter)

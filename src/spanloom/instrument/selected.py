@@ -1,4 +1,4 @@
-"""What an event is to have of the arguments of a call: what was asked for by name, and of that what is safe to keep."""
+"""The arguments of a call that an event records: those asked for by name, reduced to what is safe to keep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Selector:
 
     Args:
         function: What is called.
-        names: The parameters; with a mapping, each with a function that is given the value.
+        names: The parameters; with a mapping, each with a function that converts the value.
 
     Raises:
         ValueError: `function` has no parameter of that name.
@@ -63,7 +63,7 @@ class Selector:
 
 
 def _safe(value: object) -> object:
-    """Return `value` if it is a number, a flag or a short text; otherwise what can be said without running its code."""
+    """Return `value` if it is a number, a flag or a text (cut to `MAX_TEXT`); else the name of its type."""
     kind = type(value)
     if kind in _PLAIN:
         return value

@@ -1,4 +1,4 @@
-"""What is known of other people's objects, kept beside them."""
+"""Notes on other people's objects, kept outside of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class SideTable(Generic[V]):
-    """Values by objects, which are not kept alive by it; safe from any thread.
+    """Values by object, which it does not keep alive; safe from any thread.
 
     By identity, not by equality as in a ``WeakKeyDictionary``: a class of the program may call two of its locks equal,
     or have no hash.
@@ -45,15 +45,15 @@ class SideTable(Generic[V]):
     def of(self, key: object, make: Callable[[], V]) -> V:
         """Return the value of `key`, made by `make` if there is none.
 
-        There is no lock that a fork could leave locked, or that a finalizer which runs meanwhile would wait for. So two
-        who ask at the same time may both call `make`; both get the value that was there first.
+        Without a lock, which a fork could leave locked, or a finalizer could wait for. So two threads
+        that ask at the same time may both call `make`; both get the value that was stored first.
         """
         known = self.get(key)
         if known is not None:
             return known
         entry = self._entry(key, make())
         kept = self._entries.setdefault(id(key), entry)
-        if kept[0]() is not key:  # of something that was at this address before
+        if kept[0]() is not key:  # of an earlier object at this address
             self._entries[id(key)] = kept = entry
         return kept[1]
 
@@ -65,12 +65,12 @@ class SideTable(Generic[V]):
         return value
 
     def items(self) -> list[tuple[object, V]]:
-        """Return the objects that are there still, and their values."""
+        """Return ``(object, value)`` for the objects that still exist."""
         found = ((reference(), value) for reference, value in self._entries.copy().values())
         return [(key, value) for key, value in found if key is not None]
 
     def values(self) -> list[V]:
-        """Return the values of the objects that are there still."""
+        """Return the values of the objects that still exist."""
         return [value for _, value in self.items()]
 
     def clear(self) -> None:

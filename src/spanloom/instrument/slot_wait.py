@@ -29,10 +29,10 @@ def patch_acquire(
     """Patch the method by which a class of semaphores or locks is acquired; a free one is taken without an event.
 
     Args:
-        patches: Keeps what was there.
+        patches: Keeps the original.
         kind: The class.
         method: Its method, a coroutine function.
-        is_taken: Tells of an instance whether a slot of it would have to be waited for.
+        is_taken: Tells whether an acquire of an instance would have to wait.
     """
 
     def make(original: Any) -> Any:

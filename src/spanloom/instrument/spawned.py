@@ -28,7 +28,7 @@ __all__ = ["Spawned", "adopt", "is_adoptable", "is_unknown", "observe", "spawn",
 T = TypeVar("T", bound="asyncio.Future[Any]")
 
 _waiting: Final[dict[int, Spawned]] = {}
-"""Those that have not had their first step, by the id of their task."""
+"""The spawned tasks that have not had their first step, by id of the task."""
 _OURS: Final = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 -- what paths in frames are
 
 
@@ -66,8 +66,8 @@ class Spawned:
         self.index: int | None = None
 
     def wait_for_first_step(self, task: asyncio.Future[Any]) -> None:
-        """Take note that the task has been created, and not had its first step yet."""
-        # Weak, or a task that its loop has left behind would never be reported as destroyed.
+        """Note that the task has been created, and has not had its first step yet."""
+        # Weak: else a task that its loop has left behind would never be reported as destroyed.
         self._task = weakref.ref(task, self._forget)
         self._key = id(task)
         _waiting[self._key] = self
@@ -77,14 +77,14 @@ class Spawned:
             del _waiting[self._key]
 
     def is_of(self, task: object) -> bool:
-        """Tell whether it is `task` that this is about, and not one that was before it in the same place."""
+        """Tell whether this is about `task`, not about an earlier task at the same address."""
         return self._task is not None and self._task() is task
 
     def begin(self) -> None:
         """Open the event, in the task's context, right before the first step."""
         if self._task is not None:
             self._forget(None)
-            self._task = None  # its callback is ours: a circle
+            self._task = None  # the task has a callback of ours: a reference cycle
         manager, job, batch = self._manager, self._job, self.batch
         self._job = None
         if batch is not None and self.index is not None:
@@ -108,7 +108,7 @@ class Spawned:
             self._manager.finish(*scope, error)
 
     def __del__(self) -> None:
-        """End what is open still: the loop was left behind, or closed, with the task pending in it."""
+        """End the event if it is still open: the loop was dropped or closed with the task pending in it."""
         if sys.is_finalizing():
             return
         if self._record is None and self.batch is not None and self.index is not None:
@@ -140,8 +140,8 @@ def spawn(
             raise
         spawned.wait_for_first_step(task)
     else:
-        # A task factory may know of no contexts, and may start the task where it creates it: what it makes of the
-        # context that it is called in is its affair, but it will be a copy.
+        # A task factory may take no context, and may start the task eagerly. Whatever it does with the context
+        # that it is called in, that is a copy.
         context.run(spawned.begin)
         try:
             task = context.run(create, job, **named)
@@ -195,14 +195,14 @@ def spawn_job(
 
 
 def _hide_us(task: object) -> None:
-    """Take our frames out of where a task was created, which asyncio notes in debug mode."""
+    """Remove our frames from the stack at which a task was created, which asyncio keeps in debug mode."""
     frames: list[FrameSummary] | None = getattr(task, "_source_traceback", None)
     if frames:
         frames[:] = [frame for frame in frames if not frame.filename.startswith(_OURS)]
 
 
 def takes_context(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether a task that is given a context runs in it, and not before the next turn of the loop."""
+    """Tell whether a task that is given a context runs in it, and takes its first step in the loop's next turn."""
     if loop.get_task_factory() is not None or "create_task" in getattr(loop, "__dict__", ()):
         return False
     kind = type(loop)
@@ -226,7 +226,7 @@ def adopt(task: object, batch: TaskBatch) -> None:
 
 
 def is_unknown(task: object) -> bool:
-    """Tell whether `task` is one that is under way and has no event: ``loop.create_task`` has made it, for one."""
+    """Tell whether `task` is under way without an event, as one made by ``loop.create_task``."""
     if not isinstance(task, asyncio.Task) or task.done():
         return False
     for entry in getattr(task, "_callbacks", None) or ():
@@ -239,6 +239,6 @@ def is_unknown(task: object) -> bool:
 
 
 def observe(task: Any, batch: TaskBatch) -> None:
-    """Make an unknown task a job of `batch`, from now on; its own context is left alone."""
+    """Make an unknown task a job of `batch` from now on; its own context is not changed."""
     record = batch.enter(copy_context(), task.get_coro(), None)
     task.add_done_callback(partial(batch.done, record))

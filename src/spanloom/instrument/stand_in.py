@@ -29,8 +29,8 @@ def stand_in(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], *, is
     Args:
         original: What a class or a module has: a function, a classmethod, a staticmethod, anything that can be called.
         wrapper: Is called in its place.
-        enabled: Called with each call; False to have it go where it would go without.
-        is_method: Whether a class has it.
+        enabled: Called at each call; ``False``: the call goes to the original.
+        is_method: Whether it is an attribute of a class.
     """
     kind = type(original)
     if kind is FunctionType:
@@ -40,7 +40,7 @@ def stand_in(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], *, is
         return classmethod(stand_in(original.__func__, wrapper, enabled, is_method=True))
     if kind is staticmethod:
         return staticmethod(stand_in(original.__func__, wrapper, enabled, is_method=False))
-    from spanloom.instrument.wrapped import WrappedFunction  # for what comes in no shape that is known
+    from spanloom.instrument.wrapped import WrappedFunction  # for all other kinds of callables
 
     def one_deeper(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: KwArgs) -> Any:
         return wrapper(wrapped, instance, args, kwargs)
@@ -69,7 +69,7 @@ def _function(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_m
 
 
 class _Alike(Copied):
-    """Stands in the place of a function that its code's flags tell something of."""
+    """Replaces a function whose kind (coroutine function, generator function) is told by the flags of its code."""
 
     def __init__(self, original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_method: bool) -> None:
         functools.update_wrapper(self, original)

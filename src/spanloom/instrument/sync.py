@@ -34,8 +34,8 @@ class Resource(msgspec.Struct, eq=False, weakref=True):
         kind: The name of its class.
         made_at: Where the program made it; ``None`` if that was before it was tracked.
         size: How many may hold it at once, or how many items fit into it; ``None`` if there is no such number.
-        holders: The tasks that hold it, by how often; they are not kept alive.
-        waiters: The tasks that wait for it, by what they wait in: ``acquire``, ``get``, ``put``, ``wait``.
+        holders: How often each task holds it; tasks are not kept alive.
+        waiters: The tasks that wait for it, by method: ``acquire``, ``get``, ``put``, ``wait``.
     """
 
     kind: str
@@ -45,11 +45,11 @@ class Resource(msgspec.Struct, eq=False, weakref=True):
     waiters: weakref.WeakKeyDictionary[asyncio.Task[Any], str]
 
     def take(self, task: asyncio.Task[Any]) -> None:
-        """Take note that `task` holds it once more."""
+        """Note that `task` holds it once more."""
         self.holders[task] = self.holders.get(task, 0) + 1
 
     def give(self, task: asyncio.Task[Any] | None) -> None:
-        """Take note that `task` holds it once less; one that does not hold it gives back for the first holder."""
+        """Note that `task` holds it once less; if it does not hold it, it releases for the first holder."""
         holder = task if task is not None and task in self.holders else next(iter(self.holders), None)
         if holder is None:
             return
@@ -61,11 +61,11 @@ class Resource(msgspec.Struct, eq=False, weakref=True):
 
 
 RESOURCES: Final[SideTable[Resource]] = SideTable()
-"""Those of this process that are tracked; safe from any thread."""
+"""The tracked objects of this process; safe from any thread."""
 
 
 def track(thing: object, made_at: Place | None = None, size: int | None = None) -> Resource:
-    """Return what is known of `thing`, which is tracked from now on if it was not."""
+    """Return what is known of `thing`; track it from now on if it was not tracked."""
     return RESOURCES.of(
         thing,
         lambda: Resource(
@@ -80,7 +80,7 @@ def resource_of(thing: object) -> Resource | None:
 
 
 def resources() -> list[tuple[object, Resource]]:
-    """Return everything that is tracked and still there, and what is known of it."""
+    """Return ``(object, what is known of it)`` for the tracked objects that still exist."""
     return RESOURCES.items()
 
 

@@ -37,11 +37,11 @@ __all__ = ["TaskBatch", "batch_in_first_step", "error_of"]
 
 
 CHUNK: Final = 16
-"""Jobs whose first steps are taken to begin at the same time, if they were started together: some 100 us."""
+"""Jobs started together whose first steps count as simultaneous: some 100 us."""
 
 
 class _Fresh(threading.local):
-    """The batches of this thread whose jobs take their first steps in this turn of the loop, by their ids."""
+    """The batches of this thread whose jobs take their first steps in this turn of the loop, by event id."""
 
     def __init__(self) -> None:
         # Weak: a loop that is closed in this very turn does not call what ends it.
@@ -62,7 +62,7 @@ class TaskBatch:
     It ends when it has been sealed and all its jobs have ended. Jobs may begin and end in any thread.
 
     Args:
-        manager: Carries the events; somebody has to be listening.
+        manager: Carries the events; it must have a listener.
         runner: Name of the function that runs it.
         first: The first job, to take a name from.
         total: How many jobs there will be, or ``None``.
@@ -119,7 +119,7 @@ class TaskBatch:
         self._turn_ns: int | None = None
         self._chunk: list[JobEvent] | None = None
         # Chunks whose first steps are to come. Whether a job has to wait for a slot shows in that step, and those
-        # before it may hold the loop for long: until then it is neither open nor started.
+        # before it may block the loop for long: until then it is neither open nor started.
         self._unstepped: list[list[JobEvent]] = []
         self._error: BaseException | None = None
         self._fails_with_jobs = fails_with_jobs
@@ -176,11 +176,11 @@ class TaskBatch:
 
     @property
     def tells_starts(self) -> bool:
-        """Whether handlers are told of starts, which may set variables of the context that a job runs in."""
+        """Whether handlers are told of starts: they may set variables of the context that a job runs in."""
         return self._scope.starts is not None
 
     def reserve(self) -> int | None:
-        """Expect one job more, and return its index: the batch does not end before it has; ``None`` if it is over."""
+        """Expect one more job, and return its index: the batch does not end before it. ``None`` if it is over."""
         with self._lock:
             if self._jobs < 0:
                 return None
@@ -190,7 +190,7 @@ class TaskBatch:
             return index
 
     def enter(self, context: Context, job: object, call_soon: Callable[..., object] | None) -> JobEvent:
-        """Expect one job more, and start its event in the context that it will run in.
+        """Expect one more job, and start its event in the context that it will run in.
 
         Args:
             context: The context.
@@ -292,7 +292,7 @@ class TaskBatch:
         return False
 
     def never_began(self) -> None:
-        """Expect one job less."""
+        """Expect one job less: one that was reserved and has not begun."""
         self._count(jobs=-1)
 
     def seal(self, error: BaseException | None = None) -> None:
@@ -319,11 +319,11 @@ class TaskBatch:
         self._scope.close(error)
 
     def __del__(self) -> None:
-        """End it, and the jobs that are open still: the loop was left behind, or closed, with their tasks in it."""
+        """End the batch and its open jobs: the loop was dropped or closed with their tasks in it."""
         if sys.is_finalizing() or getattr(self, "_kinds", None) is None or self._jobs < 0:
-            return  # or it has never begun, or has ended
+            return  # it has never begun, or has ended
         with self._lock:
-            self._jobs = self._begun  # what was expected besides will not come any more
+            self._jobs = self._begun  # jobs that were only expected will not come any more
             for chunk in self._unstepped:
                 self._open.update((record.index, record) for record in chunk)
             self._unstepped.clear()
@@ -344,7 +344,7 @@ class TaskBatch:
         self.take_first_step(call_soon)
 
     def take_first_step(self, call_soon: Callable[..., object]) -> None:
-        """Take note that a job takes its first step next, in this turn of the loop.
+        """Note that a job takes its first step next, in this turn of the loop.
 
         What is called soon from here is called before anything that the step leads to.
         """
@@ -353,22 +353,22 @@ class TaskBatch:
             call_soon(self.end_first_steps)
 
     def begin_first_steps(self) -> None:
-        """Take note that jobs take their first steps from now on."""
+        """Note that jobs take their first steps from now on."""
         self._is_fresh = True
         self._noted = self._scope.event.trace.scopes()
         _FRESH.batches[self._scope.event.event_id] = self
 
     def end_first_steps(self) -> None:
-        """Take note that they have taken them."""
+        """Note that they have taken them."""
         self._is_fresh = False
         _FRESH.batches.pop(self._scope.event.event_id, None)
 
     def wait(self, record: JobEvent) -> bool:
-        """Take note that a job waits for a slot in its first step: it is in the queue until it goes on.
+        """Note that a job waits for a slot in its first step: it is queued until it goes on.
 
         Returns:
-            False if it has done something else before, which is an event: it has started then, and would otherwise
-            have done so after what lies in it.
+            False if it has opened another event before: then it has started; else its start would be later than
+            that of an event inside of it.
         """
         # First steps are taken one after another: what has been noted before the last wait is of no later job.
         trace, noted = record.trace, self._noted
@@ -379,7 +379,7 @@ class TaskBatch:
         return True
 
     def go_on(self, record: JobEvent, call_soon: Callable[..., object]) -> None:
-        """Take note that it has got it: it starts now.
+        """Note that a waiting job has got its slot: it starts now.
 
         Args:
             record: The job.
@@ -408,9 +408,9 @@ def _itself(job: object) -> object:
 
 
 def error_of(future: asyncio.Future[Any]) -> BaseException | None:
-    """Return what ended `future`, which is done, without counting as having looked at it.
+    """Return the exception of a done `future` without retrieving it.
 
-    ``exception()`` would: asyncio could not tell any more that nobody has retrieved it.
+    After ``exception()``, asyncio would no longer report that nobody has retrieved it.
     """
     if future.cancelled():
         return CancelledError()

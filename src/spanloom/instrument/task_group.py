@@ -19,7 +19,7 @@ class TaskGroup:
 
     Args:
         manager: Carries the events.
-        runner: What the batch is run by.
+        runner: The name of the batch's runner.
     """
 
     def __init__(self, manager: CallbackManager, runner: str) -> None:
@@ -39,7 +39,7 @@ class TaskGroup:
         return batch
 
     def started(self) -> None:
-        """Take note that the job has been started.
+        """Note that the job has been started.
 
         A task of the group may start another one while the block waits for its end: nothing else will seal that batch.
         """
@@ -47,7 +47,7 @@ class TaskGroup:
             self._batch.seal()
 
     def leave(self, error: BaseException | None = None) -> None:
-        """Take note that the block has ended, and how."""
+        """Note that the block has ended, by `error` if there is one."""
         self._is_left = True
         if self._batch is not None:
             self._batch.seal(error)
@@ -60,7 +60,7 @@ class TaskGroups:
         self._known: SideTable[TaskGroup] = SideTable()
 
     def enter(self, group: object, manager: CallbackManager, runner: str) -> None:
-        """Take note that the block of `group` is entered."""
+        """Note that the block of `group` is entered."""
         self._known[group] = TaskGroup(manager, runner)
 
     def get(self, group: object) -> TaskGroup | None:
@@ -68,14 +68,14 @@ class TaskGroups:
         return self._known.get(group)
 
     def leave(self, wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) -> Any:
-        """Be called in the place of ``__aexit__``; not a coroutine function, to add nothing to the stack of a task."""
+        """Replacement of ``__aexit__``; no coroutine function, so that it adds no frame to the stack of a task."""
         known = self._known.get(group)
         if known is not None:
             known.leave(args[1] if len(args) > 1 else None)
         return wrapped(*args, **kwargs)
 
     def leave_all(self) -> None:
-        """End what `leave` will not be called for: no more jobs come to these batches."""
+        """Seal the batches of groups for which `leave` will not be called any more."""
         for known in self._known.values():
             known.leave()
         self._known.clear()

@@ -1,4 +1,4 @@
-"""`traced`: every call of a function is an event, and nothing else about the function is different."""
+"""`traced`: every call of a function is an event, and nothing else about the function changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Attributes", "instrument_class", "instrument_module", "traced"]
 T = TypeVar("T")
 
 Attributes: TypeAlias = Sequence[str] | Mapping[str, Callable[[Any], object]]
-"""The parameters whose values an event is to have; see `traced`."""
+"""The parameters whose values an event records; see `traced`."""
 
 _METHODS: Final = (FunctionType, classmethod, staticmethod)
 _PROPERTIES: Final = (property, functools.cached_property)
@@ -71,7 +71,7 @@ def traced(
             characters; of all else the name of its type.
 
     Raises:
-        TypeError: `function` is nothing that can be traced, or a class that was given a name or attributes: its methods
+        TypeError: `function` cannot be traced, or is a class and `name` or `attributes` was given: its methods
             have names and parameters of their own.
         ValueError: it has no parameter of a name in `attributes`.
     """
@@ -125,7 +125,7 @@ def _traced(
 
 
 def _like_property(original: property, fget: Any, fset: Any, fdel: Any) -> property:
-    """Return a property with other accessors; of the same class, which may keep what the first call returns."""
+    """Return a property of the same class with other accessors; the class may be that of a cached property."""
     if type(original) is property:
         return property(fget, fset, fdel, original.__doc__)
     made = property.__new__(type(original))  # neither its own arguments nor `copy` are known to make one
@@ -193,7 +193,7 @@ def instrument_module(
         What has been replaced: its ``undo()`` puts it back.
 
     Raises:
-        TypeError: `module` is none.
+        TypeError: `module` is no module.
     """
     if not isinstance(module, ModuleType):
         raise TypeError(f"instrument_module() needs a module, not {module!r}")
@@ -212,7 +212,7 @@ def instrument_module(
 
 
 class _Undoable:
-    """Traces functions until they are undone; one that has two names, one time: it has them still."""
+    """Traces functions until they are undone; a function with two names is traced once, under both."""
 
     def __init__(self, patches: Patches, event_type: str = EventType.CALL) -> None:
         self._patches = patches
@@ -241,11 +241,11 @@ def _trace_members(
         patches.replace(cls, name, make)
         member = vars(cls)[name]
         if isinstance(member, functools.cached_property):
-            member.__set_name__(cls, name)  # as the making of a class does
+            member.__set_name__(cls, name)  # as class creation does
 
 
 def _is_to_trace(member: Any) -> bool:
-    """Tell whether a classmethod or staticmethod is one of a function, traced by nobody; of all else, say yes."""
+    """Tell whether a classmethod or staticmethod has a function that is not traced yet; ``True`` for all else."""
     from spanloom.instrument.wrapped import WrappedFunction
 
     if not isinstance(member, (classmethod, staticmethod)):
@@ -260,13 +260,13 @@ def _chosen(
     include: str | Iterable[str],
     exclude: str | Iterable[str],
 ) -> list[str]:
-    """Return the names of what is of one of `kinds`, and traced by nobody, as the patterns say."""
+    """Return the names of the values of one of `kinds` that match the patterns and are not traced yet."""
     wanted = (include,) if isinstance(include, str) else tuple(include)
     unwanted = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     return [
         name
         for name, value in names.items()
-        if issubclass(type(value), kinds)  # not isinstance: what is traced says that it is a function, too
+        if issubclass(type(value), kinds)  # not isinstance: a traced function claims to be a function, too
         and any(fnmatchcase(name, each) and name.startswith("_") <= each.startswith("_") for each in wanted)
         and not any(fnmatchcase(name, each) for each in unwanted)
     ]

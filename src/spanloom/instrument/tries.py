@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["UNWANTED", "Tries", "caller_name", "watch"]
 
 UNWANTED: Final = "unwanted result"
-"""What makes a back-off necessary where no exception does: a policy may look at results."""
+"""The reason of a back-off without an exception: a policy may reject results."""
 
 _RETRY: Final = EventType.RETRY
 _ATTEMPT: Final = EventType.ATTEMPT
@@ -28,13 +28,13 @@ _NAMELESS: Final = frozenset({"<module>", "<lambda>"})
 
 
 def watch(name: str) -> Tries | None:
-    """Open the event of a retried call that begins now; ``None`` if nobody would notice it."""
+    """Open the event of a retried call that begins now; ``None`` if nobody listens."""
     manager = get_callback_manager()
     return Tries(manager, name) if manager.active else None
 
 
 class Tries:
-    """One retried call: its event, open from the start, and one at a time of its attempts and back-offs.
+    """One retried call: its event, and one after the other the events of its attempts and back-offs.
 
     The code that watches a library reports what happens there, in any order: a step whose end was not reported ends
     with the next one, and what comes after the end is ignored. The innermost open event is the current one.
@@ -53,7 +53,7 @@ class Tries:
         self.number: int = 0
         """The attempt that is under way, or the last one; from 1, 0 before the first."""
         self.owner: object = None
-        """For whoever watches: what this call belongs to, or who watches it."""
+        """For the code that watches a library: what this call belongs to."""
         self._manager = manager
         self._name = name
         self._outer: Event | None = manager.current.get()
@@ -96,13 +96,13 @@ class Tries:
             self._leave_inner(None)
 
     def step_aside(self) -> None:
-        """Let what was current before this call be so again; the call is not over, but may never go on."""
+        """Make the event current again that was so before this call; the call is not over, but may never go on."""
         manager, whole = self._manager, self._whole
         if whole is not None and manager.current.get() is whole[0]:
             manager.current.set(self._outer)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the call, and what of it is open, with the error that leaves it."""
+        """End the call, and its open attempt or back-off, with the error that leaves it."""
         whole = self._whole
         if whole is not None:
             self._leave_inner(error)
@@ -111,7 +111,7 @@ class Tries:
             self._manager.leave(whole, outer, error)
 
     def __del__(self) -> None:
-        # While the interpreter shuts down, nobody is to be told any more.
+        # Not while the interpreter shuts down: handlers may be gone.
         if getattr(self, "_whole", None) is not None and not sys.is_finalizing():
             self.end(None if self._succeeded else GeneratorExit())
 
@@ -145,7 +145,7 @@ def caller_name(function: Callable[..., Any] | None, skipped: tuple[str, ...]) -
 
     Args:
         function: What is retried.
-        skipped: Names of modules whose functions are not the one that asks.
+        skipped: Names of modules whose functions are skipped in search of that one.
     """
     if function is not None:
         return name_of(function) or "retry"

@@ -1,4 +1,4 @@
-"""A coroutine that another one is to await, and that may never be."""
+"""A coroutine that another one is to await, but perhaps never will."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Unstarted:
 
     Attributes:
         work: The coroutine, not started yet; not set if there is none to be awaited.
-        data: What the event of it is to have; for who needs to keep that as well.
+        data: The payload of its event, if that must be kept as well.
     """
 
     __slots__ = ("data", "work")
@@ -40,5 +40,5 @@ class Unstarted:
             work = self.work
         except AttributeError:
             return
-        if type(work) is CoroutineType:  # what else may be awaited means something else by `close`
+        if type(work) is CoroutineType:  # the `close` of any other awaitable may mean something else
             work.close()

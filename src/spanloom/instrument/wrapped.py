@@ -1,4 +1,4 @@
-"""A function in the place of another that nobody can tell from it: wrapt's, which can be pickled and copied as well."""
+"""A wrapper that cannot be told from its function: wrapt's, made to be pickled and copied as functions are."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ else:
 
 
 _CLASS_METHODS: Final = ("__init_subclass__", "__class_getitem__")
-"""Python makes classmethods of functions that have these names in the body of a class, but of nothing else."""
+"""Python makes functions with these names in a class body classmethods, but not other callables."""
 
 _BINDING: Final = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
-"""What says how a function takes its arguments; it can be changed."""
+"""Attributes that determine how a function takes its arguments; they can be set."""
 
 
 class _Bound(Copied, BoundFunctionWrapper):
@@ -43,7 +43,7 @@ class WrappedFunction(Copied, FunctionWrapper):
     Args:
         wrapped: What the class or the module has: a function, a classmethod, a staticmethod.
         wrapper: Is called in its place.
-        enabled: Called with each call; False to have it go where it would go without.
+        enabled: Called at each call; ``False``: the call goes to the original.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class QuickFunction(WrappedFunction):
 
     Args:
         wrapped, wrapper, enabled: As for `WrappedFunction`.
-        quick: Given the function, returns what is called in its place without the `Wrapper`, or ``None``.
+        quick: Called with the function; returns a function to call in its place without the `Wrapper`, or ``None``.
 
     Attributes:
         __call__: What a call goes to. Not a method: Python finds it here as it would one, and calls it without this
@@ -112,7 +112,7 @@ class QuickFunction(WrappedFunction):
 def _through(
     wrapped: Callable[..., Any], wrapper: Wrapper, enabled: Callable[[], bool] | None
 ) -> Callable[..., Any]:
-    """Return what calls `wrapper` with what is called, what that is bound to, and the arguments."""
+    """Return a function that calls `wrapper` with the function, the object it is bound to, and the arguments."""
     instance = getattr(wrapped, "__self__", None)
 
     def call(*args: Any, **kwargs: Any) -> Any:

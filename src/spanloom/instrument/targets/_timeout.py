@@ -23,7 +23,7 @@ from spanloom.instrument.unseen import by_library
 __all__ = ["patch_timeout"]
 
 _made: Final[SideTable[bool]] = SideTable()
-"""What the program has made and not entered yet: asyncio makes some for itself."""
+"""Timeouts that the program has made and not entered yet; asyncio makes some for itself."""
 _entered: Final[SideTable[EventContext]] = SideTable()
 
 
@@ -48,7 +48,7 @@ def patch_timeout(patches: Patches) -> None:
 
 
 def _enter(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: KwArgs) -> Any:
-    # Taken out: a block that is entered again raises, and is not left a second time.
+    # Popped, as a block that is entered again raises, and is not left a second time.
     if _made.pop(block) and listening() is not None:
         when = block.when()
         left_s = None if when is None else max(0.0, when - asyncio.get_running_loop().time())
@@ -76,7 +76,7 @@ async def _leave(wrapped: Callable[..., Any], block: Any, args: Args, kwargs: Kw
 
 
 def _leave_all() -> None:
-    """End what `_leave` will not be called for."""
+    """End the events of blocks for which `_leave` will not be called any more."""
     events = _entered.values()
     _entered.clear()
     for event in events:

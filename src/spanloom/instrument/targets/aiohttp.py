@@ -27,11 +27,11 @@ __all__ = ["VERSIONS", "patch"]
 VERSIONS: Final[Mapping[str, str]] = {"aiohttp": "3.14.5"}
 
 _received: Final[SideTable[Exchange]] = SideTable()
-"""By the response whose body is to come."""
+"""The exchange, by the response whose body has not arrived yet."""
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
-    """Patch the requests of sessions, and what responses are let go of by."""
+    """Patch the requests of sessions, and the methods that release or close responses."""
     watching = _Watching((module.ClientError, OSError, CancelledError, TimeoutError))
     patches.wrap(module.ClientSession, "_request", watching.request)
     patches.wrap(module.ClientResponse, "release", watching.let_go)
@@ -42,7 +42,7 @@ class _Watching:
     """What is called in the place of aiohttp's methods.
 
     Args:
-        errors: What may have gone wrong with a response; other exceptions are those of its reader.
+        errors: Exceptions that are failures of a response; all others are those of its reader.
     """
 
     def __init__(self, errors: tuple[type[BaseException], ...]) -> None:
@@ -80,7 +80,7 @@ def _opened(session: Any, args: Args, kwargs: KwArgs) -> Exchange | None:
     try:
         url = URL(args[1] if len(args) > 1 else kwargs["str_or_url"])
     except (TypeError, ValueError):
-        return None  # aiohttp will refuse it in these words, which is no fault of its version
+        return None  # aiohttp will refuse it itself: no sign of an unknown version
     if not url.absolute:
         url = getattr(session, "_base_url", None) or url
     return open_exchange(method, url.raw_host, None if url.is_default_port() else url.explicit_port)

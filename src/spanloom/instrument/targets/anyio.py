@@ -56,7 +56,7 @@ def _no_token(limiter: Any) -> bool:
 
 
 def _is_runner() -> bool:
-    """Tell whether it is a batch that waits, not one of its jobs: that is their queue time already."""
+    """Tell whether the batch itself waits, not one of its jobs: that wait is part of their queue time already."""
     event = current_event()
     return event is not None and event.type == EventType.BATCH
 
@@ -71,7 +71,7 @@ def _enter(wrapped: Callable[..., Any], group: Any, args: Args, kwargs: KwArgs) 
 
 
 def _runner_of(frame: Any) -> str | None:
-    """Return what runs the tasks of a group that is entered in `frame`; ``None`` if that is a library's affair."""
+    """Return the runner's name for a group that is entered in `frame`; ``None`` if the group is a library's."""
     while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:  # an AsyncExitStack
         frame = frame.f_back
     module = str(frame.f_globals.get("__name__", ""))
@@ -88,7 +88,7 @@ def _spawn(states: Any, wrapped: Callable[..., Any], group: Any, args: Args, kwa
     job = _job_of(coroutine)
     batch = known.batch_of(job)
     loop = asyncio.get_running_loop()
-    # A factory may start a task where it makes it; else it has its first step in the next turn of the loop.
+    # A task factory may start tasks eagerly; without one, the first step is in the next turn of the loop.
     at_once = loop.get_task_factory() is not None
     # anyio gives its tasks no context, so they get a copy of the one that they are made in.
     context = copy_context()
@@ -114,7 +114,7 @@ def _spawn(states: Any, wrapped: Callable[..., Any], group: Any, args: Args, kwa
 
 
 def _job_of(coroutine: Any) -> object:
-    """Return what the program has given to be run; ``as_completed`` has functions of its own around that."""
+    """Return the function that the program gave; ``as_completed`` has functions of its own around it."""
     frame = getattr(coroutine, "cr_frame", None)
     if frame is not None and frame.f_globals.get("__name__") == _FUNCTIONS:
         return frame.f_locals.get("awaitable", coroutine)

@@ -1,6 +1,6 @@
 """asyncio: what runs several coroutines at once is a batch, a task of its own and a deadline have events of theirs.
 
-Each function here stands in the place of the one it is named after. It does what that does, by that, and is not seen
+Each function here replaces the one it is named after. It does the same, by calling that, and is not seen
 in tracebacks. What asyncio and other libraries that manage tasks call themselves is left alone.
 """
 
@@ -67,7 +67,7 @@ def _seal(batch: TaskBatch, outer: asyncio.Future[Any]) -> None:
 
 
 def _wait(patches: Patches, original: Any) -> Any:
-    # Not a coroutine function, in order to add nothing to the stack of the task that waits.
+    # No coroutine function, so that it adds no frame to the stack of the task that waits.
     def wait(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         manager = listening() if not by_library(2) else None
         fs = args[0] if args else kwargs.get("fs")
@@ -79,7 +79,7 @@ def _wait(patches: Patches, original: Any) -> Any:
 
 
 def _adopted(manager: Any, runner: str, fs: Any) -> None:
-    if all(asyncio.isfuture(future) for future in fs):  # or the original complains
+    if all(asyncio.isfuture(future) for future in fs):  # else the original raises
         _, batch = jobs_of(manager, runner, fs, asyncio.ensure_future)
         if batch is not None:
             batch.seal()

@@ -25,7 +25,7 @@ __all__ = ["VERSIONS", "patch"]
 VERSIONS: Final[Mapping[str, str]] = {"backoff": "2.2.1"}
 
 _called: ContextVar[Tries | None] = ContextVar("spanloom_backoff_call", default=None)
-"""The call that an attempt would be of."""
+"""The call that the next attempt belongs to."""
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -62,7 +62,7 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
 
 class _InForce:
-    """The last patches that were made: a function that was decorated under older ones is seen under these, too."""
+    """The latest patches: a function that was decorated under earlier ones is watched under these, too."""
 
     patches: Patches | None = None
 
@@ -74,7 +74,7 @@ _in_force: Final = _InForce()
 
 
 def _enclosing(retried: Callable[..., Any], target: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what backoff has made of `target`, under an event of its own for each call."""
+    """Return the function that backoff has made of `target`, with an event for each call."""
     name = caller_name(target, ())
 
     @functools.wraps(target)
@@ -115,7 +115,7 @@ def _enclosing(retried: Callable[..., Any], target: Callable[..., Any]) -> Calla
 
 
 def _is_async(function: object) -> bool:
-    """Tell what backoff asks of a function: what `asyncio.iscoroutinefunction` did before it was deprecated."""
+    """Tell whether backoff takes a function for a coroutine function: as the deprecated function of asyncio did."""
     marked = getattr(function, "_is_coroutine", None)
     return inspect.iscoroutinefunction(function) or (
         marked is not None and marked is getattr(asyncio.coroutines, "_is_coroutine", None)
@@ -123,7 +123,7 @@ def _is_async(function: object) -> bool:
 
 
 class _Attempts:
-    """Marks the functions of `_attempting`; the target they stand for."""
+    """Marks the functions of `_attempting`; has the target that each replaces."""
 
     __slots__ = ("target",)
 
@@ -132,7 +132,7 @@ class _Attempts:
 
 
 def _attempting(target: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `target`, which tells the call that is under way when it begins and how it ends."""
+    """Return a wrapper of `target` that reports to the call under way when an attempt begins and how it ends."""
 
     @functools.wraps(target)
     def attempt(*args: Any, **kwargs: Any) -> Any:
@@ -166,14 +166,14 @@ def _attempting(target: Callable[..., Any]) -> Callable[..., Any]:
             tries.attempted(None)
         return result
 
-    # As backoff itself does: what it takes for a coroutine function has to be one still.
+    # By backoff's own test: what it takes for a coroutine function must still be one.
     chosen: Any = async_attempt if _is_async(target) else attempt
     chosen.spanloom_attempts = _Attempts(target)
     return cast("Callable[..., Any]", chosen)
 
 
 def _show_target(details: dict[str, Any]) -> None:
-    """Have the handlers that come after this one see the user's own function."""
+    """Show the user's own function, not our wrapper, to the handlers that come after this one."""
     attempts = getattr(details.get("target"), "spanloom_attempts", None)
     if isinstance(attempts, _Attempts):
         details["target"] = attempts.target

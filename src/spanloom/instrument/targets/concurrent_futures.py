@@ -38,21 +38,21 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
 
 def patch_blocks(executor: type, patches: Patches) -> None:
-    """Patch what of a class of executors encloses calls of ``submit``."""
+    """Patch the methods of a class of executors that enclose calls of ``submit``: ``map`` and the ``with`` block."""
     patches.wrap(executor, "map", _map)
     patches.wrap(executor, "__enter__", _enter)
     patches.wrap(executor, "__exit__", _leave)
 
 
 def is_shown(function: object) -> bool:
-    """Tell whether what is submitted is to be a job: not what carries a context along by itself, or is no function."""
+    """Tell whether a submitted callable becomes a job: not one that carries a context itself, or is not callable."""
     inner = function.func if isinstance(function, functools.partial) else function
     carries = type(inner) is BuiltinMethodType and isinstance(inner.__self__, Context)  # to_thread
     return callable(function) and not carries
 
 
 def is_open(executor: object) -> bool:
-    """Tell whether an executor takes calls still, as far as can be seen: what it refuses is no job, nor a batch."""
+    """Tell whether an executor still takes calls, as far as known: a refused call is no job, and makes no batch."""
     return not any(getattr(executor, name, False) for name in ("_broken", "_shutdown", "_shutdown_thread"))
 
 
@@ -75,7 +75,7 @@ def _submit(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwAr
 
 
 class _InThread:
-    """What a thread calls in the place of a function."""
+    """The callable that a thread calls in place of the submitted function."""
 
     __slots__ = ("_function", "_index", "_manager", "_ready_ns", "batch", "name")
 
@@ -86,14 +86,14 @@ class _InThread:
         self.batch = batch
         self._index = index
         self._function: Callable[..., Any] | None = function
-        self.name = name_of(function)  # who looks at the pool finds us in its place
+        self.name = name_of(function)  # for the diagnosis, which finds us in place of the function
         self._ready_ns = monotonic_ns()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function, self._function = self._function, None
         assert function is not None  # noqa: S101 -- a thread calls it once
         try:
-            if self.batch.tells_starts:  # what handlers set must not stay in the thread
+            if self.batch.tells_starts:  # context variables that handlers set must not stay in the thread
                 return copy_context().run(self._call, function, args, kwargs)
             return self._call(function, args, kwargs)
         except BaseException as error:
@@ -123,7 +123,7 @@ class _InThread:
         return self.batch.begin(self._index, function, self._ready_ns)
 
     def done(self, future: Future[Any]) -> None:
-        """Take note that the call is over; it never was one if it was cancelled in the queue, or its pool broke."""
+        """Note that the call is over; it never began if it was cancelled in the queue, or if its pool broke."""
         function, self._function = self._function, None
         if function is not None:
             error = CancelledError() if future.cancelled() else future.exception()
@@ -131,7 +131,7 @@ class _InThread:
 
 
 def _map(wrapped: Callable[..., Any], executor: Any, args: Args, kwargs: KwArgs) -> Any:
-    if mapped.call is not None:  # one that is made of another
+    if mapped.call is not None:  # one `map` that is made of another
         return wrapped(*args, **kwargs)
     manager = get_callback_manager()
     mapped.call = call = pool_of(executor).map(manager.current.get())

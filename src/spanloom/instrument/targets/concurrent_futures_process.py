@@ -1,7 +1,7 @@
 """concurrent.futures, processes: what is submitted is a job here, and its ids go into the process that works it off.
 
-When a process takes up a call is not told to anybody. But calls are worked off in the order in which they come, by as
-many processes as there are: so one starts when there are fewer unfinished calls before it than processes.
+When a process starts a call is not reported. But calls are started in the order in which they come, by as
+many processes as there are: so a call starts when fewer unfinished calls are before it than there are processes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Submitted:
         future.add_done_callback(self.done)
 
     def begin(self) -> None:
-        """Start the event, unless it has been: the end of the call before may come in another thread than its own."""
+        """Start the event, unless it was started: the end of another call may come in another thread."""
         with self._beginning:
             if self._record is None:
                 self._record = copy_context().run(
@@ -113,7 +113,7 @@ class _Submitted:
     def done(self, future: Future[Any]) -> None:
         """End the event."""
         error = CancelledError() if future.cancelled() else future.exception()
-        self.begin()  # or it has been cancelled in the line
+        self.begin()  # it may have been cancelled in the line
         if self._record is not None:
             self.batch.end(self._record, error)
         self._line.leave(self)

@@ -23,7 +23,7 @@ __all__ = ["VERSIONS", "patch", "patch_clients"]
 VERSIONS: Final[Mapping[str, str]] = {"httpx": "0.28.1"}
 
 _streamed: Final[SideTable[Exchange]] = SideTable()
-"""By the response that is open."""
+"""The exchange, by open response."""
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -94,7 +94,7 @@ class _Closing:
     """What is called in the place of the methods that close a response.
 
     Args:
-        errors: What may have gone wrong with a response; other exceptions are those of its reader.
+        errors: Exceptions that are failures of a response; all others are those of its reader.
     """
 
     def __init__(self, errors: tuple[type[BaseException], ...]) -> None:

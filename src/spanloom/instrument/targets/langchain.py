@@ -1,4 +1,4 @@
-"""LangChain: every run that its callbacks tell of is an event."""
+"""LangChain: every run that its callbacks report is an event."""
 
 from __future__ import annotations
 

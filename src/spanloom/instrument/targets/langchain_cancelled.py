@@ -1,4 +1,4 @@
-"""LangChain's models, tools and retrievers: a cancelled call ends its run, of which the callbacks tell nothing."""
+"""LangChain's models, tools and retrievers: a cancelled call ends its run, which the callbacks do not report."""
 
 from __future__ import annotations
 

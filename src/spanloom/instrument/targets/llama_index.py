@@ -1,4 +1,4 @@
-"""LlamaIndex's dispatcher: every span that it tells of is an event."""
+"""LlamaIndex's dispatcher: every span that it reports is an event."""
 
 from __future__ import annotations
 

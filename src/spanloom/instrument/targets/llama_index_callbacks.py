@@ -1,4 +1,4 @@
-"""LlamaIndex's callback managers: what they tell, and the dispatcher does not, is an event."""
+"""LlamaIndex's callback managers: what they report, and the dispatcher does not, is an event."""
 
 from __future__ import annotations
 

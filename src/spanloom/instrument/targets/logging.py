@@ -38,6 +38,6 @@ def patch(module: ModuleType, patches: Patches) -> None:
 
 
 class _Puts(LogEventHandler):
-    """Puts records under the current event, and complains of none: what the program's own handlers do is enough."""
+    """Puts records under the current event, and never reports an error: that is left to the program's own handlers."""
 
     def handleError(self, record: LogRecord) -> None: ...  # noqa: N802 -- the name of logging's

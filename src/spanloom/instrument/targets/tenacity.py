@@ -34,9 +34,9 @@ _EXCEPTIONS_ONLY: Final = frozenset({"retry_if_exception", "_TenacityBackoffCall
 """Classes of policies that do not look at results."""
 
 _tries: Final[SideTable[Tries]] = SideTable()
-"""By the state of the call."""
+"""The watched call, by its `RetryCallState`."""
 _called: ContextVar[Tries | None] = ContextVar("spanloom_tenacity_call", default=None)
-"""What ``__call__`` has opened, until the first question tells its state."""
+"""The call that ``__call__`` has opened, until the first ``iter`` shows its state."""
 
 
 def patch(module: ModuleType, patches: Patches) -> None:
@@ -57,12 +57,12 @@ def watch_calls(tenacity: Any, patches: Patches, mine: Callable[[Any], bool]) ->
 
 
 class _Watching:
-    """What is called in the place of tenacity's methods.
+    """The functions that are called in place of tenacity's methods.
 
     Args:
         mine: Tells whether a Retrying object is watched.
-        attempt: Class of the answer that means to attempt.
-        sleep: Class of the answer that means to sleep, a number of seconds.
+        attempt: Class of the answer "attempt".
+        sleep: Class of the answer "sleep", a number of seconds.
     """
 
     def __init__(self, mine: Callable[[Any], bool], attempt: type, sleep: type) -> None:

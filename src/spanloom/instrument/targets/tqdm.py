@@ -47,7 +47,7 @@ def _as_completed(
 
 
 def _started(manager: CallbackManager, fs: Collection[Any]) -> Collection[Any]:
-    """Return futures in the place of awaitables; they are jobs of a batch that ends when they have."""
+    """Return futures in place of awaitables: jobs of a batch that ends with the last of them."""
     wrappers = [_gathered(awaitable) for awaitable in fs]
     if not wrappers or None in wrappers:
         futures, others = jobs_of(manager, "tqdm.as_completed", fs, asyncio.ensure_future)
@@ -66,7 +66,7 @@ def _started(manager: CallbackManager, fs: Collection[Any]) -> Collection[Any]:
 
 
 def _gathered(awaitable: Any) -> object:
-    """Return what the program has given to ``gather``, which has put a coroutine around it; ``None`` for others."""
+    """Return the awaitable inside of the coroutine that ``gather`` has put around it; ``None`` for any other."""
     frame = getattr(awaitable, "cr_frame", None)
     if frame is None or frame.f_code.co_qualname != "tqdm_asyncio.gather.<locals>.wrap_awaitable":
         return None
