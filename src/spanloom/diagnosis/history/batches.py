@@ -1,4 +1,4 @@
-"""How far spanloom's own batches have come, over time."""
+"""The progress of spanloom's own batches over time."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Batch", "Batches", "OpenJob"]
 SAMPLES: Final = 60
 MAX_BATCHES: Final = 200
 MAX_JOBS: Final = 20
-"""Open jobs of one batch that are looked at one by one."""
+"""Open jobs of one batch that are read one by one, at most."""
 
 
 class OpenJob(msgspec.Struct, frozen=True):
     """A job that has not ended.
 
     Attributes:
-        name: Of the jobs of its batch.
+        name: The name of the jobs of its batch.
         index: Its position in the input.
-        age_s: Since its first step.
+        age_s: Seconds since its first step.
         attempt: How many attempts it has made, if it is retried.
     """
 
@@ -46,7 +46,7 @@ class Batch(msgspec.Struct, eq=False):
         name: Its name.
         began: When it was first seen, by `time.monotonic`.
         total: How many jobs it will have, or ``None``.
-        samples: ``(when, ended, in flight)``, the last one last.
+        samples: ``(time, ended jobs, jobs in flight)``, oldest first.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Batch(msgspec.Struct, eq=False):
 
 
 class _Listener:
-    """Knows which batches are open, of all managers. One call a batch."""
+    """Notes which batches of all managers are open. One call at the start and one at the end of a batch."""
 
     wants = frozenset({str(EventType.BATCH)})
 
@@ -72,7 +72,7 @@ class _Listener:
 
 
 class Batches:
-    """Remembers the numbers of the batches that run, between `listen` and `stop`.
+    """Samples the numbers of the running batches, between `listen` and `stop`.
 
     Attributes:
         running: By event id.
@@ -84,19 +84,19 @@ class Batches:
         self._guard: Guard | None = None
 
     def listen(self) -> None:
-        """Hear of the batches that start from now on."""
+        """Begin to note the batches that start."""
         if self._guard is None:
             self._guard = EVERYWHERE.add(self._listener)
 
     def stop(self) -> None:
-        """Hear of no more."""
+        """Stop noting batches."""
         guard, self._guard = self._guard, None
         if guard is not None:
             EVERYWHERE.remove(guard)
             guard.close(0.0)
 
     def step(self, now: float) -> None:
-        """Note the numbers once."""
+        """Take one sample."""
         known = self.running
         self.running = {}
         for event_id, event in self._listener.open.copy().items():
@@ -106,9 +106,7 @@ class Batches:
                 batch.samples.append((now, counts.ended, counts.in_flight))
                 self.running[event_id] = batch
 
-    def _engine(
-        self, event_id: int
-    ) -> Any:  # the engine, whichever it is; only what is shown of it is looked at
+    def _engine(self, event_id: int) -> Any:  # an engine of any kind; only its public attributes are read
         event = self._listener.open.get(event_id)
         counts: Any = None if event is None else event.counts
         return None if counts is None or counts._live is None else counts._live()  # noqa: SLF001 -- what shows the runner
@@ -127,7 +125,7 @@ class Batches:
         return id(engine), "", getattr(engine, "_limit", None)
 
     def is_mixed(self, event_id: int) -> bool:
-        """Tell whether a batch has jobs of several names: of how long one takes, the others say nothing."""
+        """Tell whether a batch has jobs of several names, whose run times cannot be compared."""
         kinds = getattr(self._engine(event_id), "_kinds", None)
         return isinstance(kinds, Kinds) and kinds.are_several
 

@@ -1,4 +1,4 @@
-"""How many tasks of each kind there are, over time: made, still there, ended, and for how long they lived."""
+"""Numbers of tasks of each kind over time: made, pending, ended, and how long they lived."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ __all__ = ["Census", "Kind", "Member"]
 
 MAX_KINDS: Final = 1_000
 MAX_TASKS: Final = 50_000
-"""Tasks that are known one by one; 10 MB."""
+"""Tasks that are known one by one, at most; 10 MB."""
 SAMPLES: Final = 60
-"""Counts that are remembered of each kind."""
+"""Samples that are kept of each kind."""
 LIVES: Final = 200
-"""Lengths of life that are remembered of each kind."""
+"""Lifetimes that are kept of each kind."""
 
 
 class Kind(msgspec.Struct, eq=False):
     """The tasks that run one function.
 
     Attributes:
-        code: Of the function: the outermost one of the program's own.
+        code: Code of the function: the outermost of the program's own.
         pending: How many have not ended.
-        seen: How many were seen at all.
+        seen: How many were seen in all.
         ended: How many of those have ended.
-        samples: ``(when, pending, seen, ended)``, the last one last.
-        unseen_s: For how long nobody had looked when the first one was seen.
-        lives: For how long those lived that have ended; too long by up to one step.
+        samples: ``(time, pending, seen, ended)``, oldest first.
+        unseen_s: Seconds between the last look before and that which saw the first one.
+        lives: Lifetimes of ended ones, in seconds; too long by up to one step.
     """
 
     code: CodeType
@@ -67,13 +67,13 @@ class Member(msgspec.Struct, eq=False):
     """One task.
 
     Attributes:
-        kind: Which kind it is of.
+        kind: Its kind.
         since: When it was first seen, by `time.monotonic`.
-        cancelled_at: When it was first seen with a cancel that was requested and not taken back.
-        ended: Whether it has ended, and something still holds it.
-        went_on: How many looks have since seen it go on in its loop, as if nothing had been.
+        cancelled_at: When it was first seen with a pending cancel request (`asyncio.Task.cancelling`).
+        ended: Whether it has ended, and still exists.
+        went_on: How many looks have since seen it go on in its loop in spite of the cancel.
         went_on_at: Where: ``file:line``.
-        took_note: Whether one of them found that the handler of its cancel changes what the loop looks at.
+        took_note: Whether one of them found that the handler of the cancel stores something that the loop reads.
     """
 
     kind: Kind
@@ -90,8 +90,8 @@ class Census:
 
     Attributes:
         kinds: By code.
-        members: The tasks that are alive, by the references that asyncio keeps of them anyway.
-        met, gone: How many tasks have been seen to come, and to end, in all.
+        members: The living tasks, by asyncio's own weak references.
+        met, gone: How many tasks have been seen to appear, and to end, in all.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Census:
         self.steps += 1
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """Return the loops of other makes than asyncio's that tasks were met of since the last call."""
+        """Return the loops that are not asyncio's own and whose tasks were met since the last call."""
         found = [loop for ref in self._loops if (loop := ref()) is not None]
         self._loops.clear()
         return found
@@ -155,7 +155,7 @@ class Census:
             if member.cancelled_at is None:
                 member.cancelled_at = now
                 member.went_on = 0
-        elif member.cancelled_at is not None:  # taken back
+        elif member.cancelled_at is not None:  # the cancel was taken back
             member.cancelled_at = None
 
     def _end(self, member: Member, now: float) -> None:
@@ -168,14 +168,14 @@ class Census:
             kind.lives.append(now - member.since)
 
     def _forget(self) -> None:
-        """Forget the kinds of which nothing is there."""
+        """Forget the kinds without tasks."""
         for code, kind in list(self.kinds.items()):
             if not kind.pending:
                 del self.kinds[code]
 
 
 def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
-    """Return the code of the outermost function of the program's own, if it can be told yet."""
+    """Return the code of the outermost function of the program's own, if that can be known yet."""
     code = code_of(field(task, "_coro"))
     if code is not None and is_own(code.co_filename):
         return code
@@ -183,4 +183,4 @@ def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
     own = next((link.code for link in links if is_own(link.code.co_filename)), None)
     if own is not None:
         return own
-    return code if len(links) > 1 else None  # one that has not begun will tell later
+    return code if len(links) > 1 else None  # a task that has not begun is asked again later

@@ -1,4 +1,4 @@
-"""Whom a task belongs together with: who is awaited with it, and whether anybody awaits it at all."""
+"""Which tasks are awaited together with a task, and whether it is awaited at all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spanloom.events.event import JobEvent
 __all__ = ["Company", "Crowd", "crowd_of", "is_awaited", "job_of"]
 
 _DEPTH: Final = 6
-"""Futures by which a result is handed on from loop to loop."""
+"""Futures through which a result is followed from loop to loop."""
 Crowd = tuple[int, int, frozenset[int]]
-"""How many tasks of a list or the like, all of one function, have ended, how many there are, and those left."""
+"""Of the tasks of one function in a container: how many have ended, how many there are, identities of those left."""
 
 
 def is_awaited(task: asyncio.Task[Any]) -> bool:
-    """Tell whether the end of a task is told to anybody but a plain callback of the program's."""
+    """Tell whether a task has a done-callback other than a plain one of the program's."""
     for callback in callbacks_of(task):
         if _wakes(callback):
             return True
@@ -36,7 +36,7 @@ def is_awaited(task: asyncio.Task[Any]) -> bool:
 
 
 class _Counts:
-    """How many of some tasks run each function: of how long those of one take, the others say nothing.
+    """Numbers of tasks by function, as only tasks of one function can be compared.
 
     Args:
         values: Tasks, among other things.
@@ -52,23 +52,23 @@ class _Counts:
                     self.ended[code] += 1
                 else:
                     self.left.setdefault(code, set()).add(id(value))
-            value = None  # not to be kept until the next one is there
+            value = None  # drop the reference at once, not only with the next one
 
     def of(self, code: CodeType | None) -> tuple[int, int]:
-        """Return how many of those that run `code` have ended, and how many there are."""
+        """Return ``(ended, all)`` for the tasks that run `code`."""
         ended = self.ended[code]
         return ended, ended + len(self.left.get(code, ()))
 
 
 class Company:
-    """Those who are awaited together, counted once in one look, and not once for each of them."""
+    """Counts of tasks that are awaited together, made once a look for all of them."""
 
     def __init__(self) -> None:
         self._groups: dict[int, Counter[CodeType | None]] = {}
         self._children: dict[int, _Counts] = {}
 
     def is_joined(self, task: asyncio.Task[Any]) -> bool:
-        """Tell whether another task stands still until one has ended.
+        """Tell whether another task waits until `task` has ended.
 
         It awaits it, by itself, from another loop, or in a ``gather`` that is awaited, or is at the end of a TaskGroup
         in which there are only tasks like it: others may go on making more of them.
@@ -87,7 +87,7 @@ class Company:
         return False
 
     def siblings_of(self, task: asyncio.Task[Any]) -> tuple[int, int] | None:
-        """Return how many tasks like one, awaited with it, have ended, and how many there are; see `Sight.siblings`."""
+        """Return ``(ended, all)`` for the tasks of the same function awaited with `task`; see `Sight.siblings`."""
         for callback in callbacks_of(task):
             if type(callback) is MethodType and type(callback.__self__) is asyncio.TaskGroup:
                 if not field(callback.__self__, "_exiting"):
@@ -119,17 +119,17 @@ class Company:
 
 
 def _code(task: object) -> CodeType | None:
-    """Return the code of what a task runs, without asking a subclass."""
+    """Return the code of a task's coroutine, without calling a subclass."""
     return code_of(field(task, "_coro"))
 
 
 def _wakes(callback: object) -> bool:
-    """Tell whether a task goes on when this is called."""
+    """Tell whether this callback resumes a task."""
     return "Wakeup" in type(callback).__name__ or _name_of(callback) in {"__wakeup", "task_wakeup"}
 
 
 def _handed_on(callback: object, depth: int = _DEPTH) -> Iterator[object]:
-    """Yield what is called when the result of a task has come to another loop, if `callback` takes it there."""
+    """Yield the callbacks that run when a result has come to another loop, if `callback` passes it on there."""
     if type(callback) is not FunctionType or callback.__module__ != "asyncio.futures" or depth == 0:
         return
     future = closure_of(callback).get("destination")
@@ -146,21 +146,21 @@ def _name_of(callback: object) -> str:
 
 
 def _gathering(callback: object) -> dict[str, CellType] | None:
-    """Return the variables of a ``gather``, if it is that which is told of the end."""
+    """Return the closure variables of a ``gather``, if `callback` is its done-callback."""
     if type(callback) is FunctionType and callback.__qualname__ == "gather.<locals>._done_callback":
         return dict(zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=False))
     return None
 
 
 def crowd_of(suspended: object) -> Crowd | None:
-    """Return the most tasks of one function in a list or the like among the variables of a frame."""
+    """Return the largest group of tasks of one function in a container among the variables of a frame."""
     best: Crowd | None = None
     for container in gc.get_referents(suspended):
         if type(container) not in {list, tuple, set, frozenset, dict}:
             continue
         try:
             counts = _Counts(container.values() if type(container) is dict else container)
-        except RuntimeError:  # it has changed under the look
+        except RuntimeError:  # it has changed meanwhile
             continue
         for code, keys in counts.left.items():
             ended, total = counts.of(code)
@@ -173,7 +173,7 @@ def job_of(task: asyncio.Task[Any]) -> tuple[int, int] | None:
     """Return the id of the batch whose job a task runs, and the job's position there."""
     if type(task) is JobTask and hasattr(task, "job") and task.job.record is not None:
         return task.job.record.batch_id, task.job.record.index
-    for callback in callbacks_of(task):  # by which the job of somebody else's task is ended
+    for callback in callbacks_of(task):  # the one that ends the job of a foreign task
         if type(callback) is partial and len(callback.args) == 1:
             record = callback.args[0]
         elif type(callback) is MethodType:

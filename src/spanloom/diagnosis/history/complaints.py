@@ -1,8 +1,8 @@
-"""What asyncio complains of to an event loop: exceptions that nobody took, pending tasks that were collected.
+"""What asyncio reports to a loop's exception handler: unretrieved exceptions, and pending tasks that were collected.
 
-It says so when the task is finalised, and never again, through the loop's ``call_exception_handler``. That is
-listened to where it is looked up, before the program's own exception handler or the default one gets it, unchanged.
-Nothing of the context is kept: no task, no exception, no frame; only what has to be said of them.
+It does so once, when the task is finalised, through the loop's ``call_exception_handler``. That is
+overridden where it is looked up; the program's own exception handler, or the default one, then gets it unchanged.
+Nothing of the context is kept: no task, no exception, no frame, only the description of a `Lost`.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ __all__ = ["Complaints", "Lost", "lost_with"]
 
 MAX_KEPT: Final = 500
 MAX_CODES: Final = 20
-"""Functions that are remembered of one exception's way."""
+"""Functions of one exception's traceback that are kept, at most."""
 MAX_TEXT: Final = 120
-"""Characters of an exception's message."""
+"""Characters of an exception's message that are kept, at most."""
 _CANCELLED: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 Handler = Callable[[BaseEventLoop, dict[str, Any]], None]
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A task that is gone, with what nobody will get of it.
+    """A task that no longer exists, and whose exception nobody has retrieved, or which was collected while pending.
 
     Attributes:
         name: Name of the task.
         function: Qualified name of its function.
-        code: Of that function.
+        code: Code of that function.
         error: Name of the type of the exception; ``None`` if it was pending, and collected.
         message: The exception's message, if it is plain text.
         location: Where it was raised, or where the collected task waited: ``file:line``, in the program's own code.
         inside: Name of the function at `location`.
-        codes: Of the program's own functions that the exception came through.
+        codes: Code of the program's own functions in the traceback.
         at: When, by `time.monotonic`.
     """
 
@@ -64,7 +64,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Complaints:
-    """Remembers what loops are told of lost tasks, between `listen` and `stop`.
+    """Notes what is reported to loops about lost tasks, between `listen` and `stop`.
 
     Attributes:
         lost: The last ones, oldest first.
@@ -78,7 +78,7 @@ class Complaints:
         self._listener: Handler | None = None
 
     def listen(self) -> None:
-        """Hear what the loops of asyncio are told, those that are made later, too."""
+        """Begin to note reports to asyncio's own loops, also to those that are made later."""
         if self._listener is not None:
             return
         original = cast("Handler", vars(BaseEventLoop)["call_exception_handler"])
@@ -92,12 +92,12 @@ class Complaints:
         BaseEventLoop.call_exception_handler = call_exception_handler  # type: ignore[method-assign, assignment] # until `stop`
 
     def listen_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hear what a loop of another make is told, as uvloop's are."""
+        """Begin to note reports to a loop that is not asyncio's own, such as uvloop's."""
         own = attributes(loop)
         if is_a(loop, BaseEventLoop) or type(own) is not dict or "call_exception_handler" in own:
             return
         original = type(loop).call_exception_handler
-        of = weakref.ref(loop)  # held by a function in its own dictionary, a loop would hold itself
+        of = weakref.ref(loop)  # else the function in the loop's own dictionary would make a reference cycle
 
         def call_exception_handler(context: dict[str, Any]) -> None:
             there = of()
@@ -108,13 +108,13 @@ class Complaints:
         own["call_exception_handler"] = call_exception_handler
 
     def stop(self) -> None:
-        """Hear nothing any more."""
+        """Stop noting reports."""
         if self._listener is not None and vars(BaseEventLoop)["call_exception_handler"] is self._listener:
             BaseEventLoop.call_exception_handler = self._original  # type: ignore[method-assign, assignment] # as before
             self._listener = None
 
     def _hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # Called from finalisers, in any thread, in the middle of anything: no lock, and nothing may come out of it.
+        # Called from finalisers, in any thread and at any point: it takes no lock, and must not raise.
         try:
             found = _lost(loop, context)
         except Exception:  # noqa: BLE001 -- the program's own handler must get its call, whatever was in the context
@@ -123,7 +123,7 @@ class Complaints:
             self.add(found)
 
     def add(self, lost: Lost) -> None:
-        """Remember one more, that somebody else has heard of."""
+        """Add one that was found in another way."""
         self.lost.append(lost)
         self.count += 1
 
@@ -150,7 +150,7 @@ def _lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Lost | No
 
 
 def lost_with(error: BaseException, future: asyncio.Future[Any]) -> Lost:
-    """Return what is lost with the exception of a future, which may be a task."""
+    """Return the description of the lost exception of a future, which may be a task."""
     name, function, code = _told_of(future) if isinstance(future, asyncio.Task) else ("", "", None)
     kind, message, location, inside = describe_error(error)
     return Lost(
@@ -206,7 +206,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None, str | None, s
 
 
 def _reaches_somebody(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether the program has an exception handler that looks at what it is given."""
+    """Tell whether the program has an exception handler that reads its context argument."""
     handler: Any = loop.get_exception_handler()
     if handler is None:
         return False
@@ -218,11 +218,11 @@ def _reaches_somebody(loop: asyncio.AbstractEventLoop) -> bool:
 
 @lru_cache(maxsize=100)
 def _reads(code: CodeType, position: int) -> bool:
-    """Tell whether a function ever looks at one of its positional arguments."""
-    import dis  # not before a loop is told of a lost task
+    """Tell whether a function reads the positional argument number `position`."""
+    import dis  # late: most programs lose no task
 
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 12)]
-    if position >= code.co_argcount:  # in *args, if there
+    if position >= code.co_argcount:  # it is in *args, if there is one
         wanted = set(names[code.co_argcount + code.co_kwonlyargcount :])
     else:
         wanted = {names[position]}

@@ -1,8 +1,8 @@
-"""Failures of coroutines that another thread has sent to a loop, and whose futures nobody has.
+"""Failures of coroutines sent to a loop from another thread, whose futures nobody has kept.
 
-asyncio copies the exception of such a task into the future that `run_coroutine_threadsafe` has returned, and by that
-takes it for retrieved; a future of `concurrent.futures` never complains. So the copying is listened to. A future that
-is gone as soon as the loop lets go of the callback that copied, and of whose end nobody is told, was held by nothing
+asyncio copies the exception of such a task into the future of `run_coroutine_threadsafe`, and so counts it as
+retrieved; a future of `concurrent.futures` never reports one. So the copying is watched. A future that
+is freed as soon as the loop drops the callback that copied, and that has no done-callbacks, was kept by nothing
 but asyncio.
 """
 
@@ -26,18 +26,18 @@ from spanloom.diagnosis.variables import variables_of
 __all__ = ["Dropped"]
 
 MAX_DEPTH: Final = 10
-"""Frames between the copying and the loop."""
+"""Frames between the copying and the loop, at most."""
 MAX_HELD: Final = 200
-"""Failed futures that somebody has, and that are known until they are gone."""
+"""Failed futures that somebody has kept, and that are known until they are freed; at most."""
 RUN_ONCE: Final[CodeType] = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- a turn of a loop
 _NAME: Final = "_set_concurrent_future_state"
 
 
 class Dropped:
-    """Hears of such failures, between `listen` and `stop`.
+    """Notes such failures, between `listen` and `stop`.
 
     Args:
-        note: Is given what is lost.
+        note: Called with each loss.
     """
 
     def __init__(self, note: Callable[[Lost], object]) -> None:
@@ -47,7 +47,7 @@ class Dropped:
         self._held: set[weakref.ref[Any]] = set()
 
     def listen(self) -> None:
-        """Hear from now on, where this Python copies in the way that is known."""
+        """Begin to note failures, if this Python copies in the known way."""
         original = getattr(futures, _NAME, None)
         if self._listener is not None or original is None:
             return
@@ -101,7 +101,7 @@ class _Turn(msgspec.Struct, frozen=True):
 
 
 def _around(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the loop that calls."""
+    """Return the frame of the loop's turn around a frame, or ``None``."""
     for _ in range(MAX_DEPTH):
         if frame is None or frame.f_code is RUN_ONCE:
             return frame
@@ -116,7 +116,7 @@ def _turn(frame: FrameType) -> _Turn:
 
 
 def _is_just_after(done: _Turn, frame: FrameType) -> bool:
-    """Tell whether a loop lets go of the very callback that was `done`: on its way to the next one, or at the end."""
+    """Tell whether a loop just drops the callback that was `done`: before its next one, or at the end of the turn."""
     if frame.f_code is not RUN_ONCE:
         return False
     now = _turn(frame)
@@ -124,12 +124,12 @@ def _is_just_after(done: _Turn, frame: FrameType) -> bool:
 
 
 def _lost(concurrent: Any, source: Any) -> Lost | None:
-    """Return what is lost of a task if nobody has its future; ``None`` if it has not failed, or somebody is told."""
+    """Return what is lost if nobody has the future of a task; ``None`` if it has not failed, or has a callback."""
     error = field(source, "_exception")
     if not isinstance(source, asyncio.Task) or not isinstance(error, Exception):
         return None
     callbacks = field(concurrent, "_done_callbacks", ())
-    # What asyncio itself has asked to be told, it does not look at.
+    # asyncio's own callbacks do not read the result.
     passed_on = sum(type(one) is FunctionType and one.__module__ == "asyncio.futures" for one in callbacks)
     is_told = len(callbacks) > passed_on or passed_on > 1
     if is_told or field(concurrent, "_waiters") or field(field(concurrent, "_condition"), "_waiters"):

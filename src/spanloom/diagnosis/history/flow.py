@@ -1,4 +1,4 @@
-"""Ways through a function: what can still happen to a frame that is suspended at one of its instructions.
+"""Control flow of a function: what can still happen to a frame that is suspended at one of its instructions.
 
 Theory of operation. A suspended frame tells where it stands, and its code tells where it can go from there. That
 answers questions that no amount of looking at values does: whether a loop has a way out, whether a cancel that
@@ -10,7 +10,7 @@ it.
 
 Every answer is about what is *possible*: a condition is taken to hold and not to hold.
 
-One noun, and a little long: a graph of one function, the reading of each Python's bytecode into it, and the questions.
+Long, as it has the graph of a function, the reading of each Python's bytecode into it, and the questions.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _AWAITING: Final = frozenset(
         "RESUME", "JUMP_BACKWARD_NO_INTERRUPT", "END_SEND", "CLEANUP_THROW",
     }
 )  # fmt: skip
-"""What lies between the call of an ``__aexit__`` and the jump that depends on its result."""
+"""Instructions between the call of an ``__aexit__`` and the jump that depends on its result."""
 _MAX_INSTRUCTIONS: Final = 20_000
-"""A function longer than that is generated, and nobody's retry loop."""
+"""A longer function is generated code, and no retry loop."""
 
 
 class Outcome(Flag):
@@ -65,7 +65,7 @@ class Outcome(Flag):
 
 
 class Flow:
-    """The ways through one code object. Made by `flow_of`, which remembers them.
+    """The control-flow graph of one code object. Made by `flow_of`, which caches it.
 
     Args:
         code: What to read; it is not executed.
@@ -85,8 +85,8 @@ class Flow:
                 ways.append(listed[number + 1].offset)
             if instruction.opcode in JUMPS:
                 target = self._at[instruction.argval]
-                # Back to SEND is part of an `await`, and no loop of the program's: what comes in the end is where
-                # that jumps.
+                # A jump back to SEND is part of an `await`, not a loop of the program's: it ends where SEND
+                # jumps.
                 ways.append(target.argval if target.opname == "SEND" else target.offset)
             self._next[instruction.offset] = tuple(ways)
         self._answers: dict[tuple[str, int, bool], object] = {}
@@ -98,7 +98,7 @@ class Flow:
         if lasti not in self._at:
             return None
         number = self._place[lasti]
-        if number and self._at[lasti].opname == "RESUME":  # from 3.13 on the one after the yield
+        if number and self._at[lasti].opname == "RESUME":  # from 3.13 on, `lasti` is after the yield
             before = self._order[number - 1]
             return before if self._at[before].opname == "YIELD_VALUE" else lasti
         return lasti
@@ -116,7 +116,7 @@ class Flow:
             seen.add(offset)
             todo += self._next.get(offset, ())
             handler = self._handler.get(offset)
-            # The end of an `async for` is an exception, too, and an ordinary way.
+            # The end of an `async for` is an exception, too, but no failure.
             if handler is not None and (failing or self._at[handler].opname == "END_ASYNC_FOR"):
                 todo.append(handler)
         return seen
@@ -155,7 +155,7 @@ class Flow:
         )
 
     def pauses_between_tries(self, lasti: int) -> bool:
-        """Tell whether a frame that stands at `lasti` comes there again only if something else fails.
+        """Tell whether a frame that stands at `lasti` comes there again only after something else has failed.
 
         So it is: a ``sleep`` inside an ``except``, and one at the end of a loop that a success leaves.
         """
@@ -190,7 +190,7 @@ class Flow:
             if handler is None:
                 outcome |= Outcome.LEAVES
                 continue
-            if self._leads_out(handler):  # which raises again whatever is not the end of the iteration
+            if self._leads_out(handler):  # it re-raises whatever is not the end of the iteration
                 raised.append(handler)
                 continue
             todo = [handler]
@@ -211,10 +211,7 @@ class Flow:
         return outcome
 
     def _handled(self, offset: int, names: Mapping[str, object] | None, blocks_may_catch: bool) -> list[int]:
-        """Return the ways on from an instruction of a handler.
-
-        As far as the class of the exception allows them.
-        """
+        """Return the successors of an instruction of a handler that the class of the exception allows."""
         ways = list(self._next.get(offset, ()))
         instruction = self._at[offset]
         if "POP_JUMP" not in instruction.opname or len(ways) < 2:
@@ -285,10 +282,7 @@ class Flow:
         return False
 
     def awaited_name(self, lasti: int) -> str | None:
-        """Return the name of what an ``async with`` or an ``await x.acquire()`` at `lasti` is about.
-
-        The last word of it.
-        """
+        """Return the last word of the name in an ``async with`` or ``await x.acquire()`` at `lasti`; else ``None``."""
         offset = self._known(lasti)
         if offset is None:
             return None
@@ -320,7 +314,7 @@ class Flow:
         return names[0] if names else None
 
     def _is_returned(self, offset: int) -> bool:
-        """Tell whether what is loaded at `offset` is what the function returns."""
+        """Tell whether the value loaded at `offset` is returned by the function."""
         following = self._place[offset] + 1
         return following < len(self._order) and self._at[self._order[following]].opname == "RETURN_VALUE"
 
@@ -359,12 +353,12 @@ class Flow:
 
 @lru_cache(maxsize=1_000)
 def flow_of(code: CodeType) -> Flow:
-    """Return the ways through `code`."""
+    """Return the control-flow graph of `code`."""
     return Flow(code)
 
 
 def _stored(instruction: dis.Instruction) -> tuple[str, ...]:
-    """Return the names that an instruction stores in: of those that are two in one, the first or both."""
+    """Return the names that an instruction stores; a combined instruction may store two."""
     name, value = instruction.opname, instruction.argval
     if name.startswith("STORE_FAST"):
         both = value if isinstance(value, tuple) else (value,)
@@ -373,7 +367,7 @@ def _stored(instruction: dis.Instruction) -> tuple[str, ...]:
 
 
 def _read(instruction: dis.Instruction) -> tuple[str, ...]:
-    """Return the names that an instruction reads: of those that are two in one, the last or both."""
+    """Return the names that an instruction reads; a combined instruction may read two."""
     name, value = instruction.opname, instruction.argval
     if "LOAD_FAST" in name:
         both = value if isinstance(value, tuple) else (value,)
@@ -391,7 +385,7 @@ def _look_up(names: Mapping[str, object], name: object) -> object:
 
 
 def _handlers(code: CodeType, order: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield each instruction inside a ``try`` with the handler of what it raises.
+    """Yield the offset of each instruction inside a ``try`` with that of its handler.
 
     ``Objects/exception_handling_notes.txt``.
     """
@@ -400,7 +394,7 @@ def _handlers(code: CodeType, order: list[int]) -> Iterator[tuple[int, int]]:
     try:
         while True:
             start, length, target = _number(table) * 2, _number(table) * 2, _number(table) * 2
-            _number(table)  # the depth of the stack
+            _number(table)  # the stack depth, which is not needed
             spans.append((start, start + length, target))
     except StopIteration:
         pass

@@ -1,7 +1,7 @@
-"""When it is listened to what is raised and caught, and to which loop; by itself, and when somebody asks.
+"""When, and to which loop, to listen for raised and caught exceptions (`probe`): unasked, and for a question.
 
-By itself rarely, and the more rarely the longer nothing was heard. Who asks is to hear of what began a moment ago, so
-for a question it is listened again, at once; and once more, half a second later, if that sounded like a storm.
+Unasked rarely, and ever more rarely while nothing is heard. A question is to show what began a moment ago, so
+for it a window is opened at once, and another one half a second later if the first has heard a storm.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["APART_S", "Listening"]
 
 WINDOWS: Final = 12
-"""Windows that are remembered."""
+"""Windows that are kept, at most."""
 FIRST_REST_S: Final = 0.25
-"""Between the first window and the second."""
+"""Seconds between the first window and the second."""
 REST_S: Final = 0.5
-"""After one in which something has failed."""
+"""Seconds after a window with failures."""
 MAX_REST_S: Final = 60.0
-"""Between two windows, where none has heard of anything."""
+"""Seconds between two windows, at most, while none hears failures."""
 LISTEN_S: Final = 0.15
-"""For how long the one who asks waits for a window; a little more than it lasts."""
+"""Seconds for which a question waits for a window; a little more than that lasts."""
 APART_S: Final = 0.4
 """Between the beginnings of the two windows that tell a storm.
 
@@ -46,11 +46,11 @@ LONG_AGO_S: Final = 1.0
 as long, fail together now and then.
 """
 FRESH_S: Final = 1.0
-"""Age of the last window at a question, from which on it is listened again."""
+"""Age in seconds of the last window from which on a question opens another one."""
 
 
 class _Open(msgspec.Struct, eq=False):
-    """A window that is open: what closes it, when, and to which loop it listens."""
+    """An open window: its closing function, its due time, and its loop."""
 
     finish: Callable[[], Window | None]
     until: float
@@ -58,23 +58,23 @@ class _Open(msgspec.Struct, eq=False):
 
 
 class Listening:
-    """Opens a `Window` now and then, and keeps what was heard. One thread begins; any may ask.
+    """Opens a `Window` now and then, and keeps the closed ones. One thread calls `begin`; any may ask.
 
     Attributes:
-        windows: What was heard, the last one last.
+        windows: The closed windows, oldest first.
     """
 
     def __init__(self) -> None:
         self.windows: deque[Window] = deque(maxlen=WINDOWS)
-        self._open: deque[_Open] = deque()  # one, or none; whoever pops it closes it
+        self._open: deque[_Open] = deque()  # one at most; the thread that pops it closes it
         self._rest_s = FIRST_REST_S
         self._next = 0.0
 
     def begin(self, moved: Iterable[Ref], now: float) -> None:
-        """Listen, if it is time for that, to the loop of one of these tasks, if that may be of use.
+        """Open a window, if one is due, for the loop of one of these tasks that may be retrying.
 
         Args:
-            moved: Tasks that await something else than a moment ago.
+            moved: Tasks that have moved since the last step.
             now: By `time.monotonic`.
         """
         if self._open or now < self._next:
@@ -84,10 +84,10 @@ class Listening:
             self._listen(loop, now)
 
     def end(self, now: float | None = None) -> None:
-        """Close the window that is open.
+        """Close the open window.
 
         Args:
-            now: Only if its time is over by then, by `time.monotonic`; ``None`` for at once.
+            now: The present, by `time.monotonic`: close it only if it is due; ``None``: close it at once.
         """
         if now is not None and any(now < one.until for one in tuple(self._open)):
             return
@@ -99,11 +99,11 @@ class Listening:
         if window is not None:
             self.windows.append(window)
             failures = sum(window.failures.values())
-            # Whoever hears nothing listens ever more rarely.
+            # The less is heard, the more rarely a window is opened.
             self._rest_s = REST_S if failures > 1 else min(MAX_REST_S, self._rest_s * 1.7)
 
     def now_if_stale(self, now: float) -> None:
-        """Let `begin` listen at once, unless it was listened a moment ago, and not for the first time.
+        """Let `begin` open a window at once, unless there are two, and the last one is younger than `FRESH_S`.
 
         Args:
             now: By `time.monotonic`.
@@ -112,12 +112,12 @@ class Listening:
             self._next = 0.0
 
     def hear_out(self, is_storm: Callable[[Window], bool]) -> None:
-        """Wait for the window that is open, and listen once more if that one alone has heard a storm, or long ago one.
+        """Wait for the open window, and open one more if only that has heard a storm, or the one before is long ago.
 
-        Blocks for half a second at most, and not at all if no window is open.
+        Blocks for some 0.6 s at most, and not at all if no window is open.
 
         Args:
-            is_storm: Tells whether what a window has heard is one, if the one before has heard it as well.
+            is_storm: Tells whether a window has heard a storm, which counts if the window before has heard it, too.
         """
         loop = self._wait()
         heard = self.last_two()
@@ -130,17 +130,17 @@ class Listening:
         self._wait()
 
     def last_two(self) -> list[Window]:
-        """Return the last window, and the last that began long enough before it; less if there is less."""
+        """Return the last window, and the last one that began at least `APART_S` before it, as far as there are any."""
         windows = list(self.windows)[::-1]
         apart = [window for window in windows if window.began <= windows[0].began - APART_S]
         return windows[:1] + apart[:1]
 
     def due_s(self, now: float) -> float | None:
-        """Return in how many seconds the window that is open is to be closed; ``None`` if none is."""
+        """Return in how many seconds the open window is due to be closed; ``None`` if none is open."""
         return next((max(0.0, one.until - now) for one in tuple(self._open)), None)
 
     def _wait(self) -> asyncio.AbstractEventLoop | None:
-        """Close the window that is open when its time is over; return the loop it listened to."""
+        """Wait until the open window is due, and close it; return its loop."""
         for one in tuple(self._open)[:1]:
             time.sleep(max(0.0, min(one.until - time.monotonic(), LISTEN_S)))
             self.end()
@@ -151,15 +151,15 @@ class Listening:
         thread = field(loop, "_thread_id")
         if not isinstance(thread, int) or thread == threading.get_ident():
             return
-        from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # what most programs never need
+        from spanloom.diagnosis.history.probe import WINDOW_S, open_window  # late: rarely needed
 
         self._open.append(_Open(open_window(loop, thread), now + WINDOW_S, loop))
         self._next = now + self._rest_s
 
 
 def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop | None:
-    """Return the loop of one of the tasks that stands in a loop with an ``except`` that leads back into it."""
-    # Not before a task has moved: a program that is over by then does without.
+    """Return the loop of one of the tasks that are in a loop with an ``except`` that leads back into it."""
+    # Late: not before a task has moved, which short programs do not reach.
     from spanloom.diagnosis.history.flow import flow_of
     from spanloom.diagnosis.origin import belongs_to_us, is_standard
 
@@ -178,7 +178,7 @@ def _loop_of_one_that_retries(refs: Iterable[Ref]) -> asyncio.AbstractEventLoop 
     for ref in refs:
         with contextlib.suppress(
             Exception
-        ):  # what changes under the look is looked at again in the next step
+        ):  # a task that changes meanwhile is looked at again in the next step
             with_task(ref, look)
         if found:
             return found[0]

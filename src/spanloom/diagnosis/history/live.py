@@ -1,4 +1,4 @@
-"""The tasks that there are, and where they stand, from any thread: looked at one by one and not kept.
+"""Looking at the living tasks from any thread: one by one, without keeping them alive.
 
 Two things must not happen. A task must not live longer because it is looked at: only one is held at a time, for some
 microseconds. And it must not die in the thread that looks, for with it end the ``finally`` blocks of its coroutine,
@@ -43,7 +43,7 @@ The caller's, ours and its own argument.
 def refs() -> set[Ref]:
     """Return weak references to the tasks of all loops.
 
-    Ended ones that still live included where asyncio keeps them. Loops that run now are met first.
+    With ended ones that still exist, where asyncio keeps those. Loops that run now are met first.
     """
     if LOOPS_ARE_HIDDEN:
         from spanloom.diagnosis.running import let_go, running_threads  # only there
@@ -57,10 +57,10 @@ def refs() -> set[Ref]:
 
 
 def with_task(ref: Ref, look: Callable[[asyncio.Task[Any]], None]) -> bool:
-    """Call `look` with a task, if it still lives; see the module for what is taken care of.
+    """Call `look` with a task, if it still exists, with the precautions described in the module.
 
     Returns:
-        Whether it still lives.
+        Whether it still exists.
     """
     task = ref()
     if task is None:
@@ -77,14 +77,14 @@ def with_task(ref: Ref, look: Callable[[asyncio.Task[Any]], None]) -> bool:
 
 
 def _drop(_: object) -> None:
-    """Let go of what the loop's thread is to finalise."""
+    """Drop the last reference to a task in its loop's thread, which then finalises it."""
 
 
 def wakes_at(links: Sequence[Link]) -> float | None:
-    """Return when a task that sleeps will wake, on the clock of its loop; ``None`` if it does not sleep.
+    """Return the time, by the clock of its loop, at which a sleeping task will wake; ``None`` if it does not sleep.
 
     Args:
-        links: The frames that it is suspended in, the outermost first.
+        links: Its await chain, outermost first.
     """
     if links and links[-1].code is SLEEP:
         for referent in gc.get_referents(links[-1].owner):
@@ -111,9 +111,9 @@ def line_of(code: CodeType, lasti: int) -> int:
 
 
 def label_of(task: asyncio.Task[Any], function: str) -> str:
-    """Return what the author of a program would call a task.
+    """Return the label of a task.
 
-    Its name, or its function if it was given none.
+    Its name, or that of its function if it was given none.
     """
     name = task_name(task)
     if name.startswith("Task-") and name[5:].isdecimal():

@@ -1,11 +1,11 @@
-"""Hearing of every task that is made, in the stack of who makes it; neither the loop nor the task is touched.
+"""Noticing every task that is made, in the stack of the code that makes it; loop and task are not changed.
 
-Up to CPython 3.13 asyncio enters each task that is made into a weak set of its own, in C, by calling the set's ``add``.
-A function of that name in the instance's dictionary hears of every task of every loop, also uvloop's.
+Up to CPython 3.13 asyncio adds each new task to a weak set of its own, in C, by calling the set's ``add``.
+A function of that name in the instance's dictionary sees every task of every loop, also uvloop's.
 
-From 3.14 on there is no such set. There `sys.monitoring` tells of calls of ``create_task``, and of nothing else: the
-events are local to that one code object. A loop that is compiled, as uvloop's, shows no such call, so where there is
-one, the functions that call it are listened to.
+From 3.14 on there is no such set. There `sys.monitoring` reports calls of ``create_task``, and nothing else: the
+events are local to that one code object. A compiled loop, as uvloop's, shows no such call, so where there is
+one, the functions that call it are monitored.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from spanloom.diagnosis.fields import field
 __all__ = ["EnteredInSet", "Monitored", "Note"]
 
 Note = Callable[[Any, FrameType], None]
-"""Is given the coroutine of a task that is made, and the innermost frame of those that make it."""
+"""Called with the coroutine of a new task, and the innermost frame of the code that makes it."""
 
 _TOOL: Final = 3
-"""Id of a tool in `sys.monitoring`: 0 to 2 and 5 are spoken for, and 4 is `probe`'s."""
+"""Our tool id in `sys.monitoring`: 0 to 2 and 5 are reserved, and 4 is used by `probe`."""
 _LOOPS: Final = BaseEventLoop.create_task.__code__
 _CALLERS: Final = (
     tasks.create_task.__code__,
@@ -37,7 +37,7 @@ _CALLERS: Final = (
 
 
 class EnteredInSet:
-    """Hears by the set of all tasks.
+    """Notices new tasks by the set of all tasks.
 
     Args:
         note: What is called.
@@ -72,7 +72,7 @@ class EnteredInSet:
 
 
 class Monitored:
-    """Hears by `sys.monitoring`, unless somebody else has the id of the tool.
+    """Notices new tasks by `sys.monitoring`, unless the tool id is taken.
 
     Args:
         note: What is called.

@@ -1,7 +1,4 @@
-"""What is remembered of a program between looks.
-
-So that what only time tells can be told when somebody asks.
-"""
+"""What is remembered of a program between looks, for findings that only time shows."""
 
 from __future__ import annotations
 
@@ -33,21 +30,21 @@ if TYPE_CHECKING:
 __all__ = ["Memory"]
 
 STEP_S: Final = 0.25
-"""Between two steps of a small program."""
+"""Seconds between two steps for a small program."""
 CALM_S: Final = 4.0
-"""After how long the steps become rarer, down to a quarter after four times that."""
+"""Seconds after which steps become rarer, down to a quarter of the rate after four times that."""
 YOUNG_S: Final = 6.0
-"""From when on steps become rarer still while nothing changes, each pause twice the one before."""
+"""Seconds after which steps become rarer still while nothing changes: each pause is twice the one before."""
 LONGEST_STEP_S: Final = 5.0
 SHARE: Final = 0.000_3
-"""Of a core, for the steps: one that takes 3 ms is followed by 10 s without."""
+"""Share of a core for the steps: one of 3 ms is followed by a pause of 10 s."""
 EARLY_S: Final = 0.06
-"""Of CPU time that is spent on steps before that counts; until then it is `EARLY_SHARE`, and more at the start."""
+"""CPU seconds spent on steps before `SHARE` counts; until then it is `EARLY_SHARE`, and more at the start."""
 EARLY_SHARE: Final = 0.001
 WATCHED: Final = 60
-"""Tasks of which it is looked in one step whether they moved since the one before."""
+"""Tasks that one step checks for having moved since the last, at most."""
 CANCELLED: Final = 50
-"""Cancelled tasks that are looked at in one step."""
+"""Cancelled tasks that are looked at in one step, at most."""
 
 
 class _Restless(msgspec.Struct, eq=False):
@@ -66,9 +63,9 @@ class Memory:
         dropped: Adds to them what loops are not told of.
         sites: Where tasks are made.
         batches: How far spanloom's own batches have come.
-        listening: What was raised and caught, when that was listened to.
+        listening: The exceptions raised and caught in its windows.
         since: When it began, by `time.monotonic`.
-        present: When the last step was taken by itself.
+        present: When the last regular step was taken, not one for a question.
         changed: When a step last found that tasks had been made, had ended, or had moved.
     """
 
@@ -90,14 +87,14 @@ class Memory:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to listen. The program behaves as it did."""
+        """Begin to listen. The program's behaviour does not change."""
         self.complaints.listen()
         self.dropped.listen()
         self.sites.listen()
         self.batches.listen()
 
     def stop(self) -> None:
-        """Listen no more; what is remembered stays."""
+        """Stop listening; what is remembered stays."""
         self.listening.end()
         self.complaints.stop()
         self.dropped.stop()
@@ -161,11 +158,11 @@ class Memory:
             self.changed = now
 
     def findings(self) -> list[Finding]:
-        """Return what time has told so far. Takes a step first, and listens. Not for the thread of a loop."""
+        """Return the findings. Takes a step first, and listens, so it blocks: not for the thread of a loop."""
         from spanloom.diagnosis.history.rules import find
         from spanloom.diagnosis.history.rules.storms import is_storm
 
-        # Not a step like others: who asks may have waited, and what was remembered has not grown old by that.
+        # No regular step: the question may have waited, and that must not count as time without a look.
         present, self._next = self.present, 0.0
         self.listening.now_if_stale(time.monotonic())
         self.step()
@@ -174,9 +171,9 @@ class Memory:
         return find(self)
 
     def gone(self) -> list[Gone]:
-        """Return the tasks of which something is known that may exist no more, the lost ones first.
+        """Return the notes on tasks that may no longer exist, the lost ones first.
 
-        Whether they do is for who asks to see; the same kind of loss is told once.
+        The caller must check whether they do; losses of the same kind are returned once.
         """
         from spanloom.diagnosis.gone import Gone
 
@@ -194,13 +191,13 @@ class Memory:
         return list(found.values())
 
     def after_fork(self) -> None:
-        """Begin anew in the child, which has other tasks."""
+        """Begin anew in a forked child, which has other tasks."""
         self.stop()
         self.__init__()  # type: ignore[misc] # nothing of the parent's holds here
         self.start()
 
     def _look_after_cancels(self) -> None:
-        """Look whether tasks that were cancelled, and have not ended since the step before, go on."""
+        """Check whether tasks that were cancelled before the last step, and have not ended, go on."""
         members = self.census.members
         since = self.census.at - STEP_S / 2
         cancelled = [

@@ -1,7 +1,7 @@
-"""Whose a task is: a living task that has it, in its variables or in what it will leave, ends it when it ends itself.
+"""Owners of tasks: a living task that has another one in its variables or blocks ends that when it ends itself.
 
-A connection that is open has a heartbeat. Where connections come and stay there are ever more heartbeats, and none of
-them is left behind. A list of all of them in the server is nobody's in particular.
+An open connection has a heartbeat. Where connections come and stay there are ever more heartbeats, and none of
+them is leaked. A list of all of them in the server makes the server no owner.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from spanloom.diagnosis.pace import in_slices
 __all__ = ["owned"]
 
 MOST: Final = 1_000
-"""Tasks that are looked at."""
+"""Tasks that are looked at, at most."""
 OBJECTS: Final = 60
-"""Objects that are gone through of each."""
+"""Objects that are visited for each, at most."""
 FEW: Final = 5
-"""Things in a container, or tasks of one owner, beyond which it is no longer one that has a task or two of its own."""
+"""Items of a container, or tasks of one owner, from beyond which it counts as a collection, and not as an owner."""
 
 
 def owned(refs: Iterable[Ref]) -> set[int]:
-    """Return the identities of the tasks that those behind `refs` have of their own."""
+    """Return the identities of the tasks that are owned by one of the tasks behind `refs`."""
     found: set[int] = set()
     for ref in in_slices(list(refs)[:MOST]):
         with_task(ref, partial(_owned_by, found))
@@ -61,7 +61,7 @@ def _owned_by(found: set[int], task: asyncio.Task[Any]) -> None:
 
 
 def _inside(value: Any) -> list[Any]:
-    """Return what a value is made of, as far as that is its own."""
+    """Return the parts of a value that belong to it alone."""
     kind = type(value)
     if kind is asyncio.TaskGroup:
         value, kind = set(field(value, "_tasks", ())), set

@@ -1,7 +1,7 @@
-"""What is raised and caught in the threads of the loops, heard for a fraction of a second now and then.
+"""The exceptions raised and caught in the threads of the loops, monitored for a fraction of a second now and then.
 
-An exception that is raised, caught and forgotten leaves no trace for who looks later: where a loop tries again and
-pauses outside its ``except``, each look finds a task that sleeps. So the interpreter is asked to tell: by
+An exception that is raised, caught and dropped leaves no trace for later looks: where a loop tries again and
+pauses outside its ``except``, each look finds a task that sleeps. So the interpreter reports exceptions: by
 ``sys.monitoring`` where there is that (CPython 3.12), else by ``sys.settrace``, both of which cost much while they
 are on. They are only ever on for a `Window`: for `WINDOW_S`, and no more than `MAX_EVENTS`; only while a task is at
 work that stands in a loop with an ``except`` that leads back into it; ever more rarely while nothing is found; and
@@ -27,12 +27,12 @@ __all__ = ["WINDOW_S", "Failure", "Window", "open_window"]
 
 WINDOW_S: Final = 0.12
 MAX_EVENTS: Final = 4_000
-"""Calls of ours in one window: 4 ms."""
+"""Our callbacks in one window, at most: 4 ms."""
 PATIENCE_S: Final = 0.05
-"""How long the thread that looks waits for the loop to switch the hook off."""
+"""Seconds for which the looking thread waits for the loop to switch the hook off."""
 MAX_CHAINS: Final = 400
 MAX_DEPTH: Final = 30
-"""Functions that an exception is followed through."""
+"""Functions that an exception is followed through, at most."""
 _TOOL: Final = 4
 """Id of a tool in `sys.monitoring`.
 
@@ -54,9 +54,9 @@ class Failure(msgspec.Struct, frozen=True):
 
     Attributes:
         error: Name of the type.
-        raised: The function that raised it, the line, and below it what the exception went through, up to `caught`.
+        raised: Code of the function that raised it, and of those that it passed through, up to `caught`.
         lines: The line in each of `raised`.
-        caught: The function in which it was seen last.
+        caught: Code of the function in which it was seen last.
         caught_line: The line there.
     """
 
@@ -68,18 +68,18 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def callee(self) -> CodeType:
-        """What `caught` had called: the function whose success would have been a success."""
+        """The function that `caught` had called: if it had returned, the try would have succeeded."""
         return self.raised[-2] if len(self.raised) > 1 else self.raised[0]
 
 
 class Window(msgspec.Struct, eq=False):
-    """What was heard.
+    """What was heard in one window.
 
     Attributes:
         began: When, by `time.monotonic`.
-        lasted_s: How long it was listened, which may be for less than the time it was open; 0 until that is over.
-        is_cut: Whether it ended because it was full, in a program that does much.
-        failures: How often each.
+        lasted_s: Seconds of listening, which may be less than the window was open; 0 until it is over.
+        is_cut: Whether it ended early because it was full.
+        failures: How often each failure was heard.
         returned: How often each function returned.
     """
 
@@ -93,12 +93,12 @@ class Window(msgspec.Struct, eq=False):
     _chains: dict[int, tuple[str, list[tuple[CodeType, int]]]] = msgspec.field(default_factory=dict)
 
     def heard(self, code: CodeType, line: int, error: BaseException, is_new: bool) -> None:
-        """Take that an exception was raised in a function, or has reached it."""
+        """Record that an exception was raised in a function, or has reached it."""
         if isinstance(error, _NO_FAILURES):
             return
         key = id(error)
         known = self._chains.get(key)
-        # The same identity may be that of another exception by now: one that begins, or passes a function again.
+        # The identity may be that of another exception by now: if it is new, or passes a function again.
         if known is None or is_new or any(code is passed for passed, _ in known[1][:-1]):
             self._settle(key)
             if len(self._chains) >= MAX_CHAINS:
@@ -116,22 +116,22 @@ class Window(msgspec.Struct, eq=False):
 
     @property
     def has_heard(self) -> bool:
-        """Whether there was anything at all to hear."""
+        """Whether anything at all was heard."""
         return self._events > 0
 
     def end(self) -> None:
-        """Take down, the first time, that nothing is heard from now on."""
+        """Record, the first time, that nothing is heard from now on."""
         if not self.lasted_s:
             self.lasted_s = max(1e-3, time.monotonic() - self.began)
 
     def close(self) -> None:
-        """Count what has been heard. Nothing is heard any more."""
+        """End the window, and count what was heard."""
         self.end()
         for key in list(self._chains):
             self._settle(key)
 
     def is_full(self) -> bool:
-        """Count one call; tell whether that was the last one."""
+        """Count one callback; tell whether that was the last one allowed."""
         self._events += 1
         self.is_cut = self._events > MAX_EVENTS
         return self.is_cut
@@ -151,14 +151,14 @@ def _origin(error: BaseException) -> list[tuple[CodeType, int]]:
 
 
 def open_window(loop: asyncio.AbstractEventLoop, thread: int) -> Callable[[], Window | None]:
-    """Begin to hear what is raised in the thread of a loop that is at work.
+    """Begin to monitor the exceptions in the thread of a loop that is at work.
 
     Args:
-        loop: It. It gets two callbacks, thread-safely, where there is no `sys.monitoring`.
-        thread: Of the loop.
+        loop: The loop. Without `sys.monitoring` it gets two callbacks, thread-safely.
+        thread: The id of its thread.
 
     Returns:
-        What ends it, and returns what was heard; ``None`` if somebody else has the hook.
+        A function that ends it and returns the window, or ``None`` if another tool has the hook.
     """
     window = Window(time.monotonic(), thread=thread)
     if sys.version_info >= (3, 12):
@@ -200,7 +200,7 @@ class _Tracing:
             error, traceback = value[1:]
             if isinstance(error, BaseException) and isinstance(traceback, TracebackType):
                 window.heard(code, frame.f_lineno, error, traceback.tb_next is None)
-        elif code.co_code[frame.f_lasti] in _RETURNS:  # and not at a yield, or because of an exception
+        elif code.co_code[frame.f_lasti] in _RETURNS:  # not a yield, nor an exception
             window.returned[code] += 1
         if window.is_full():
             self.end()
@@ -211,7 +211,7 @@ class _Tracing:
         window = self._window
         if not window.lasted_s and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.end)
-            # The loop is at work: it comes to it soon, or the window is of no use.
+            # The loop is at work, so this is soon, or else the window is of no use.
             until = time.monotonic() + PATIENCE_S
             while not window.lasted_s and time.monotonic() < until:
                 time.sleep(0.005)
@@ -229,7 +229,7 @@ class _Monitoring:
         self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined] # not in the stubs of 3.11
 
     def begin(self) -> bool:
-        """Switch it on; return whether the tool id was free."""
+        """Switch monitoring on; return whether the tool id was free."""
         monitoring, events = self._monitoring, self._monitoring.events
         if monitoring.get_tool(_TOOL) is not None:
             return False
@@ -261,7 +261,7 @@ class _Monitoring:
 
     def _count(self) -> None:
         if self._window.is_full():
-            self._window.end()  # now, not when somebody comes to close it: what is counted is divided by this time
+            self._window.end()  # now, not when it is closed: rates are counts divided by this time
             self._monitoring.set_events(_TOOL, 0)
 
     def finish(self) -> Window:

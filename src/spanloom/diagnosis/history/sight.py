@@ -1,6 +1,6 @@
-"""One look at the tasks, for the rules that need more than their number: where each stands, what it holds there.
+"""One look at the tasks, for the rules that need more than their number: where each stands, and what it holds.
 
-What is returned holds names, numbers and code objects, and no object of the program.
+The results have names, numbers and code objects, and no other objects of the program.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from spanloom.diagnosis.pace import in_slices
 __all__ = ["Pause", "Sight", "Step", "place_of_batch", "see"]
 
 MAX_SEEN: Final = 3_000
-"""Tasks that are looked at one by one: 0.1 s."""
+"""Tasks that are looked at one by one, at most: 0.1 s."""
 _ACQUIRE: Final = frozenset({LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, Slots.acquire.__code__})
 _TAKING: Final = frozenset(
     method.__code__ for method in (asyncio.Queue.get, asyncio.Condition.wait, asyncio.Condition.wait_for)
@@ -51,11 +51,11 @@ class Step(msgspec.Struct, frozen=True):
     """One frame of an await chain.
 
     Attributes:
-        code: What it runs.
-        lasti: Where.
-        line: The line of that.
-        is_own: Whether it is the program's.
-        function: Qualified name, as its author calls it.
+        code: Its code.
+        lasti: Offset of the instruction.
+        line: The line of the instruction.
+        is_own: Whether the code is the program's own.
+        function: Qualified name, without the functions that it is defined in.
     """
 
     code: CodeType
@@ -74,9 +74,9 @@ class Pause(msgspec.Struct, frozen=True):
     """A sleep.
 
     Attributes:
-        delay_s: How long it is.
-        left_s: How much of it is to come.
-        before_try: Whether it is one between two tries.
+        delay_s: Its length in seconds.
+        left_s: The seconds that are left of it.
+        before_try: Whether it is a pause between two tries.
         reason: Name of the type of the exception that it follows, if that is known.
     """
 
@@ -93,26 +93,26 @@ class Sight(msgspec.Struct, frozen=True):
         key: Its identity.
         ref: asyncio's own weak reference to it.
         name: Its name, or its function if it was given none.
-        chain: Its frames, from the outside in.
-        pause: If it sleeps.
+        chain: Its frames, outermost first.
+        pause: Its sleep, if it sleeps.
         awaits_task: Identity of the task that it awaits.
-        is_awaited: Whether anything is to be told of its end that is not a plain callback of the program.
-        is_joined: Whether another task stands still until it has ended.
+        is_awaited: Whether it has a done-callback other than a plain one of the program's.
+        is_joined: Whether another task waits until it has ended.
         siblings: ``(ended, all)`` of the gather that it is in; ``all`` is 0 where only the number left can be seen,
             of a TaskGroup whose end is waited for: then the first number is that, of those that run its function.
         crowd: ``(ended, all, identities of those left)`` of the tasks that it has in a list or the like, one of
             which, or all, it awaits.
         job: Id of its batch and its position there, if spanloom runs it as a job.
-        cancelling: How many requests to cancel it were not taken back.
+        cancelling: Its pending cancel requests (`asyncio.Task.cancelling`).
         must_cancel: Whether a cancel is still to be delivered.
         cleans_up: Whether it is inside an ``except`` or ``finally`` that handles a CancelledError.
         goes_on: Whether a cancel at this point can be caught, and lead back to here or to a loop further out.
-        takes_note: Whether the handler of a cancel here changes something that the function looks at.
-        lives_on: Which frame that is, of `chain`.
-        holds: Identities of the objects whose ``async with`` or ``with`` blocks it is inside of.
-        free: How many more the semaphores in `holds` would let in, by identity.
-        wants: Identity of the lock, semaphore or limiter that it waits for, and what the program calls that.
-        takes: Identity of the queue or condition that it waits at to take something, and what the program calls that.
+        takes_note: Whether the handler of a cancel here stores something that the function reads elsewhere.
+        lives_on: Index in `chain` of the frame that a cancel leads back to, see `goes_on`.
+        holds: Identities of the managers of the ``async with`` and ``with`` blocks that it is in.
+        free: Free permits of the semaphores in `holds`, by identity.
+        wants: Identity of the lock, semaphore or limiter that it waits for, and its name in the program.
+        takes: Identity of the queue or condition that it waits at to take something, and its name in the program.
         engine: Identity of the engine of spanloom that runs it as a job.
     """
 
@@ -141,7 +141,7 @@ class Sight(msgspec.Struct, frozen=True):
 
     @property
     def function(self) -> str:
-        """Its outermost function of the program's own; of a job, its name, where none is to be seen."""
+        """Its outermost function of the program's own; for a job without one, its name."""
         for step in self.chain:
             if step.is_own:
                 return step.function
@@ -151,7 +151,7 @@ class Sight(msgspec.Struct, frozen=True):
 
     @property
     def at(self) -> Step | None:
-        """The program's own frame that is farthest in, if there is one."""
+        """The innermost frame of the program's own, if there is one."""
         for step in reversed(self.chain):
             if step.is_own:
                 return step
@@ -167,14 +167,14 @@ class Sight(msgspec.Struct, frozen=True):
 
     @property
     def is_in_loop(self) -> bool:
-        """Whether one of its own frames can come again to where it is, if nothing fails."""
+        """Whether one of the program's frames can come to its present place again without a failure."""
         return any(
             step.is_own and step.lasti >= 0 and flow_of(step.code).turns(step.lasti) for step in self.chain
         )
 
     @property
     def takes_by_and_by(self) -> bool:
-        """Whether it will come again to where it takes something: a loop just around a condition is about that only."""
+        """Whether it will come again to where it takes something; not by the loop around the wait of a condition."""
         own = [step for step in self.chain if step.is_own and step.lasti >= 0]
         return any(
             flow_of(step.code).turns(step.lasti) or flow_of(step.code).retries(step.lasti)
@@ -183,7 +183,7 @@ class Sight(msgspec.Struct, frozen=True):
 
     @property
     def is_endless(self) -> bool:
-        """Whether one of its own frames is in a loop that it never leaves, unless something fails."""
+        """Whether one of the program's frames is in a loop that it never leaves without a failure."""
         return any(
             step.is_own and step.lasti >= 0 and not flow_of(step.code).can_return(step.lasti)
             for step in self.chain
@@ -212,7 +212,7 @@ def see(references: Iterable[Ref]) -> list[Sight]:
 
 
 class _Chain:
-    """What the frames of one task show, taken from the outside in."""
+    """What the frames of one task show, read from the outermost one on."""
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.steps: list[Step] = []
@@ -265,14 +265,14 @@ class _Chain:
                 self.errors.append(reason)
 
     def _look_into(self, suspended: object) -> None:
-        """Look at what is on the stack and among the variables of a frame: the blocks it is in, exceptions."""
+        """Read the value stack and variables of a frame: its blocks, and exceptions."""
         referents = gc.get_referents(suspended)
         for _, manager in exits_in(referents):
             self.holds.add(id(manager))
             if issubclass(type(manager), asyncio.Semaphore):
                 self.free[id(manager)] = field(manager, "_value", 0)
         for referent in referents:
-            kind = type(referent)  # not isinstance: that asks the object itself, too, for its class
+            kind = type(referent)  # not isinstance, which may call the object's own `__class__`
             if issubclass(kind, CancelledError):
                 self.cleans_up = True
             elif issubclass(kind, Exception):
@@ -281,7 +281,7 @@ class _Chain:
 
 @lru_cache(maxsize=1_000)
 def _retries_for_others(code: CodeType) -> bool:
-    """Tell whether code is that of an installed package whose business are retries, by what it is called.
+    """Tell whether code belongs to an installed package for retries, judged by its names.
 
     Such a one keeps its loop, and the error that it has caught, in objects of its own: ``AsyncRetrying.__anext__``.
     """

@@ -1,7 +1,7 @@
-"""Where tasks are made, how many of each kind, and what some are called: noted as they are made; see `made`.
+"""Where tasks are made, how many of each kind, and the names of some; noted as they are made (`made`).
 
-As long as that is cheap: one note costs half a microsecond or so. After `BUDGET` of them in one step nothing is heard
-any more until the next step: a program that makes a hundred thousand tasks a second pays for a few hundred.
+Only as long as that is cheap: a note costs some half a microsecond. After `BUDGET` notes in one step, nothing is noted
+until the next step: a program that makes a hundred thousand tasks a second pays for a few hundred.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN
 __all__ = ["Sites"]
 
 BUDGET: Final = 300
-"""Tasks that are noted in one step."""
+"""Tasks that are noted in one step, at most."""
 MAX_KINDS: Final = 2_000
 MAX_SITES: Final = 8
-"""Places that are remembered of one kind."""
+"""Places that are kept of one kind, at most."""
 MAX_NAMES: Final = 20
-"""Names that are remembered of one kind: of the first tasks of it; where there are more, the kind says as much."""
+"""Names that are kept of one kind, those of its first tasks; of more, the kind tells as much."""
 MAX_DEPTH: Final = 12
-"""Frames between who makes a task and the set: of the loop, of a task group, of a library."""
+"""Frames between the code that makes a task and the set: the loop's, a task group's, a library's."""
 _NAMING: Final = frozenset(
     inspect.unwrap(function).__code__  # it may be wrapped already by what instruments it
     for function in (BaseEventLoop.create_task, tasks.create_task, asyncio.TaskGroup.create_task)
 )
-"""What is called with a name, which the task does not have yet when it is noted."""
+"""Functions that take a name for the task, which the task does not have yet when it is noted."""
 
 
 class Sites:
@@ -42,7 +42,7 @@ class Sites:
 
     Attributes:
         made: By code of the task's function, how many were made at which ``file:line``, as far as noted.
-        names: By the same, what the first of them were called, if they were given names.
+        names: By the same, the names of the first of them, if they were given any.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Sites:
         return were_made
 
     def stop(self) -> None:
-        """Note nothing any more."""
+        """Stop noting tasks."""
         self._source.stop()
 
     def main_site(self, code: CodeType) -> str | None:

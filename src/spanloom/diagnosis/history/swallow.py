@@ -19,7 +19,7 @@ def cancel_here(frames: list[tuple[object, FrameType, int]]) -> tuple[bool, bool
     """Follow a cancel that arrives at a task now through its frames.
 
     Args:
-        frames: What is suspended, its frame and the number of that in the whole chain, from the outside in.
+        frames: ``(coroutine or generator, its frame, index in the whole chain)``, outermost first.
 
     Returns:
         Whether it can be caught and lead back into a loop; whether a handler on its way changes what the function looks

@@ -1,4 +1,4 @@
-"""The rules that need to know what was before: each turns what is remembered into findings."""
+"""The rules that need the past: each turns what is remembered into findings."""
 
 from spanloom.diagnosis.history.rules.every import find
 

@@ -1,4 +1,4 @@
-"""CANCEL_SWALLOWED: a task that was cancelled goes on as if nothing had been."""
+"""CANCEL_SWALLOWED: a task that was cancelled goes on as before."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["swallowed_cancels"]
 
 GRACE_S: Final = 1.0
-"""How long a cancelled task may go on before it is looked at."""
+"""Seconds that a cancelled task may go on before it is looked at."""
 LEAST_LOOKS: Final = 2
-"""Looks that must have seen a task go on, where this one does not."""
+"""Earlier looks that must have seen a task go on, if the present one does not."""
 LONG_S: Final = 10.0
-"""How long one that has taken a note of the cancel may go on with what it has."""
+"""Seconds that a task whose handler notes the cancel (`Sight.takes_note`) may go on with its present work."""
 
 
 def swallowed_cancels(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:

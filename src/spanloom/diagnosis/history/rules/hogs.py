@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["slot_hogs"]
 
 _ASKED: Final = 20
-"""Holders of something out of a pool that are asked whether they put it back."""
+"""Possible holders of a pool's items that are checked for giving back, at most."""
 LEAST_S: Final = 2.0
-"""How long each of the pauses must be: all slots may happen to pause for a moment in a healthy batch."""
+"""Seconds that each of the pauses must last: in a healthy batch, all slots may pause for a moment."""
 
 
 def slot_hogs(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
-    """Yield a finding for each limiter that is held in that way."""
+    """Yield a finding for each limiter, pool or batch all of whose slots are held in that way."""
     yield from _of_limiters(sights)
     yield from _of_queues(sights)
     yield from _of_batches(memory, sights)
@@ -45,7 +45,7 @@ def _of_limiters(sights: list[Sight]) -> Iterator[Finding]:
 
 
 def _of_queues(sights: list[Sight]) -> Iterator[Finding]:
-    """Judge pools made of a queue or a condition: who pauses has taken something, and gives it back in the end.
+    """Check pools made of a queue or a condition: a task that pauses holds an item if it will give one back.
 
     Who takes one after the other in a loop is a worker, and what it takes is work, which may come back if it fails.
     """
@@ -65,7 +65,7 @@ def _of_queues(sights: list[Sight]) -> Iterator[Finding]:
 
 
 def _owed(sight: Sight) -> frozenset[int]:
-    """Return the identities of what a task will put back into, or notify of, what it has taken."""
+    """Return the identities of the queues and conditions that a task will give back to."""
     found: list[frozenset[int]] = []
     with_task(sight.ref, lambda task: found.append(given_back(task, loop_of(task))))
     return found[0] if found else frozenset()
@@ -81,14 +81,14 @@ def _holders(key: int, waiting: list[Sight], sights: list[Sight]) -> list[Sight]
     ]
     if inside:
         return inside
-    # Jobs of ours do not hold the slot themselves: it was taken for them by the runner that waits for the next one.
+    # Jobs of ours do not hold their slots themselves: the runner, which waits for the next one, took them.
     functions = {sight.function for sight in waiting}
     alike = [sight for sight in sights if sight.function in functions and sight.wants is None]
     return [sight for sight in alike if sight.pause is not None] if all(map(_pauses, alike)) else []
 
 
 def _of_batches(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
-    """Judge spanloom's own batches, whose slots are jobs that have started."""
+    """Check spanloom's own batches, in which each started job holds a slot."""
     for event_id, batch in memory.batches.running.items():
         limit = memory.batches.limit_of(event_id)
         if limit is None or not batch.samples:

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["leaks"]
 
 LEAST_S: Final = 2.0
-"""For how long they must have been made."""
+"""Seconds for which they must have been made."""
 LEAST: Final = 12
-"""How many there must be more at the end of that."""
+"""By how many their number must have grown in that time."""
 BINS: Final = 5
 """Equal parts of that time.
 
 In each of which their number must have grown by at least a third of the usual.
 """
 MAX_ENDED: Final = 0.1
-"""Share of those made in that time that may have ended."""
+"""Share of those made in that time that may have ended, at most."""
 LATE: Final = 0.4
-"""The last part of that time, in which one must have ended where they queue."""
+"""The last part of that time, in which one must have ended if they queue."""
 SOON_S: Final = 60.0
-"""A task whose sleep is over by then may yet end."""
+"""A task whose sleep is over within so many seconds may end soon."""
 ROUNDS: Final = 2
-"""How often one that sleeps in a loop is taken to sleep again, before it may end."""
+"""How often a task that sleeps in a loop is assumed to sleep again before it may end."""
 
 
 def leaks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _growth(kind: Kind) -> tuple[float, float] | None:
 
 
 def _stay(members: list[Sight]) -> bool:
-    """Tell whether the tasks look as if they would not end soon, the oldest ones above all."""
+    """Tell whether the tasks, above all the oldest ones, look as if they would not end soon."""
     if sum(sight.is_joined for sight in members) * 2 > len(members):
         return False
     looked = [sight for sight in members if not sight.is_joined][:20]
@@ -119,7 +119,7 @@ def _waits_outside(sight: Sight) -> bool:
 
 
 def _queue(kind: Kind, members: list[Sight], sights: list[Sight]) -> bool:
-    """Tell whether the tasks queue for slots, or a lock, that move: some have had theirs of late, or will be done."""
+    """Tell whether the tasks queue for slots or a lock, and the queue moves: some have ended of late, or will end."""
     wanted = Counter(sight.wants[0] for sight in members if sight.wants is not None)
     if not wanted or wanted.total() * 2 <= len(members):
         return False
@@ -134,7 +134,7 @@ def _queue(kind: Kind, members: list[Sight], sights: list[Sight]) -> bool:
 
 
 def _have_owners(members: list[Sight], sights: list[Sight]) -> bool:
-    """Tell whether most of the tasks are had by tasks of other kinds, each by one of its own."""
+    """Tell whether most of the tasks are owned by tasks of other kinds, each by one of its own."""
     keys = {sight.key for sight in members}
     return len(keys & owned(sight.ref for sight in sights if sight.key not in keys)) * 2 > len(keys)
 

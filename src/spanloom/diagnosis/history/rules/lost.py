@@ -1,4 +1,4 @@
-"""LOST_EXCEPTION and TASK_COLLECTED: what asyncio has complained of once, to nobody."""
+"""LOST_EXCEPTION and TASK_COLLECTED: what asyncio has reported once, and nobody reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RETRY_STORM: calls that fail, and are tried again at once, hardly any with success."""
+"""RETRY_STORM: calls that fail and are tried again at once, with hardly any success."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["storms"]
 
 LEAST_RATE: Final = 20.0
-"""Failures a second, of all who try. A polite client tries once a second or less."""
+"""Failures a second, of all tasks together. A polite client tries once a second or less."""
 LEAST_RATE_EACH: Final = 2.0
 """The same, of each task that tries."""
 LEAST_FAILURES: Final = 3
-"""In each of two windows that are some time apart: the first tries of a back-off are quick, too."""
+"""Failures in each of two windows some time apart: the first tries of a back-off are quick, too."""
 MAX_SUCCESS: Final = 0.1
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _ANSWERS: Final = frozenset(
@@ -35,9 +35,9 @@ _ANSWERS: Final = frozenset(
         "IndexError", "AttributeError", "LookupError", "FileNotFoundError", "ImportError", "ModuleNotFoundError",
     }
 )  # fmt: skip
-"""What plain functions raise by way of an answer, to be caught by who called them."""
+"""Exceptions that plain functions raise as an answer to their caller."""
 MAX_AGE_S: Final = 12.0
-"""Of the last window: a storm that is over is none."""
+"""Age in seconds of the last window, at most: a storm that is over is not reported."""
 
 
 def storms(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def _are_patient(who: list[Sight]) -> bool:
 
 
 def is_storm(window: Window) -> bool:
-    """Tell whether one window has heard what is a storm if the next one hears it as well."""
+    """Tell whether one window has heard failures that are a storm if another window hears them, too."""
     return any(storm.is_one() for storm in _by_function(window).values())
 
 
@@ -93,7 +93,7 @@ class _Storm:
 
     @property
     def certain_rate(self) -> float:
-        """The same, of which there is hardly any doubt.
+        """The rate that is hardly in doubt.
 
         A window that was full at once may have been open just when some polite clients failed together: so it counts
         two standard deviations less than it has heard.
@@ -102,7 +102,7 @@ class _Storm:
         return max(0.0, self.failed - doubt) / self._window.lasted_s
 
     def is_one(self) -> bool:
-        """Tell whether this is a storm if it goes on."""
+        """Tell whether it is a storm if it goes on."""
         hardly_any = self.returned <= MAX_SUCCESS * (self.failed + self.returned)
         return hardly_any and self.failed >= LEAST_FAILURES and self.certain_rate >= LEAST_RATE
 

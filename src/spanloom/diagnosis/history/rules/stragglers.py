@@ -18,12 +18,12 @@ __all__ = ["stragglers"]
 
 LEAST_JOBS: Final = 5
 MAX_LEFT: Final = 0.2
-"""Share of the jobs that may be left, at least one of them."""
+"""Share of the jobs that may be left, at most; one always may."""
 LEAST_AGE_S: Final = 2.0
 LEAST_IN_SLOT_S: Final = 1.5
 """The same of one that has a slot, for how long it has had that at least: it counts from when most were done."""
 FACTOR: Final = 5.0
-"""How many times longer than the others."""
+"""How many times longer than usual a straggler runs."""
 
 
 def stragglers(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
@@ -32,7 +32,7 @@ def stragglers(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     yield from (finding for finding, is_own in found if is_own)
     tasks = list(_tasks(memory, sights))
     yield from tasks
-    if not tasks:  # a batch of somebody else's tasks says less of them than those do
+    if not tasks:  # tasks themselves tell more than a batch of foreign tasks
         yield from (finding for finding, is_own in found if not is_own)
 
 
@@ -101,7 +101,7 @@ def _tasks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
         if len(late) != len(left) or total < LEAST_JOBS or len(late) > max(1, total * MAX_LEFT):
             continue
         if any(sight.is_endless for sight in late):
-            continue  # a service, and no job that is late
+            continue  # a service, not a late job
         sinces = [member.since for member in members if member is not None]
         if len(sinces) != len(late):
             continue
@@ -119,7 +119,7 @@ def _tasks(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
 
 
 def _batches(memory: Memory, sights: list[Sight]) -> Iterator[tuple[int, int, list[int]]]:
-    """Yield what is awaited together: how many have ended, how many there are, and which are left."""
+    """Yield the tasks that are awaited together: how many have ended, how many there are, identities of those left."""
     gathered: dict[tuple[int, int], list[Sight]] = {}
     grouped: dict[tuple[str, int], list[Sight]] = {}
     for sight in sights:

@@ -1,4 +1,4 @@
-"""How numbers, names and places are said."""
+"""Numbers, names and places in words."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def times(rate: float) -> str:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """Return names as a sentence has them, the first few of them."""
+    """Return the first few names as a list in a sentence."""
     quoted = [f"`{name}`" for name in names[:most]]
     if len(names) > most:
         return ", ".join(quoted) + f" and {len(names) - most} more"
@@ -66,7 +66,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def near(location: str | None) -> str:
-    """Return ``file:line`` with the folder left out, as a sentence wants it."""
+    """Return ``file:line`` without the folder."""
     if location is None:
         return "a place that is not known"
     file, _, line = location.rpartition(":")
