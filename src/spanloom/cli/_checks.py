@@ -1,4 +1,4 @@
-"""What ``spanloom doctor`` looks at, apart from the network: the installation, the environment, and the file."""
+"""The checks of ``spanloom doctor``, apart from the network: the installation, the environment, and the record."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MIB: Final = 1 << 20
 LOW_DISK: Final = 100 * MIB
 """Free bytes below which a run may not find room for its record: that of a million jobs takes more."""
 LARGE_WAL: Final = 64 * MIB
-"""Of the write-ahead log, which SQLite empties at 4 MB: something has kept it from that for long."""
+"""Bytes of the write-ahead log. SQLite empties it at 4 MB, so something has prevented that for long."""
 
 _REQUIREMENT: Final = re.compile(r"^(?P<name>[\w.-]+).*?(?:extra == ['\"](?P<extra>[\w-]+)['\"])?\)?$")
 
 
 class Verdict(StrEnum):
-    """What a check says."""
+    """The result of a check."""
 
     OK = "ok"
     NOTE = "note"
-    """Nothing to worry about, but perhaps what somebody is looking for."""
+    """Nothing is wrong; for information."""
     WARNING = "warning"
     """It works, but may stop working sooner than it should."""
     PROBLEM = "problem"
@@ -42,12 +42,12 @@ class Verdict(StrEnum):
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """One check and its result.
 
     Attributes:
         area: ``installation``, ``handlers``, ``environment``, ``endpoint`` or ``record``.
-        name: What was looked at.
-        verdict: What it is like.
+        name: What was checked.
+        verdict: The result.
         text: What was found and, if it is wrong, what to do.
     """
 
@@ -79,7 +79,7 @@ def installation() -> Iterator[Check]:
 
 
 def requires_of_spanloom() -> list[str]:
-    """Return what the package says it needs; empty for a source tree that is not installed."""
+    """Return the requirements of the installed package; empty for a source tree that is not installed."""
     try:
         return requires("spanloom") or []
     except PackageNotFoundError:
@@ -122,7 +122,7 @@ def _handlers() -> Iterator[Check]:
 
 
 def environment() -> Iterator[Check]:
-    """Yield the variables that decide something here; secrets in them are not shown."""
+    """Yield the environment variables that take effect; secrets in them are not shown."""
     area = "environment"
     for name, value in sorted(os.environ.items()):
         if name.startswith(("SPANLOOM_", "OTEL_")) or name in {"TRACEPARENT", "NO_COLOR"}:
@@ -148,7 +148,7 @@ def _hidden(name: str, value: str) -> str:
 
 
 def record(path: Path) -> Iterator[Check]:
-    """Yield what there is to say of the file at `path`: whether it is sound, and whether it can be written."""
+    """Yield the checks of the file at `path`: whether it is sound, and whether it can be written."""
     area = "record"
     path = path.absolute()
     yield Check(area, "file", Verdict.OK, str(path))
@@ -201,7 +201,7 @@ def _content(area: str, path: Path) -> Iterator[Check]:
 def _writable(area: str, path: Path) -> Check:
     place = next(each for each in (path, *path.parents) if _exists(each))
     if place == path:
-        # SQLite needs to make files beside it, too.
+        # The folder, too: SQLite makes files beside it.
         blocked = next((each for each in (path, path.parent) if not os.access(each, os.W_OK)), None)
     else:
         blocked = None if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else place

@@ -1,4 +1,4 @@
-"""Can the configured OTLP endpoint be reached? Asked of that endpoint only, and with nothing in the question.
+"""Can the configured OTLP endpoint be reached? Only that endpoint is contacted, by a request without data.
 
 The probe is an export request without a span in it, which every collector answers and none stores. It is made by hand,
 of the standard library: an exporter's retries and its log would hide what is the matter.
@@ -73,14 +73,14 @@ def protocol_of() -> str:
 
 
 def target_of(url: str, protocol: str) -> _Target:
-    """Return what the address of a collector means.
+    """Parse the address of a collector.
 
     Args:
         url: As in ``OTEL_EXPORTER_OTLP_ENDPOINT``; empty for the default.
         protocol: ``grpc``, or one over HTTP.
 
     Raises:
-        ValueError: it is none; the message says what is wrong with it.
+        ValueError: it is no such address; the message says why.
     """
     is_grpc = protocol == "grpc"
     if not url:

@@ -1,4 +1,4 @@
-"""Where the command line begins: with what most runs of programs can do without.
+"""The entry point of the command line, which runs most programs without click.
 
 ``spanloom run fetch.py`` and ``spanloom run -m fetch`` say all by themselves: nothing has to be parsed, and click,
 which takes 8 ms to load, is not. Everything else is click's, every error included.

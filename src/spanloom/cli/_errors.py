@@ -1,4 +1,4 @@
-"""How a command ends that was not able to do what it was asked to: one line, and an exit code that says what kind."""
+"""How a failed command ends: with one line, and an exit code for the kind of failure."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ __all__ = ["ExitCode", "OutputClosed", "ending"]
 R = TypeVar("R")
 
 MESSAGE_CHARACTERS = 2_000
-"""Of one line of a message. A message may name a file or a run, and those may have any name."""
+"""Longest message, as it may name a file or a run, whose names may be of any length."""
 
 
 class ExitCode(IntEnum):
-    """What a command says with its exit code; ``spanloom run`` has that of the script instead."""
+    """The exit codes of the commands; ``spanloom run`` has that of the script instead."""
 
     OK = 0
     FAILED = 1
-    """It was not able to: no such run, no such file, a damaged one. Or, of ``doctor``: something is wrong."""
+    """It failed: no such run, no such file, a damaged one. For ``doctor``: there is a problem."""
     USAGE = 2
-    """It was asked wrongly: no such option, an argument missing."""
+    """Wrong usage: no such option, an argument missing."""
     INTERRUPTED = 130
     """Ctrl-C, as shells have it: 128 + SIGINT."""
     OUTPUT_CLOSED = 141
-    """Whoever read its output, ``head`` for one, had enough: 128 + SIGPIPE, as a program in C would end."""
+    """The reader of its output, such as ``head``, has closed it: 128 + SIGPIPE, as for a C program."""
 
 
 class OutputClosed(click.ClickException):
-    """Nobody reads the output any more. That is the reader's choice, and nothing is said of it."""
+    """The reader has closed the output. That is no error, so no message is written."""
 
     exit_code = ExitCode.OUTPUT_CLOSED
 
@@ -56,7 +56,7 @@ class OutputClosed(click.ClickException):
 def ending(command: Callable[[], R]) -> R | int:
     """Call `command`; return what it returns or, if it fails, say so in one line and return its exit code.
 
-    What is not foreseen, a mistake in spanloom, is raised with its traceback.
+    An unforeseen exception, which is a fault of spanloom, is raised with its traceback.
     """
     try:
         try:
@@ -85,7 +85,7 @@ def ending(command: Callable[[], R]) -> R | int:
 
 
 def _alike(option: str, options: Iterable[str]) -> list[str]:
-    """Return those of `options` that `option` may be a slip of; the hyphens, which all have, make none alike."""
+    """Return those of `options` that `option` may be a misspelling of; the hyphens, which all have, do not count."""
     names = {name.lstrip("-"): name for name in options}
     return [names[name] for name in get_close_matches(option.lstrip("-"), names)]
 

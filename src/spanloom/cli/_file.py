@@ -1,4 +1,4 @@
-"""Where a command writes data to: a file that is whole or not there, or standard output."""
+"""Where a command writes data: to a file, which is complete or not there at all, or to standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STDOUT: Final = "-"
 
 
 class Tally(io.RawIOBase):
-    """Hands on what is written, and counts it: neither a pipe nor a device can be asked how much that was.
+    """Passes on what is written, and counts the bytes, which a pipe or a device cannot tell.
 
     Args:
         file: Where it goes.
@@ -45,7 +45,7 @@ class Tally(io.RawIOBase):
 def writing_to(path: str) -> Iterator[Tally]:
     """Open `path`, or standard output for ``-``, to write a file there.
 
-    A file appears under its name when it is complete: until then there is what was there before, whatever happens.
+    A file appears under its name only when it is complete; until then, an older one stays, whatever happens.
     A pipe or a device is written to as it is.
 
     Raises:
@@ -68,7 +68,7 @@ def writing_to(path: str) -> Iterator[Tally]:
     partial = target.with_name(f".{secrets.token_hex(4)}.part")
     try:
         file = partial.open("xb")
-    except FileNotFoundError as error:  # it is the folder that is not there, and the name is not the user's
+    except FileNotFoundError as error:  # the folder does not exist; the temporary name would confuse the user
         raise FileNotFoundError(error.errno, "there is no such folder", str(target.parent)) from None
     try:
         with file:

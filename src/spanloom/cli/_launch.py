@@ -1,4 +1,4 @@
-"""What ``spanloom run`` does when it knows what to run: without click, which it does not need for that."""
+"""How ``spanloom run`` runs a program once its arguments are known; without click, which takes time to load."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["launch", "program_of"]
 
 
 def program_of(module_name: str | None, arguments: Sequence[str]) -> tuple[Program, str]:
-    """Return the program that ``python`` would run, and what its run is called.
+    """Return the program that ``python`` would run, and the name of its run.
 
     Args:
         module_name: That of ``-m``; ``None`` if the first argument is a script.
-        arguments: What comes then.
+        arguments: The arguments after that.
 
     Raises:
-        SystemExit: there is no such script; that has been said on standard error.
+        SystemExit: there is no such script; a message was written to standard error.
     """
     if module_name is None:
         return script(arguments[0], arguments[1:]), Path(arguments[0]).name
@@ -63,9 +63,9 @@ def launch(
 
 @contextmanager
 def _loaded_for_good() -> Iterator[None]:
-    """Keep the garbage collector off what is loaded: now, and whenever the program has made some garbage of its own.
+    """Load without garbage collection in this block, and exclude what was loaded from later ones.
 
-    All of it is there to the end. To look through it would take a tenth of the start, and as much at the end.
+    They exist until the end. To traverse them would take a tenth of the time of the start, and as much at the end.
     """
     was_on = gc.isenabled()
     gc.disable()

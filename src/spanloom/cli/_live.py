@@ -1,4 +1,4 @@
-"""What a running process says of itself: shown below what its record says."""
+"""The live state of a running process, shown below what its record shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spanloom.viewer._layout import WIDTH, Line, fit, table
 __all__ = ["ask_live", "live_lines"]
 
 TIMEOUT_S: Final = 3.0
-"""Seconds that a process has to answer; the page does not wait longer for it."""
+"""Seconds that a process has to answer."""
 
 
 def ask_live(pid: int) -> dict[str, Any] | None:
@@ -82,7 +82,7 @@ def _rows(resources: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _names(names: list[str], of: int = 0) -> str:
-    """Return the names, each with how often it is there, and how many more there are if they are `of` in all."""
+    """Return the names, each with its count, and how many more there are if they are `of` in all."""
     told = [name if count == 1 else f"{count} × {name}" for name, count in Counter(names).most_common()]
     if of > len(names):
         told.append(f"{of - len(names):,} more")

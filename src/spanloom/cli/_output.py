@@ -1,4 +1,4 @@
-"""What commands print: text for people, JSON for programs; plain where nobody looks.
+"""The output of commands: text for people, JSON for programs; plain if it is not a terminal.
 
 Colours and the width of a terminal are rich's affair. It obeys ``NO_COLOR`` and ``FORCE_COLOR``, and writes no escape
 sequence to what is not a terminal.
@@ -21,7 +21,7 @@ __all__ = ["console", "is_terminal", "print_json", "print_text", "standard_outpu
 
 
 def standard_output() -> TextIO:
-    """Return it.
+    """Return standard output.
 
     Raises:
         OSError: the process was started without one: ``>&-``.
@@ -33,7 +33,7 @@ def standard_output() -> TextIO:
 
 
 def is_terminal(stream: IO[str] | None = None) -> bool:
-    """Tell whether a person looks at `stream`; by default standard output."""
+    """Tell whether `stream` is a terminal; by default standard output."""
     stream = sys.stdout if stream is None else stream
     return stream is not None and stream.isatty()
 
@@ -41,7 +41,7 @@ def is_terminal(stream: IO[str] | None = None) -> bool:
 def print_text(lines: Iterable[str]) -> None:
     """Print `lines` as they come, in characters that the output can show.
 
-    Whoever makes them has escaped the control characters in what was recorded: see ``printable``.
+    Control characters in recorded text must have been escaped before: see ``printable``.
     """
     from spanloom.viewer._layout import Line, plain
 

@@ -1,4 +1,4 @@
-"""How a page of `spanloom.viewer` gets to whoever reads it: styled on a terminal, else as plain text."""
+"""Printing a page of `spanloom.viewer`: styled on a terminal, else as plain text."""
 
 from __future__ import annotations
 

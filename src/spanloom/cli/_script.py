@@ -27,7 +27,7 @@ from typing import Any, Final, cast
 __all__ = ["BY_SIGINT", "Program", "exit_code_of", "module", "script"]
 
 STDIN: Final = "-"
-"""Instead of a file: the program is read from the standard input."""
+"""In place of a file name: the program is read from standard input."""
 NO_SUCH_FILE: Final = 2
 """The exit code of ``python`` where it cannot open its script."""
 BY_SIGINT: Final = 130
@@ -73,7 +73,7 @@ def script(path: str, arguments: Sequence[str]) -> Program:
 
 
 def _from_stdin(arguments: Sequence[str]) -> Program:
-    """Return the program that stands in the standard input; from a terminal, up to the end of what is typed."""
+    """Return the program read from standard input, up to its end."""
     source = b"" if sys.stdin is None else sys.stdin.buffer.read()
 
     def run_stdin() -> None:
@@ -108,9 +108,9 @@ def exit_code_of(error: BaseException) -> int:
 
 def _runner() -> Callable[[str, bool], object]:
     """Return what runs a module as the main program, by its name."""
-    import runpy  # most programs are files, which do without
+    import runpy  # late: most programs are files, which do not need it
 
-    # What the interpreter itself calls: its messages are the same, and so are its frames, which it shows.
+    # The function that the interpreter calls itself, so that messages and visible frames are the same.
     run: Any = vars(runpy)["_run_module_as_main"]
     return cast("Callable[[str, bool], object]", run)
 
@@ -186,7 +186,7 @@ def _call(function: Callable[..., object], *arguments: object) -> None:
 
 
 def _show_without_us(traceback: TracebackType | None) -> None:
-    """Have the interpreter show the exception that is on its way to it with what is above our frames only."""
+    """Remove our frames from the traceback that the interpreter will print."""
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
         traceback = traceback.tb_next
     hook = sys.excepthook

@@ -1,4 +1,4 @@
-"""Which run is meant by a RUN that may also be the number of a process."""
+"""Which run a RUN argument means that may also be the id of a process."""
 
 from __future__ import annotations
 

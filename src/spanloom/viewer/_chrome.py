@@ -27,7 +27,7 @@ class ChromeTrace:
     Args:
         write: Takes the next piece of the file.
         name: Of the one group that all tracks are in: the Perfetto UI shows several in an order of its own.
-        about: What is said of the trace as a whole, under ``otherData``.
+        about: Metadata of the trace, under ``otherData``.
     """
 
     def __init__(self, write: Callable[[bytes], object], name: str, about: Mapping[str, object]) -> None:
@@ -47,7 +47,7 @@ class ChromeTrace:
     def slice(
         self, tid: int, name: str, category: str, start_ns: int, end_ns: int, args: Mapping[str, object]
     ) -> None:
-        """Draw something that lasts: a complete event."""
+        """Draw something with a duration: a complete event."""
         self._put(
             {
                 "ph": "X",
@@ -62,7 +62,7 @@ class ChromeTrace:
         )
 
     def instant(self, tid: int, name: str, category: str, at_ns: int, args: Mapping[str, object]) -> None:
-        """Draw something that has no length, on its track."""
+        """Draw something without a duration, on its track."""
         self._put(
             {
                 "ph": "i",
@@ -87,13 +87,13 @@ class ChromeTrace:
             self._put(event)
 
     def counter(self, name: str, unit: str, at_ns: int, value: int) -> None:
-        """Note the value of a number that is drawn over time; its track is called by both words."""
+        """Record the value of a number that is drawn over time; `name` and `unit` together name its track."""
         self._put(
             {"ph": "C", "name": name, "pid": PROCESS, "tid": 0, "ts": at_ns / 1000, "args": {unit: value}}
         )
 
     def wait(self, tid: int, name: str, category: str, number: int, start_ns: int, end_ns: int) -> None:
-        """Draw something that lasts and may overlap with its like.
+        """Draw something with a duration that may overlap with others of its kind.
 
         Args:
             tid: Any track.
@@ -109,7 +109,7 @@ class ChromeTrace:
         self._put({"ph": "e", **common, "ts": end_ns / 1000})
 
     def finish(self) -> None:
-        """Write what is left, and the end."""
+        """Write the rest, and the end of the file."""
         self._block.append(b"\n]}\n")
         self._flush()
 

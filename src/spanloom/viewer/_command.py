@@ -1,4 +1,4 @@
-"""The command line of a run, as somebody would type it."""
+"""The command line of a run, as a person would type it."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ class Concurrency(msgspec.Struct, frozen=True):
     Attributes:
         start_ns: Where the first bucket begins.
         bucket_ns: Length of each bucket.
-        means: Mean of each: the integral of the number of running jobs over the bucket, divided by its length.
+        means: Mean number of running jobs in each bucket: the integral over it, divided by its length.
         peak: The most that ever ran at once.
-        peak_ns: When that was first so.
+        peak_ns: When that was first reached.
     """
 
     start_ns: int
@@ -37,7 +37,7 @@ class Curve:
     the distance to the next.
 
     Args:
-        end_ns: Until when the run lasted; what is later goes to the last span.
+        end_ns: When the run ended; what is later counts in the last span.
     """
 
     def __init__(self, end_ns: int) -> None:
@@ -49,7 +49,7 @@ class Curve:
         self._peak_ns = 0
 
     def step(self, at_ns: int, by: int) -> None:
-        """Have `by` more jobs run from `at_ns` on; instants must not go back."""
+        """Change the number of running jobs by `by` from `at_ns` on; times must not decrease."""
         if at_ns > self._now:
             if self._running:
                 self._integrate(at_ns)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["ErrorGroup", "Errors"]
 
 _MAX_SHAPES: Final = 200
-"""Shapes that are told apart, of each type of error; what comes after is counted under `OTHER`."""
+"""Shapes that are counted separately for each type of error; later ones are counted under `OTHER`."""
 _MAX_TYPES: Final = 200
 _MAX_KNOWN: Final = 5_000
-"""Messages whose shape is remembered: most errors of a run have the message of an earlier one."""
+"""Messages whose shape is cached: most errors of a run have the message of an earlier one."""
 _MAX_NAMES: Final = 20
 """Names of events that a group keeps."""
 _MAX_BELOW: Final = 64
-"""Different errors of its children that an event remembers, to recognise one that passes through it."""
+"""Different errors of its children that an event keeps, to recognise one that passes through it."""
 
 
 class ErrorGroup:
@@ -31,8 +31,8 @@ class ErrorGroup:
 
     Attributes:
         type: The exception's class.
-        shape: The message without what varies.
-        example: A message as it was.
+        shape: The message without its variable parts.
+        example: One full message.
         frame: Where the example was raised; ``None`` if no traceback was recorded.
         own_frame: The innermost frame of it that is no library's; ``None`` if there is none, or if it is `frame`.
         count: How often it was raised: an exception that passes through an attempt, a job and a batch counts once.
@@ -89,7 +89,7 @@ class Errors:
         self._known: dict[str, str] = {}
 
     def ended(self, node: Node) -> None:
-        """Count the error that ended `node`, if one did, and tell its parent of it."""
+        """Count the error that ended `node`, if one did, and note it for its parent."""
         record = node.record
         error = record.error
         if error is None or record.status not in FAILED:

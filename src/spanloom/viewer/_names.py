@@ -1,4 +1,4 @@
-"""What is counted of the events of one type and name, over a whole run."""
+"""Statistics of the events of one type and name, over a whole run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["OTHER", "NameStats", "Names"]
 
 OTHER: Final = "(other)"
-"""Stands for all names beyond the number that are told apart."""
+"""The name of the entry for all names beyond the limit."""
 _MAX_NAMES: Final = 500
 """Types and names that are told apart: two screens full and more. What has an id in its name would otherwise make the
 tables as long as the run."""
@@ -23,12 +23,12 @@ class NameStats:
     """Statistics of the events of one type and name, in constant memory.
 
     Attributes:
-        type, name: Whose.
+        type, name: Of the events.
         durations: From start to end, of those that have ended; like all the rest without the skipped ones.
-        ok, errors, timeouts, cancelled: How many ended so.
+        ok, errors, timeouts, cancelled: How many ended with that status.
         skipped: How many were not run, because a checkpoint had their results; their times say nothing of the others'.
         open: How many never ended, or have not yet.
-        again: How many there were because an attempt had failed, `Node.is_again`.
+        again: How many were made only because an attempt had failed, `Node.is_again`.
         span_ns: Sum of the durations, with those of open ones up to the end of what is known.
         queue_ns: Sum of the times that they waited for a slot before they started; of slot waits, their durations.
         busy_ns: Sum of the times in which they held the event loop; ``None`` where that was not measured.
@@ -85,7 +85,7 @@ class NameStats:
 
     @property
     def failed(self) -> int:
-        """How many an exception ended, timeouts included."""
+        """How many were ended by an exception, timeouts included."""
         return self.errors + self.timeouts
 
     @property

@@ -1,4 +1,4 @@
-"""What was open when a run was last heard of: what its process was at when it died."""
+"""The events that were open when a run was last heard of: what its process was doing when it died."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["OpenEvent", "OpenGroup", "StillOpen"]
 
 _SHOWN: Final = 20
-"""Open events of one type and name that are kept one by one: those that had run longest."""
+"""Open events of one type and name that are kept one by one, at most: those that had run longest."""
 
 _MAX_INSIDE: Final = 20
-"""Open events inside one another that are told of one event."""
+"""Nested open events that are kept for one event, at most."""
 
 
 class OpenEvent(msgspec.Struct, frozen=True):
     """One event that never ended, or has not yet.
 
     Attributes:
-        record: What was recorded of it.
+        record: Its record.
         age_ns: For how long it had run.
         inside: The open events inside it, from the outermost to the innermost; of several at once, the oldest.
     """
@@ -39,7 +39,7 @@ class OpenGroup(msgspec.Struct, frozen=True):
     """The open events of one type and name; of jobs, or of what is in no job and encloses nothing that is open.
 
     Attributes:
-        type, name: Whose.
+        type, name: Of the events.
         count: How many there are.
         oldest: Those that had run longest, the oldest first.
     """
@@ -51,7 +51,7 @@ class OpenGroup(msgspec.Struct, frozen=True):
 
 
 class StillOpen:
-    """Finds them while the run is swept: events are told of when they end, the inner ones before the outer ones."""
+    """Finds open events while the run is swept: events come when they end, inner ones before outer ones."""
 
     def __init__(self) -> None:
         self._inside: dict[int, Record] = {}
@@ -59,7 +59,7 @@ class StillOpen:
         self.count = 0
 
     def ended(self, node: Node) -> None:
-        """Take note of `node`, if it is one that never ended."""
+        """Note `node`, if it never ended."""
         record = node.record
         if record.end_ns is not None:
             return
