@@ -141,7 +141,7 @@ async def test_asyncio_shows_it() -> None:
     async def work() -> None:
         await asyncio.sleep(0)
         chain: list[object] = []
-        graph = asyncio.capture_call_graph(current())  # type: ignore[attr-defined]
+        graph = asyncio.capture_call_graph(current())  # type: ignore[attr-defined]  # since 3.14
         while graph.awaited_by:
             (graph,) = graph.awaited_by
             chain.append(graph.future)
