@@ -1,11 +1,10 @@
 """One run of a processor: the engine's stream of outcomes, with a queue in front.
 
-Theory of operation. The queue is the input of `stream`, and each item is a job: so items are bounded, isolated from
-each other, cancelled and awaited as jobs are, and have their events. The job of an item that has failed raises
-what it failed by, which is how its event tells of it; its result is kept beside it, in the queue's entry. Results
-that nobody has taken hold a slot, which is the back-pressure.
+Theory of operation. The queue is the input of `stream`, and each item is a job: bounded, isolated, cancelled, awaited
+and reported like any job. The job of a failed item raises the item's error, so that its event shows it; the item's
+result is kept apart, in its queue entry. A result that nobody has taken holds a slot: that is the back-pressure.
 
-What observers are told, they are told by calls that never wait: an item's end can be told while it is cancelled.
+Observers are notified by calls that never wait, so that an item's end can be reported while it is being cancelled.
 """
 
 from __future__ import annotations
@@ -41,11 +40,12 @@ class Batch:
     """A run, from `start` to `end`.
 
     Args:
-        name: What its events call it.
+        name: Name of the batch in its events.
         queue: The items.
         items: Processes them.
-        progress: Is told of each end; ``None`` for nobody.
-        post_processor: Called with each result; ``None`` for nobody.
+        progress: Notified of each end; ``None`` for no reports.
+        post_processor: Called with each result but those of items that were cancelled or never started; ``None`` for
+            no such call.
         ordered: Hand results over in input order.
     """
 
@@ -74,7 +74,7 @@ class Batch:
         self._taking = asyncio.Lock()
         self._ending = asyncio.Lock()
         self.ended: asyncio.Event = asyncio.Event()
-        """Set when all items have ended; those who listen are told of it, but may not have heard it yet."""
+        """Set when all items have ended; observers may still have to process the last events."""
 
     @property
     def _events(self) -> Dispatcher:
@@ -89,7 +89,7 @@ class Batch:
         return self._items.guards
 
     async def start(self) -> None:
-        """Begin to process what is in the queue, and what will come."""
+        """Start processing what is in the queue, and what will be added."""
         workers = self._items.config.max_workers
 
         async def process_item(entry: Entry) -> None:
@@ -111,13 +111,13 @@ class Batch:
         self._stream = await opened.__aenter__()
 
     async def next(self) -> WorkItemResult[Any, Any]:
-        """Return the next result. Cancelled while it waits, it has taken none, and the batch goes on.
+        """Return the next result. A cancel while waiting takes none, and the batch goes on.
 
         Raises:
-            StopAsyncIteration: there is none any more; the batch has ended.
+            StopAsyncIteration: no result is left; the batch has ended.
             BaseException: what ended the batch early.
         """
-        async with self._taking:  # or of two who wait, one would end the stream under the other
+        async with self._taking:  # else one of two callers could end the stream under the other
             while True:
                 if self._ordered and (entry := self._early.pop(self._next_index, None)) is not None:
                     self._next_index += 1
@@ -137,10 +137,10 @@ class Batch:
                 self._early[outcome.index] = entry
 
     async def end(self) -> None:
-        """Cancel what runs, account for what does not come to run, and tell all who listen; once.
+        """Cancel running items, fail those that never started, and notify all observers. Later calls do nothing.
 
         Raises:
-            BaseException: what ended the batch early, if nobody has been told yet.
+            BaseException: what ended the batch early, unless it was raised before.
         """
         async with self._ending:
             if self.ended.is_set() or self._stream is None:
@@ -192,7 +192,7 @@ class Batch:
             self._progress.ended(item_id)
 
     def _lose(self, entry: Entry, error: BaseException) -> None:
-        """Account for an item that was cut off, or never came to run."""
+        """Record the failure of an item that was cancelled or never started."""
         item = entry.item
         result: WorkItemResult[Any, Any] = WorkItemResult(
             item.item_id, False, error=text_of(error), context=item.context

@@ -1,4 +1,4 @@
-"""Numbers that are given to a processor, checked where they are given."""
+"""Checks of the numbers that a processor is given."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def check_amount(
     finite: bool = True,
     more: str = "",
 ) -> float:
-    """Return `value` as a number of Python's own in range, whoever's it is: a ``Decimal`` or one of NumPy's is as good.
+    """Return `value` as a Python number, if it is in range. A ``Decimal`` or a NumPy number is converted.
 
     Args:
         value: What was given.
-        what: What it is called.
-        above: What it must be above, if that is not `least`, which it must be at least.
-        least: See there.
+        what: Its name, for the message.
+        above: Exclusive lower bound; replaces `least`.
+        least: Inclusive lower bound.
         finite: Whether infinity is refused.
-        more: What the message has after the bound: a unit, what else may be given.
+        more: Text that the message adds to the bound: a unit, what else may be given.
 
     Raises:
-        TypeError: it is no number, or a truth value.
+        TypeError: it is not a number, or a bool.
         ValueError: it is out of range, or NaN.
     """
     rule = f"{f'at least {least:g}' if above is None else f'above {above:g}'}{more}"
@@ -48,10 +48,10 @@ def check_whole(value: object, what: str) -> int:
 
     Args:
         value: What was given.
-        what: What it is called.
+        what: Its name, for the message.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not a whole number.
         ValueError: it is below 0.
     """
     number = own_number(value)

@@ -16,7 +16,7 @@ TOutput = TypeVar("TOutput")
 SHOWN: Final = 50
 """Characters of the prompt in the answer of a dry run."""
 BEFORE_STATE: Final = {"execute": 3, "on_error": 2}
-"""By name of the method, how many arguments come before `state`."""
+"""Number of arguments before `state`, by method."""
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):
@@ -40,7 +40,7 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
         )
 
     async def prepare(self) -> None:
-        """Get ready. If it fails, so does the item, and the next item tries again."""
+        """Get ready. If this raises, the item fails, and the next item tries again."""
 
     @abstractmethod
     async def execute(
@@ -49,25 +49,25 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
         """Make one call.
 
         Args:
-            prompt: The item's.
+            prompt: The item's prompt.
             attempt: Number of the attempt, from 1.
-            timeout: Seconds that it may take; the processor cancels it then.
-            state: What the attempts of this item keep for each other.
+            timeout: Seconds after which the processor cancels the call.
+            state: Values shared by the attempts of this item.
 
         Returns:
-            The output, and the tokens that the call took.
+            The output, and the tokens that the call used.
         """
 
     async def cleanup(self) -> None:
-        """Let go of what `prepare` has got. An exception is logged and has no further consequence."""
+        """Release what `prepare` acquired. An `Exception` is logged and otherwise ignored."""
 
     async def on_error(self, exception: Exception, attempt: int, state: RetryState | None = None) -> None:
-        """Take note of a failed attempt, before the next one. An exception is logged, and that is all.
+        """React to a failed attempt, before the next one. An `Exception` is logged and otherwise ignored.
 
         Args:
             exception: What `execute` raised, or the timeout.
             attempt: Number of the attempt, from 1.
-            state: What the attempts of this item keep for each other.
+            state: Values shared by the attempts of this item.
         """
 
     async def dry_run(self, prompt: str) -> tuple[TOutput, TokenUsage]:
@@ -77,10 +77,10 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
 
 
 def takes_state(strategy: LLMCallStrategy[Any], method: str) -> bool:
-    """Tell whether a method of `strategy` is to be given the state.
+    """Return whether `method` of `strategy` takes the argument `state`.
 
     Args:
-        strategy: Anything that is used as one.
+        strategy: Any object used as a strategy.
         method: ``execute`` or ``on_error``.
     """
     without: frozenset[str] = getattr(type(strategy), "_without_state", frozenset())
@@ -92,7 +92,7 @@ def _is_without_state(kind: type, method: str, before: int) -> bool:
     given = [None] * (before + is_plain)  # with self
     try:
         signature = inspect.signature(getattr(kind, method))
-        signature.bind(*given)  # of one that takes neither, the call says what is wrong
+        signature.bind(*given)  # if it fits neither way, the call itself says what is wrong
     except (TypeError, ValueError):
         return False
     try:

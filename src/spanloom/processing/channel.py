@@ -1,4 +1,4 @@
-"""A listener that may be slow, raise or hang, heard beside the work."""
+"""Calls of a listener that may be slow, raise or hang, without effect on the work."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ __all__ = ["Channel"]
 _log = logging.getLogger(__name__)
 
 MAX_LAG: Final = 1000
-"""Calls that may wait before those who make more of them have to wait."""
+"""Waiting calls above which `Channel.room` waits: the back-pressure on whoever posts."""
 MAX_OVERRUNS: Final = 3
-"""Calls in a row that took too long, after which a listener is called no more."""
+"""Timeouts in a row after which a listener is called no more."""
 YIELD_MASK: Final = 63
-"""Others may run when none of these bits is set in the number of calls: a listener need not suspend."""
+"""Yield to the loop when the number of calls has none of these bits set: a listener may never suspend."""
 GRACE_S: Final = 1.0
-"""What a call that was cancelled has to end, before its task is left to itself."""
+"""Seconds that a cancelled call has to end before its task is abandoned."""
 
 
 class Channel:
     """Calls one listener in order, one call at a time, in a task of its own.
 
-    A call that raises (a CancelledError of its own making included) or takes too long is logged, and the next
-    one is made. A listener that takes too long three times in a row is called no more.
+    After a call that raises (even a CancelledError of its own making) or takes too long, the next one is made. Every
+    timeout is logged; an exception is logged only if it is the first failure. `close` logs the totals. A listener
+    that takes too long three times in a row is called no more.
 
     Args:
-        what: What messages call the listener.
-        listener: Called with what `post` was given; what it returns is awaited if it can be.
+        what: Name of the listener in log messages.
+        listener: Called with the arguments of `post`; an awaitable that it returns is awaited.
         timeout_s: Seconds for a call; ``None`` for no bound.
-        newest_only: After a call that took too long, leave out all that wait but the newest.
+        newest_only: After a timeout, drop all waiting calls but the newest.
     """
 
     def __init__(
@@ -64,20 +65,20 @@ class Channel:
         """Calls that were not made."""
 
     def post(self, *args: Any) -> None:
-        """Have the listener called with `args` when its turn comes; never fails, never waits."""
+        """Queue a call of the listener with `args`. Never raises, never waits."""
         if self._deaf:
             self.dropped += 1
             return
         self._waiting.append(args)
         if not self._busy:
-            self._busy = True  # not told by the task: an eager one calls the listener before we have it
+            self._busy = True  # before the task: an eager one calls the listener in `create_task`
             self._idle.clear()
             self._task = asyncio.create_task(
                 self._work_off(), name=f"spanloom {self._what}", context=self._context
             )
 
     async def room(self) -> None:
-        """Wait while too many calls wait."""
+        """Wait while more than `MAX_LAG` calls are waiting."""
         while len(self._waiting) > MAX_LAG and not self._deaf:
             self._room.clear()
             await self._progress(self._room)
@@ -92,18 +93,18 @@ class Channel:
             _log.warning("%s: %d calls failed, %d were not made", self._what, self.failed, self.dropped)
 
     def abandon(self) -> None:
-        """Make no more calls, and break off the one that runs."""
+        """Drop the waiting calls, and cancel the running one."""
         self._silence()
         if self._task is not None:
             self._task.cancel()
 
     async def gone(self) -> None:
-        """Wait until a call that was broken off has ended, but not for ever."""
+        """Wait until the cancelled call has ended, for at most `GRACE_S` seconds."""
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task], timeout=GRACE_S)
 
     async def _progress(self, event: asyncio.Event) -> None:
-        """Wait for `event`; a listener that stands still although it was cancelled is called no more."""
+        """Wait for `event`; abandon a listener that makes no progress although its call was cancelled."""
         if self._timeout_s is None:
             await event.wait()
             return
@@ -133,12 +134,12 @@ class Channel:
                     if (task is not None and task.cancelling()) or not self._made & YIELD_MASK:
                         await asyncio.sleep(
                             0
-                        )  # a cancel that the listener has asked for comes now or to another call
+                        )  # a cancel that the listener has requested must arrive here, not in the next call
                 except asyncio.CancelledError as error:
                     if self._deaf:
                         break
                     while task is not None and task.cancelling():
-                        task.uncancel()  # nobody but us may end this task: it was the listener
+                        task.uncancel()  # only `abandon` may cancel this task: this came from the listener
                     self._failure(error)
                 except TimeoutError as error:
                     if scope.expired():

@@ -1,4 +1,4 @@
-"""Which errors are worth another attempt, and which of them say that a server is asked too often."""
+"""Which errors are worth another attempt, and which of them are rate limits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = [
 ]
 
 RATE_LIMIT_TEXTS: Final = ("429", "resource_exhausted", "quota", "rate limit")
-"""One of these in the text of an exception, in any case, and it is a rate limit."""
+"""An exception whose text contains one of these, in any case, is a rate limit."""
 SUGGESTED_WAIT_S: Final = 300.0
-"""What a rate limit suggests; the rate-limit strategy decides."""
+"""Seconds that a rate limit suggests to wait; the rate-limit strategy decides."""
 LOGIC_ERRORS: Final = (
     ValueError,
     TypeError,
@@ -33,7 +33,7 @@ LOGIC_ERRORS: Final = (
     ZeroDivisionError,
     AssertionError,
 )
-"""Errors of a program: the next attempt would fail in the same way."""
+"""Programming errors: another attempt would fail in the same way."""
 
 
 @dataclass
@@ -44,8 +44,9 @@ class ErrorInfo:
         is_retryable: Whether another attempt makes sense.
         is_rate_limit: Whether all calls should pause.
         is_timeout: Whether something took too long.
-        error_category: What statistics and guard rails call it.
-        suggested_wait: Seconds, at least, until the next attempt; ``None`` for no opinion. For a rate limit the
+        error_category: Its kind, by which ``GuardRails.max_errors`` counts. A ``validation_error`` is tried again
+            without a pause.
+        suggested_wait: Least seconds until the next attempt; ``None`` for no minimum. For a rate limit the
             rate-limit strategy decides instead.
     """
 
@@ -67,11 +68,15 @@ class ErrorClassifier(ABC):
 class DefaultErrorClassifier(ErrorClassifier):
     """Classifies by type and text, without knowing any provider.
 
-    In this order: a text that speaks of a rate limit is a ``rate_limit``; our own timeout is a
-    ``framework_timeout``, another one an ``api_timeout``; what speaks of a connection is a
-    ``connection_error``; pydantic's ``ValidationError`` is a ``validation_error``: all of these are worth
-    another attempt. ``ValueError``, ``TypeError`` and their like are ``logic_error`` and are not. All else is
-    ``unknown`` and is.
+    The first category that fits counts; all but ``logic_error`` are worth another attempt:
+
+    - ``rate_limit``: the text contains one of `RATE_LIMIT_TEXTS`;
+    - ``framework_timeout``: a `FrameworkTimeoutError`, our own timeout;
+    - ``api_timeout``: another ``TimeoutError``, or "timeout" in the text;
+    - ``connection_error``: a ``ConnectionError``, or "connection" in the text;
+    - ``validation_error``: pydantic's ``ValidationError``;
+    - ``logic_error``: a ``ValueError``, ``TypeError`` or the like;
+    - ``unknown``: all else.
     """
 
     def classify(self, exception: Exception) -> ErrorInfo:
@@ -89,7 +94,7 @@ class DefaultErrorClassifier(ErrorClassifier):
 
 
 def classify_rest(exception: Exception) -> ErrorInfo:
-    """Return what an exception means of which no text has told anything."""
+    """Classify, by its type, an exception whose text says nothing."""
     if is_validation_error(exception):
         return ErrorInfo(True, False, False, "validation_error")
     if isinstance(exception, LOGIC_ERRORS):
@@ -98,6 +103,6 @@ def classify_rest(exception: Exception) -> ErrorInfo:
 
 
 def is_validation_error(exception: BaseException) -> bool:
-    """Tell whether it is a ``ValidationError`` of pydantic, which has raised none if it is not loaded."""
+    """Return whether it is pydantic's ``ValidationError``; False if pydantic is not loaded."""
     kind = getattr(sys.modules.get("pydantic_core"), "ValidationError", None)
     return isinstance(kind, type) and isinstance(exception, kind)

@@ -1,4 +1,4 @@
-"""How a processor works: numbers, checked when they are given."""
+"""Configuration of a processor, checked when it is made."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def _require(fact: bool, rule: str, got: object, hint: str) -> None:
 
 
 def _amount(value: object) -> float:
-    """Return the number that `value` is, or NaN, which is in no range, if it is none."""
+    """Return `value` as a number; NaN, which is in no range, if it is not one."""
     number = own_number(value)
     return math.nan if number is None else number
 
 
 def _is_count(value: object, least: int) -> bool:
-    """Tell whether `value` is a whole number of at least `least`."""
+    """Return whether `value` is a whole number of at least `least`."""
     number = own_number(value)
     return isinstance(number, int) and number >= least
 
 
 def _own(config: Any) -> None:
-    """Have numbers of Python's own in a configuration: a ``Decimal`` or one of NumPy's is as good."""
+    """Convert the numbers in `config` to Python's own: a ``Decimal`` or a NumPy number is accepted."""
     for each in fields(config):
         number = own_number(getattr(config, each.name))
         if number is not None:
@@ -46,16 +46,16 @@ def _own(config: Any) -> None:
 class RetryConfig:
     """How often an item is tried, and how long the pauses in between are.
 
-    The pause after attempt k is ``min(max_wait, initial_wait * exponential_base ** (k - 1))`` seconds, of which
-    jitter takes off up to a half. After a rate limit there is the cool-down instead, after a validation error no
-    pause at all: the model gets another try at once.
+    The pause after attempt k is ``min(max_wait, initial_wait * exponential_base ** (k - 1))`` seconds; jitter takes
+    off up to half of it. A longer wait that the classifier suggests or a ``Retry-After`` demands replaces it. After
+    a rate limit the cool-down replaces it; after a validation error there is no pause.
 
     Attributes:
         max_attempts: Most attempts of an item, at least 1.
         initial_wait: Seconds of the first pause, above 0.
         max_wait: Seconds of the longest pause.
-        exponential_base: By what each pause is longer than the one before it, at least 1.
-        jitter: Whether pauses are spread.
+        exponential_base: Factor from one pause to the next, at least 1.
+        jitter: Whether pauses are randomized.
 
     Raises:
         ValueError: a number is out of range.
@@ -71,7 +71,7 @@ class RetryConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Check the numbers, for who has changed one.
+        """Check the numbers again, after one was changed.
 
         Raises:
             ValueError: one is out of range.
@@ -103,7 +103,7 @@ class RetryConfig:
         )
 
     def policy(self, *, jitter: bool | None = None) -> RetryPolicy:
-        """Return the policy of our runners that makes these pauses."""
+        """Return these pauses as a `RetryPolicy`; `jitter` overrides the configured one."""
         return RetryPolicy(
             attempts=self.max_attempts,
             base_delay=self.initial_wait,
@@ -115,14 +115,14 @@ class RetryConfig:
 
 @dataclass
 class RateLimitConfig:
-    """What the default `ExponentialBackoffStrategy` is made from.
+    """Options of the default `ExponentialBackoffStrategy`.
 
     Attributes:
         cooldown_seconds: Seconds of the first pause, 0 or more.
-        slow_start_items: Items that start slowly after a pause; 0 for none.
-        slow_start_initial_delay: Seconds by which the first of them starts later.
-        slow_start_final_delay: Seconds by which the last does; 0 or more, and not more than that.
-        backoff_multiplier: By what each further pause is longer, at least 1.
+        slow_start_items: Number of items that are delayed after a pause; 0 for none.
+        slow_start_initial_delay: Seconds by which the first of them is delayed.
+        slow_start_final_delay: Seconds towards which the delays fall; from 0 to `slow_start_initial_delay`.
+        backoff_multiplier: Factor from one pause to the next, at least 1.
 
     Raises:
         ValueError: a number is out of range.
@@ -138,7 +138,7 @@ class RateLimitConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Check the numbers, for who has changed one.
+        """Check the numbers again, after one was changed.
 
         Raises:
             ValueError: one is out of range.
@@ -182,21 +182,21 @@ class ProcessorConfig:
 
     Attributes:
         max_workers: Items at once, at least 1.
-        timeout_per_item: Seconds for each attempt of an item, waits for its turn left out; see
-            `GuardRails` for all attempts together.
+        timeout_per_item: Seconds for each attempt of an item, without its wait for a pause or the rate; for all
+            attempts together see ``GuardRails.item_timeout``.
         post_processor_timeout: Seconds for each call of the post-processor.
         retry: Attempts and pauses.
         rate_limit: Pauses after rate limits.
-        max_requests_per_minute: Most attempts started in any minute, so that 2.9 are 2 a minute, and 0.5 are one in
-            two; ``None`` for no bound.
-        progress_interval: Progress is reported after each so many items, and after the last.
+        max_requests_per_minute: Most attempts started in any minute: 2.9 allows 2 a minute, 0.5 allows one in two
+            minutes. ``None`` for no bound.
+        progress_interval: Items from one progress report to the next; the last item is always reported.
         progress_callback_timeout: Seconds for each report; ``None`` for no bound.
-        enable_detailed_logging: Kept for configurations that have it: what each item did is in its events.
-        max_queue_size: Items that may wait while the batch runs, until `add_work` waits; 0 for any number.
-        dry_run: Ask strategies for `dry_run` instead of `execute`.
+        enable_detailed_logging: Ignored; existing configurations have it. What each item did is in its events.
+        max_queue_size: Items that may wait while the batch runs; beyond that `add_work` waits. 0 for no bound.
+        dry_run: Call `dry_run` of the strategies instead of `execute`.
 
     Raises:
-        ValueError: a number is out of range. Numbers that do not go well together are logged as warnings.
+        ValueError: a number is out of range. Numbers that do not fit together are logged as warnings.
     """
 
     max_workers: int = 5
@@ -215,11 +215,11 @@ class ProcessorConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Check the numbers, for who has changed one; log a warning of each pair that does not go well together.
+        """Check the numbers again, after one was changed; log a warning of each pair that does not fit together.
 
         Raises:
             ValueError: one is out of range.
-            TypeError: `retry` or `rate_limit` is something else.
+            TypeError: `retry` or `rate_limit` is of another type.
         """
         _own(self)
         _require(
@@ -314,7 +314,7 @@ class ProcessorConfig:
         )
 
     def _waits(self) -> float:
-        """Return the seconds of all pauses of an item together, without jitter."""
+        """Return the sum of all pauses of an item in seconds, without jitter."""
         exact = self.retry.policy(jitter=False)
         waits = last = 0.0
         for attempt in range(1, self.retry.max_attempts):

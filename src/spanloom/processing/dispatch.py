@@ -1,4 +1,4 @@
-"""The way of an event to the observers."""
+"""Delivery of events to the observers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spanloom.processing.observer import ProcessingEvent, ProcessorObserver
 __all__ = ["Dispatcher"]
 
 OBSERVER_TIMEOUT_S: Final = 5.0
-"""What an observer has for one event."""
+"""Seconds that an observer has for one event."""
 
 
 class Dispatcher:
-    """Tells each observer every event, in one and the same order, beside the work.
+    """Delivers every event to each observer, in the same order, while the work goes on.
 
     Args:
-        observers: Who is told; one that is slow holds back neither the others nor the batch.
+        observers: The receivers. A slow one never holds back the others, and the batch only in `room`.
     """
 
     def __init__(self, observers: Sequence[ProcessorObserver]) -> None:
@@ -28,17 +28,17 @@ class Dispatcher:
         ]
 
     def post(self, event: ProcessingEvent, /, **data: Any) -> None:
-        """Have all observers told; never fails, never waits, and so can be done while being cancelled."""
+        """Queue `event` for all observers. Never raises, never waits: safe while being cancelled."""
         for channel in self._channels:
             channel.post(event, dict(data))
 
     async def room(self) -> None:
-        """Wait while an observer is far behind."""
+        """Wait while an observer is more than 1,000 events behind."""
         for channel in self._channels:
             await channel.room()
 
     async def close(self) -> None:
-        """Return when all have been told everything, or have used up their time."""
+        """Return when all events were delivered, or observers used up their time. A cancel abandons what is left."""
         try:
             for channel in self._channels:
                 await channel.close()

@@ -1,4 +1,4 @@
-"""The exceptions of attempts that the processor itself makes, or knows about."""
+"""Exceptions of attempts that the processor raises or understands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["FrameworkTimeoutError", "TokenTrackingError"]
 
 
 class TokenTrackingError(Exception):
-    """An error of a call that was paid for: says how many tokens it took.
+    """A call failed that had used tokens: carries how many.
 
     Args:
         message: What went wrong.
@@ -23,12 +23,12 @@ class TokenTrackingError(Exception):
 class FrameworkTimeoutError(TimeoutError):
     """An attempt, or an item with all its attempts, took longer than the configuration allows.
 
-    A timeout of the provider's client is an exception of its own, and stays what it is.
+    A timeout that the provider's client raises stays what it is.
 
     Attributes:
         item_id: Which item.
         elapsed: Seconds that it took.
-        timeout_limit: Seconds that it might have taken.
+        timeout_limit: Seconds that were allowed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What ends a batch before its time: time, errors, money."""
+"""What stops a batch early: time, errors, cost."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = ["LAST_WORD_S", "GuardRails", "Guards"]
 _log = logging.getLogger(__name__)
 
 LAST_WORD_S: Final = 5.0
-"""What the middleware of an item has together, to be told of its error, when the time of the item itself is over."""
+"""Seconds that the ``on_error`` of all middleware of an item has together when the item's own time is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardRails:
-    """Bounds of a batch. One that is reached stops it: no call is started any more, and what had none fails.
+    """Bounds of a batch. Reaching any but `item_timeout` stops it: no call is started, and items without one fail.
 
-    Items that the stop has struck have a result like all others: with the error ``"BatchStoppedError: ..."``,
-    which names the bound.
+    Items that the stop cuts off have a result like all others, with the error ``"BatchStoppedError: ..."``, which
+    names the bound.
 
     Attributes:
-        item_timeout: Seconds for an item, its attempts, pauses, cool-downs and middleware together; then the item
-            fails with a `FrameworkTimeoutError` and is not tried again. ``None`` for no bound. The ``on_error`` of
-            its middleware has 5 seconds more, to be told of that.
-        batch_timeout: Seconds for the whole batch, from its start; calls that run then are cancelled.
-        max_errors: By the classifier's category, how many items may fail for good with such an error: the last
-            of them stops the batch. Calls that run may end.
-        max_cost: Most that results may cost together; when it is reached, calls that run may end.
-        cost: Tells the cost of a result, those of failed items included; for `max_cost`. If it raises, the
-            batch stops: a cap that cannot be checked is none.
+        item_timeout: Seconds for an item: attempts, pauses, cool-downs and middleware together. The item then fails
+            with a `FrameworkTimeoutError` and is not tried again; the ``on_error`` of its middleware has 5 more
+            seconds. ``None`` for no bound.
+        batch_timeout: Seconds for the whole batch, from its start; running calls are then cancelled.
+        max_errors: By the classifier's category, the number of items failed for good at which the batch stops.
+            Running calls may end.
+        max_cost: Cost of all results together at which the batch stops. Running calls may end.
+        cost: Returns the cost of a result, also of a failed item; for `max_cost`. If it raises, the batch stops: a
+            cap that cannot be checked is none.
 
     Raises:
         ValueError: a number is out of range, or `max_cost` is given without `cost`.
-        TypeError: one is no number, `max_errors` is no mapping from categories, or `cost` no function.
+        TypeError: one is not a number, `max_errors` is not a mapping from categories, or `cost` not a function.
     """
 
     item_timeout: float | None = None
@@ -57,7 +57,7 @@ class GuardRails:
         for what, seconds in (("item_timeout", self.item_timeout), ("batch_timeout", self.batch_timeout)):
             if seconds is not None:
                 number = check_amount(seconds, what, above=0, finite=False, more=" seconds, or None")
-                object.__setattr__(self, what, number)  # frozen, but not before it is made
+                object.__setattr__(self, what, number)  # frozen: a plain assignment raises
         _check_errors(self.max_errors)
         if self.max_cost is not None:
             check_amount(self.max_cost, "max_cost", above=0, finite=False, more=", or None")
@@ -87,7 +87,7 @@ def _check_errors(given: object) -> None:
 
 
 class Guards:
-    """Watches one batch.
+    """Enforces the bounds of one batch.
 
     Args:
         rails: The bounds.
@@ -103,19 +103,19 @@ class Guards:
         self._errors: Counter[str] = Counter()
         self._cost = 0.0
         self._is_priced = rails.max_cost is not None and rails.cost is not None
-        """Whether results are asked for their cost: no more once that has failed."""
+        """Whether costs are counted; False once `cost` has failed."""
         self.reason: str | None = None
         """Why the batch was stopped; ``None`` if it was not."""
 
     def start(self) -> None:
-        """Begin to count the batch's time."""
+        """Start the batch's timeout."""
         seconds = self._rails.batch_timeout
         if seconds is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(seconds, self.stop, f"the batch has taken its {seconds:g} s")
 
     def end(self) -> None:
-        """Stop counting."""
+        """Stop the batch's timeout."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -130,7 +130,7 @@ class Guards:
 
     @contextmanager
     def watching(self, scope: asyncio.Timeout, grace_s: float = 0.0) -> Iterator[None]:
-        """Let `stop` end `scope`, of an item that runs, at once or that much later."""
+        """Let `stop` expire `scope`, of a running item, `grace_s` seconds after it."""
         self._scopes[scope] = grace_s
         try:
             yield
@@ -138,13 +138,13 @@ class Guards:
             self._scopes.pop(scope, None)
 
     def scope(self, deadline: float) -> asyncio.Timeout:
-        """Return the time that one item has, until `deadline` on the loop's clock."""
+        """Return a timeout scope until `deadline` on the loop's clock; infinity is no timeout."""
         return asyncio.timeout_at(deadline if deadline < math.inf else None)
 
     def last_word(self, deadline: float) -> asyncio.Timeout:
-        """Return the time that its middleware has for its error: until `deadline`, and 5 seconds at least.
+        """Return the timeout scope of an item's ``on_error`` middleware: until `deadline`, and at least 5 seconds.
 
-        When calls that run were cancelled, until 5 seconds after that, for all items: the batch is to end.
+        After a stop that cancels running calls: until 5 seconds after the stop, for all items.
         """
         if self._cut_off_at is not None:
             return self.scope(self._cut_off_at + LAST_WORD_S)
@@ -152,15 +152,15 @@ class Guards:
 
     @property
     def item_timeout(self) -> float:
-        """Seconds of an item."""
+        """Seconds for one item; infinity for no bound."""
         return math.inf if self._rails.item_timeout is None else self._rails.item_timeout
 
     def stop(self, reason: str, *, now: bool = True) -> None:
         """Start no more calls.
 
         Args:
-            reason: What the results of those that were struck say.
-            now: Cancel calls that run, too.
+            reason: Text for the results of the items that are cut off.
+            now: Cancel running calls, too.
         """
         if self.reason is None:
             self.reason = reason
@@ -173,11 +173,11 @@ class Guards:
                     scope.reschedule(present + grace_s)
 
     def count(self, result: WorkItemResult[Any, Any], category: str | None) -> None:
-        """Take the end of an item.
+        """Count an ended item; stop the batch if a bound is reached.
 
         Args:
             result: Its result.
-            category: That of its error, as the classifier said; ``None`` if it did not fail by one.
+            category: The classifier's category of its error; ``None`` without one.
         """
         if category is not None:
             self._errors[category] += 1
@@ -197,7 +197,7 @@ class Guards:
 
 
 def _number(cost: float) -> float:
-    cost = float(cost)  # money is often a Decimal, which cannot be added to what is not
+    cost = float(cost)  # often a Decimal, which cannot be added to a float
     if math.isnan(cost):  # nothing would ever be above the cap
         raise ValueError("the cost is not a number")
     return cost

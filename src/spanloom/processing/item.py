@@ -33,7 +33,7 @@ __all__ = ["Ended", "ItemProcessor"]
 _log = logging.getLogger(__name__)
 
 _VALIDATION_NAMES: Final = ("validation", "parse", "unexpectedmodelbehavior")
-"""Parts of the names of exceptions by which clients say that an answer did not have the wanted form."""
+"""Parts, in lower case, of the names of exceptions that clients raise for an answer of the wrong form."""
 
 
 class Ended(msgspec.Struct, eq=False):
@@ -41,8 +41,8 @@ class Ended(msgspec.Struct, eq=False):
 
     Attributes:
         result: What its user gets.
-        error: What the job is to raise, so that its event tells of it; ``None`` if it has nothing to raise.
-        category: The classifier's word for `error`; ``None`` if there is none.
+        error: What the job raises, so that its event shows it; ``None`` for nothing.
+        category: The classifier's category of `error`; ``None`` without one.
     """
 
     result: WorkItemResult[Any, Any]
@@ -51,7 +51,7 @@ class Ended(msgspec.Struct, eq=False):
 
 
 class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
-    """Processes items; has what the items of one batch share."""
+    """Processes items; holds what the items of one batch share."""
 
     config: ProcessorConfig
     classifier: ErrorClassifier
@@ -65,7 +65,7 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
     tokens: TokenExtractor
 
     async def process(self, item: LLMWorkItem[Any, Any, Any], worker_id: int) -> Ended:
-        """Return how the item ended; an exception of its own is never raised, a cancel always is."""
+        """Return how the item ended. Its own `Exception` is never raised; a cancel always is."""
         attempts = _Attempts(self, item, worker_id)
         began = asyncio.get_running_loop().time()
         deadline = began + self.guards.item_timeout
@@ -82,7 +82,7 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
         try:
             return await self._failed(attempts, error, deadline)
         finally:
-            # The traceback of an error leads to this frame, and so does the task, which the scope knows.
+            # Break reference cycles: the error's traceback leads to this frame, and so does the scope, by its task.
             del error, scope
 
     async def _process(self, attempts: _Attempts, deadline: float) -> WorkItemResult[Any, Any]:
@@ -103,7 +103,7 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
                 deadline,
             )
         except asyncio.CancelledError:
-            attempts.verdict = None  # cut off: what comes of that is another error
+            attempts.verdict = None  # cut off: the item fails by another error than the classified one
             raise
         result = WorkItemResult(
             item.item_id, True, output, context=item.context, token_usage=attempts.tokens(usage)
@@ -153,7 +153,7 @@ class ItemProcessor(msgspec.Struct, eq=False, kw_only=True):
         return Ended(result, error, (attempts.verdict or self.classify(error)).error_category)
 
     def classify(self, error: Exception) -> ErrorInfo:
-        """Return what the classifier says; one that fails has said that it is not worth another attempt."""
+        """Return the classifier's verdict; if it fails, ``unclassified``, which is not tried again."""
         try:
             info: object = self.classifier.classify(error)
         except Exception:  # noqa: BLE001 -- the user's class; the item has failed anyway
@@ -179,9 +179,9 @@ class _Attempts:
         self._state = RetryState()
         self._spent = dict.fromkeys(COUNTED, 0)
         self.verdict: ErrorInfo | None = None
-        """What the classifier has said of the error of the present attempt; ``None`` if there is none."""
+        """The classifier's verdict on the error of the current attempt; ``None`` without one."""
         self.paid: TokenUsage = {}
-        """What the attempt took that went well."""
+        """Tokens of the successful attempt."""
         self.number = 0
 
     async def make(self) -> tuple[Any, TokenUsage]:
@@ -203,13 +203,13 @@ class _Attempts:
         return output, self.paid
 
     async def _wait_for_turn(self) -> None:
-        """Wait until there is neither a pause nor a rate that is used up."""
+        """Wait until no pause is on and the rate allows a start."""
         pause, rate = self._shared.pause, self._shared.rate
         await pause.before_attempt()
         if rate is None:
             return
         await rate.acquire()
-        while pause.is_on:  # it has begun while this one waited, whose start is for who comes next
+        while pause.is_on:  # begun while this one waited for the rate: give the start back
             rate.charge(-1)
             await pause.before_attempt()
             await rate.acquire()
@@ -244,7 +244,7 @@ class _Attempts:
             del scope  # knows the task, which knows the exception, which knows this frame
 
     async def _take(self, error: Exception, generation: int) -> None:
-        """Take note of a failed attempt."""
+        """Handle a failed attempt: count its tokens, call ``on_error``, classify it, pause after a rate limit."""
         shared, item = self._shared, self.item
         shared.tokens.accumulate(self._spent, shared.tokens.extract_from_exception(error))
         try:
@@ -275,7 +275,7 @@ class _Attempts:
         return max(retry.policy().delay(number), verdict.suggested_wait or 0.0, retry_after_of(error) or 0.0)
 
     def tokens(self, usage: TokenUsage) -> TokenUsage:
-        """Return `usage` and what the failed attempts took."""
+        """Return the sum of `usage` and the tokens of the failed attempts."""
         if usage and not any(self._spent.values()):
             return usage
         total = dict(self._spent)
@@ -287,6 +287,6 @@ def _is_malformed(error: Exception) -> bool:
     name = type(error).__name__.lower()
     try:
         text = str(error).lower()
-    except Exception:  # noqa: BLE001 -- it says nothing; what it is, the classifier has said
+    except Exception:  # noqa: BLE001 -- no text to look at; the classifier has judged the type
         text = ""
     return any(part in name for part in _VALIDATION_NAMES) or "result validation" in text

@@ -22,16 +22,16 @@ class _Entry(msgspec.Struct, eq=False):
 
 
 class Lifecycle:
-    """The strategies of a processor, known by what they are and not by what they are equal to."""
+    """The strategies of a processor, told apart by identity, not by equality."""
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
 
     async def prepare(self, strategy: LLMCallStrategy[Any]) -> None:
-        """Return when `strategy` is prepared; whoever comes first prepares it.
+        """Wait until `strategy` is prepared; the first caller prepares it.
 
         Raises:
-            Exception: what its ``prepare`` raised; the next one who comes tries again.
+            Exception: what its ``prepare`` raised; the next caller tries again.
         """
         entry = self._entries.get(id(strategy))
         if entry is None:
@@ -49,8 +49,8 @@ class Lifecycle:
         """Clean up each strategy that was prepared, once; what fails is logged.
 
         Raises:
-            BaseException: a ``cleanup`` was cancelled, or raised something else that is no `Exception`: the first of
-                these, after all have been cleaned up.
+            BaseException: the first cancel, or other exception that is not an `Exception`, of a ``cleanup``; raised
+                after all have been cleaned up.
         """
         entries, self._entries = self._entries, {}
         first: BaseException | None = None
@@ -60,11 +60,11 @@ class Lifecycle:
                 continue
             try:
                 await cleanup()
-            except Exception as error:  # noqa: BLE001 -- the results are there; they do not get worse by this
+            except Exception as error:  # noqa: BLE001 -- it does not affect the results
                 _log.warning("cleanup of %s failed: %s", type(entry.strategy).__name__, error, exc_info=True)
             except GeneratorExit:
                 raise  # nobody can await anything any more
-            except BaseException as error:  # noqa: BLE001 -- raised below; the others hold what they hold meanwhile
+            except BaseException as error:  # noqa: BLE001 -- raised below, when the others are cleaned up
                 first = first or error
         try:
             if first is not None:

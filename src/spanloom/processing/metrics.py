@@ -28,7 +28,7 @@ _TOLD: Final = (
 
 
 class MetricsObserver(BaseObserver):
-    """Counts what a processor tells; may observe several, one after the other or at once.
+    """Counts the events of a processor, or of several, one after the other or at once.
 
     Args:
         max_processing_samples: How many of the latest processing times are kept, at least 1.
@@ -46,7 +46,7 @@ class MetricsObserver(BaseObserver):
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set all numbers to zero."""
         self._succeeded = self._failed = self._rate_limits = 0
         self._cooldown_s = self._seconds = 0.0
         self._timed = 0

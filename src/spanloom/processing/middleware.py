@@ -1,4 +1,4 @@
-"""What may change an item before its calls, and its result after them."""
+"""Layers that may change an item before its calls, and its result after them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ TContext = TypeVar("TContext")
 class Middleware(ABC, Generic[TInput, TOutput, TContext]):
     """One layer around each item: the first of a processor's list is the outermost.
 
-    Each method is awaited once for an item, whatever the number of its attempts. One that raises, or returns something
-    else than it is to return, is passed over.
+    Each method is awaited at most once per item, however many attempts it takes. One that raises an `Exception`, or
+    returns the wrong type, is logged and skipped.
     """
 
     @abstractmethod
     async def before_process(
         self, work_item: LLMWorkItem[TInput, TOutput, TContext]
     ) -> LLMWorkItem[TInput, TOutput, TContext] | None:
-        """Return what is to be processed instead of the item, or the item; ``None`` to leave it out."""
+        """Return the item to process, this one or another; ``None`` to skip it."""
 
     @abstractmethod
     async def after_process(
         self, result: WorkItemResult[TOutput, TContext]
     ) -> WorkItemResult[TOutput, TContext]:
-        """Return what the result of a successful item is to be."""
+        """Return the result of a successful item, as given or changed."""
 
     @abstractmethod
     async def on_error(
@@ -79,7 +79,7 @@ class MiddlewareChain:
         self._layers = layers
 
     async def before(self, item: LLMWorkItem[Any, Any, Any]) -> LLMWorkItem[Any, Any, Any] | None:
-        """Return the item that is to be processed; ``None`` if none is."""
+        """Return the item to process; ``None`` to skip it."""
         for layer in self._layers:
             try:
                 changed = await layer.before_process(item)
@@ -93,7 +93,7 @@ class MiddlewareChain:
         return item
 
     async def after(self, result: WorkItemResult[Any, Any]) -> WorkItemResult[Any, Any]:
-        """Return what the result of a success is to be."""
+        """Return the result of a successful item."""
         for layer in reversed(self._layers):
             try:
                 changed = await layer.after_process(result)
@@ -107,7 +107,7 @@ class MiddlewareChain:
     async def recover(
         self, item: LLMWorkItem[Any, Any, Any], error: Exception
     ) -> WorkItemResult[Any, Any] | None:
-        """Return the result that the innermost layer has that has one; ``None`` if there is none."""
+        """Return the first result that a layer's ``on_error`` gives, the innermost first; ``None`` without one."""
         for layer in reversed(self._layers):
             try:
                 result: WorkItemResult[Any, Any] | None = await layer.on_error(item, error)

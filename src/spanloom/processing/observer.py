@@ -1,4 +1,4 @@
-"""What a processor tells of itself while it works."""
+"""The events of a processor, and the interface of those who receive them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["BaseObserver", "ProcessingEvent", "ProcessorObserver"]
 
 
 class ProcessingEvent(Enum):
-    """What happened. Each item has one start and one of the two ends, in every path."""
+    """What happened. Each item has exactly one of the two ends, and one start before it if it ever ran."""
 
     ITEM_STARTED = "item_started"
     """Data: ``item_id``, ``worker_id``."""
     ITEM_COMPLETED = "item_completed"
     """The item succeeded. Data: ``item_id``, ``duration`` in seconds, ``tokens``."""
     ITEM_FAILED = "item_failed"
-    """It failed, was left out, cancelled, or never came to run. Data: ``item_id``, ``error_type``."""
+    """The item failed, was skipped, was cancelled, or never ran. Data: ``item_id``, ``error_type``."""
     RATE_LIMIT_HIT = "rate_limit_hit"
     """An attempt was refused. Data: ``item_id``, ``worker_id``."""
     COOLDOWN_STARTED = "cooldown_started"
     """All workers pause. Data: ``worker_id``, ``duration`` in seconds, ``consecutive``."""
     COOLDOWN_ENDED = "cooldown_ended"
-    """They go on. Data: ``duration`` in seconds; ``error`` if the rate-limit strategy failed."""
+    """The pause is over. Data: ``duration`` in seconds; ``error`` if the rate-limit strategy failed."""
     WORKER_STARTED = "worker_started"
     """Data: ``worker_id``."""
     WORKER_STOPPED = "worker_stopped"
@@ -31,17 +31,21 @@ class ProcessingEvent(Enum):
     BATCH_STARTED = "batch_started"
     """Data: ``total``, ``max_workers``, ``start_time``."""
     BATCH_COMPLETED = "batch_completed"
-    """It has ended, however. Data: ``processed``, ``succeeded``, ``failed``, ``total``, tokens, ``duration``."""
+    """The batch has ended, in whatever way.
+
+    Data: ``processed``, ``succeeded``, ``failed``, ``total``, ``total_tokens``, ``cached_input_tokens``, and
+    ``duration`` in seconds.
+    """
 
 
 class ProcessorObserver(ABC):
-    """Is told what happens, in order; nothing it does is felt by the batch."""
+    """Receives the events of a batch in order; cannot fail it. One over 1,000 events behind slows the batch down."""
 
     @abstractmethod
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """Take note of an event.
+        """Handle an event.
 
-        Awaited in a task of the observer's own, beside the work. It has 5 seconds; it may raise anything.
+        Awaited in a task of the observer's own, while the work goes on. It has 5 seconds; it may raise anything.
 
         Args:
             event: What happened.

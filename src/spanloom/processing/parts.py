@@ -1,4 +1,4 @@
-"""What a user writes for a processor, checked where it is given: a mistake in it would show in each item, or never."""
+"""Checks of the user's objects when they are given: a mistake would otherwise show in each item, or never."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["check_part", "check_parts"]
 
 
 def check_parts(name: str, parts: object, kind: type, *methods: str) -> None:
-    """Make sure that `parts` is a list of such as `check_part` lets pass, or ``None``.
+    """Check that `parts` is ``None``, or a list of objects that pass `check_part`.
 
     Raises:
         TypeError: it is not.
@@ -24,16 +24,16 @@ def check_parts(name: str, parts: object, kind: type, *methods: str) -> None:
 
 
 def check_part(name: str, part: object, kind: type, *methods: str) -> None:
-    """Make sure that `part` has its methods, or is ``None``; of which class it is does not matter.
+    """Check that `part` is ``None``, or has `methods`; its class does not matter.
 
     Args:
-        name: What it was given as.
+        name: Name of the parameter, for the message.
         part: What was given.
-        kind: The class that one would derive from.
-        methods: What is called of it.
+        kind: The class to derive from, for the message.
+        methods: Names of the methods that will be called.
 
     Raises:
-        TypeError: it lacks one, or it is a class and no object of one.
+        TypeError: it lacks a method, or is a class instead of an instance.
     """
     if part is None:
         return

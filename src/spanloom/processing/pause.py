@@ -1,4 +1,4 @@
-"""The pause of all workers after a rate limit, as a `RateLimitStrategy` wants it."""
+"""The pause of all workers after a rate limit, as a `RateLimitStrategy` decides."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MAX_TEXT: Final = 200
 class SharedPause:
     """One pause for all workers: a `Cooldown` whose length and slow start the strategy decides.
 
-    A refusal of a call that started before the present pause belongs to that pause: fifty refusals at once ask
-    the strategy once. A ``Retry-After`` that the refusal carries is a floor under what the strategy says.
+    A refusal of a call that started before the current pause belongs to that pause: fifty refusals at once ask
+    the strategy once. A ``Retry-After`` of the refusal is a lower bound on the pause.
 
     Args:
         strategy: Decides.
-        events: Is told when a pause begins and ends.
+        events: Gets an event when a pause begins and one when it ends.
     """
 
     def __init__(self, strategy: RateLimitStrategy, events: Dispatcher) -> None:
@@ -44,7 +44,7 @@ class SharedPause:
         self._since_resume = 0
         self._began: float | None = None
         self._until = 0.0
-        """Until when, on the loop's clock, servers have asked to wait."""
+        """Time, on the loop's clock, until which servers have asked to wait."""
         self._error: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.generation: int = 0
@@ -52,16 +52,16 @@ class SharedPause:
 
     @property
     def is_on(self) -> bool:
-        """Whether nobody may start a call now."""
+        """Whether calls are held back now."""
         return self._began is not None and not self._is_over
 
     @property
     def _is_over(self) -> bool:
-        """Whether its time has passed: the timer that tells of the end may be a moment later."""
+        """Whether the pause's time has passed; the timer that ends it may fire a moment later."""
         return self._gate.remaining_s == 0 and self._decided.is_set()
 
     async def before_item(self) -> None:
-        """Wait for the end of a pause, and then as long as the slow start asks for."""
+        """Wait until no pause is on, and then for the delay of the slow start."""
         await self.before_attempt()
         if not self._slowly:
             return
@@ -80,7 +80,7 @@ class SharedPause:
             await self.before_attempt()
 
     async def before_attempt(self) -> None:
-        """Wait for the end of a pause."""
+        """Wait until no pause is on."""
         while self._began is not None:
             await self._decided.wait()
             await self._gate.acquire()
@@ -88,15 +88,15 @@ class SharedPause:
                 return
 
     def succeeded(self) -> None:
-        """Take note that a call was answered: the next pause is the first of a new row."""
+        """Note a successful call: the next pause counts from 1 again."""
         self._in_a_row = 0
 
     async def refused(self, worker_id: int, generation: int, error: Exception) -> None:
-        """Begin a pause, unless the one that the refusal belongs to has begun already.
+        """Begin a pause, unless the refusal belongs to one that has begun; a ``Retry-After`` may then extend that.
 
         Args:
             worker_id: Whose call was refused.
-            generation: What `generation` was when the call started.
+            generation: Value of `generation` when the call started.
             error: The refusal.
         """
         floor_s = retry_after_of(error) or 0.0
@@ -107,13 +107,13 @@ class SharedPause:
                 if self._decided.is_set() and floor_s > self._gate.remaining_s:
                     self._hold(floor_s)
             return
-        self.end()  # of the one before, whose timer may be a moment late
+        self.end()  # the pause before, whose timer may be a moment late
         self.generation += 1
         self._in_a_row += 1
         self._slowly, self._since_resume = True, 0
         self._began, self._until = now, now + floor_s
         self._error = None
-        self._decided.clear()  # the strategy may take its time: nobody starts meanwhile
+        self._decided.clear()  # no call starts until the strategy has answered, however long that takes
         seconds = 0.0
         try:
             wanted = float(await self._strategy.on_rate_limit(worker_id, self._in_a_row))
@@ -134,7 +134,7 @@ class SharedPause:
             self._hold(max(seconds, self._until - asyncio.get_running_loop().time()))
 
     def end(self) -> None:
-        """Break off a pause, as when the batch has ended."""
+        """End a pause now, if one is on."""
         if self._began is not None:
             self._over()
 

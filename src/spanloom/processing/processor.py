@@ -33,14 +33,14 @@ from spanloom.processing.work_queue import WorkQueue
 __all__ = ["BatchProcessor", "ParallelBatchProcessor"]
 
 _within: ContextVar[tuple[object, ...]] = ContextVar("spanloom_processing_within", default=())
-"""Marks of the processors that have started what runs here: items, observers, callbacks, and all tasks of these."""
+"""Marks of the processors whose item, observer or callback, or a task of one, is the running code; outermost first."""
 
 TInput = TypeVar("TInput")
 TOutput = TypeVar("TOutput")
 TContext = TypeVar("TContext")
 
 AHEAD: Final = 8
-"""Times `max_workers`: how far, in input order, the newest item may be ahead of the oldest that has no result yet."""
+"""Times `max_workers`: items that may be started, if ordered, ahead of the oldest whose result was not handed over."""
 PROCESSED: Final = (
     "Cannot add work after process_all() has started. Create a new processor instance for additional batches."
 )
@@ -75,7 +75,7 @@ class BatchProcessor(ABC, Generic[TInput, TOutput, TContext]):
 
 
 class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
-    """Calls a model for many items, some of them at a time, and keeps what becomes of each.
+    """Calls a model for many items, several at a time, and keeps the result of each.
 
     All at once::
 
@@ -84,9 +84,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
                 await processor.add_work(LLMWorkItem(str(number), strategy, prompt))
             result = await processor.process_all()
 
-    Or as a stream, with results while items come. `add_work` and the loop are in different tasks then, because
-    both may wait for the other: results that nobody takes hold back the calls, and a full queue holds back
-    `add_work`::
+    Or as a stream, with results while items are added. Call `add_work` and run the loop in different tasks, as each
+    may wait for the other: results that nobody takes hold back the calls, and a full queue holds back `add_work`::
 
         async with ParallelBatchProcessor(config=config) as processor:
             await processor.start()
@@ -99,23 +98,24 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     and the batch goes on; a cancel of `process_all` cancels all items, waits for them, and is raised.
 
     Args:
-        max_workers, timeout_per_item, rate_limit_cooldown: Deprecated; they stand in `config`.
-        post_processor: Called with each result, also of failed items; may return an awaitable. Its failure is logged.
+        max_workers, timeout_per_item, rate_limit_cooldown: Deprecated; set them in `config`.
+        post_processor: Called with each result, also of failed items, but not of those that were cancelled or never
+            ran; may return an awaitable. Its failure is logged.
         config: See `ProcessorConfig`.
-        error_classifier: Tells which errors are worth another attempt; by default `DefaultErrorClassifier`.
+        error_classifier: Decides which errors are worth another attempt; by default `DefaultErrorClassifier`.
         rate_limit_strategy: Decides about pauses after rate limits; by default an `ExponentialBackoffStrategy` made
             from ``config.rate_limit``.
         middlewares: Layers around each item, the outermost first.
-        observers: Who is told what happens.
+        observers: Receive the events of the batch.
         progress_callback: Called with (ended, total, item id) after each ``config.progress_interval`` items and
             after the last; a coroutine function, or a function, which is called in a thread.
-        guard_rails: What ends the batch before its time.
+        guard_rails: What stops the batch early.
         ordered: Give results in input order, not in the order in which items end.
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `config` or `guard_rails` is something else; another part lacks a method that it is to have, is a
-            class and no object of one, or cannot be called.
+        TypeError: `config` or `guard_rails` is of another type; another part lacks a method, is a class instead of an
+            instance, or is not callable.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self.config: ProcessorConfig = config
         self.max_workers: int = config.max_workers
         self.post_processor = post_processor
-        # Not `or`: what is the user's may have a length, and be empty.
+        # Not `or`: a user's object may have a length, and be empty.
         self.error_classifier: ErrorClassifier = (
             DefaultErrorClassifier() if error_classifier is None else error_classifier
         )
@@ -177,7 +177,9 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._proactive_rate_limiter = _rate_limiter(config.max_requests_per_minute)
         self._batch: Batch | None = None
         self._collecting = False
-        self._mark = object()  # not the processor: what items start may outlive it, and keeps its context
+        self._mark = (
+            object()
+        )  # not the processor: tasks that items start may outlive it, and keep their context
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -188,13 +190,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     # in -----------------------------------------------------------------------------------------------
 
     async def add_work(self, work_item: LLMWorkItem[TInput, TOutput, TContext]) -> None:
-        """Add an item to the batch; wait while ``config.max_queue_size`` items wait, if the batch runs.
+        """Add an item to the batch; while the batch runs, wait for room if ``config.max_queue_size`` items are waiting.
 
-        Before `start` or `process_all` any number can be added. Cancelled while it waits, it has added nothing.
+        Before `start` or `process_all` any number can be added. A cancel while waiting adds nothing.
 
         Raises:
             RuntimeError: `process_all` has started, `finish` was called, or the batch has ended.
-            TypeError: it is no `LLMWorkItem`.
+            TypeError: it is not an `LLMWorkItem`.
         """
         given: object = work_item
         if not isinstance(given, LLMWorkItem):
@@ -205,7 +207,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._stats.total += 1
 
     async def start(self) -> None:
-        """Begin to process items, while more are added; results come by iterating over the processor.
+        """Start processing; more items may be added meanwhile. Iterate over the processor for the results.
 
         Raises:
             RuntimeError: the processor has been started before.
@@ -252,15 +254,15 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         await self._batch.start()
 
     async def finish(self) -> None:
-        """Say that no more items come: the results end when those that are there have ended. Does not wait."""
+        """Declare the input complete: iteration ends after the results of the items added so far. Does not wait."""
         self._queue.close(FINISHED)
 
     # out ----------------------------------------------------------------------------------------------
 
     async def process_all(self) -> BatchResult[TOutput, TContext]:
-        """Process what has been added, and return when all items have ended.
+        """Process all items added, and return when all have ended.
 
-        After `start`, it is as `finish` and then taking all results that have not been taken yet.
+        After `start`, this also calls for no more items, as `finish` does, and returns the results not taken yet.
 
         Raises:
             asyncio.CancelledError: this call was cancelled; all items have ended, and observers have been told.
@@ -296,8 +298,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     async def cleanup(self) -> None:
         """Stop the batch, if it runs: cancel its items and wait for them.
 
-        Items that did not come to run fail. If somebody else waits in `process_all`, that gets all results. An item, an
-        observer or a progress callback that calls this does not wait, as the batch waits for them.
+        Items that never ran fail. A `process_all` that is waiting in another task returns all results. Called by an
+        item, an observer or a progress callback, this does not wait, as the batch waits for them.
         """
         self._queue.close(
             "Cannot add work after the processor was shut down. Create a new processor instance."
@@ -339,7 +341,7 @@ def _default_strategy(config: RateLimitConfig) -> RateLimitStrategy:
 def _configured(
     config: ProcessorConfig | None, workers: int | None, timeout: float | None, cooldown: float | None
 ) -> ProcessorConfig:
-    """Return the configuration with what was given the old way; the caller's own is left as it is."""
+    """Return the configuration; deprecated arguments are set in a copy of the caller's."""
     for name, given, instead in (
         ("max_workers", workers, "ProcessorConfig(max_workers=...)"),
         ("timeout_per_item", timeout, "ProcessorConfig(timeout_per_item=...)"),
@@ -371,7 +373,7 @@ def _configured(
 
 
 def _rate_limiter(per_minute: float | None) -> RateLimiter | None:
-    """Return the limiter of a rate that need not be a whole number; no minute ever holds a part of an attempt."""
+    """Return a limiter of whole attempts for a rate that may be fractional; ``None`` for no bound."""
     if not per_minute:
         return None
     return RateLimiter(max(1, int(per_minute)), max(60.0, 60.0 / per_minute), name="max_requests_per_minute")

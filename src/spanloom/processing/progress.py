@@ -1,4 +1,4 @@
-"""Telling somebody how far a batch is."""
+"""Reports of how far a batch is."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ProgressCallback = Callable[[int, int, str], Awaitable[None] | None]
 class ProgressReports:
     """Reports after each `interval` items, and after the last.
 
-    Reports are made one after the other, beside the work. One that takes too long is cancelled, or, if it runs in
-    a thread, left to itself; what has become old meanwhile is left out. After three such in a row there is only the
-    last report, which is always made.
+    Reports are made one at a time, while the work goes on. One that takes too long is cancelled, or, in a thread,
+    abandoned; reports that became outdated meanwhile are dropped. After three such timeouts in a row, only the last
+    report is made: that one always is.
 
     Args:
         callback: A coroutine function, or a function, which is called in a thread so that it may block.
@@ -44,7 +44,7 @@ class ProgressReports:
         self._latest = ""
 
     def ended(self, item_id: str) -> None:
-        """Take note of the end of an item."""
+        """Note the end of an item, and report if the interval is reached."""
         self._latest = item_id
         if self._stats.processed % self._interval == 0:
             self._tell()
@@ -55,7 +55,7 @@ class ProgressReports:
             self._tell()
         try:
             await self._channel.close()
-            if self._begun != self._told:  # it was given up before
+            if self._begun != self._told:  # the channel gave up the callback before
                 self._channel = self._new_channel()
                 self._tell()
                 await self._channel.close()
@@ -78,7 +78,5 @@ class ProgressReports:
 
 async def _in_thread(callback: ProgressCallback, completed: int, total: int, item_id: str) -> None:
     answer = await asyncio.to_thread(callback, completed, total, item_id)
-    if inspect.isawaitable(
-        answer
-    ):  # of a function that returns a coroutine without being a coroutine function
+    if inspect.isawaitable(answer):  # a plain function may still return a coroutine
         await answer

@@ -10,52 +10,52 @@ from spanloom.processing.bounds import check_amount, check_whole
 __all__ = ["LONGEST_S", "ExponentialBackoffStrategy", "FixedDelayStrategy", "RateLimitStrategy"]
 
 LONGEST_S: Final = 600.0
-"""Seconds of the longest pause, unless somebody says otherwise."""
+"""Seconds of the longest pause by default."""
 
 
 class RateLimitStrategy(ABC):
-    """Decides about pauses; what holds the workers back is the processor's."""
+    """Decides about pauses; the processor carries them out."""
 
     @abstractmethod
     async def on_rate_limit(self, worker_id: int, consecutive_limit_count: int) -> float:
         """Return how long all workers are to pause, in seconds; 0 for not at all.
 
-        Called once for each pause, whatever number of calls are refused at the same time.
+        Called once per pause, however many calls are refused at the same time.
 
         Args:
             worker_id: Number of the worker whose call was refused.
-            consecutive_limit_count: Which pause this is since a call has last succeeded, from 1.
+            consecutive_limit_count: Number of this pause since the last successful call, from 1.
         """
 
     @abstractmethod
     def should_apply_slow_start(self, items_since_resume: int) -> tuple[bool, float]:
-        """Return whether an item is to start later, and by how many seconds.
+        """Return whether to delay an item, and by how many seconds.
 
-        Called for each item that starts after a pause, until it says no; never before the first pause.
+        Called for each item that starts after a pause, until it returns False; never before the first pause.
 
         Args:
-            items_since_resume: How many have started since the pause, from 0.
+            items_since_resume: Items started since the pause, from 0.
         """
 
 
 class ExponentialBackoffStrategy(RateLimitStrategy):
-    """Pauses longer each time; then starts slowly, and ever less so.
+    """Pauses longer each time; then starts slowly, with falling delays.
 
     Pause number k in a row lasts ``min(initial_cooldown * backoff_multiplier ** (k - 1), max_cooldown)`` seconds.
-    Item number n of the `slow_start_items` after it, from 0, starts
-    ``initial - (initial - final) * n / slow_start_items`` seconds later, with the two delays of the slow start.
+    Item number n, from 0, of the `slow_start_items` after it is delayed by
+    ``max(final, initial - (initial - final) * n / slow_start_items)`` seconds, with the two delays of the slow start.
 
     Args:
         initial_cooldown: Seconds of the first pause, 0 or more.
         max_cooldown: Seconds of the longest, 0 or more.
-        backoff_multiplier: By what each is longer than the one before it, at least 1.
-        slow_start_items: How many items start slowly; 0 for none.
-        slow_start_initial_delay: Seconds by which the first of them starts later, 0 or more.
-        slow_start_final_delay: Seconds by which the last does, 0 or more.
+        backoff_multiplier: Factor from one pause to the next, at least 1.
+        slow_start_items: Number of items that are delayed; 0 for none.
+        slow_start_initial_delay: Seconds by which the first of them is delayed, 0 or more.
+        slow_start_final_delay: Seconds towards which the delays fall, 0 or more.
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: one is no number.
+        TypeError: one is not a number.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         return min(cooldown, self.max_cooldown)
 
     def should_apply_slow_start(self, items_since_resume: int) -> tuple[bool, float]:
-        """Return whether the item starts later, and by how much."""
+        """Return whether to delay the item, and by how many seconds."""
         if items_since_resume >= self.slow_start_items:
             return False, 0.0
         initial, final = self.slow_start_initial_delay, self.slow_start_final_delay
@@ -95,15 +95,15 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
 
 
 class FixedDelayStrategy(RateLimitStrategy):
-    """Pauses always as long, and from then on starts every item a little later.
+    """Pauses for the same time each time, and delays every item after the first pause.
 
     Args:
         cooldown: Seconds of each pause, 0 or more.
-        delay_between_requests: Seconds by which each item after the first pause starts later, 0 or more.
+        delay_between_requests: Seconds by which each item after the first pause is delayed, 0 or more.
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: one is no number.
+        TypeError: one is not a number.
     """
 
     def __init__(self, cooldown: float = 300.0, delay_between_requests: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of an item, and of a batch."""
+"""The result of an item, and of a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIPPED: Final = "Skipped by middleware"
 MAX_TEXT: Final = 500
 """Characters of an exception's text that a result keeps."""
 CACHE_DISCOUNT: Final = 0.9
-"""What a cached token costs less than another one: Gemini charges a tenth."""
+"""Fraction by which a cached token is cheaper: Gemini charges a tenth."""
 
 
 @dataclass
@@ -79,12 +79,12 @@ class BatchResult(Generic[TOutput, TContext]):
         return self.total_cached_tokens / self.total_input_tokens * 100.0
 
     def effective_input_tokens(self) -> int:
-        """Return the input tokens that would have cost as much without a cache: a cached one costs a tenth."""
+        """Return how many uncached input tokens would have cost the same; a cached one costs a tenth."""
         return self.total_input_tokens - int(self.total_cached_tokens * CACHE_DISCOUNT)
 
 
 def text_of(error: BaseException, most: int | None = MAX_TEXT) -> str:
-    """Return what a result says of `error`, with so many characters of its text at most; ``None`` for all."""
+    """Return ``"TypeName: text"`` of `error`, with at most `most` characters of the text; ``None`` for all."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 -- an exception that cannot say what it is; its type still can

@@ -1,4 +1,4 @@
-"""What the attempts of one item tell each other."""
+"""Values that the attempts of one item share."""
 
 from __future__ import annotations
 

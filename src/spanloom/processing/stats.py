@@ -12,7 +12,7 @@ __all__ = ["ProcessingStats", "error_type_of"]
 
 @dataclass
 class ProcessingStats:
-    """What has become of a batch so far.
+    """Counts of a batch so far.
 
     Attributes:
         total: Items added.
@@ -21,8 +21,8 @@ class ProcessingStats:
         start_time: When it began, in seconds since the epoch; ``None`` before that.
         error_counts: How many items failed with each type of error.
         rate_limit_count: Attempts that were refused by a rate limit.
-        total_input_tokens, total_output_tokens, total_tokens: Of all attempts of the items that have ended.
-        cached_input_tokens, total_cached_tokens: Those of the input tokens that came from a cache; the same.
+        total_input_tokens, total_output_tokens, total_tokens: Sums over all attempts of the items that have ended.
+        cached_input_tokens, total_cached_tokens: Input tokens that came from a cache; both are the same number.
     """
 
     total: int = 0
@@ -60,7 +60,7 @@ class ProcessingStats:
 
 
 def error_type_of(result: WorkItemResult[Any, Any]) -> str:
-    """Return what statistics call the error of a failed item."""
+    """Return the error type of a failed item, as statistics name it."""
     error: object = result.error  # a middleware may have put the exception itself there
     if isinstance(error, BaseException):
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""Counts of tokens: of a result, and of calls that failed and were paid for all the same."""
+"""Token counts: of results, and of failed calls that used tokens all the same."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NAMES: Final = {
     "total_tokens": ("total_tokens",),
     "cached_input_tokens": ("cached_input_tokens", "cache_read_tokens"),
 }
-"""What the usage objects of clients call them, the first that there is."""
+"""Attributes of clients' usage objects, by key; the first that exists counts."""
 
 
 class TokenUsage(TypedDict, total=False):
-    """Tokens of one call, or of several; what a provider does not tell is left out.
+    """Tokens of one call, or of several; what a provider does not report is left out.
 
     Attributes:
         input_tokens: Tokens of the prompt, those from a cache included.
@@ -39,16 +39,17 @@ class TokenUsage(TypedDict, total=False):
 
 
 def no_tokens() -> TokenUsage:
-    """Return the usage of an item that was never called for."""
+    """Return the usage of an item without any call."""
     return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 
 
 def readable_usage(usage: Any, whose: str) -> TokenUsage:  # whatever somebody's code has returned
-    """Return `usage` with numbers in it: what is none counts as 0, and the object of a client is read by its names.
+    """Return `usage` as a dict with ints under the keys of `COUNTED`; a value that is no number counts as 0.
 
     Args:
-        usage: What was returned as the tokens of a call; ``None`` for nothing.
-        whose: Who has returned it, for the log.
+        usage: What was returned as the tokens of a call: a mapping, or a client's object, which is read by its
+            attributes; ``None`` gives an empty dict.
+        whose: Who returned it, for the log.
     """
     if usage is None:
         return {}
@@ -71,10 +72,10 @@ def readable_usage(usage: Any, whose: str) -> TokenUsage:  # whatever somebody's
 
 
 class TokenExtractor:
-    """Finds out what a failed call used, wherever its exception keeps that."""
+    """Finds the tokens that a failed call used, wherever its exception keeps them."""
 
     def extract_from_exception(self, exception: BaseException) -> dict[str, int]:
-        """Return the tokens of the call that raised `exception`; zeros if it does not tell.
+        """Return the tokens of the call that raised `exception`; zeros if it has none.
 
         Looks at the usage of ``__cause__.result`` (pydantic-ai), at ``exception.usage``, a value or a function
         (clients in the style of openai), and at ``_failed_token_usage`` in the exception's ``__dict__``, where

@@ -1,4 +1,4 @@
-"""What a processor is given: one prompt, and who knows how to answer it."""
+"""The input of a processor: one prompt, and the strategy that makes its calls."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class LLMWorkItem(Generic[TInput, TOutput, TContext]):
     """One item of a batch.
 
     Attributes:
-        item_id: What results, events and progress call the item; not empty. Nothing checks that it is unique.
+        item_id: Name of the item in results, events and progress; not blank. Nothing checks that it is unique.
         strategy: Makes the calls. One instance may be shared by any number of items: it is prepared once.
         prompt: The text to call it with.
         context: Anything; it comes back with the result, and no part of spanloom looks at it.
 
     Raises:
-        ValueError: `item_id` is no text, or blank, or there is no strategy.
-        TypeError: `strategy` is a class and no object of one, or `prompt` is no text.
+        ValueError: `item_id` is not a str, or blank, or there is no strategy.
+        TypeError: `strategy` is a class instead of an instance, or `prompt` is not a str.
     """
 
     item_id: str

@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, eq=False):
         item: As it was added.
         index: Its position in the input, from 0.
         roomed: Whether it holds room in the queue.
-        result: What became of it; ``None`` until it has ended.
+        result: Its result; ``None`` until it has ended.
     """
 
     item: LLMWorkItem[Any, Any, Any]
@@ -37,12 +37,11 @@ class Entry(msgspec.Struct, eq=False):
 class WorkQueue:
     """Hands items to one reader, in the order in which they came.
 
-    What is put in before `open` is not bounded: nobody takes anything out then, so that waiting for room would be
-    waiting for ever.
+    Items put before `open` are not bounded: nothing is taken out yet, so waiting for room would never end.
 
     Args:
-        size: Items that may wait once it is open; 0 for any number.
-        ahead: Items that may be taken before the oldest of them is told to be `done`; ``None`` for any number.
+        size: Items that may wait once it is open; 0 for no bound.
+        ahead: Items that may be taken and not yet `done`; ``None`` for no bound.
     """
 
     def __init__(self, size: int, ahead: int | None) -> None:
@@ -56,16 +55,16 @@ class WorkQueue:
         self._taken = 0
         self._done = 0
         self.taken: dict[int, Entry] = {}
-        """What was handed out and has not been popped from here since."""
+        """Entries handed out, by index, until the reader of the results pops them."""
         self.closed: str | None = None
-        """Why nothing can be added any more; ``None`` if it can."""
+        """Why nothing can be added any more; ``None`` while items can be."""
 
     def open(self) -> None:
         """Bound what is put in from now on."""
         self._open = True
 
     async def put(self, item: LLMWorkItem[Any, Any, Any]) -> None:
-        """Add an item; wait for room if need be. Cancelled while it waits, it has added nothing.
+        """Add an item; wait for room if need be. A cancel while waiting adds nothing.
 
         Raises:
             RuntimeError: the queue is closed, or closes meanwhile.
@@ -90,7 +89,7 @@ class WorkQueue:
         self._changed.set()
 
     def close(self, reason: str) -> None:
-        """Take no more items; who waits for room is told `reason`."""
+        """Accept no more items; every `put` that waits for room raises `reason`."""
         if self.closed is None:
             self.closed = reason
         self._changed.set()
@@ -98,12 +97,12 @@ class WorkQueue:
             self._room.resize(self._room.size + self._room.waiting + 1)
 
     def done(self) -> None:
-        """Take note that the oldest item that was taken has been handed over."""
+        """Note that the result of one more item was handed over."""
         self._done += 1
         self._changed.set()
 
     def drain(self) -> list[Entry]:
-        """Take out all that has no result: what is left, and what was handed out and came to nothing."""
+        """Empty the queue; return the entries without a result: handed out and never ended, then never taken."""
         left = [entry for entry in (*self.taken.values(), *self._items) if entry.result is None]
         self.taken.clear()
         self._items.clear()
