@@ -1,4 +1,4 @@
-"""Evaluation: call one function with every row of a dataset, keep each error in its row's record, sum up the scores."""
+"""Evaluation: call one function with every row of a dataset, keep errors in the rows' records, summarize the scores."""
 
 from spanloom.evaluation.decorated import Evaluation, evaluation_of
 from spanloom.evaluation.foreach import ForEach, foreach

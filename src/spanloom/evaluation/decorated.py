@@ -1,4 +1,4 @@
-"""A function with the dataset that it is for, and one run of it over all rows on the engine."""
+"""A function with its dataset, and one run of it over all rows on the engine."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _MARK = "__spanloom_evaluation__"
 
 
 class Evaluation:
-    """What `ForEach` has made of a function; `evaluation_of` returns it.
+    """A function decorated by `ForEach`; `evaluation_of` returns it.
 
     Args:
         function: Called with each row.
-        columns: Of the dataset.
+        columns: Columns of the dataset.
         dataset: The rows.
         limit: How many asynchronous calls at once, or a limiter; ``None`` for an `AdaptiveLimiter` for each run.
         retries: See `ForEach`.
         storage: See `ForEach`.
 
     Attributes:
-        name: Of the function.
+        name: Name of the function.
         function: As given.
         columns: Names of the columns.
         is_async: Whether the function is a coroutine function.
-        parameters: What the function takes besides the columns: by name, and if the first of them is its very first,
-            as the ``self`` of a method is, by position as well.
+        parameters: Parameters of the function that are not columns. All are keyword-only, but for the function's
+            first, as the ``self`` of a method.
 
     Raises:
-        TypeError: the function does not take one of the columns, takes something by position only, or yields.
+        TypeError: the function lacks a parameter for a column, has a positional-only one, or is a generator.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Evaluation:
         self._storage = storage
 
     def keywords(self, leading: tuple[object, ...], others: dict[str, Any]) -> dict[str, Any]:
-        """Return what the function is called with besides the columns, by name, before any row is.
+        """Return the arguments other than columns by name, checked before any row is run.
 
         Args:
-            leading: What was given by position: of a method, the object that it belongs to.
-            others: What was given by name.
+            leading: Positional arguments: for a method, its object.
+            others: Keyword arguments.
 
         Raises:
-            TypeError: one is missing, unknown, there twice, or a column.
+            TypeError: one is missing, unknown, given twice, or a column.
         """
         given = sorted(set(others) & set(self.columns))
         if given:
@@ -104,7 +104,7 @@ class Evaluation:
 
         Raises:
             Exception: what the dataset or the storage raises.
-            BaseException: a cancel or an exit, of a row, too; all rows have ended by then.
+            BaseException: a cancel, ``KeyboardInterrupt`` or ``SystemExit``, also of a row; all rows have ended then.
         """
         function = self.function
         whole = functools.partial(function, **others) if others else function
@@ -160,17 +160,17 @@ class Evaluation:
 
 
 def evaluation_of(function: object) -> Evaluation | None:
-    """Return the evaluation that a decorated function is; ``None`` if it is none."""
+    """Return the evaluation behind a decorated function; ``None`` for anything else."""
     found = getattr(function, _MARK, None)
     return found if isinstance(found, Evaluation) else None
 
 
 def mark(function: Callable[..., Any], evaluation: Evaluation) -> Callable[..., Any]:
-    """Have `evaluation_of` find `evaluation` in `function`, which is ours and takes the name of the user's."""
+    """Attach `evaluation` to our wrapper `function`, and give that the name and signature of the user's function."""
     made = cast("Any", functools.update_wrapper(function, evaluation.function))
     setattr(made, _MARK, evaluation)
     if made.__name__.startswith("eval"):
-        made.__test__ = True  # pytest collects it without being told of names like this one
+        made.__test__ = True  # so that pytest collects it without `python_functions`
     # pytest looks at the signature for the fixtures to call it with.
     made.__signature__ = inspect.Signature(evaluation.parameters)
     return cast("Callable[..., Any]", made)
@@ -179,7 +179,7 @@ def mark(function: Callable[..., Any], evaluation: Evaluation) -> Callable[..., 
 def _others(
     function: Callable[..., Any], columns: tuple[str, ...], name: str
 ) -> tuple[inspect.Parameter, ...]:
-    """Return the parameters that are no columns; see `Evaluation.parameters`."""
+    """Return the parameters that are not columns; see `Evaluation.parameters`."""
     parameters = list(inspect.signature(function).parameters.values())
     whatever = any(each.kind is each.VAR_KEYWORD for each in parameters)
     unnamed = [each.name for each in parameters if each.kind is each.POSITIONAL_ONLY]

@@ -1,4 +1,4 @@
-"""`foreach`: a decorator that has a function called with every row of a dataset."""
+"""`foreach`: a decorator that calls a function with every row of a dataset."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ __all__ = ["ForEach", "foreach"]
 
 
 class ForEach:
-    """Makes evaluations: ``foreach = ForEach(max_concurrency=10)``, and then as the decorator `foreach`.
+    """Makes decorators like `foreach`, with options: ``foreach = ForEach(max_concurrency=10)``.
 
     Args:
         retries: When a row is tried again: a `RetryPolicy`, or tenacity's ``AsyncRetrying`` (or ``Retrying``), of
-            which each row gets its own copy. ``None`` for `DEFAULT_RETRIES`: three attempts, for errors of the
-            connection.
+            which each row gets its own copy. ``None`` for `DEFAULT_RETRIES`: three attempts, for connection errors.
         concurrency: How many rows of an ``async def`` run at once, at least 1, or a limiter. ``None`` for an
             `AdaptiveLimiter` for each run.
-        storage: A `spanloom.Checkpoint`. Each value is stored before it counts, and a row whose value is there is not
-            run again; what failed is. A row is known by its columns, so the dataset may grow and be sorted anew.
+        storage: A `spanloom.Checkpoint`. Each value is stored before it counts. A row with a stored value is not
+            run again; a failed one is. Rows are identified by their values, so the dataset may grow or be reordered.
         max_concurrency: The same as `concurrency` with a number.
 
     Raises:
@@ -59,13 +58,13 @@ class ForEach:
     def __call__(
         self, columns: str | Sequence[str], dataset: Iterable[Any] | AsyncIterable[Any]
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Return a decorator that has a function called with every row of `dataset`.
+        """Return a decorator that calls a function with every row of `dataset`.
 
-        The decorated function takes what the function takes besides the columns, as keywords, and gives all rows the
-        same; as a method it gives them its object. Of a ``def`` it returns `EvaluationResults`, having run row by row;
-        of an ``async def``, an awaitable of them, whose rows run at the same time. What a ``def`` returns that can be
-        awaited is awaited before the next row. Whatever `Exception` a row raises is in its record. The run is a batch
-        of jobs to handlers.
+        The decorated function takes the other parameters of the function as keywords, and a method its object, and
+        passes the same ones to every row. Decorating a ``def``, it runs row by row and returns `EvaluationResults`; an
+        awaitable that a row returns is awaited before the next row. Decorating an ``async def``, it returns an
+        awaitable of the results, and rows run concurrently. An `Exception` of a row is kept in its record. Handlers
+        see the run as a batch of jobs.
 
         Args:
             columns: Names of the columns, separated by commas; each is a parameter of the function.
@@ -73,8 +72,9 @@ class ForEach:
                 An iterator is pulled lazily, and used up by the first run.
 
         Raises:
-            ValueError: the columns are no names.
-            TypeError: `columns` is no text; or, by the decorator, the function has no parameter for a column.
+            ValueError: there is no column, or one is not an identifier, or there twice.
+            TypeError: `columns` is neither a str nor a list of them; or, from the decorator, the function lacks a
+                parameter for a column.
         """
         named = Columns(columns)
 

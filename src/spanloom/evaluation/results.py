@@ -1,4 +1,4 @@
-"""What an evaluation comes to: a record for each row, and numbers over all of them."""
+"""Results of an evaluation: a record for each row, and scores over all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EvaluationRecord", "EvaluationResults", "Summary"]
 VALUE: Final = "value"
 """Name of the score of a row whose value is a number."""
 _NUMPY_BOOL: Final = frozenset({"bool", "bool_"})
-"""What numpy, from 2.0 on and before, calls the class of its truth values, which is registered as no number."""
+"""Names of numpy's bool class, from 2.0 on and before; it is not registered as a number."""
 
 
 class EvaluationRecord(msgspec.Struct, frozen=True, eq=False):
@@ -25,7 +25,7 @@ class EvaluationRecord(msgspec.Struct, frozen=True, eq=False):
         item_id: Position of the row in the dataset, from 0.
         row: What the function got from the dataset, by column.
         value: What it returned; ``None`` if it failed.
-        error: What it raised, the very object; ``None`` if it returned.
+        error: The exception that it raised, itself; ``None`` if it returned.
         status: ``ok``, ``error``, ``timeout``, or ``skipped`` if the storage had its value.
         attempts: Tries made.
         run_s: Seconds that they took, pauses between them included.
@@ -49,8 +49,8 @@ class Summary(msgspec.Struct, frozen=True):
     """One score over all rows.
 
     Attributes:
-        count: Rows that have it.
-        mean: Their arithmetic mean; ``True`` counts as 1 and ``False`` as 0.
+        count: Rows that have the score.
+        mean: Arithmetic mean; ``True`` counts as 1 and ``False`` as 0.
     """
 
     count: int
@@ -58,10 +58,10 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class EvaluationResults:
-    """The records of one evaluation, in order of the dataset, and what they come to.
+    """The records of one evaluation, in order of the dataset, and their scores.
 
     Args:
-        name: Of the function.
+        name: Name of the function.
         results: The records.
 
     Attributes:
@@ -101,15 +101,15 @@ class EvaluationResults:
 
     @property
     def values(self) -> list[Any]:
-        """What the other rows returned."""
+        """Values of the rows that did not fail."""
         return [record.value for record in self.results if record.error is None]
 
     def summary(self) -> dict[str, Summary]:
         """Return count and mean of each score, by name, in order of appearance.
 
-        A number (or truth value) is the score ``value``; a mapping has a score for each number in it; an object with
-        ``scores``, each with ``name`` and ``value``, has those. Rows that failed have none: their number is that of
-        `errors`, and `mean` can count them as well.
+        A number or bool is the score ``value``. A mapping has a score for each number in it. An object with
+        ``scores``, a list or tuple of objects with ``name`` and ``value``, has those. Failed rows have no score;
+        `errors` has them, and `mean` can include them.
         """
         found: dict[str, list[float]] = {}
         for record in self.results:
@@ -123,7 +123,7 @@ class EvaluationResults:
 
         Args:
             name: Which; by default the only one there is, or ``value`` among several.
-            failed: What a row counts as that failed, such as 0; ``None`` to leave those out.
+            failed: Score to use for failed rows, such as 0; ``None`` to leave them out.
 
         Returns:
             The mean, or ``None`` if no row has the score.
@@ -143,7 +143,7 @@ class EvaluationResults:
         return (found.mean * found.count + (failed or 0.0) * failures) / (found.count + failures)
 
     def raise_errors(self) -> None:
-        """Raise what rows have raised, all together, if any has.
+        """Raise the errors of all rows together, if there are any.
 
         Raises:
             ExceptionGroup: the errors, in order of the rows.
@@ -154,7 +154,7 @@ class EvaluationResults:
 
 
 def _scores_of(value: object) -> Iterator[tuple[str, float]]:
-    """Yield the scores in what a row has returned, by name; see `EvaluationResults.summary`."""
+    """Yield name and number of each score in the value of a row; see `EvaluationResults.summary`."""
     if _is_number(value):
         yield VALUE, _float(value)
     elif isinstance(value, Mapping):
@@ -170,7 +170,7 @@ def _scores_of(value: object) -> Iterator[tuple[str, float]]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a number or a truth value, Python's own or somebody else's: numpy's, a Fraction."""
+    """Return whether a value is a number or a bool, Python's own or another library's: numpy's, a Fraction."""
     if isinstance(value, (bool, int, float, Real, Decimal)):
         return True
     kind = type(value)
@@ -180,7 +180,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _mean(scores: list[float]) -> float:
     try:
         return math.fsum(scores) / len(scores)
-    except (OverflowError, ValueError):  # of infinities, or what adds up to one
+    except (OverflowError, ValueError):  # infinities, or a sum that overflows
         return sum(scores) / len(scores)
 
 
@@ -189,5 +189,5 @@ def _float(score: float) -> float:
         return float(score)
     except OverflowError:  # an int of more than 308 digits
         return math.inf if score > 0 else -math.inf
-    except ValueError:  # a Decimal that is not even a quiet NaN
+    except ValueError:  # a signaling NaN of Decimal
         return math.nan

@@ -1,4 +1,4 @@
-"""When a row is tried again, unless somebody says otherwise."""
+"""When a row is tried again: the default, and what may be given instead."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NETWORK: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
-"""What an OSError may be about that another attempt could do away with; a file that is not there is none of them."""
+"""Numbers of the OSErrors of a network that another attempt may cure; a missing file is not among them."""
 _CLIENTS: Final = {
     "aiohttp": {"ClientConnectionError", "ClientPayloadError"},
     "anthropic": {"APIConnectionError"},
@@ -37,11 +37,11 @@ _CLIENTS: Final = {
     "requests": {"ChunkedEncodingError", "ConnectionError", "Timeout"},
     "urllib3": {"MaxRetryError", "NewConnectionError", "ProtocolError", "TimeoutError"},
 }
-"""By package, the base classes of its errors of the connection. By name: none of them needs to be installed."""
+"""Base classes of connection errors, by package. Names, so that no package needs to be installed."""
 
 
 def is_connection_error(error: Exception) -> bool:
-    """Tell whether a connection failed, or timed out: Python's own errors, and those of well-known clients.
+    """Return whether a connection failed or timed out: Python's own errors, and those of well-known clients.
 
     Args:
         error: What an attempt raised.
@@ -60,11 +60,11 @@ def is_connection_error(error: Exception) -> bool:
 DEFAULT_RETRIES: Final = RetryPolicy(
     attempts=3, base_delay=1.0, max_delay=30.0, multiplier=2.0, jitter=0.5, classify=is_connection_error
 )
-"""Three attempts, for errors of the connection only; pauses double, up to half of one being chance."""
+"""Three attempts, for connection errors only. Pauses double from 1 s; jitter takes off up to half of each."""
 
 
 def check_retries(retries: object) -> None:
-    """Make sure that `retries` is something that `policy_of` takes.
+    """Check that `retries` is something that `policy_of` accepts.
 
     Raises:
         TypeError: it is not.
@@ -77,11 +77,11 @@ def policy_of(retries: Any) -> object:  # Any: tenacity is no dependency of ours
     """Return the policy for the rows of one run.
 
     Args:
-        retries: A `RetryPolicy`; tenacity's ``AsyncRetrying``, or its ``Retrying``, whose rules are taken and whose
-            blocking sleep is not; ``None`` for `DEFAULT_RETRIES`.
+        retries: A `RetryPolicy`; tenacity's ``AsyncRetrying``, or its ``Retrying``, of which all rules are used but
+            the blocking sleep; ``None`` for `DEFAULT_RETRIES`.
 
     Returns:
-        A policy that raises what the row itself has raised in the end, and not tenacity's ``RetryError``.
+        A policy that finally raises the row's own exception, not tenacity's ``RetryError``.
     """
     if retries is None:
         return DEFAULT_RETRIES

@@ -1,4 +1,4 @@
-"""Rows of a dataset: by column name, with a number each, and with a key by which a stored result is found again."""
+"""Rows of a dataset: values by column name, and the keys under which their results are stored."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Row(msgspec.Struct, eq=False):
     """One row.
 
     Attributes:
-        values: What the function gets, by column.
-        error: Why there is nothing to give to it, or ``None``.
+        values: Arguments of the function, by column.
+        error: Why the row does not fit the columns, or ``None``.
     """
 
     values: dict[str, Any]
@@ -36,11 +36,11 @@ class Columns:
 
     Args:
         names: Separated by commas, as in ``"question,answer"``, or a list.
-        exact: Whether a row with more values than there are columns is wrong, and not cut off.
+        exact: Whether a row with more values than columns is an error; otherwise the rest is ignored.
 
     Raises:
-        ValueError: there is none, one is no name of a parameter, or one is there twice.
-        TypeError: `names` is neither, or has something else than texts in it.
+        ValueError: one is not an identifier, or there twice.
+        TypeError: `names` is neither a str nor a list or tuple of str.
     """
 
     def __init__(self, names: str | Sequence[str], *, exact: bool = True) -> None:
@@ -57,7 +57,7 @@ class Columns:
     def row(self, given: object) -> Row:
         """Return `given` by column: a tuple or list by position, a mapping by name, anything else as the only column.
 
-        A row that does not fit has an error instead, which is for its record: the others may be sound.
+        A row that does not fit gets an error for its record instead, as the others may fit.
         """
         names = self.names
         if isinstance(given, Mapping):
@@ -76,11 +76,11 @@ class Columns:
         return Row({}, ValueError(f"a row of {len(names)} columns cannot be a {type(given).__name__}"))
 
     def source(self, dataset: Any, pulled: list[Row]) -> Source:
-        """Return the rows of `dataset`, lazily where it is lazy.
+        """Return the rows of `dataset`: all of a list or tuple, lazily of anything else.
 
         Args:
             dataset: Any iterable or async iterable.
-            pulled: Gets each row that is taken.
+            pulled: Each row is appended when it is taken; those of a list or tuple at once.
 
         Raises:
             TypeError: it is neither.
@@ -108,10 +108,10 @@ class Columns:
 
 
 class RowCheckpoint:
-    """A checkpoint for rows: equal rows have results of their own, and without a storage nothing is kept.
+    """A checkpoint for rows: equal rows have results of their own.
 
     Args:
-        storage: The checkpoint, whose keys are made of each row's dict; or ``None``.
+        storage: The checkpoint, which makes its keys of each row's dict; ``None`` to keep nothing.
     """
 
     def __init__(self, storage: Checkpointing | None) -> None:
@@ -119,7 +119,7 @@ class RowCheckpoint:
 
     @property
     def grace_s(self) -> float | None:
-        """As the checkpoint has it."""
+        """``grace_s`` of the checkpoint; ``None`` without one."""
         return None if self._storage is None else self._storage.grace_s
 
     async def open(self, function: Any, total: int | None) -> ResultLog:
@@ -135,13 +135,13 @@ class _Log:
         self._times: dict[bytes, int] = {}
 
     def key_of(self, item: Any) -> object:
-        """Return the key of a row: of the second of two equal ones, that of a row with a column more."""
+        """Return the key of a row; of equal rows, each after the first gets a further column `REPEATED` in its key."""
         if self._log is None:
             return None
         values: dict[str, Any] = item.values
         try:
             digest = blake2b(_encoder.encode(values), digest_size=16).digest()
-        except Exception:  # noqa: BLE001 -- it has no JSON form, or its own code fails: the checkpoint says so, or has a key
+        except Exception:  # noqa: BLE001 -- no JSON form, or its own code fails: the checkpoint decides
             return self._log.key_of(values)
         times = self._times[digest] = self._times.get(digest, 0) + 1
         return self._log.key_of(values if times == 1 else {**values, REPEATED: times})
