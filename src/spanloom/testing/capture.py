@@ -1,4 +1,4 @@
-"""Events as a list, for tests that say what should have happened."""
+"""Events as a list, for tests that assert what happened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spanloom.testing.nested import nested
 __all__ = ["EventCapture", "capture_events", "capture_everywhere"]
 
 CLOSE_S: Final = 1.0
-"""Seconds that a capture takes at most to be closed; it holds nothing back."""
+"""Most seconds that closing a capture may take."""
 _ANY: Final = "..."
 
 
@@ -58,23 +58,22 @@ class EventCapture(Handler):
     def tree(self) -> str:
         """Return all events as text, a line each, children indented under their parent.
 
-        A line tells the type, the name, where they apply the position of a job in its batch
-        (``#0``) and the number of an attempt (``1.``), the status (``open`` before the end), and the
-        class of the error. It holds no id and no time, so a test can compare it as a whole.
-        Siblings stand in order of their start.
+        A line holds the type, the name, a job's position in its batch (``#0``), an attempt's number (``1.``), the
+        status (``open`` before the end, ``point`` for a point event) and the class of the error. It holds no id and
+        no time, so a test can compare the whole text. Siblings are in order of their start.
         """
         known = {id(event): event for event in (*self.started, *self.events)}
         events = sorted(known.values(), key=lambda event: event.start_ns)
         return "\n".join("  " * depth + _line(event) for depth, event in nested(events))
 
     def assert_tree(self, expected: str) -> None:
-        """Make sure that `tree` is what a test expects.
+        """Assert that `tree` is as expected.
 
         Args:
-            expected: The text, indented as a whole as you like; a line ``...`` stands for any lines, or none.
+            expected: The text; common indentation is removed. A line ``...`` stands for any lines, or none.
 
         Raises:
-            AssertionError: it is not; the message is the difference.
+            AssertionError: it is not; the message is a diff.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
         wanted = textwrap.dedent(expected).strip("\n").rstrip().splitlines()
@@ -85,7 +84,7 @@ class EventCapture(Handler):
 
 
 def _fits(wanted: list[str], found: list[str]) -> bool:
-    """Tell whether lines are those wanted, where ``...`` stands for any lines; goes back to the last ``...`` only."""
+    """Return whether `found` matches `wanted`, where ``...`` is any lines; backtracks to the last ``...`` only."""
     at = line = 0
     after_dots: int | None = None
     skipped_to = 0
@@ -96,7 +95,7 @@ def _fits(wanted: list[str], found: list[str]) -> bool:
         elif at < len(wanted) and wanted[at] == found[line]:
             at += 1
             line += 1
-        elif after_dots is not None:  # one line more is among those that the dots stand for
+        elif after_dots is not None:  # let the dots stand for one more line, and try again
             skipped_to += 1
             at, line = after_dots, skipped_to
         else:
@@ -127,8 +126,8 @@ def capture_events(manager: CallbackManager | None = None) -> Iterator[EventCapt
         assert captured.tree() == "batch fetch ok\n  job fetch #0 ok"
 
     Args:
-        manager: Listen to this manager; by default a new one, which is the ambient manager inside
-            the block, so that nothing else hears the block's events.
+        manager: Listen to this manager. By default a new one, which is the ambient manager inside the block, so no
+            other handler gets the block's events.
 
     Yields:
         The `EventCapture`, which keeps its events after the block.
@@ -147,14 +146,14 @@ def capture_events(manager: CallbackManager | None = None) -> Iterator[EventCapt
 
 @contextmanager
 def capture_everywhere(seed: int | None = None) -> Iterator[EventCapture]:
-    """Keep the events of a block of code, of all managers there are, in all threads and tasks.
+    """Keep the events of a block of code, from all managers, threads and tasks of the process.
 
-    Unlike `capture_events` it leaves the ambient manager alone, so it can be entered where the code runs in another
-    context. Events of whatever else runs in the process are kept, too.
+    Unlike `capture_events` it leaves the ambient manager alone, so it also works where the code runs in another
+    context. Events of other code that runs meanwhile are kept, too.
 
     Args:
-        seed: Makes the ids of events and traces the same in every run of the block, if its events come in the same
-            order; ``None`` leaves them to chance.
+        seed: Makes the ids of events and traces repeatable, if the events come in the same order; ``None`` for
+            random ids.
 
     Yields:
         The `EventCapture`, which keeps its events after the block.

@@ -1,4 +1,4 @@
-"""An event loop whose time passes in no time: tests of timeouts, back-offs and rates without waiting."""
+"""An event loop with a virtual clock: tests of timeouts, back-offs and rates without waiting."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def virtual_clock() -> asyncio.Runner:
 class VirtualClockLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop that jumps to its next timer instead of waiting for it.
 
-    ``loop.time()`` starts at 0 and stands still while code runs. Timers that are due at the same
-    time fire in the order in which they were set, so a test sees the same order in every run.
+    ``loop.time()`` starts at 0 and stands still while code runs. Timers due at the same time fire in the order in
+    which they were set, so every run has the same order.
 
-    Whatever is not a timer takes the time it takes: the loop waits for sockets and other threads as
-    long as there is no timer, and while a function runs in an executor (``asyncio.to_thread``) time
-    passes as it really does. ``time.monotonic`` and the times of events are not virtual.
+    Only timers are virtual. Without one, the loop really waits for sockets and other threads; with one, it jumps
+    past them. While a function runs in an executor (``asyncio.to_thread``), time passes as it really does.
+    ``time.monotonic`` and the times of events are not virtual.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Schedule `callback` as every loop does; of several for one time, the first set is first."""
+        """Schedule `callback`; of several for the same time, the first set runs first."""
         return super().call_at(_Due(when, next(self._order)), callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], Any], *args: *Ts) -> asyncio.Future[Any]:
-        """Run `func` in a thread or process; until it has ended, time passes as it really does."""
+        """Run `func` in a thread or process; until it ends, time passes as it really does."""
         future = super().run_in_executor(executor, func, *args)
         self._clock.working += 1
         future.add_done_callback(self._worked)
@@ -80,7 +80,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 class _Due(float):
-    """A time that knows its turn among equal ones."""
+    """A time that sorts among equal ones by the order in which it was set."""
 
     __slots__ = ("order",)
 

@@ -35,18 +35,18 @@ def in_flight_report() -> str:
 
 
 def findings_report() -> str:
-    """Return what the diagnosis finds in this process, which may take it a second; safe from any thread.
+    """Return what the diagnosis finds in this process. May take a second; safe from any thread.
 
     Returns:
-        A line for each finding, with how sure it is; empty if nothing wrong can be seen, or if the diagnosis itself
-        fails, which is logged.
+        A line for each finding, with its level; empty if there is none, or if the diagnosis itself fails, which is
+        logged.
     """
     try:
         from spanloom.diagnosis.why import why  # takes longer to load than most tests run
 
         found = why()
     except Exception:
-        _logger.exception("the diagnosis failed")  # a test that hangs must not fail in another way for that
+        _logger.exception("the diagnosis failed")  # not raised: it would hide why the test hangs
         return ""
     return "\n".join(f"{finding.level}: {finding.message}" for finding in found)
 

@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["LeakedTasksError", "no_leaked_tasks"]
 
 TURNS: Final = 3
-"""Turns of the loop that a task which was cancelled a moment ago has to end in."""
+"""Turns of the loop in which a task that was just cancelled may still end."""
 
 
 class LeakedTasksError(AssertionError):
@@ -37,12 +37,12 @@ def _of_text(text: str) -> LeakedTasksError:
 
 @asynccontextmanager
 async def no_leaked_tasks() -> AsyncIterator[None]:
-    """Make sure that no task started in a block is running when the block has ended.
+    """Assert that no task started in a block is still running when the block ends.
 
-    If the block itself raises, that exception comes first and nothing is checked. The tasks are left as they are.
+    If the block itself raises, nothing is checked. Leaked tasks are not cancelled.
 
     Raises:
-        LeakedTasksError: there are such tasks; the message tells the name of each, and where it is suspended.
+        LeakedTasksError: there are such tasks; the message has the name of each and where it is suspended.
     """
     before = asyncio.all_tasks()
     yield

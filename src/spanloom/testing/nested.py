@@ -1,4 +1,4 @@
-"""Events as a forest, for whoever prints them."""
+"""Events as a forest, for printing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["nested"]
 
 
 def nested(events: Iterable[Event]) -> Iterator[tuple[int, Event]]:
-    """Yield events, each followed by those under it, with how deep it stands; siblings in the order given.
+    """Yield the depth, from 0, and the event: each event before its descendants, siblings in the order given.
 
-    An event whose parent is not among them is a root.
+    An event whose parent is not among `events` is a root.
     """
     events = list(events)
     known = {event.event_id for event in events}
