@@ -177,9 +177,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._proactive_rate_limiter = _rate_limiter(config.max_requests_per_minute)
         self._batch: Batch | None = None
         self._collecting = False
-        self._mark = (
-            object()
-        )  # not the processor: tasks that items start may outlive it, and keep their context
+        self._mark = object()  # not the processor: tasks of items may outlive it, and keep their context
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

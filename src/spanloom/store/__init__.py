@@ -26,7 +26,7 @@ __all__ = [
     "locate",
 ]
 
-# Who writes a record does without.
+# Loaded late: a writer of records does not need them.
 _LATE: typing.Final = {
     "Counts": "spanloom.store.model",
     "Record": "spanloom.store.model",

@@ -1,4 +1,4 @@
-"""`Checkpoint`: where the results of a batch are kept, so that a second run does only the rest."""
+"""`Checkpoint`: a file that keeps the results of a batch, so that a second run does only the rest."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ __all__ = ["Checkpoint"]
 
 
 class Checkpoint:
-    """Results of jobs in a file, each stored before it counts as done; to be given to `run_jobs` or `async_map`.
+    """Keep results of jobs in a file, each stored before it counts as done. Pass it to `run_jobs` or `async_map`.
 
     ::
 
         results = await async_map(ask, prompts, limit=20, checkpoint=Checkpoint("ask.db"))
 
-    A run that finds the result of an item does not run it: the job appears as ``skipped``, and the stored result takes
-    its place. What failed, was cancelled or was running when the process died runs again. A result is filed under the
-    key of its item and the version of its function, so a change of the function's code runs all items again.
+    An item whose result is stored is not run again: its job has the status ``skipped``, and the stored result takes
+    its place. What failed, was cancelled or was running when the process died runs again. A result is stored under
+    the key of its item and the version of its function, so a change of the function's code runs all items again.
 
     One file may serve many batches, at the same time and from several processes, and be a record of runs as well.
 
     Args:
-        path: The SQLite file; made with its folder if it is not there.
-        key: What tells an item from all others: a function of the item that returns a string (or another value that
-            JSON knows, which NaN is not), or an iterable with a key for each item in order, such as ``key=urls`` where
-            the items are coroutines. ``None`` takes the item itself, as JSON; for a ``functools.partial`` its
-            arguments.
-        version: Names the version of the function's code; ``None`` takes a digest of its bytecode, constants and
-            names. That does not see what the function calls: give another version when that has changed. Either way
-            the function's module and name count, and the plain values that are bound to it; of a lambda, the code.
-        type: What results are read back as, for `msgspec`: a dataclass, a ``Struct``, ``tuple[int, str]``, ...
+        path: The SQLite file; created, with its folder, if missing.
+        key: Identifies an item: a function of the item that returns a string or another JSON value (not NaN), or an
+            iterable with a key for each item in order, such as ``key=urls`` where the items are coroutines. ``None``
+            takes the item itself, as JSON; for a ``functools.partial`` its arguments.
+        version: Name of the version of the function's code; ``None`` takes a digest of its bytecode, constants and
+            names. That does not cover the functions it calls: give another version when those have changed. Either
+            way the function's module and name count, the plain values bound to it, and the code of a lambda.
+        type: Type to read results back as, for `msgspec`: a dataclass, a ``Struct``, ``tuple[int, str]``, ...
             ``None`` for plain JSON values.
         codec: Writes and reads results instead of JSON.
         fsync: Have each group of results reach the disk before it counts. By default they are handed to the operating
-            system: they survive the death of the process, but the last second or so may be lost with the power.
-        grace_s: Seconds that running jobs may take to end after Ctrl-C, 0 or more; no new job starts then, and the
-            batch raises ``KeyboardInterrupt`` with the outcomes so far as its ``outcomes``. A second Ctrl-C cancels
-            them at once. ``None`` leaves Ctrl-C alone. In other threads than the main one, and where the program
-            handles SIGINT itself, it is left alone, too.
+            system: they survive the death of the process, but a power failure may lose the last second or so.
+        grace_s: Seconds that running jobs have to end after Ctrl-C, 0 or more. No new job starts then, and the batch
+            raises ``KeyboardInterrupt`` with the outcomes so far as its ``outcomes``; a second Ctrl-C cancels the
+            jobs at once. ``None`` leaves Ctrl-C alone, as do threads other than the main one, and programs with a
+            SIGINT handler of their own.
 
     Raises:
-        ValueError: `path` or `version` is empty, `type` and `codec` are both given, or `grace_s` is negative.
-        TypeError: `key` is neither a function nor an iterable of keys, `codec` has no ``encode`` and ``decode``, or
-            `grace_s` is no number.
+        ValueError: `path` or `version` is empty, `version` is not a str or has surrogates, `type` and `codec` are both
+            given, or `grace_s` is negative or not finite.
+        TypeError: `key` is neither a plain function nor an iterable of keys, `codec` has no ``encode`` and ``decode``,
+            or `grace_s` is not a number.
     """
 
     __slots__ = ("_codec", "_fsync", "_grace_s", "_key", "_path", "_version")
@@ -108,20 +108,20 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return self._path
 
     @property
     def grace_s(self) -> float | None:
-        """Seconds that running jobs may take to end after Ctrl-C; ``None`` if that is left alone."""
+        """Seconds that running jobs have to end after Ctrl-C; ``None`` if Ctrl-C is left alone."""
         return self._grace_s
 
     async def open(self, function: object, total: int | None) -> CheckpointLog:
         """Open the file for one batch; called by the runner.
 
         Args:
-            function: What all items are given to; ``None`` if the items are the jobs themselves.
-            total: How many items there are; ``None`` if nobody knows.
+            function: Called with every item; ``None`` if the items are the jobs themselves.
+            total: How many items there are; ``None`` if unknown.
 
         Raises:
             CheckpointError: the file cannot be used.

@@ -1,4 +1,4 @@
-"""How a result becomes a value of SQLite's, and back."""
+"""How a result becomes an SQLite value, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spanloom.exceptions import CheckpointCodecError
 __all__ = ["Codec", "JsonCodec", "stored_form"]
 
 MAX_SHOWN: Final = 200
-"""Characters of what a codec says is wrong."""
+"""Characters of a codec's error that a message shows."""
 _LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
@@ -21,26 +21,26 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 class Codec(Protocol):
     """Writes results and reads them back. Called on the checkpoint's own thread, one call at a time.
 
-    An attribute ``name``, if there is one, is what the file says its results were written by; else the class's name.
+    The file notes the codec's attribute ``name``, or else the name of its class, and refuses to be read by another.
     """
 
     def encode(self, value: Any) -> str | bytes:
         """Return what to store. Raise anything if `value` cannot be stored."""
 
     def decode(self, data: Any) -> Any:
-        """Return the result that `data`, the very text or bytes that `encode` returned, stands for."""
+        """Return the result; `data` is exactly the text or bytes that `encode` returned."""
 
 
 class JsonCodec:
     """Results as JSON text, refused unless they would come back equal and of the same types, at every depth.
 
-    So a tuple, which JSON would turn into a list, an integer as a key, which would become a string, a NaN, which would
-    become ``None``, and a ``StrEnum`` or a ``defaultdict``, which are equal to what they would become, are errors when
-    they are stored, and no surprise after a restart.
+    JSON would turn a tuple into a list, an int key into a string, NaN into ``None``, and a ``StrEnum`` or a
+    ``defaultdict`` into its plain base type. All of these are errors when they are stored, not surprises after a
+    restart.
 
     Args:
-        type: What to read results as: anything that `msgspec` can decode, such as a dataclass, a ``Struct``,
-            ``tuple[int, str]`` or ``dict[int, str]``; ``None`` for what JSON itself knows.
+        type: Type to read results as: anything that `msgspec` can decode, such as a dataclass, a ``Struct``,
+            ``tuple[int, str]`` or ``dict[int, str]``; ``None`` for plain JSON values.
     """
 
     name: Final = "json"
@@ -54,7 +54,7 @@ class JsonCodec:
         """Return `value` as JSON.
 
         Raises:
-            CheckpointCodecError: it cannot be, or it would not come back as it is.
+            CheckpointCodecError: it has no JSON form, or would come back different.
         """
         try:
             data = self._encoder.encode(value)
@@ -94,7 +94,7 @@ def stored_form(codec: Codec, value: object) -> str | bytes:
             raise CheckpointCodecError(
                 f"{type(codec).__name__}.encode returned {type(data).__name__}, not str or bytes"
             )
-        if type(codec) is not JsonCodec:  # which has done so, and compared
+        if type(codec) is not JsonCodec:  # that one has read it back already, and compared
             codec.decode(data)
         if isinstance(data, str):
             data.encode()  # SQLite's text is UTF-8
@@ -110,7 +110,7 @@ def stored_form(codec: Codec, value: object) -> str | bytes:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal and all that is in them has the same types."""
+    """Return whether two values are equal and of the same types, at every depth."""
     kind = type(one)
     if type(other) is not kind or one != other:
         return False
@@ -118,7 +118,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _same_inside(one: Any, other: Any) -> bool:
-    """Tell the same of two values that are equal and of one type."""
+    """Do what `_same` does inside two values that are equal and of one type."""
     if isinstance(one, dict):
         return _same_types(list(one), list(other)) and _same_types(list(one.values()), list(other.values()))
     if isinstance(one, (list, tuple, deque)):
@@ -136,7 +136,7 @@ def _same_inside(one: Any, other: Any) -> bool:
 
 
 def _same_types(one: Any, other: Any) -> bool:
-    """Tell it of the elements of two that are equal, as fast as may be: there may be a million numbers."""
+    """Do it for the elements of two equal collections, fast: there may be a million numbers."""
     kinds = list(map(type, one))
     if kinds != list(map(type, other)):
         return False

@@ -1,4 +1,4 @@
-"""What the checkpoint's own thread does with the file: look for results, and store some of them at once."""
+"""The file as the checkpoint's own thread uses it: find results, and store a group of them at once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spanloom.store.schema import transaction
 __all__ = ["CheckpointFile", "Row"]
 
 BUSY_S: Final = 30.0
-"""How long to wait for another process that writes to the file; one of ours holds it for milliseconds."""
+"""Seconds to wait for another process that writes to the file; a process of ours holds it for milliseconds."""
 BUSY_SLICE_S: Final = 0.05
-"""Of that in one go: in between it is seen whether somebody wants to stop, or to fork."""
+"""Seconds of that in one go. Between slices, a stop or a fork is noticed."""
 BREAK_S: Final = 0.001
-"""Between two such slices, for who wants the lock: Python's locks know no queue."""
+"""Seconds between two slices in which others may take the lock: Python's locks are not fair."""
 FORK_WAIT_S: Final = 1.0
-"""How long a fork waits for a transaction."""
+"""Seconds that a fork waits for a transaction."""
 ASKED_AT_ONCE: Final = 500
 """Keys in one query; SQLite before 3.32 takes no more than 999 parameters."""
 
@@ -38,16 +38,16 @@ T = TypeVar("T")
 class CheckpointFile:
     """One open file, used by one thread.
 
-    It is closed before a fork and opened again by the next who uses it: in a child, SQLite's locks of the parent would
-    be taken for the child's own, and those that the child takes would end with whatever it closes.
+    It is closed before a fork and reopened at the next use. SQLite's locks do not survive a fork: a child would take
+    the parent's for its own, and closing any file would drop those that it takes.
 
     Args:
-        path: Where it is; made if it is not there, with its folder.
-        codec: What results are written by, as the file is to say.
-        fsync: Have each group of results reach the disk, and not only the operating system.
+        path: The file; created, with its folder, if missing.
+        codec: Name of the codec, noted in the file.
+        fsync: Have each group of results reach the disk, not only the operating system.
 
     Raises:
-        CheckpointError: it cannot be opened, is no file of ours, or comes from a newer version.
+        CheckpointError: it cannot be opened, is not a file of ours, or comes from a newer version.
     """
 
     def __init__(self, path: Path, codec: str, *, fsync: bool) -> None:
@@ -69,11 +69,11 @@ class CheckpointFile:
             raise self._failure("opened", error) from error
 
     def hurry(self, seconds: float) -> None:
-        """Wait for no other process any longer than that from now on; from any thread."""
+        """From now on, wait at most `seconds` more for other processes. Safe from any thread."""
         self._until = time.monotonic() + seconds
 
     def find(self, function: tuple[str, str], digests: Sequence[bytes]) -> dict[bytes, str | bytes]:
-        """Return the results that are stored under some of the digests; waits for nobody who writes.
+        """Return the stored results by digest; missing ones are left out. Does not wait for writers.
 
         Raises:
             CheckpointError: the file cannot be read.
@@ -84,7 +84,7 @@ class CheckpointFile:
             raise self._failure("read", error) from error
 
     def has_only_others(self, function: tuple[str, str]) -> bool:
-        """Tell whether there are results of a function, but under other versions only.
+        """Return whether the file has results of a function, but only of other versions.
 
         Raises:
             CheckpointError: the file cannot be read.
@@ -103,7 +103,7 @@ class CheckpointFile:
             raise self._failure("read", error) from error
 
     def store(self, rows: Sequence[Row]) -> None:
-        """Store results, all or none of them; the first result of a key stays.
+        """Store results, all or none of them. A key that has a result keeps it.
 
         Raises:
             CheckpointError: they are not stored.
@@ -114,7 +114,7 @@ class CheckpointFile:
             raise self._failure("written", error) from error
 
     def close(self) -> None:
-        """Close the file; what has been stored is stored."""
+        """Close the file."""
         with self._lock:
             _files.pop(self, None)
             self._let_go()
@@ -122,7 +122,7 @@ class CheckpointFile:
     # with the lock ------------------------------------------------------------------------------------
 
     def _patiently(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the file, again and again while another process keeps it from being done."""
+        """Call `act` with the open connection; retry for up to `BUSY_S` while another process writes."""
         began = time.monotonic()
         while True:
             try:
@@ -157,7 +157,7 @@ class CheckpointFile:
             if connection is not None:
                 connection.close()
         except sqlite3.Error:
-            pass  # every group has been committed; what SQLite had to tidy up is done by the next to open the file
+            pass  # every group has been committed; whoever opens the file next finishes SQLite's clean-up
 
     def _find(
         self, connection: sqlite3.Connection, function: tuple[str, str], digests: Sequence[bytes]
@@ -190,7 +190,7 @@ class CheckpointFile:
             raise FileNotFoundError(REPLACED)
 
     def _id_of(self, connection: sqlite3.Connection, function: tuple[str, str]) -> int | None:
-        """Return what stands for a function and its version in the file, if it has been there."""
+        """Return the id of a function and its version in the file; ``None`` if the file does not have it."""
         known = self._ids.get(function)
         if known is not None:
             return known
@@ -223,18 +223,18 @@ class CheckpointFile:
     # forks --------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Have no connection, and make none, until it is over."""
+        """Close the connection, and keep the lock until the fork is over."""
         self._held = self._lock.acquire(timeout=FORK_WAIT_S)
         if self._held:
             self._let_go()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Release the lock."""
         if self._held:
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave it to the parent: the thread that used it is not here."""
+        """Drop the connection, which is the parent's: the thread that used it does not exist here."""
         if not self._held:
             _inherited.append(self._connection)
         self._connection = None

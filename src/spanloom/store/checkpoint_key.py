@@ -1,4 +1,4 @@
-"""What tells an item from all others: its key, of which the file has a digest."""
+"""The key that identifies an item, and its digest, under which the file has the result."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Keys", "digest_of"]
 KEY_BYTES: Final = 16
 """Bytes of a digest: among 10**12 keys, two collide with a probability of 10**-15."""
 MAX_KEY_TEXT: Final = 200
-"""Characters of a key that are kept for people to read."""
+"""Characters of a key that are stored readably."""
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _PLAIN: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
 
 
 def digest_of(value: object) -> bytes:
-    """Return the digest of a key, which depends on its value as JSON and on nothing else.
+    """Return the digest of a key; it depends on the key's JSON form only.
 
     Raises:
-        TypeError: it has none.
+        TypeError: it has no JSON form.
     """
     try:
         data = _encoder.encode(value)
@@ -37,7 +37,7 @@ def digest_of(value: object) -> bytes:
 
 
 def _check_finite(value: object) -> None:
-    """Refuse the numbers that JSON does not know: msgspec writes them all as null, and so makes them one key."""
+    """Refuse NaN and infinities: msgspec writes them all as null, so they would be one key."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"JSON does not know {value!r}")
@@ -55,7 +55,7 @@ class Keys:
 
     Args:
         key: A function of an item, an iterable of keys in the order of the items, or ``None``.
-        total: How many items there are; ``None`` if nobody knows.
+        total: How many items there are; ``None`` if unknown.
 
     Raises:
         ValueError: there are more or fewer keys than items.
@@ -72,8 +72,8 @@ class Keys:
                     f"the checkpoint has {count} keys for {total} items; give one key for each item"
                 )
             self._given = iter(given)
-        # By the first byte, since one table of a million holds the loop for 0.1 s when it has to grow; and dicts, since
-        # the garbage collector does not look into those that hold no containers, but into every set.
+        # By the first byte: a single table of a million keys holds the loop for 0.1 s when it grows. Dicts, not sets:
+        # the garbage collector skips a dict that holds no containers, but traverses every set.
         self._seen: tuple[dict[bytes, None], ...] = tuple({} for _ in range(256))
         self._count = 0
 
@@ -82,7 +82,7 @@ class Keys:
 
         Raises:
             ValueError: an earlier item has the same key, or the keys have run out.
-            TypeError: the key has no JSON form, or the item none and there is no other key.
+            TypeError: the key, or without one the item, has no JSON form.
         """
         index = self._count
         self._count += 1
@@ -119,7 +119,7 @@ class Keys:
 
 
 def _default(item: Any) -> object:
-    """Return what tells an item from others: its own value, or for a function what it will be called with."""
+    """Return the default key of an item: the item itself, or the arguments of a partial."""
     if isinstance(item, functools.partial):
         inner = _default(item.func) if isinstance(item.func, functools.partial) else None
         return [inner, item.args, item.keywords] if inner is not None else [item.args, item.keywords]

@@ -1,9 +1,9 @@
-"""The results of one batch on their way to the file: what the runner asks, and the thread that answers.
+"""The results of one batch on their way to the file: the runner's requests, and the thread that answers them.
 
-A job asks for its result to be stored, and waits; the thread takes all requests that are there, writes them in one
-transaction, and tells the loop once. So while one group is being committed the next one gathers, and the busier the
-batch, the larger the groups. A job that is cancelled while it waits has handed its result over: it is stored all the
-same, before the batch raises, and the next run finds it.
+A job asks for its result to be stored, and waits. The thread takes all waiting requests, writes them in one
+transaction, and notifies the loop once. While one group is being committed the next one gathers, so a busier batch has
+larger groups. The result of a job that is cancelled while it waits is stored all the same, before the batch raises,
+and the next run finds it.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from spanloom.store.checkpoint_version import Versions
 __all__ = ["CheckpointLog"]
 
 GROUP: Final = 250
-"""Requests answered at once: some 2 ms of the loop, which wakes as many jobs. The collector may come on top of it."""
+"""Requests answered at once. Waking that many jobs takes some 2 ms of the loop, garbage collection not included."""
 HOLD_NS: Final = 1_000_000
-"""How long results are turned into text, or back, before the loop's thread may have the GIL: as long as the interpreter
-lets it wait for that, 5 ms, and what it then does with the answers, would be too long a turn together."""
+"""Nanoseconds of encoding or decoding after which the loop's thread may have the GIL. The interpreter's own interval,
+5 ms, would make too long a pause together with the loop's work on the answers."""
 STOP_S: Final = 2.0
-"""How long the end of a batch waits for another process that writes to the file."""
+"""Seconds that the end of a batch waits for another process that writes to the file."""
 
 WAYS_OUT: Final = (KeyboardInterrupt, SystemExit)
-"""What a codec may raise to end the program; it is raised where the result was waited for, as it is."""
+"""Exceptions of a codec that end the program; raised unchanged where the result was awaited."""
 
 MAX_TOLD: Final = 1_000
 """Warnings of one kind in a process."""
 
 _logger = logging.getLogger("spanloom.store")
 _told: set[tuple[Path, str]] = set()
-"""Of which functions in which files it has been said that objects are not told apart."""
+"""Files and functions for which the warning of `_tell_unseen` was logged."""
 
 
 class _Key(msgspec.Struct, frozen=True, gc=False):
-    """Under what a result is filed."""
+    """The key under which a result is stored."""
 
     function: tuple[str, str]
     digest: bytes
@@ -56,7 +56,7 @@ class _Key(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Breath:
-    """Lets the loop's thread have the GIL now and then; to be called after each piece of work."""
+    """Yields the GIL to the loop's thread every `HOLD_NS`; call it after each piece of work."""
 
     def __init__(self) -> None:
         self._due_ns = monotonic_ns() + HOLD_NS
@@ -67,7 +67,7 @@ class _Breath:
             self._due_ns = monotonic_ns() + HOLD_NS
 
 
-class _Request(msgspec.Struct, eq=False, gc=False):  # nothing that it holds leads back to it
+class _Request(msgspec.Struct, eq=False, gc=False):  # it is in no reference cycle
     kind: Literal["find", "store"]
     future: asyncio.Future[Any]
     keys: Sequence[_Key]
@@ -78,7 +78,7 @@ _Answer = tuple["asyncio.Future[Any]", object, "BaseException | None"]
 
 
 class CheckpointLog:
-    """What one batch knows of a checkpoint. Made by `Checkpoint.open`; used on the loop's thread.
+    """The checkpoint as one batch uses it. Made by `Checkpoint.open`; used on the loop's thread.
 
     Args:
         path: The file.
@@ -86,7 +86,7 @@ class CheckpointLog:
         fsync: See `CheckpointFile`.
         keys: The keys of the batch's items.
         versions: The identities of functions.
-        function: What all items are given to; ``None`` if each item is a job with a function of its own.
+        function: Called with every item; ``None`` if each item is a job with a function of its own.
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class CheckpointLog:
         self._failure: CheckpointError | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        # A daemon: a loop that is never run again must not keep the process alive. What is not yet stored then was
-        # not yet told to anybody either.
+        # A daemon: a loop that is never run again must not keep the process alive. No job has been told yet that
+        # the results lost then were stored.
         threading.Thread(target=self._serve, name="spanloom-checkpoint", daemon=True).start()
 
     async def opened(self) -> None:
@@ -119,33 +119,33 @@ class CheckpointLog:
         """Return the key of the next item.
 
         Raises:
-            TypeError, ValueError: it has none, or that of an earlier one; see `Keys`.
+            TypeError, ValueError: it has no key, or that of an earlier item; see `Keys`.
         """
         digest, text = self._keys.next(item)
         return _Key(self._function or self._versions.of_job(item), digest, text)
 
     def find(self, keys: Sequence[Any]) -> Awaitable[list[tuple[object] | None]]:
-        """Return for each key the stored result, in a tuple of its own, or ``None``.
+        """Return for each key, in order, a 1-tuple of the stored result, or ``None``.
 
         Raises:
-            CheckpointError: the file cannot be read, or not by this codec.
+            CheckpointError: the file cannot be read, or a result not by this codec.
         """
         return self._ask("find", keys)
 
     def store(self, key: Any, value: object) -> Awaitable[None]:
-        """Return when the result has been committed.
+        """Wait until the result is committed. A cancel does not undo the request.
 
         Raises:
             CheckpointCodecError: the codec cannot store it.
-            CheckpointError: the file cannot be written; so it is for all that come after.
+            CheckpointError: the file cannot be written. All later requests fail, too.
         """
         return self._ask("store", (key,), value)
 
     async def close(self) -> None:
-        """Wait until all that was asked for is stored, and the file is closed; a cancel is raised after that.
+        """Wait until all requests are answered and the file is closed; a cancel is raised after that.
 
-        That takes `STOP_S` longer than storing does at the most, whoever else has the file. If somebody still waits
-        here, nobody waits for the results any more: all jobs have ended. Those that are lost are counted in the log.
+        Another process that writes to the file is waited for at most `STOP_S` more. All jobs have ended by now, so
+        nobody is waiting for the results: those that are lost are counted in the log.
         """
         if self._file is not None:
             self._file.hurry(STOP_S)
@@ -163,13 +163,13 @@ class CheckpointLog:
             cancelled = None
 
     def abandon(self) -> None:
-        """Have the file closed, where nothing can be awaited any more."""
+        """Request that the file be closed, without waiting: for where nothing can be awaited."""
         self._requests.put(None)
 
     def _ask(
         self, kind: Literal["find", "store"], keys: Sequence[_Key], value: object = None
     ) -> asyncio.Future[Any]:
-        # No coroutine: Python's collector looks at all that waits, and holds the loop for as long as that takes.
+        # Not a coroutine: the garbage collector traverses every waiting one, and holds the loop meanwhile.
         future = self._loop.create_future()
         self._requests.put(_Request(kind, future, keys, value))
         return future
@@ -195,7 +195,7 @@ class CheckpointLog:
             self._tell([(self._closed, None, None)])
 
     def _take(self) -> list[_Request | None]:
-        """Return the requests that are there, at least one; the last one is ``None`` if there will be no more."""
+        """Wait for a request; return it and the next ones that are there. ``None`` as the last: no more will come."""
         requests = [self._requests.get()]
         try:
             while requests[-1] is not None and len(requests) < GROUP:
@@ -207,7 +207,7 @@ class CheckpointLog:
     def _answers(self, file: CheckpointFile, requests: Sequence[_Request]) -> list[_Answer]:
         try:
             return self._answer(file, requests)
-        except BaseException as error:  # noqa: BLE001 -- out of memory, say: who waits must hear of it
+        except BaseException as error:  # noqa: BLE001 -- out of memory, say: the waiting jobs must get it
             self._failure = CheckpointError(f"the checkpoint {self._path} cannot be used: {error!r:.200}")
             self._failure.__cause__ = error
             return [
@@ -288,7 +288,7 @@ class CheckpointLog:
             return
         try:
             self._loop.call_soon_threadsafe(_settle, answers)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: nobody is waiting
             pass
 
 
@@ -308,7 +308,7 @@ def _settle(answers: list[_Answer]) -> None:
 
 
 def _tell_unseen(path: Path, name: str, kind: str) -> None:
-    """Say, once for each file and function, that results are taken without knowing which object has made them."""
+    """Warn, once for each file and function, that results are used whichever object of a class made them."""
     if (path, name) in _told or len(_told) >= MAX_TOLD:
         return
     _told.add((path, name))
@@ -322,7 +322,7 @@ def _tell_unseen(path: Path, name: str, kind: str) -> None:
 
 
 def _again(error: CheckpointError) -> CheckpointError:
-    """Return a copy of an error: each job has one of its own, with its own traceback."""
+    """Return a copy of an error, so that each job has its own traceback."""
     copy = CheckpointError(*error.args)
     copy.__cause__ = error.__cause__
     return copy

@@ -1,4 +1,4 @@
-"""The tables that results are stored in: one of the numbered steps of the file that records live in, too."""
+"""The tables of results: one of the numbered migrations of the file, which may be a record as well."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Final
 
 __all__ = ["CHECKPOINT_TABLES"]
 
-# A row id in spite of the unique key: results may be long, and a table without row ids would drag them through every
-# look-up of a key. The index holds 30 bytes a result, and that is all that the search for what is done reads.
+# A row id in spite of the unique key: results may be long, and a table WITHOUT ROWID would read them in every look-up
+# of a key. The index has 30 bytes a result, and a look-up of missing results reads nothing else.
 CHECKPOINT_TABLES: Final = (
     """
 CREATE TABLE checkpoints (

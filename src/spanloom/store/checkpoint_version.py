@@ -1,17 +1,21 @@
-"""Of which function a result is, and of which version of it.
+"""The identity of the function that made a result: its name and its version.
 
-The version is made of what the interpreter runs: bytecode, constants and names, of the function and of the functions
-written inside of it; together with the plain constants that are bound to it (defaults, variables of the function
-around it), with whatever JSON knows of the arguments of a ``partial``, and with the class of the object that a method
-is bound to, because ``lambda text: ask(model, text)`` is the same code for every model. It
-does not change with line numbers, comments or the file's path, and it does not see what the function calls, what a
-global variable holds, nor the state of an object that is given to it: with a counter in it, every run would begin anew.
-Only one that cannot change counts whole: a frozen dataclass, a frozen ``Struct``, a named tuple. Of any other it is
-told, when results are taken, that another object of the class may have made them.
+What counts for the version:
 
-A user who names the version means the code. What is bound to a function still counts then, or ``ask`` made for one
-model would be given the results of ``ask`` made for another; and so does the code of a lambda, which has no name to be
-known by. A variable that the function itself assigns to (``nonlocal``) is its state, and never counts.
+* what the interpreter runs: bytecode, constants and names, of the function and of those written inside of it;
+* the plain constants bound to it (defaults, variables of the enclosing function), because
+  ``lambda text: ask(model, text)`` is the same code for every model;
+* the arguments of a ``partial``, if they have a JSON form;
+* the class of the object that a method is bound to.
+
+What does not count: line numbers, comments, the file's path, the functions that it calls, the values of globals, and
+the state of an object bound to it: with a counter in it, every run would begin anew. Only an immutable object counts
+whole: a frozen dataclass, a frozen ``Struct``, a named tuple. For any other, a warning is logged when results are
+used, as another object of the class may have made them.
+
+A version that the user names replaces the code. Bound values still count then, or ``ask`` made for one model would get
+the results of ``ask`` made for another; so does the code of a lambda, as all lambdas have the same name. A variable
+that the function itself assigns to (``nonlocal``) is its state, and never counts.
 """
 
 from __future__ import annotations
@@ -34,15 +38,15 @@ __all__ = ["Versions"]
 
 VERSION_BYTES: Final = 16
 BOUND_BYTES: Final = 8
-"""Of the digest of what is bound: there are as many as somebody makes by hand."""
+"""Bytes of the digest of bound values: there are only as many as somebody writes by hand."""
 MAX_WRAPPED: Final = 100
-"""Decorators looked through; a circle of them ends there."""
+"""Decorators looked through: a bound for a cycle of ``__wrapped__``."""
 
 _KIND: Final = CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
-"""What flags say of a function, and not of its file."""
+"""Code flags that describe the function, not its file."""
 _CONSTANTS: Final = (str, int, float, complex, bool, bytes, type(None), type(...))
 _NAMED: Final = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type)
-"""What its name says all of, if it is no lambda."""
+"""Types whose objects are identified by their name alone, unless they are lambdas."""
 _ASSIGNS: Final = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 
 
@@ -50,7 +54,7 @@ class Versions:
     """The identities of the functions of one batch.
 
     Args:
-        version: What the user calls the version of the function's code; ``None`` to take a digest of it.
+        version: The user's name for the version of the function's code; ``None`` to take a digest of it.
     """
 
     def __init__(self, version: str | None) -> None:
@@ -59,28 +63,28 @@ class Versions:
 
     @property
     def by_code(self) -> bool:
-        """Whether nobody has named the version."""
+        """Whether the version is a digest of the code, not a name that the user gave."""
         return self._version is None
 
     def of_function(self, function: object) -> tuple[str, str]:
-        """Return the name, with its module, and the version of a function that many items are given to.
+        """Return the qualified name, with its module, and the version of a function that is called with many items.
 
         Raises:
-            TypeError: it has no code that could be looked at.
+            TypeError: it has no Python code.
         """
         return self._identity(function, bound=True)
 
     def of_job(self, job: Any) -> tuple[str, str]:
-        """Return the same for a job: of its own function, whatever that was bound to or called with.
+        """Return the same for the function of a job, whatever it is bound to or called with.
 
         Raises:
-            TypeError: it has no code that could be looked at.
+            TypeError: it has no Python code.
         """
         while isinstance(job, functools.partial):
             job = job.func
         name = getattr(job, "__qualname__", None)
         code = job.cr_code if type(job) is CoroutineType else getattr(job, "__code__", None)
-        # Functions that are made for each job have their code in common; one that wraps another has not.
+        # Functions made for each job share their code, so remember by code; a wrapper shares it with other wrappers.
         seen: object = job if code is None or hasattr(job, "__wrapped__") else code
         known = self._known.get((id(seen), name))
         if known is None:
@@ -89,9 +93,9 @@ class Versions:
         return known[1]
 
     def unseen(self, function: Any) -> str | None:
-        """Return the class of an object that is given to `function` and whose state does not count; mostly ``None``.
+        """Return the class of an object bound to `function` whose state does not count; ``None`` if there is none.
 
-        Who has named the version tells such objects apart by that.
+        Always ``None`` with a version that the user has named: that is meant to tell such objects apart.
         """
         if self._version is not None:
             return None
@@ -120,7 +124,7 @@ def _digest(parts: list[str], size: int) -> str:
 
 
 def _full_name(function: Any) -> str:
-    """Return what no other function is called: in a large program, many are called ``fetch``."""
+    """Return the module and qualified name: in a large program, many functions are called ``fetch``."""
     while isinstance(function, functools.partial):
         function = function.func
     if type(function) is CoroutineType:
@@ -132,7 +136,7 @@ def _full_name(function: Any) -> str:
 
 
 def _module_name(module: str) -> str:
-    """Return a module's name as an import would have it, for that of a script, too: two scripts share no results."""
+    """Return a module's name as for an import, also for a script, so that two scripts share no results."""
     if module not in ("__main__", "__mp_main__"):
         return module
     main = sys.modules.get(module)
@@ -151,7 +155,7 @@ def _name_of(function: Any) -> str:
 
 
 def _within_partials(function: Any, parts: list[str], bound: bool) -> Any:
-    """Return the function that partials are of, and append to `parts` what is bound by them, if that is wanted."""
+    """Return the function inside partials; if `bound`, append to `parts` the arguments that they bind."""
     while isinstance(function, functools.partial):
         if bound:
             parts.append(_partial(function))
@@ -160,7 +164,7 @@ def _within_partials(function: Any, parts: list[str], bound: bool) -> Any:
 
 
 def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
-    """Append to `parts` what tells functions of one name apart that are not meant to be one."""
+    """Append to `parts`, for a named version, what tells functions of one name apart: bound values, a lambda's code."""
     function = _within_partials(function, parts, bound)
     _add_owner(function, parts, bound)
     function = getattr(function, "__func__", function)
@@ -180,7 +184,7 @@ def _describe_bound(function: Any, parts: list[str], bound: bool) -> None:
 
 
 def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
-    """Append to `parts` what makes `function` what it is."""
+    """Append to `parts` the code of `function`, and what is bound to it if `bound`."""
     function = _within_partials(function, parts, bound)
     if type(function) is CoroutineType:
         _add_code(function.cr_code, parts)
@@ -208,7 +212,7 @@ def _describe(function: Any, parts: list[str], bound: bool, depth: int) -> None:
 
 
 def _add_owner(function: Any, parts: list[str], bound: bool) -> None:
-    """Append to `parts` what a method is bound to, or what an object that is called holds, as far as it counts."""
+    """Append to `parts` the object that a method is bound to, or a callable object, as far as it counts."""
     owner = _owner_of(function) if bound else None
     if owner is None:
         return
@@ -222,7 +226,7 @@ def _add_owner(function: Any, parts: list[str], bound: bool) -> None:
 
 
 def _owner_of(function: Any) -> object:
-    """Return the object or class that a method is bound to, or an object that is called; else ``None``."""
+    """Return the object or class that a method is bound to, or a callable object itself; else ``None``."""
     if isinstance(function, MethodType):
         return function.__self__
     if isinstance(function, _NAMED) or type(function) is CoroutineType or hasattr(function, "__wrapped__"):
@@ -231,20 +235,20 @@ def _owner_of(function: Any) -> object:
 
 
 def _is_frozen(value: object) -> bool:
-    """Tell whether a value can never change, so that nothing in it is the state of a run."""
+    """Return whether a value is a frozen dataclass or ``Struct``, so that none of it is the state of a run."""
     kind: Any = type(value)
     config = getattr(kind, "__dataclass_params__", None) or getattr(kind, "__struct_config__", None)
     return bool(getattr(config, "frozen", False))
 
 
 def _is_unseen(value: object, *, is_given: bool) -> bool:
-    """Tell whether nothing of a value counts but its class; see `_plain` for `is_given`."""
+    """Return whether only the class of a value counts; see `_plain` for `is_given`."""
     if isinstance(value, (tuple, frozenset)):
         return any(_is_unseen(each, is_given=is_given) for each in value)
     kind = type(value)
     if (
         isinstance(value, type) or kind is object
-    ):  # of the one the name counts, in the other nothing is to be seen
+    ):  # a class counts by its name, and a bare object has no state
         return False
     return _plain(value, is_given=is_given) == f"<{kind.__qualname__}>"
 
@@ -254,7 +258,7 @@ def _partial(function: functools.partial[Any]) -> str:
 
 
 def _closure(function: Any, code: CodeType) -> Iterator[tuple[str, object]]:
-    """Yield the variables of the function around `function` that it reads, and their values."""
+    """Yield name and value of each variable of the enclosing function that `function` only reads."""
     assigned = _assigned(code)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         if name in assigned:
@@ -266,7 +270,7 @@ def _closure(function: Any, code: CodeType) -> Iterator[tuple[str, object]]:
 
 
 def _assigned(code: CodeType) -> set[str]:
-    """Return the variables of functions around it that a function, or one inside of it, assigns to."""
+    """Return the variables of enclosing functions that a function, or one inside of it, assigns to."""
     names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in _ASSIGNS}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -280,9 +284,7 @@ def _is_constant(value: object) -> bool:
 
 def _add_code(code: CodeType, parts: list[str]) -> None:
     parts.append(f"{code.co_qualname} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & _KIND}")
-    parts.append(
-        code.co_code.hex()
-    )  # as compiled: without what the interpreter has specialized or a tool has marked
+    parts.append(code.co_code.hex())  # as compiled: without specialized instructions or a tool's marks
     parts.append(code.co_exceptiontable.hex())
     parts.append(_plain((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)))
     for constant in code.co_consts:
@@ -293,17 +295,17 @@ def _add_code(code: CodeType, parts: list[str]) -> None:
 
 
 def _plain(value: object, *, is_given: bool = False) -> str:
-    """Return the same text for the same constant in every process, and the type's name for what is no constant.
+    """Return a text that is the same for the same constant in every process; the type's name for anything else.
 
     Args:
-        value: What is bound.
-        is_given: Whether somebody has bound it on purpose: then lists, dicts and all else that JSON knows count, too.
-            Of variables, such things may change while the batch runs.
+        value: The bound value.
+        is_given: Whether it was bound on purpose: then lists, dicts and all else with a JSON form count, too. In
+            variables, such values may change while the batch runs.
     """
     plain = functools.partial(_plain, is_given=is_given)
     if isinstance(value, tuple):
         return f"({', '.join(map(plain, value))})"
-    if isinstance(value, frozenset):  # whose order changes from process to process
+    if isinstance(value, frozenset):  # its order differs between processes
         return f"{{{', '.join(sorted(map(plain, value)))}}}"
     if type(value) in _CONSTANTS:
         return repr(value)

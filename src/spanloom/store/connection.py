@@ -1,4 +1,4 @@
-"""Connections that write, and what the errors of SQLite mean for who has one."""
+"""Connections that write, and the meaning of SQLite's errors for their owners."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from spanloom.store.schema import check, ended_transaction, migrate
 __all__ = ["BUSY", "code_of", "connect", "first_transaction", "identity_of"]
 
 CACHE_KIB: Final = 8_000
-"""Of pages, in SQLite's own memory: jobs that ran for a while belong among those that started with them, and fifty
-thousand of these should be at hand."""
+"""KiB of SQLite's page cache. Rows are ordered by start, so a job that ran long is inserted among older ones: the pages
+of some fifty thousand should be in memory."""
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-"""Codes of errors that say that another process, or another connection, is writing: it will be over."""
+"""Error codes that mean that another process or connection is writing: they pass."""
 
 _making = threading.Lock()
 
@@ -32,24 +32,24 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def connect(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file for writing, made if it is not there, with all its tables.
+    """Open a file for writing, with all its tables; create it if missing.
 
     Args:
         path: The file.
-        wait_s: How long another process's write is waited for.
+        wait_s: Seconds to wait for another process's write.
 
     Raises:
-        StoreError: it cannot be a record: another program's, or of a newer version.
+        StoreError: it is another program's file, or of a newer version.
         OSError, sqlite3.Error: it cannot be opened or written.
     """
-    # Of a link that leads nowhere, what it leads to: SQLite would make that, readable by all.
+    # Resolve a dangling link: SQLite would create its target, readable by all.
     _make(Path(os.path.realpath(path)))
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
-        version = check(connection)  # before anything is changed: it may be another program's
+        version = check(connection)  # before any change: it may be another program's file
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB:d}")
-        if not version:  # works in an empty file only, and waits in any other for whoever writes
+        if not version:  # only has an effect in an empty file; in any other it would wait for writers
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -62,14 +62,14 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def first_transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Write in the block as in a `transaction`, and do not wait for the disk if it is the first one of a log.
+    """Do what `transaction` does, but do not sync to disk if it is the first transaction of an empty log.
 
-    SQLite waits there, for an older log may lie under the new one, of which a power failure could leave parts of both
-    (https://sqlite.org/src/info/ff5be73dee). In an empty file there is no older one. A power failure takes what has
-    been written since the log was last copied into the file either way, and before that all of it is on the disk.
+    SQLite syncs there because a power failure could mix a new log with the remains of an older one
+    (https://sqlite.org/src/info/ff5be73dee). An empty log file has no such remains. Either way, a power failure loses
+    what was written since the last checkpoint of the log, before which all of it is synced.
 
     Args:
-        connection: What `connect` has returned.
+        connection: From `connect`.
         path: The file.
     """
     log = os.path.realpath(path) + "-wal"
@@ -77,7 +77,7 @@ def first_transaction(connection: sqlite3.Connection, path: Path) -> Iterator[No
         if _is_empty(log):
             connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        if not _is_empty(log):  # from here on nobody else writes; somebody may have done so just before
+        if not _is_empty(log):  # nobody else can write now, but somebody may have just before
             connection.execute("ROLLBACK")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -88,7 +88,7 @@ def first_transaction(connection: sqlite3.Connection, path: Path) -> Iterator[No
 
 
 def _is_empty(path: str) -> bool:
-    """Tell whether there is a file, and nothing in it."""
+    """Return whether the file exists and is empty."""
     try:
         return os.stat(path).st_size == 0  # noqa: PTH116 -- as in identity_of
     except OSError:
@@ -97,11 +97,11 @@ def _is_empty(path: str) -> bool:
 
 def _make(path: Path) -> None:
     """Make an empty file if there is none."""
-    # Two threads at once: to close the file after the other one has opened it would drop the locks of that one.
+    # One thread at a time: closing the file after another thread has opened it would drop that one's POSIX locks.
     with _making:
         if not path.exists():
             _make_directory(path.parent)
-            # Names, command lines and messages are the user's own business. SQLite gives its other files the same mode.
+            # Names, command lines and messages are private. SQLite gives its other files the same mode.
             with suppress(FileExistsError):  # another process was faster
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
@@ -110,17 +110,17 @@ def _make_directory(path: Path) -> None:
     if not path.exists():
         path.mkdir(parents=True, exist_ok=True)
         if path.name == ".spanloom":
-            # Nobody wants it under version control, and so nobody has to say so.
+            # So that users need not keep it out of version control themselves.
             (path / ".gitignore").write_text("*\n", encoding="ascii")
 
 
 def code_of(error: Exception) -> int:
-    """Return SQLite's code, without what it adds to tell special cases apart; 0 for an error of another kind."""
+    """Return SQLite's primary result code; 0 for any other error."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another that is put in its place; ``None`` if there is none."""
+    """Return device and inode of a file, which differ for another put in its place; ``None`` if there is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 -- with every group of results; Path.stat costs three times that
     except (FileNotFoundError, NotADirectoryError):

@@ -1,9 +1,8 @@
-"""Jobs that went well and have nothing to tell but when, on their way into the file: see `spanloom.store.job_schema`.
+"""Jobs that ended ``ok`` with nothing but their times, on their way into the file: see `spanloom.store.job_schema`.
 
-Whoever reads a run in the order of its starts holds the lists in hand that span the place where it is. A job that took
-an hour would have its list in hand for all of that, and so each of those that such a job is in. So the starts of one
-list lie at most `SPAN_NS` apart or, of older ones, no further than a few times their age: what is in hand is a few
-times what was open at that place.
+A reader goes through a run in order of start, and holds in memory every list whose starts span its place. One list with
+a job that took an hour would be held for that hour. So the starts of one list are at most `SPAN_NS` apart or, for older
+jobs, a few times their age: a reader then holds a few times the jobs that were open at that place.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LISTED", "MIN_LISTED", "SPAN_NS", "JobStatement", "Jobs", "Shared"]
 
 MAX_LISTED: Final = 4_096
-"""Jobs of one list: some 120 kB."""
+"""Most jobs of one list: some 120 kB."""
 MIN_LISTED: Final = 256
-"""Fewer have rows of their own: that costs little, where so few end at a time, and who reads has fewer lists."""
+"""Least jobs of one list. Fewer get rows of their own: that is cheap, and readers have fewer lists."""
 SPAN_NS: Final = 1_000_000_000
-"""Between the first start and the last of a list."""
+"""Most nanoseconds between the first and the last start of a list of young jobs."""
 WIDER: Final = 4
-"""How many times as old what is oldest in a list may be as what is youngest, where it is older than that."""
+"""In a list of older jobs, how many times as old the oldest may be as the youngest."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _LIST: Final = """
@@ -48,9 +47,9 @@ class Shared(NamedTuple):
     """What the jobs of a batch have in common.
 
     Attributes:
-        label, trace: Their numbers.
-        batch_id, base_id: Of the batch, and the start of the range of the jobs' ids, both as SQLite keeps ids.
-        ready_ns: Since when they could run, on the clock of the events; ``None`` if that differs.
+        label, trace: Numbers of the label and the trace in the file.
+        batch_id, base_id: Id of the batch, and start of the range of the jobs' ids; signed, as SQLite keeps ids.
+        ready_ns: When they became ready to run, on the clock of the events; ``None`` if that differs.
     """
 
     label: int
@@ -77,7 +76,7 @@ class Jobs:
         self.was_open: bool = False
 
     def take(self, jobs: JobColumns, *, was_open: bool) -> None:
-        """Take more of them, all of which have ended."""
+        """Add jobs, all of which have ended."""
         self.starts_ns += jobs.starts_ns
         self.ends_ns += cast("Sequence[int]", jobs.ends_ns)
         self.indexes += jobs.indexes
@@ -85,12 +84,12 @@ class Jobs:
 
 
 class JobStatement:
-    """Puts the jobs of each batch into lists, as far as there are enough of them.
+    """Writes the jobs of each batch in lists; those too few for one, in rows of their own.
 
     Args:
         run: The number of the run.
         began_ns: Its start, on the clock of the events.
-        others: What puts rows of single jobs into the file.
+        others: Writes rows of single jobs.
     """
 
     def __init__(self, run: int, began_ns: int, others: Statement) -> None:
@@ -100,7 +99,7 @@ class JobStatement:
         self._last = 0
 
     def execute(self, connection: sqlite3.Connection, rows: Mapping[Shared, Jobs]) -> None:
-        """Put in the jobs of each batch."""
+        """Write the jobs of each batch."""
         began = self._began_ns
         others: list[tuple[int, ...]] = []
         for shared, jobs in rows.items():
@@ -130,7 +129,7 @@ class JobStatement:
 
 
 def _has_ids(shared: Shared, indexes: Sequence[int]) -> bool:
-    """Tell whether the ids of the jobs of a batch are what a view makes of the start of their range."""
+    """Return whether the view can compute the ids of these jobs from the start of their range."""
     return max(indexes) <= MAX_INDEX < index_in(shared.base_id, 0)
 
 
@@ -159,7 +158,7 @@ def _parts(starts: Sequence[int], ends: Sequence[int], indexes: Sequence[int]) -
 
 
 def _shares(starts: Sequence[int], ends: Sequence[int], indexes: Sequence[int]) -> Iterator[Columns]:
-    """Yield the columns of equal parts that are small enough."""
+    """Yield the columns in equal parts of at most `MAX_LISTED` jobs."""
     count = len(starts)
     size = -(-count // -(-count // MAX_LISTED))
     for at in range(0, count, size):

@@ -1,4 +1,4 @@
-"""The jobs that went well, as their reader goes through a run: see `spanloom.store.job_schema`."""
+"""The listed jobs, as a reader goes through a run: see `spanloom.store.job_schema`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spanloom.store.wanted import Wanted
 __all__ = ["SINCE_VERSION", "JobRecords"]
 
 SINCE_VERSION: Final = 5
-"""Of the schema. In an older file, all jobs have rows of their own."""
+"""Schema version with lists. In an older file, all jobs have rows of their own."""
 
 _SPANS: Final = "SELECT first_ns, id, label FROM job_list WHERE run = ? AND id > ? AND last_ns >= ?"
 _OVERLAPPING: Final = """
@@ -31,22 +31,21 @@ NOT_A_LIST: Final = "a list of jobs is none"
 _Int = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Row = tuple[Any, ...]  # Any: SQLite's values
 Key = tuple[int, int]
-"""Start and id of an event: what events are in the order of."""
+"""Start and id of an event, by which events are ordered."""
 
 _jobs: Final = msgspec.json.Decoder(list[tuple[_Int, _Int, _Int]])
 _key: Final = itemgetter(0, 1)
 
 
 class JobRecords:
-    """The jobs in the lists of one run, put among its other events.
+    """The jobs in the lists of one run, merged with its other events.
 
-    A list never changes, so each is read once, when its first job may be next; which ones there are is asked for each
-    time.
+    A list never changes, so each is read once, when its first job may be next. New lists are looked for each time.
 
     Args:
         opened: The file.
         run: The number of the run.
-        wanted: Of which types.
+        wanted: Which types to return.
     """
 
     def __init__(self, opened: Opened, run: int, wanted: Wanted) -> None:
@@ -57,18 +56,18 @@ class JobRecords:
         self._ahead: list[Key] = []
         """First start and number of the lists that have not been read, as a heap."""
         self._rows: list[Row] = []
-        """Of those that have been, what has not been taken; in order."""
+        """Rows of the lists that were read which `merge` has not returned yet; in order."""
 
     def merge(self, rows: list[Row], after: Key, limit: int) -> list[Row]:
-        """Put the jobs among the rows of a stretch of other events.
+        """Merge the jobs with the rows of a stretch of other events.
 
         Args:
-            rows: In order, all after `after` up to the last of them; none if there are no more.
-            after: Where the stretch begins.
-            limit: How many jobs are taken at once.
+            rows: All other events after `after` up to the last of these, in order; empty if there are no more.
+            after: Key after which the stretch begins.
+            limit: Most jobs to add.
 
         Returns:
-            All that there is after `after`, up to the last of them; none if there is no more.
+            All rows after `after` up to the last returned, in order; empty if there are no more.
         """
         self._look(after)
         until = _key(rows[-1]) if rows else None
@@ -85,7 +84,7 @@ class JobRecords:
         return sorted((*jobs, *rows), key=_key)
 
     def ended(self, keys: set[Key]) -> set[Key]:
-        """Return which events of `keys`, that have been in a list of what is open, have ended."""
+        """Return those of `keys`, from a list of open events, that have ended."""
         ended: set[Key] = set()
         if self._opened.version < SINCE_VERSION or not keys:
             return ended
@@ -98,13 +97,13 @@ class JobRecords:
         return ended
 
     def _has(self, limit: int) -> bool:
-        """Tell whether so many have been read that nothing can come before."""
+        """Return whether `limit` rows have been read that no unread list can precede."""
         if not self._ahead:
             return len(self._rows) >= limit
         return bisect_left(self._rows, (self._ahead[0][0],), key=_key) >= limit
 
     def _look(self, after: Key) -> None:
-        """Take note of the lists that there have not been until now."""
+        """Look for new lists."""
         if self._opened.version < SINCE_VERSION:
             return
         found = self._opened.fetch(_SPANS, (self._run, self._seen, after[0]))
@@ -120,10 +119,10 @@ class JobRecords:
         self._rows.sort(key=_key)
 
     def _list(self, number: int, starts_ns: Container[int] | None = None) -> Iterator[Row]:
-        """Return the rows of a list; only of jobs with one of these starts, if there are any given."""
+        """Return the rows of a list, or only those of jobs with one of `starts_ns`."""
         found = self._opened.fetch(_LIST, (self._run, number))
         if not found:
-            return iter(())  # it has given way meanwhile
+            return iter(())  # it was thinned or deleted meanwhile
         label, trace, batch_id, base_id, ready_ns, text = found[0]
         _require(label, trace, batch_id, base_id, ready_ns or 0)
         if type(text) is not str or not (jobs := _jobs.decode(text)):

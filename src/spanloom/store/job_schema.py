@@ -1,8 +1,8 @@
-"""The table of jobs that went well: one of the numbered steps of the file, and what the views show of it.
+"""The table of lists of jobs: one of the numbered migrations of the file, and how the views show it.
 
-To find the place of a job in a table and to put it there takes several times as long as all the rest of recording it.
-So those of one batch that went well, and have nothing to tell but when, are written by the thousand to a row, of which
-nothing is ever changed. All others have rows of their own in `event`, and so have these where few end at a time.
+Inserting a job as a row takes several times as long as all the rest of recording it. So jobs of one batch that ended
+``ok`` with nothing but their times are written by the thousand into one row, which never changes. All other jobs have
+rows of their own in `event`, and so have these where few end at a time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from spanloom.store.open_schema import EVENTS, LISTED
 __all__ = ["JOB_TABLES", "MAX_INDEX"]
 
 MAX_INDEX: Final = (1 << 30) - 1
-"""Of a job in a list: so far, the view can work out its id with numbers of 64 bits."""
+"""Greatest index of a job in a list: up to here, the view can compute its id in 64-bit integers."""
 
 _HALF: Final = (1 << 32) - 1
-# Of what a list says of each job: see the table.
+# The columns of each job in a list: see the table.
 _START, _END, _INDEX = (f"json_extract(job.value, '$[{at}]')" for at in range(3))
-# Half by half, as a product of 64 bits would leave them: see `event_id_at`.
+# `event_id_at` modulo 2**64, computed in halves of 32 bits, as SQLite's integers would overflow.
 _LOW: Final = f"((list.base_id & {_HALF}) + ({_INDEX} + 1) * {STRIDE & _HALF})"
 _HIGH: Final = f"((list.base_id >> 32) + ({_INDEX} + 1) * {STRIDE >> 32} + ({_LOW} >> 32))"
 

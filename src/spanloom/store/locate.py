@@ -1,4 +1,4 @@
-"""Where the record is, and which run of it is meant."""
+"""Where the record is, and which run of it a reference means."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LAST: Final = "last"
 """Stands for the run that was started last."""
 _DEFAULT: Final = ".spanloom/runs.db"
 _OF_FILES: Final = frozenset({".", ":", "/", os.sep})
-"""What is in the name of a file, and never in the id of a run."""
+"""Characters that may be in the name of a file, but never in the id of a run."""
 _IS_ID: Final = r"[0-9a-fA-F]*|last"
 
 
 def default_path() -> Path:
-    """Return where runs are recorded unless something else is said: ``SPANLOOM_RECORD``, or ``.spanloom/runs.db``."""
+    """Return the default record: ``SPANLOOM_RECORD`` from the environment, or ``.spanloom/runs.db``."""
     return Path(os.environ.get("SPANLOOM_RECORD", "").strip() or _DEFAULT)
 
 
@@ -35,9 +35,9 @@ def locate(ref: str, path: str | os.PathLike[str] | None = None) -> tuple[Path, 
         A path, and what `StoreReader.find` takes.
 
     Raises:
-        RunNotFoundError: it can only be a file, and there is none.
+        RunNotFoundError: `ref` can only be a file, and that does not exist.
     """
-    if ref == LAST:  # also where there is a file of that name: ./last is that
+    if ref == LAST:  # even if a file has that name: ./last means the file
         return (default_path() if path is None else Path(path)), ref
     # Not Path.is_file: up to 3.13 that raises for a name that is too long, or in a folder that may not be searched.
     if os.path.isfile(ref):  # noqa: PTH113 -- the same

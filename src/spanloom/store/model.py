@@ -1,4 +1,4 @@
-"""What a record holds, as it is read back: runs, and the events of a run."""
+"""What a reader returns: runs, and the events of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Counts", "Record", "Run", "RunState", "Summary"]
 
 
 class RunState(StrEnum):
-    """What a reader says of a run. Members compare equal to their string value."""
+    """State of a run. Members compare equal to their string value."""
 
     RUNNING = "running"
-    """No end was written, and its process is there, as far as can be told: see `Run.state`."""
+    """No end was written, and its process seems to be alive: see `Run.state`."""
     ENDED = "ended"
     """Its end was written."""
     INTERRUPTED = "interrupted"
@@ -26,8 +26,8 @@ class Run(msgspec.Struct, frozen=True):
     """One run: what one process recorded with one handler.
 
     Attributes:
-        run_id: 32 hexadecimal digits. Later runs of one machine have greater ids.
-        name: What was run, in one word: the name of the script or module.
+        run_id: 32 hexadecimal digits, random.
+        name: Name of the run: by default that of the script or module.
         argv: The command line, as ``sys.orig_argv`` has it.
         cwd: The working directory at the start.
         host: Name of the machine.
@@ -37,14 +37,14 @@ class Run(msgspec.Struct, frozen=True):
         started_wall_ns: When it started, nanoseconds since the epoch. The zero of its records' times.
         ended_wall_ns: When it ended; ``None`` if no end was written.
         last_seen_wall_ns: When it last wrote. While an event is open, that happens every second.
-        state: A `RunState`. A run of this machine is taken for running if a process with its id, its start time
-            and its boot is there; a run of another machine if it has been seen in the last 10 s.
-        exit_code: The process's exit code, where somebody who knew it wrote it.
-        produced: Events that ended while it ran and that the record was to keep.
-        dropped: Those of them that are not in it. Readers show this number if it is not 0.
+        state: A `RunState`. A run of this machine without an end counts as running if a process with its id, start
+            time and boot is alive; one of another machine, if it was seen in the last 10 s.
+        exit_code: The process's exit code; ``None`` if it was not recorded.
+        produced: Events that ended while it ran and were to be recorded.
+        dropped: Those of them that were lost. Readers show this number if it is not 0.
         deep: Whether busy time was measured.
-        thinned: Events that went well and are not in it any more, as the run alone became larger than the file may be.
-            They are in its totals; readers show this number if it is not 0.
+        thinned: Events that ended well and were removed, because the run alone had become larger than the file may
+            be. They are in its totals; readers show this number if it is not 0.
     """
 
     run_id: str
@@ -67,7 +67,7 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def seen_ns(self) -> int:
-        """When the run last wrote, on its own clock: "now" for a run whose process is gone."""
+        """When the run last wrote, nanoseconds since its start: "now" for a run whose process is gone."""
         return self.last_seen_wall_ns - self.started_wall_ns
 
 
@@ -93,13 +93,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         event_id, parent_id, trace_id: As the event had them; ``parent_id`` is ``None`` for the root of a trace.
         type, name: As the event had them.
         start_ns: When it started.
-        end_ns: When it ended; ``None`` if it was open when it was last written.
-        status: How it ended; ``None`` while it is open in a running run; ``interrupted`` if it never will end.
+        end_ns: When it ended; ``None`` if it was open when last written.
+        status: How it ended; ``None`` if it is open in a running run, ``interrupted`` if it is open in a run that is
+            not running.
         error: The exception that ended it.
         queue_ns, busy_ns, attempt, job_index, batch_id: As the event had them.
-        counts: Of a batch, its numbers.
-        payload: The keys that spanloom itself writes (``spanloom.events.keys``), and those of the user's where the
-            run was recorded with payloads.
+        counts: The numbers of a batch; ``None`` for any other event.
+        payload: The keys that spanloom itself writes (``spanloom.events.keys``), and the user's if the run was
+            recorded with payloads.
         is_point: True for an event without duration.
     """
 
@@ -128,7 +129,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """How much there is in a run, counted by the database.
+    """The numbers of events in a run, as its writer counted them.
 
     Attributes:
         events: Events of all types, jobs and open ones included.

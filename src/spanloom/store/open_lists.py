@@ -1,11 +1,10 @@
-"""What is open, on its way into the file and out of it again: see `spanloom.store.open_schema`.
+"""Open events on their way into the file and out of it again: see `spanloom.store.open_schema`.
 
-Theory of operation. An event that has been found open is an entry of the list that is being filled. Before a
-transaction, what of that is still open becomes one text, and the list a row, which stays as it is: of a list that has
-been packed, nothing is kept but its text, and which of its events are in it and how many of those are still open. When
-those are a quarter of them or fewer, they move to a new list, and the row goes. So an event is written once more for
-each time that three times as many events end as are open with it then, and the rows of a long run are no more than what
-is open needs.
+Theory of operation. An event that is found open becomes an entry of the list that is being filled. Before a
+transaction, the entries still open are packed into one text, and the list becomes a row, which never changes. Of a
+packed list only the text, the ids and the number of events still open are kept. When a quarter or less are still open,
+these move to a new list, and the row is deleted. So an event is rewritten only after three times as many have ended as
+are still open with it, and a long run has no more rows than its open events need.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ class OpenList:
     """Some events that were found open at about the same time.
 
     Attributes:
-        number: What it is called in the file.
-        table: `OpenLists.jobs` or `OpenLists.others`: where its events are, as long as they are open.
-        ids: Of the events.
-        entries: What is to be written of each, until that is a text.
-        text: The row.
-        live: Events that have not ended since.
+        number: Its id in the file.
+        table: `OpenLists.jobs` or `OpenLists.others`: holds its events while they are open.
+        ids: Ids of its events, as keys of `table`.
+        entries: Entries of its events; empty once packed into `text`.
+        text: The packed row.
+        live: How many of its events have not ended.
         is_written: Whether the row is in the file.
     """
 
@@ -56,9 +55,8 @@ class OpenLists:
     """The open events of one run, in lists of some hundreds.
 
     Attributes:
-        jobs, others: The list of each event that was given as open and not as ended since; ``None`` for one that has a
-            row of its own. By its id; a job by the start of the range of ids of its batch plus its index, a sum that
-            takes a third of the time that an id does.
+        jobs, others: The list of each open event, by its id; ``None`` for an event with a row of its own. The key of a
+            job is the start of its batch's range of ids plus its index, which takes a third of the time of an id.
     """
 
     def __init__(self) -> None:
@@ -70,11 +68,11 @@ class OpenLists:
         self._filling: list[OpenList] = []
 
     def __len__(self) -> int:
-        """Events that are open."""
+        """How many events are open."""
         return len(self.jobs) + len(self.others)
 
     def add(self, table: dict[int, OpenList | None], ids: Sequence[int], entries: Sequence[Entry]) -> None:
-        """Put events into lists, and these into `table`, `jobs` or `others`, under the events' ids."""
+        """Add open events to lists, and to `table`, which is `jobs` or `others`."""
         done = 0
         while done < len(ids):
             filling = self._filling_of(table)
@@ -87,7 +85,7 @@ class OpenLists:
             done = until
 
     def end(self, table: dict[int, OpenList | None], ids: Iterable[int]) -> bool:
-        """Take events out of `table`, `jobs` or `others`, and out of their lists; tell whether one was in a list."""
+        """Remove ended events from `table`, `jobs` or `others`; return whether one of them was in a list."""
         ended = Counter(map(table.pop, ids, repeat(None)))
         ended.pop(None, None)
         for listed, count in ended.items():
@@ -97,24 +95,24 @@ class OpenLists:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is an entry that is not in the file."""
+        """Whether a list is not in the file."""
         return not all(each.is_written for each in self._lists)
 
     @property
     def rows(self) -> list[tuple[int, str]]:
-        """The rows that are not in the file: number, text."""
+        """Rows to be written: number, text."""
         return [(each.number, each.text) for each in self._lists if not each.is_written]
 
     @property
     def gone(self) -> list[tuple[int]]:
-        """The rows that need not be in the file any more: number."""
+        """Rows to be deleted: number."""
         return [(number,) for number in self._gone]
 
     def pack(self, *, exactly: bool = False) -> None:
-        """Make rows of what is open; to be called before `rows` and `gone` are asked for.
+        """Pack the lists into rows. Call it before reading `rows` and `gone`.
 
         Args:
-            exactly: Have nothing in them that has ended.
+            exactly: Leave no ended events in any row.
         """
         lists, self._lists, self._filling = self._lists, [], []
         jobs: list[tuple[int, str]] = []
@@ -135,13 +133,13 @@ class OpenLists:
         self._move(self.others, others)
 
     def written(self) -> None:
-        """Take note that the file has the `rows`, and not those that are `gone`."""
+        """Note that `rows` were written and `gone` deleted."""
         for each in self._lists:
             each.is_written = True
         self._gone = []
 
     def forget(self) -> None:
-        """Let go of all events: what is open will be found anew. Rows in the file are gone."""
+        """Forget all events, as open ones will be found anew; rows in the file become `gone`."""
         self._gone.extend(each.number for each in self._lists if each.is_written)
         self._lists, self._filling = [], []
         self.jobs.clear()
@@ -182,5 +180,5 @@ def _make_row(new: OpenList) -> None:
 
 
 def _entries_in(text: str) -> list[str]:
-    """Return what is between the brackets of each entry of a row: numbers have none."""
+    """Return the text between the brackets of each entry of a row; the numbers in it contain no brackets."""
     return text[2:-2].split("],[")

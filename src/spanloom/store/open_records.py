@@ -1,4 +1,4 @@
-"""What a run has open, as its reader goes through the run: see `spanloom.store.open_schema`."""
+"""The open events of a run, as a reader goes through the run: see `spanloom.store.open_schema`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spanloom.store.wanted import Wanted
 __all__ = ["OpenRecords"]
 
 SINCE_VERSION: Final = 3
-"""Of the schema. In an older file, what is open has rows like all others."""
+"""Schema version with lists. In an older file, open events have rows like all others."""
 LOOKED_UP: Final = 500
 """Entries that one statement looks for; SQLite before 3.32 takes no more than 999 parameters."""
 
@@ -29,22 +29,22 @@ Entry = tuple[_Int, _Int, _Int, _Int, _IntOrNone, _IntOrNone, _IntOrNone, _IntOr
 """See `ENTRY`."""
 Row = tuple[Any, ...]  # Any: SQLite's values
 Key = tuple[int, int]
-"""Start and id of an event: what events are in the order of."""
+"""Start and id of an event, by which events are ordered."""
 
 _entries: Final = msgspec.json.Decoder(list[Entry])
 
 
 class OpenRecords:
-    """The entries of the lists of one run, put among its other events.
+    """The entries of the lists of one run, merged with its other events.
 
-    A list never changes, so each is read once; which ones there are is asked for each time.
+    A list never changes, so each is read once. New lists are looked for each time.
 
     Args:
         opened: The file.
         run: The number of the run.
-        wanted: Of which types.
-        jobs: The jobs that went well.
-        only: Whether the other events are only those without an end, too.
+        wanted: Which types to return.
+        jobs: The listed jobs, which tell what has ended.
+        only: Whether only open events are read, so that the other rows do not show which entries have ended.
     """
 
     def __init__(self, opened: Opened, run: int, wanted: Wanted, jobs: JobRecords, *, only: bool) -> None:
@@ -57,9 +57,9 @@ class OpenRecords:
         self._entries: list[Entry] = []
 
     def refresh(self) -> None:
-        """Look which lists there are now; to be called before the other events of a stretch are read.
+        """Look for new and deleted lists. Call it before the other events of a stretch are read.
 
-        In this order nothing is missing: what a list has that goes meanwhile has ended, or is in another one already.
+        In this order nothing is missed: an event of a list deleted meanwhile has ended, or is in another list.
         """
         if self._opened.version < SINCE_VERSION:
             return
@@ -71,15 +71,15 @@ class OpenRecords:
             self._entries = sorted(wanted, key=_key)
 
     def merge(self, rows: list[Row], after: Key, limit: int) -> tuple[list[Row], Key | None]:
-        """Put what is open among the rows of a stretch of other events.
+        """Merge open events with the rows of a stretch of other events.
 
         Args:
-            rows: In order, all after `after` up to the last of them; none if there are no more.
-            after: Where the stretch begins.
-            limit: How much of what is open is taken at once.
+            rows: All other events after `after` up to the last of these, in order; empty if there are no more.
+            after: Key after which the stretch begins.
+            limit: Most open events to add.
 
         Returns:
-            What is in the stretch, in order, and its end; ``None`` if there is no more of it.
+            The rows of the stretch, in order, and the key at its end; ``None`` if nothing is left.
         """
         first, end = bisect_right(self._entries, after, key=_key), len(self._entries)
         if rows:
@@ -105,7 +105,7 @@ class OpenRecords:
         return number, _entries.decode(text)
 
     def _ended(self, entries: list[Entry]) -> set[Key]:
-        """Return which of them have ended, although a list has them still."""
+        """Return the keys of the entries that have ended although a list still has them."""
         ended = self._jobs.ended({entry[:2] for entry in entries})
         for first in range(0, len(entries), LOOKED_UP):
             starts = [entry[0] for entry in entries[first : first + LOOKED_UP]]

@@ -1,9 +1,9 @@
-"""The table of what is open: one of the numbered steps of the file, and what the views show of it.
+"""The table of open events: one of the numbered migrations of the file, and how the views show it.
 
-Most events that outlive a flush end before long. To give each a row of its own and to write that again at its end takes
-longer than all the rest of recording it, so they are written some hundreds to a row, of which nothing is ever changed:
-when three in four of those in it have ended, the others move into a row of their own. An event that has ended has its
-row among the events, and counts as ended, whatever is still in the list.
+Most events that outlive a flush end soon after. Giving each a row of its own, and writing that again at its end, takes
+longer than all the rest of recording it. So they are written some hundreds to a row, which never changes: when three in
+four have ended, the others move to a new row. An event that has ended has its row among the events, and counts as
+ended even if a list still has it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENTRY: Final = (
     "queue_ns",
     "attempt",
 )
-"""What a list says of each event, as the columns of `event` have it, in that order."""
+"""Columns of `event` that a list has of each event, in that order."""
 
 _UNLISTED: Final = ("end_ns", "status", "busy_ns", "error", "payload")
 

@@ -1,16 +1,16 @@
-"""Opening a record to read it, without changing it, whoever else has it open, or left it as it died.
+"""Open a record for reading without changing it, also while others have it open, or after its writer died.
 
-A file in WAL mode needs its ``-wal`` read, and for that an index, ``-shm``, that all who have it open share.
+A file in WAL mode is read together with its ``-wal``, which needs an index, ``-shm``, that all connections share.
 
-* There is no ``-wal``: nobody has the file open, and it is read as it is (``immutable``): a connection of the usual
-  kind would make both files, and leave them there. Should a writer come meanwhile, the file is opened anew: whether
-  one came is looked at before and after each statement.
-* There is one: it is read with the index that is there, or that SQLite makes beside it.
+* The ``-wal`` is missing or empty: nobody is writing, and the file is read as it is (``immutable``). An ordinary
+  connection would create both files and leave them. A writer that comes meanwhile is noticed, before or after each
+  statement, and the file is opened anew.
+* There is a ``-wal``: it is read with the index that is there, or that SQLite makes beside it.
 * The index can neither be used nor made (a copy on a read-only disk, somebody else's directory): the file and its
-  ``-wal`` are copied to a temporary directory; again, when they have changed, but not all the time.
+  ``-wal`` are copied to a temporary directory, and again when they have changed, but not too often.
 
-Nobody but SQLite ever opens the file itself: to close any descriptor of it drops all locks that this process has on it,
-also those of a writer in it, and the next process to close the file would take away the ``-wal`` from under that one
+Only SQLite ever opens the file itself. Closing any other descriptor of it would drop all locks that this process has on
+it, also those of a writer in this process; the next process to close the file would then delete that writer's ``-wal``
 ("How To Corrupt An SQLite Database File", 2.2).
 """
 
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 __all__ = ["Opened"]
 
 WAIT_S: Final = 2.0
-"""How long the end of a checkpoint or of a recovery by another process is waited for."""
+"""Seconds to wait for a checkpoint or a recovery by another process."""
 COPY_S: Final = 0.5
-"""How old a copy may be, at least: who looks at a run that goes on, sees it move."""
+"""Least seconds for which a copy is used: short enough to watch a running run."""
 COPY_SHARE: Final = 10
-"""The same in proportion to how long it took to make it."""
+"""The same as a multiple of the time that making the copy took; the longer of the two counts."""
 MAX_VALUE: Final = 8_000_000
 """Bytes of one value: far above anything that is written, far below what would hurt."""
 _NOT_READ: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
-"""Faults of the place, not of the file."""
+"""Codes of faults of the place, not of the file."""
 
 Stamp = tuple[int, int, int]
 """Inode, time of the last change, size."""
 State = tuple[Stamp | None, Stamp | None]
-"""Of the file and of its ``-wal``."""
+"""Stamps of the file and of its ``-wal``; ``None`` for a missing one."""
 
 
 class Opened:
-    """A connection that cannot write, and what has to be cleaned up after it.
+    """A read-only connection, with what has to be cleaned up after it.
 
     Args:
         path: The file.
@@ -69,7 +69,7 @@ class Opened:
     def __init__(self, path: Path) -> None:
         self.version: int = 0
         self._path = path
-        # Not beside a link that leads to the file: SQLite looks for it beside that.
+        # SQLite keeps it beside the file, not beside a link to the file.
         try:
             self._wal = Path(f"{os.path.realpath(path)}-wal")
         except ValueError as error:
@@ -87,10 +87,10 @@ class Opened:
         """Return the rows that `statement` finds.
 
         Args:
-            statement: What to ask.
-            parameters: What its question marks stand for.
-            max_bytes: No more rows, at least one, after those whose last columns have as much together; ``None`` for
-                all that there are.
+            statement: An SQL query.
+            parameters: Values for its question marks.
+            max_bytes: Stop after the row at which the last columns have reached so many bytes together; ``None`` for
+                all rows.
 
         Raises:
             StoreError: they cannot be read.
@@ -122,11 +122,11 @@ class Opened:
         return self._connection
 
     def _look_around(self) -> State:
-        """Return what changes when somebody opens the file to write, or has written to it."""
+        """Return the state of the files, which changes when somebody opens the record to write, or has written."""
         return _stamp(self._path), _stamp(self._wal)
 
     def _is_outdated(self) -> bool:
-        """Tell whether it is a copy that is read, of something that has changed since."""
+        """Return whether a copy is read, the original has changed, and the copy has been used long enough."""
         return (
             self._copied is not None
             and time.monotonic() >= self._copy_until
@@ -179,7 +179,7 @@ class Opened:
         return connection
 
     def _connect_to_copy(self) -> sqlite3.Connection:
-        from shutil import copyfile  # they load much, and few readers need them
+        from shutil import copyfile  # both load much, and few readers need them
         from tempfile import TemporaryDirectory
 
         if self._copy is not None:
@@ -194,11 +194,11 @@ class Opened:
         ):
             pages.backup(copied)
         try:
-            copyfile(self._wal, there.with_name(there.name + "-wal"))  # on which nobody has locks
+            copyfile(self._wal, there.with_name(there.name + "-wal"))  # SQLite takes no locks on it
         except FileNotFoundError:
-            return self._connect()  # who wrote has put it into the file, and has gone
+            return self._connect()  # the writer has moved it into the file and closed it
         if _stamp(self._path) != before:
-            return self._connect()  # some of the log, which may have begun anew, has gone into it meanwhile
+            return self._connect()  # part of the log, which may have restarted, was moved meanwhile
         self._copied = before, log_before
         self._copy_until = (now := time.monotonic()) + max(COPY_S, COPY_SHARE * (now - began))
         return _open(there, "mode=rw")
@@ -218,7 +218,7 @@ class Opened:
                 connection.execute("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'view')")
             )
             for name, sql in _schema(version).items():
-                # Not a view in place of a table, nor a table with columns that are computed: what we read is data.
+                # Neither a view in place of a table nor computed columns: what we read must be data.
                 if found.get(name) != sql:
                     raise StoreCorruptError(
                         f"{path} is damaged or was changed: its {name} is not what it should be"
@@ -228,7 +228,7 @@ class Opened:
 
 @cache
 def _schema(version: int) -> dict[str, str]:
-    """Return the statements that made the tables of a file of that version, as SQLite keeps them."""
+    """Return the SQL of the tables of a file of that version, by name, as SQLite keeps it."""
     connection = sqlite3.connect(":memory:")
     try:
         for step in MIGRATIONS[:version]:
@@ -261,7 +261,7 @@ def _some(found: sqlite3.Cursor, max_bytes: int) -> list[tuple[Any, ...]]:
 
 
 def _require_file(path: Path) -> None:
-    """Raise unless `path` is a file: to open a pipe would take until somebody writes to it."""
+    """Raise unless `path` is a regular file: opening a pipe would block until somebody writes to it."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise StoreNotFoundError(f"{path} is a directory; give the file in it, such as {path / 'runs.db'}")

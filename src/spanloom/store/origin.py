@@ -1,4 +1,4 @@
-"""Where a run comes from: the process, its command line, and the moment that its times count from."""
+"""The origin of a run: its process, its command line, and the start that its times count from."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_ARGUMENT: Final = 2_000
 
 
 class Origin:
-    """What there is to say of a run at its start.
+    """What is recorded of a run at its start.
 
     Args:
-        name: What is run, in one word; ``None`` for the name of the script or module.
+        name: Name of the run; ``None`` for that of the script or module.
 
     Attributes:
-        run_id: 32 hexadecimal digits.
+        run_id: 32 hexadecimal digits, random.
         began_ns: The start, on the clock of the events.
     """
 
@@ -73,13 +73,13 @@ def _cwd() -> str:
 
 
 def _version() -> str:
-    """Return the version of what is installed, as `importlib.metadata` has it, whose import takes 10 ms."""
-    # Beside us, if we were installed; else where others are: of the standard library nobody needs to look at each file.
+    """Return the installed version, without importing `importlib.metadata`, which takes 10 ms."""
+    # First beside us and in other folders of packages, as those of the standard library have many files.
     installed = [os.path.dirname(os.path.dirname(os.path.dirname(__file__))), *sys.path]  # noqa: PTH120 -- three
     for folder in sorted(installed, key=lambda folder: not str(folder).endswith("-packages")):
         try:
             names = os.listdir(folder)  # noqa: PTH208 -- of a Path it would make a thousand
-        except (OSError, TypeError):  # no folder: a zip, or what somebody else's importer understands
+        except (OSError, TypeError):  # not a folder: a zip, or an entry for a custom importer
             continue
         for name in names:
             if name.startswith("spanloom-") and name.endswith(".dist-info"):

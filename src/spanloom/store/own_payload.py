@@ -1,4 +1,4 @@
-"""What of a payload spanloom itself has written: all that a record keeps unless it is to keep payloads."""
+"""The part of a payload that spanloom itself writes: a record without payloads keeps only that."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_MODELS: Final = (
     model_keys.STREAM,
     model_keys.TIME_TO_FIRST_CHUNK_S,
 )
-"""What the targets of `spanloom.instrument` write of an answer."""
+"""Keys that the targets of `spanloom.instrument` write about a model's answer."""
 _OF_REQUESTS: Final = (
     http_keys.METHOD,
     http_keys.SERVER_ADDRESS,
@@ -47,7 +47,7 @@ _OWN_OF_LINK: Final = ("trace_id", "event_id", "flags")
 
 
 def own_payload(type_: str, data: dict[str, object]) -> dict[str, object]:
-    """Return the keys of spanloom's own in the payload `data` of an event of that type."""
+    """Return spanloom's own keys, with their values, of the payload `data` of an event of that type."""
     own = {key: data[key] for key in _OWN_KEYS.get(type_, ()) if key in data}
     links = data.get(keys.LINKS)
     if type(links) is list:

@@ -1,8 +1,8 @@
-"""Which process this is, and whether the process that wrote something is still there.
+"""Identity of a process, and whether it is still alive.
 
-A process id alone says little: it is used again, it means another process in a container, and nothing after a
-restart. So a run also notes where its id has a meaning, and when its process started there. What ``exec`` starts in the
-place of a program has the same id and the same start; the kernel puts its stack elsewhere, and that is noted, too.
+A process id alone is not enough: it is reused, means another process in a container, and nothing after a reboot. So a
+run also notes the boot and namespace in which its id is valid, and when its process started. A program started by
+``exec`` keeps the id and the start time, but its stack is elsewhere: that is noted, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["is_alive", "machine", "process_start"]
 
 @cache
 def machine() -> str:
-    """Return what stands for this boot of this machine, and for the namespace that our process ids belong to."""
+    """Return an identifier of this boot of this machine and of the namespace of our process ids."""
     if sys.platform == "linux":
         try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
@@ -29,16 +29,16 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """Return when process `pid` started, in words of the system's own; empty if that cannot be told or it has ended.
+    """Return when process `pid` started, in clock ticks since boot; empty if that is unknown or it has ended.
 
-    After a colon, where its stack begins; without that if it may not be known, as of a process of somebody else's.
+    Followed by a colon and the start of its stack, unless we may not know that, as for another user's process.
     """
     try:
         text = Path(f"/proc/{pid:d}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # The name of the program stands in brackets and may contain anything. Fields: state is 3, starttime 22,
-    # startstack 28, which is 0 for who may not know it (proc(5)).
+    # The program's name is in brackets and may contain anything. Fields: state is 3, starttime 22, and startstack 28,
+    # which is 0 for readers without permission (proc(5)).
     fields = text.rpartition(")")[2].split()
     if len(fields) < 26 or fields[0] in "ZX":
         return ""
@@ -46,7 +46,7 @@ def process_start(pid: int) -> str:
 
 
 def is_alive(pid: int, where: str, start: str) -> bool | None:
-    """Tell whether a process that was described so is still there; ``None`` if that cannot be told from here."""
+    """Return whether the process with this id, `machine` and `process_start` is alive; ``None`` if that is unknown."""
     if where != machine() or pid <= 0:
         return None
     if start:

@@ -1,4 +1,4 @@
-"""The reader: runs and their events, from a file that may be written to meanwhile, or be anything at all."""
+"""The reader: runs and their events, from a file that may be written to meanwhile, or may hold anything."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from spanloom.store.wanted import Wanted
 __all__ = ["StoreReader"]
 
 CHUNK: Final = 2_000
-"""Events read by one statement: a reader that takes its time never keeps a writer from tidying up."""
+"""Events read by one statement: bounded, so that a slow reader never keeps a writer from tidying up."""
 CHUNK_BYTES: Final = 16_000_000
-"""Of their payloads, about: far more than any that we write, far less than a file can hold."""
+"""Bytes of their payloads, about: far more than any that we write, far less than a file can hold."""
 MAX_REMEMBERED: Final = 10_000
-"""Texts of one kind kept while events are read."""
+"""Texts of one kind cached while events are read."""
 ELSEWHERE_S: Final = 10.0
-"""Since when a run of another machine must have been seen to be taken for running."""
+"""Seconds since a run of another machine was last seen, up to which it counts as running."""
 MAX_LISTED: Final = 10
 """Runs that an error message lists."""
 
@@ -69,7 +69,7 @@ _COLUMNS: Final[tuple[frozenset[type], ...]] = (
     _TEXT_OR_NONE,
 )
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
-"""What is in a file may be anything, and an id is shown, and given to commands."""
+"""Checked because a file may hold anything, and an id is displayed and passed to commands."""
 T = TypeVar("T")
 _FIRST: Final = (-(1 << 63), -(1 << 63))
 
@@ -79,7 +79,7 @@ _payload: Final = msgspec.json.Decoder(dict[str, Any])  # Any: whatever JSON can
 
 
 class StoreReader:
-    """Read a record; never makes or changes a file, and never keeps who writes to it waiting.
+    """Read a record; never creates or changes the file, and never holds up a writer.
 
     Args:
         path: The file; ``None`` means ``SPANLOOM_RECORD``, or else ``.spanloom/runs.db``.
@@ -87,7 +87,7 @@ class StoreReader:
     Raises:
         StoreNotFoundError: there is no such file.
         StoreVersionError: a newer version of spanloom wrote it.
-        StoreCorruptError: it is not a record, or it is damaged. Any other method may raise that, too.
+        StoreCorruptError: it is not a record, or it is damaged. All methods may raise that.
         StoreError: it may not be read.
     """
 
@@ -97,7 +97,7 @@ class StoreReader:
         self._numbers: dict[str, int] = {}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -140,7 +140,7 @@ class StoreReader:
         raise RunNotFoundError(f"{what} with {ref!r}; there are {names}{more}")
 
     def summary(self, run: Run) -> Summary:
-        """Return how much there is of `run`: what its writer counted, so it takes no time."""
+        """Return the numbers of `run` as its writer counted them, without reading its events."""
         with self._reading():
             rows = self._opened.fetch(
                 "SELECT events, jobs, failed, cancelled, open FROM run WHERE run_id = ? AND NOT expired",
@@ -151,15 +151,15 @@ class StoreReader:
             return Summary(*_checked(rows, (_INT,) * 5)[0])
 
     def faults(self) -> list[str]:
-        """Return what the database finds wrong with the file, a few of it; empty if it is sound. Reads all of it."""
+        """Return up to five faults that SQLite finds in the file; empty if it is sound. Reads the whole file."""
         with self._reading():
             found = [str(row[0]) for row in self._opened.fetch("PRAGMA integrity_check(5)")]
         return [] if found == ["ok"] else found
 
     def jobs_ended_since(self, run: Run, since_ns: int) -> dict[int | None, int]:
-        """Return how many jobs of each batch, by its id, ended at `since_ns` or later; counted by the database.
+        """Return how many jobs ended at `since_ns` of the run or later, by the id of their batch.
 
-        Not those that a checkpoint had the result of: they say nothing of how fast it goes.
+        Jobs ``skipped`` because a checkpoint had their result are left out: they say nothing about the speed.
         """
         with self._reading():
             found = ended_since(self._opened, self._number(run), since_ns)
@@ -231,9 +231,9 @@ class StoreReader:
     def records(
         self, run: Run, *, types: Iterable[str] | None = None, is_open: bool | None = None
     ) -> Iterator[Record]:
-        """Yield the events of `run` in the order of their start, reading on as they are taken.
+        """Yield the events of `run` in order of start, read in chunks as they are taken.
 
-        Of a run that goes on meanwhile, what has been written by the time its turn comes is there.
+        If the run is still being written, what is in the file when its chunk is read is included.
 
         Args:
             run: From `runs` or `find`.
@@ -290,7 +290,7 @@ class StoreReader:
 
 
 class _Texts:
-    """What the events of one run refer to by number."""
+    """Labels, traces, errors and batches that the events of one run refer to by number; cached."""
 
     def __init__(self, opened: Opened, run: int) -> None:
         self._opened = opened
@@ -376,7 +376,7 @@ class _Texts:
 
 
 class _WrongTypeError(Exception):
-    """Something in the file is not what its column is for."""
+    """A value in the file does not have the type of its column."""
 
 
 def _remember(known: dict[int, T], number: int, value: T) -> T:
@@ -393,7 +393,7 @@ def _require(kind: type | tuple[type, ...], *values: object) -> None:
 
 
 def _checked(rows: list[tuple[Any, ...]], columns: tuple[frozenset[type], ...]) -> list[tuple[Any, ...]]:
-    """Return `rows` if their values have the types of the columns: SQLite itself keeps anything anywhere."""
+    """Return `rows` if their values have the types of the columns, which SQLite does not enforce."""
     for allowed, values in zip(columns, zip(*rows, strict=True), strict=False):
         if not allowed.issuperset(map(type, values)):
             raise _WrongTypeError("there is a value of a wrong type among the events")

@@ -1,4 +1,4 @@
-"""How many jobs of a run have ended lately, counted by the database."""
+"""How many jobs of a run have ended recently, counted by SQLite."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FROM job_list WHERE run = ? AND last_end_ns >= ? GROUP BY batch_id"""
 def ended_since(
     opened: Opened, run: int, since_ns: int
 ) -> list[tuple[Any, ...]]:  # Any: SQLite keeps anything in any column
-    """Return how many jobs ended at `since_ns` or later, in one row or two of each batch: its number, the jobs.
+    """Return how many jobs ended at `since_ns` or later, in one or two rows of each batch: batch id, jobs.
 
     Args:
         opened: The file.
         run: The number of the run.
-        since_ns: Since the start of the run.
+        since_ns: Nanoseconds since the start of the run.
     """
     rows = opened.fetch(_ROWS, (run, since_ns))
     if opened.version >= SINCE_VERSION:

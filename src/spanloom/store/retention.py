@@ -1,7 +1,7 @@
-"""Which runs are kept, and how the others leave: in small steps, so that nobody waits for it.
+"""Which runs are kept, and how the others are deleted: in small steps, so that nobody waits long.
 
-A run that is to go is marked first, from when on no reader sees it, then emptied piece by piece, whoever comes to it.
-The pages that become free are given back to the file system.
+A run to be deleted is first marked, which hides it from readers, and then emptied piece by piece, by any writer. Freed
+pages are given back to the file system.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ __all__ = ["Retention", "sweep", "used"]
 SLICE: Final = 5_000
 """Rows deleted in one transaction: some 10 ms."""
 LIST_ROWS: Final = 100
-"""Rows that take as long to delete as one list of jobs, with its pages."""
+"""Rows that take as long to delete as one list of jobs."""
 PAGES: Final = 1_000
 """Pages given back in one transaction: some 10 ms."""
 COUNTING_S: Final = 0.25
-"""How long the results of checkpoints are counted for."""
+"""Most seconds spent on adding up the sizes of checkpoints' results."""
 ELSEWHERE_S: Final = 86_400
-"""Since when a run of another machine must have been silent to be taken for over."""
+"""Seconds of silence after which a run of another machine counts as over."""
 
 _TABLES: Final = ("event", "job_list", "open_list", "thinned", "batch", "error", "stack", "trace", "label")
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """What a record keeps of the runs that are over. Those that are running are always kept.
+    """Which ended runs a record keeps. Running ones are always kept.
 
     Attributes:
-        max_runs: Runs, the newest ones; ``None`` for any number.
-        max_age_s: Seconds since a run was last heard of; ``None`` for any age.
-        max_bytes: Size of the file without the results that checkpoints keep in it; the oldest runs go until it is
-            small enough. Of the running run, if it alone is larger, what went well gives way, the oldest first, and
-            is counted. ``None`` for any size.
+        max_runs: Most runs in the file; the oldest are deleted. ``None`` for no bound.
+        max_age_s: Seconds after which a run that was last heard of is deleted; ``None`` for no bound.
+        max_bytes: Size of the file, not counting results of checkpoints in it. The oldest runs are deleted until it is
+            small enough. If the running run alone is larger, its events that ended well are removed, the oldest first,
+            and counted. ``None`` for no bound.
 
     Raises:
         ValueError: a number is below 1, or NaN.
-        TypeError: it is no number.
+        TypeError: a value is not a number.
     """
 
     max_runs: int | None = 200
@@ -65,13 +65,13 @@ def sweep(
     own: int | None = None,
     thinning: Thinning | None = None,
 ) -> bool:
-    """Do one step of what there is to do; return False if that was nothing.
+    """Do one step of the deletion; return False if nothing was left to do.
 
     Args:
         connection: To the file.
-        keep: What stays in it.
-        own: The run of who asks: it stays, also when its end has been written.
-        thinning: How far that has got; ``None`` to leave it as it is, however large.
+        keep: Which runs stay.
+        own: The caller's run, which stays even after its end was written.
+        thinning: Progress of thinning that run; ``None`` not to thin it, however large it is.
 
     Raises:
         sqlite3.Error: it could not be done now.
@@ -86,7 +86,7 @@ def sweep(
             connection.execute("UPDATE run SET expired = 1 WHERE id = ?", (run,))
         return True
     if (
-        thinning is not None  # all others that may go have gone
+        thinning is not None  # no other run is left to delete
         and own is not None
         and keep.max_bytes is not None
         and _is_larger(connection, keep.max_bytes)
@@ -95,14 +95,14 @@ def sweep(
         return True
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
-    if not free or mode != 2:  # incremental: as we make files, but someone may have changed it
+    if not free or mode != 2:  # 2 is incremental, as we create files; somebody may have changed it
         return False
     connection.execute(f"PRAGMA incremental_vacuum({PAGES:d})").fetchall()
     return True
 
 
 def _surplus(connection: sqlite3.Connection, keep: Retention, own: int | None) -> int | None:
-    """Return the oldest run that is to go, if there is one."""
+    """Return the oldest run to be deleted; ``None`` without one."""
     runs = connection.execute(
         "SELECT id, pid, machine, process, ended_wall_ns, seen_wall_ns FROM run ORDER BY started_wall_ns, id"
     ).fetchall()
@@ -123,7 +123,7 @@ def _surplus(connection: sqlite3.Connection, keep: Retention, own: int | None) -
 
 
 def _is_larger(connection: sqlite3.Connection, max_bytes: int) -> bool:
-    """Tell whether runs take more than `max_bytes`. Results of checkpoints do not go, so no run must go for them."""
+    """Return whether runs take more than `max_bytes`, not counting results of checkpoints, which are never deleted."""
     excess = used(connection) - max_bytes
     if excess <= 0:
         return False
@@ -136,14 +136,14 @@ def _is_larger(connection: sqlite3.Connection, max_bytes: int) -> bool:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        return False  # so many that it is them who make the file large
+        return False  # too many to add up: it is the results that make the file large
     finally:
         connection.set_progress_handler(None, 0)
     return bool(results < excess)
 
 
 def used(connection: sqlite3.Connection) -> int:
-    """Return the bytes of the pages that hold something."""
+    """Return the bytes of the pages in use."""
     pages, free, size = (
         connection.execute(f"PRAGMA {what}").fetchone()[0]
         for what in ("page_count", "freelist_count", "page_size")
@@ -152,7 +152,7 @@ def used(connection: sqlite3.Connection) -> int:
 
 
 def _empty(connection: sqlite3.Connection, run: int) -> None:
-    """Delete some rows of `run`; the last ones together with the run."""
+    """Delete about `SLICE` rows of `run`, and the run itself with its last rows."""
     left = SLICE
     with transaction(connection):
         for table in _TABLES:
@@ -164,7 +164,7 @@ def _empty(connection: sqlite3.Connection, run: int) -> None:
 
 
 def _delete(connection: sqlite3.Connection, table: str, run: int, count: int) -> int:
-    # The second column of every primary key is what the rows of a run are ordered by: this is a stretch of neighbours.
+    # The second column of each primary key orders the rows of a run, so the deleted rows are neighbours.
     key = {"event": "start_ns", "batch": "batch_id", "thinned": "label"}.get(table, "id")
     last = connection.execute(
         f"SELECT {key} FROM {table} WHERE run = ? ORDER BY {key} LIMIT 1 OFFSET ?",  # noqa: S608 -- our own names

@@ -1,7 +1,7 @@
-"""From events to rows: what the writer puts into the file, in the words of the schema.
+"""From events to rows: what the writer puts into the file, in the columns of the schema.
 
-Runs on the handler's thread, once per event: the cost of a record is made here. What the jobs of a batch have in
-common is worked out once, and texts that come again are numbered once.
+Runs on the handler's thread, once per event: most of the cost of a record is here. What the jobs of a batch have in
+common is computed once, and repeated texts are written once and referred to by number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Rows"]
 MAX_LABEL: Final = 500
 """Characters of a name or a type."""
 MAX_NUMBERED: Final = 10_000
-"""Texts of one kind that are remembered: from then on the oldest may stand in the file more than once."""
+"""Texts of one kind that are remembered; beyond, the oldest may be written to the file again."""
 MAX_FAMILIES: Final = 1_000
 _SIGN: Final = 1 << 63
 _ALL: Final = 1 << 64
@@ -37,7 +37,7 @@ _ALL: Final = 1 << 64
 _STATUSES: Final = {status: status.value for status in EventStatus}
 _JOB: Final = EventType.JOB.value
 _END, _ATTEMPT, _PAYLOAD = 8, 10, 13
-"""Where they are in what `_row` returns."""
+"""Positions in the rows of `_row`."""
 
 K = TypeVar("K", bound=Hashable)
 Row = tuple[Any, ...]  # Any: what one row holds is what the statement that it is for says
@@ -51,7 +51,7 @@ def signed(event_id: int) -> int:
 
 
 class _Numbers(dict[K, int]):
-    """Numbers for what comes again; forgets the oldest. A number is never given twice."""
+    """Numbers for repeated values; forgets the oldest values. A number is never given twice."""
 
     def __init__(self) -> None:
         self.last = 0
@@ -69,19 +69,19 @@ class Rows:
 
     Args:
         began_ns: The start of the run, on the clock of the events.
-        payloads: Whether what the user attached is recorded.
+        payloads: Whether the user's payloads are recorded.
 
     Attributes:
-        jobs: Jobs that went well and have nothing to tell, by what they have in common.
+        jobs: Jobs that ended ``ok`` with nothing but their times, by what they have in common.
         details: The other jobs: start, id, label, trace, parent, batch, index, queue, end, status, busy time, attempt,
             error, payload. Parent and batch are the same.
-        events: All others that have ended, see `_row`.
-        open: What was given as open and not as ended since.
-        opened: Events that have not ended, and have a payload, as `events`.
-        labels, traces, stacks, errors: What those refer to.
-        job_count: All jobs here.
-        failed, cancelled: How many of them have.
-        open_batches: The batches that are open.
+        events: All other ended events, as rows of `_row`.
+        open: Open events, until they are taken as ended.
+        opened: Open events with a payload, as rows of `_row`.
+        labels, traces, stacks, errors: New rows that those refer to.
+        job_count: Number of jobs in `jobs` and `details`.
+        failed, cancelled: How many of them failed, or were cancelled.
+        open_batches: The open batches, by id.
     """
 
     def __init__(self, began_ns: int, *, payloads: bool) -> None:
@@ -97,7 +97,7 @@ class Rows:
         self._drop()
 
     def forget(self) -> None:
-        """Begin anew, as for a new file: nothing waits, and nothing that was written is relied upon."""
+        """Start afresh, as for a new file: drop all waiting rows, and refer to nothing that was written."""
         for numbers in (self._label_ids, self._trace_ids, self._error_ids, self._stack_ids):
             numbers.clear()
         self._families.clear()
@@ -106,7 +106,7 @@ class Rows:
         self._drop()
 
     def written(self) -> None:
-        """Let go of all rows: they are in the file."""
+        """Drop all rows: they are in the file."""
         self.open.written()
         self._drop()
 
@@ -125,12 +125,12 @@ class Rows:
         self.cancelled: int = 0
 
     def __len__(self) -> int:
-        """Ended events that wait."""
+        """Number of ended events that wait."""
         return self.job_count + len(self.events)
 
     @property
     def batches(self) -> Collection[Row]:
-        """The last numbers of batches: one row each, however long the file cannot be written."""
+        """The latest numbers of batches: one row each, however long the file cannot be written."""
         return self._batches.values()
 
     @property
@@ -140,12 +140,12 @@ class Rows:
 
     @property
     def open_lists(self) -> Sequence[Row]:
-        """Lists of what is open."""
+        """Lists of open events to be written."""
         return self.open.rows
 
     @property
     def closed_lists(self) -> Sequence[Row]:
-        """Those that need not be in the file any more."""
+        """Lists of open events to be deleted."""
         return self.open.gone
 
     # taking -------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Rows:
         label, trace, batch_id, base_id, shared_ready_ns = shared
         began = self._began_ns
         ids = signed_ids_at(base_id, jobs.indexes)
-        # All of them have ended, and have one.
+        # All of them have ended, and have a detail.
         columns = cast("Iterable[tuple[int, int, int, JobDetail, int]]", zip(*jobs[1:], ids, strict=True))
         for index, start_ns, end_ns, detail, event_id in columns:
             ready_ns = detail.ready_ns if shared_ready_ns is None else shared_ready_ns
@@ -183,7 +183,7 @@ class Rows:
             self.details.append((*key, queue_ns, end_ns - began, *self._detail(detail)))
 
     def take_open(self, events: Iterable[Event]) -> None:
-        """Take events that are open now, some of them perhaps again. What ends them must be taken later."""
+        """Take events that are open now; some may have been taken before. Their ends must be taken after this."""
         found = list(events)
         plain = [event for event in found if type(event) is JobEvent and event.detail is None]
         if len(plain) < len(found):
@@ -241,14 +241,14 @@ class Rows:
             self._batch(event)
 
     def _take_open_row(self, row: Row) -> bool:
-        """Take the row of an open event as it is, if it has a payload: lists are read as a whole, so they hold none."""
+        """Take the row of an open event if it has a payload, and return True; lists hold no payloads."""
         if row[_PAYLOAD] == NO_TEXT or row[_END] != NO_TIME:  # it may have ended while we looked at it
             return False
         self.opened.append(row)
         return True
 
     def take_counts(self) -> None:
-        """Take the present numbers of the open batches."""
+        """Take the current numbers of the open batches."""
         for event in list(self.open_batches.values()):
             self._batch(event)
 
@@ -283,7 +283,7 @@ class Rows:
 
     def _row(self, event: Event) -> Row:
         began = self._began_ns
-        # Once: it may end while we look at it.
+        # Read once: the event may end meanwhile.
         end_ns, status = event.end_ns, event.status
         parent_id, batch_id, index = event.parent_id, event.batch_id, event.job_index
         error, data, attempt, queue_ns = event.error, event.data, event.attempt, event.queue_ns
@@ -388,7 +388,7 @@ def _status(status: str) -> str:
 
 
 def _entry(row: Row) -> Row:
-    """Return what a list of open events says of one, see `ENTRY`."""
+    """Return the entry of an event for a list of open events, see `ENTRY`."""
     parent_id, batch_id, index, queue_ns, attempt = *row[4:_END], row[_ATTEMPT]
     return (
         *row[:4],

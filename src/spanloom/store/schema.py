@@ -1,8 +1,8 @@
-"""The tables of a record, and the numbered steps by which a file comes to have them.
+"""The tables of a record, and the numbered migrations that make them.
 
-``PRAGMA application_id`` says that a file is a record, ``PRAGMA user_version`` how many steps it has been through. A
-step that has been released is never changed: the next one alters what it made. docs/reference/store.md describes the
-outcome for people who read it with other tools.
+``PRAGMA application_id`` marks a file as a record; ``PRAGMA user_version`` is the number of migrations it has been
+through. A released migration is never changed: a later one alters what it made. docs/reference/store.md describes the
+result for readers with other tools.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from spanloom.store.thin_schema import THIN_TABLES
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "check", "ended_transaction", "migrate", "transaction"]
 
 APPLICATION_ID: Final = 0x73706C6D
-"""``splm`` in ASCII: what ``file`` and other tools may know a record by."""
+"""``splm`` in ASCII: lets ``file`` and other tools recognize a record."""
 
-# Everything of a run is keyed by the run first. Rows of two runs never share a page for long, a run is deleted by
-# ranges, and its events lie in the order of their start: who reads them so reads the file from front to back.
+# All keys begin with the run: rows of two runs hardly share pages, a run is deleted in ranges, and its events are
+# stored in order of start, so reading them in that order reads the file from front to back.
 _FIRST: Final = (
     """
 CREATE TABLE run (
@@ -179,12 +179,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     THIN_TABLES,
     JOB_TABLES,
 )
-"""Statements of each step, in order. ``PRAGMA user_version`` is how many steps a file has been through."""
+"""SQL statements of each migration, in order. ``PRAGMA user_version`` is how many a file has been through."""
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write in the block all or nothing, waiting for other writers first for as long as ``busy_timeout`` allows."""
+    """Write all or nothing in the block; first wait for other writers, as long as ``busy_timeout`` allows."""
     connection.execute("BEGIN IMMEDIATE")
     with ended_transaction(connection):
         yield
@@ -192,12 +192,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def ended_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """End the transaction that has begun, at the end of the block: all of it or, if the block fails, nothing."""
+    """Commit the open transaction at the end of the block; roll it back if the block raises."""
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # some faults, such as a full disk, have undone it already
+        if connection.in_transaction:  # some faults, such as a full disk, have rolled it back already
             connection.execute("ROLLBACK")
         raise
 
@@ -211,7 +211,7 @@ def check(
 
     Raises:
         StoreCorruptError: it belongs to another program.
-        StoreVersionError: it has been through more than there are.
+        StoreVersionError: it has been through more than are known: a newer version wrote it.
     """
     (found,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -219,7 +219,7 @@ def check(
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not (found or version or tables):
             return 0
-        # Another process may have made them between the questions.
+        # Another process may have created the tables between these queries.
         (found,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if found != application_id:
@@ -237,7 +237,7 @@ def migrate(
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
     application_id: int = APPLICATION_ID,
 ) -> None:
-    """Bring a file, new or of any older version, to the last version; all or nothing.
+    """Bring a new file, or one of any older version, to the latest version; all or nothing.
 
     Raises:
         StoreCorruptError: it belongs to another program.
@@ -248,7 +248,7 @@ def migrate(
     with transaction(connection):
         for step in migrations[
             check(connection, migrations, application_id) :
-        ]:  # another process may have been here
+        ]:  # another process may have migrated meanwhile
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {application_id:d}")

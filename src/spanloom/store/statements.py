@@ -1,7 +1,7 @@
-"""The statements that put rows into the file. ``{run}`` is the number of the run: one value less to bind.
+"""The statements that write rows. ``{run}`` is the number of the run: one value less to bind.
 
-To bind ``None`` takes the sqlite3 module six times as long as a number, so rows have words of their own for it, which
-``nullif`` turns into NULL.
+Binding ``None`` takes the sqlite3 module six times as long as binding a number, so rows have placeholders for it,
+which ``nullif`` turns into NULL.
 """
 
 from __future__ import annotations
@@ -46,26 +46,25 @@ VALUES ({run}, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), nullif(?, -1), nullif(?, 
         nullif(?, -9223372036854775808), nullif(?, ''), nullif(?, -1), ?, nullif(?, 0), nullif(?, ''))"""
 
 MANY: Final = 64
-"""Rows of any kind that one statement puts into the file. SQLite before 3.32 takes no more than 999 values, and rows
-have up to 14."""
+"""Rows that one statement writes. SQLite before 3.32 takes no more than 999 values, and rows have up to 14."""
 FEW: Final = 8
-"""Rows left over that are put in one by one: more of them are filled up to `MANY`."""
+"""Most left-over rows that are written one by one; more are padded to `MANY` rows."""
 
 _start_ns: Final = itemgetter(0)
 
 
 class Statement(Protocol):
-    """What puts rows of one kind into the file."""
+    """Writes rows of one kind."""
 
     def execute(self, connection: sqlite3.Connection, rows: Any) -> None:  # Any: see `Rows`
-        """Put in `rows`, in whatever order is fast."""
+        """Write `rows`, in whatever order is fast."""
 
 
 class OneStatement:
-    """For kinds of which there are few rows.
+    """Writes kinds with few rows, one by one.
 
     Args:
-        text: With ``{run}`` for the number of the run.
+        text: SQL, with ``{run}`` for the number of the run.
         run: That number.
     """
 
@@ -73,18 +72,18 @@ class OneStatement:
         self._text = text.format(run=run)
 
     def execute(self, connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """Put in `rows`."""
+        """Write `rows`."""
         connection.executemany(self._text, rows)
 
 
 class ManyStatement:
-    """For kinds of which there are many rows, each of which begins with what the table is in the order of.
+    """Writes kinds with many rows, whose first column is the start, by which the table is ordered.
 
-    A statement for each row would let go of the GIL at each row, and get it back when the event loop pleases; and to
-    begin and end it takes as long as what it does.
+    One statement per row would release the GIL at every row, and get it back only when the event loop yields it; and
+    starting and ending a statement takes as long as its work.
 
     Args:
-        text: With ``{run}`` for the number of the run, and ending in what one row is.
+        text: SQL, with ``{run}`` for the number of the run, ending in ``VALUES`` and one row.
         run: That number.
     """
 
@@ -94,7 +93,7 @@ class ManyStatement:
         self._many = f"{into}VALUES {', '.join([values] * MANY)}"
 
     def execute(self, connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """Put in `rows`, by start."""
+        """Write `rows` in order of start."""
         ordered = sorted(rows, key=_start_ns)
         left_over = len(ordered) % MANY
         whole = len(ordered) - (left_over if left_over <= FEW else 0)
@@ -105,9 +104,9 @@ class ManyStatement:
 def _execute_many(
     connection: sqlite3.Connection, text: str, many: int, rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Execute a statement that takes so many rows, until all are in. The last of them is put in as often as fills up.
+    """Execute a statement that takes `many` rows until all are written, repeating the last row as padding.
 
-    It is the same row each time, and there once: it has a key, and whatever is there is replaced or stays.
+    The repeats do no harm: the row has a key, so each one replaces the row that is there, or is ignored.
     """
     if rows:
         values = chain(chain.from_iterable(rows), chain.from_iterable(repeat(rows[-1], -len(rows) % many)))
@@ -118,11 +117,11 @@ JOBS: Final = """
 INSERT OR IGNORE INTO event (run, start_ns, event_id, label, trace, parent_id, batch_id, job_index, queue_ns,
                              end_ns, status)
 VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ok')"""
-"""Of such a job nothing is there already: what was written as open has a payload, and so a detail. To replace what is
-there, SQLite would have to be ready to undo the statement, and keep a copy of each page that it changes."""
+"""Such a job cannot have a row already: one that was written as open has a payload, and so a detail. OR REPLACE would
+make SQLite ready to undo the statement, with a copy of each page that it changes."""
 
-# In the order in which they are executed: what is referred to comes first. What was written as open may be there again
-# when it has ended, and then in full.
+# In order of execution: referenced rows come first. An event that was written as open is written again, in full, when
+# it has ended.
 STATEMENTS: Final = {
     "labels": "INSERT INTO label (run, id, type, name) VALUES ({run}, ?, ?, ?)",
     "traces": "INSERT INTO trace (run, id, trace_id, root_id) VALUES ({run}, ?, ?, ?)",
@@ -143,18 +142,18 @@ INSERT OR REPLACE INTO batch (run, batch_id, name, total, started, in_flight, fa
                               skipped)
 VALUES ({run}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
 }
-"""By the name of the list in `Rows` whose rows they are for."""
+"""SQL by the name of the attribute of `Rows` whose rows it writes."""
 
 
 def statements_of(run: int, began_ns: int) -> dict[str, Statement]:
-    """Return what puts rows of a run into the file, by the name of the list in `Rows`, in the order of execution.
+    """Return the statements of a run by the name of the attribute of `Rows`, in order of execution.
 
     Args:
         run: The number of the run.
         began_ns: Its start, on the clock of the events.
     """
     statements: dict[str, Statement] = {kind: OneStatement(text, run) for kind, text in STATEMENTS.items()}
-    # Those that have many rows, which come as they end.
+    # These kinds have many rows.
     return {
         **statements,
         "jobs": JobStatement(run, began_ns, ManyStatement(JOBS, run)),

@@ -1,4 +1,4 @@
-"""The table of what gave way in a run that was too large: one of the numbered steps of the file. See `Thinning`."""
+"""The table of totals of removed events: one of the numbered migrations of the file. See `Thinning`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What gives way in a run that alone is larger than the file may be: what went well, and its totals stay.
+"""Thinning a run that alone is larger than the file may be: events that ended well are removed, their totals stay.
 
-From the oldest on, events that ended with ``ok`` or ``skipped`` leave, some thousands at a time, and are added to the
-numbers of their batch, type and name. What failed, was cancelled or is open stays, and so do batches, traces and what
-says why the program stood still: those are few, or what a record is for.
+Events that ended ``ok`` or ``skipped`` are removed, the oldest first, some thousands at a time, and added to the totals
+of their batch, type, name and status. Failed, cancelled and open events stay, and so do batches, traces, stalls and
+loop lags: they are few, or what a record is for.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ _END: Final = ((1 << 63) - 1, (1 << 63) - 1)
 
 
 class Thinning:
-    """How far the thinning of one run has got.
+    """Progress of thinning one run.
 
     Attributes:
-        events: How many events have given way.
+        events: How many events were removed.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Thinning:
         self._of_pass = 0
 
     def step(self, connection: sqlite3.Connection, run: int) -> bool:
-        """Remove some events; return False if there are none that could give way.
+        """Remove some events; return False if none is left that could be removed.
 
         Raises:
             sqlite3.Error: it could not be done now.
@@ -93,7 +93,7 @@ class Thinning:
         self._count(gone)
         self._after = (
             last or _START
-        )  # those that have ended meanwhile lie among the others: from the start again
+        )  # at the end, begin again: events among the earlier ones may have ended meanwhile
         if last is not None:
             return True
         found, self._of_pass = self._of_pass > 0, 0
@@ -105,7 +105,7 @@ class Thinning:
 
 
 def _lists(connection: sqlite3.Connection, run: int) -> list[tuple[int, int, int]]:
-    """Return the oldest lists of jobs, at least one if there is one: number, first start, and how many jobs."""
+    """Return the oldest lists of jobs, up to `LOOKED_AT` jobs but at least one list: number, first start, jobs."""
     found: list[tuple[int, int, int]] = []
     jobs = 0
     for row in connection.execute(_LISTS, (run, 1 + LOOKED_AT // MIN_LISTED)):

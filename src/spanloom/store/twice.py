@@ -1,4 +1,4 @@
-"""Telling what comes by two ways, so that it is taken once, whichever is the first."""
+"""Deduplication of events that arrive by two ways."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Final
 __all__ = ["Twice"]
 
 MAX_WAITING: Final = 200_000
-"""Ids that came by one way only: twice as many as wait for a handler's thread at the most, so that the oldest of them
-will not come any more."""
+"""Ids that have come by one way only. At most half as many events wait for a handler's thread, so the oldest ids
+beyond this will not come again."""
 
 
 class Twice:
-    """What has come by one of two ways, and not yet by the other."""
+    """Events that have come by one of two ways, and not yet by the other."""
 
     def __init__(self) -> None:
         self._ids: dict[int, None] = {}
 
     def is_first(self, event_id: int) -> bool:
-        """Take note that an event comes; tell whether it has not come by the other way before."""
+        """Note an event; return whether this is its first arrival."""
         ids = self._ids
         if event_id in ids:
             del ids[event_id]

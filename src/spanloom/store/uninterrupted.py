@@ -1,4 +1,4 @@
-"""Hold back what signals raise while something must be done as a whole, on a thread that they interrupt."""
+"""Defer signal handlers while the main thread does something that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Final
 __all__ = ["uninterrupted"]
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""Those whose handlers raise something in most programs that have any."""
+"""Signals whose handlers, where a program has any, usually raise an exception."""
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C, and a SIGTERM that the program handles, wait until the end of the block.
+    """Defer Ctrl-C, and a SIGTERM that the program handles, to the end of the block: their handlers are called then.
 
-    Their handlers are called then. This is for milliseconds, and does nothing in other threads than the main one.
+    For blocks of milliseconds. Does nothing in threads other than the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Which events of a run a reader wants, by the number of their label."""
+"""Filter of the events of a run by type, by the number of their label."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _TYPE = "SELECT type FROM label WHERE run = ? AND id = ?"
 
 
 class Wanted:
-    """Tells it of each label, and asks the file once for each.
+    """Decides for each label, and looks each up in the file once.
 
     Args:
         opened: The file.
         run: The number of the run.
-        types: Of events; ``None`` for all.
+        types: Event types that are wanted; ``None`` for all.
     """
 
     def __init__(self, opened: Opened, run: int, types: Container[str] | None) -> None:
@@ -27,7 +27,7 @@ class Wanted:
         self._known: dict[int, bool] = {}
 
     def has(self, label: int) -> bool:
-        """Tell whether events with this label are wanted."""
+        """Return whether events with this label are wanted."""
         if self._types is None:
             return True
         known = self._known.get(label)

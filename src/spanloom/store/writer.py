@@ -1,17 +1,18 @@
-"""The writer: puts the rows of one run into the file, a transaction at a time, and lets no fault out.
+"""The writer: puts the rows of one run into the file, a transaction at a time, and never raises a fault of the file.
 
 Rules.
-1. The file is opened when there is something to write, and whatever goes wrong then or later is the record's problem
-   alone: `write` never raises. What could not be written and what is lost is counted in `lost`, and the first loss
-   is logged as a warning. Only that one: a program that runs for a week on a full disk must not fill its log, too.
-2. A file that another process is writing to is waited for, as long as who asks has time: rows are kept and tried again
-   the next time, up to `MAX_BUSY` events.
-3. A fault that may pass (a full disk, a missing directory or permission) has the file opened anew after a second,
-   then after two, four, ... up to half a minute. Meanwhile up to `MAX_WAITING` events are kept, the rest is lost.
+1. The file is opened when there is something to write. Whatever goes wrong then or later, `write` does not raise: lost
+   events are counted in `lost`, and the first fault or loss is logged as a warning. Only the first: a program that runs
+   for a week on a full disk must not fill its log, too.
+2. A write by another process is waited for as long as the caller has time. Rows are kept for the next attempt, up to
+   `MAX_BUSY` events.
+3. After a fault that may pass (a full disk, a missing directory or permission), the file is reopened after a second,
+   then after two, four, ... up to half a minute. Meanwhile at most `MAX_WAITING` events are kept; beyond that, all that
+   wait are dropped.
 4. A fault that will not pass (a file of a newer version, of another program, or damaged) ends the recording. The file
-   is left as it is: it may still be of use to someone.
-5. A file that was removed or replaced is noticed before the next write. A new one is made, and the run goes on in it;
-   what had been written is lost with the old one.
+   is left as it is, as it may still be of use.
+5. A file that was removed or replaced is noticed before the next write. A new one is created, and the run goes on in
+   it; what was in the old one is lost.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ __all__ = ["RunWriter"]
 MAX_WAITING: Final = 20_000
 """Ended events kept while the file cannot be written: some 6 MB."""
 MAX_BUSY: Final = 100_000
-"""The same while another process writes to it, which is over sooner and loses nothing: as many as a drain holds."""
+"""The same while another process writes to it, which passes sooner: as many as a drain holds."""
 RETRY_NS: Final = 1_000_000_000
 MAX_RETRY_NS: Final = 30_000_000_000
 TIDY_WAIT_S: Final = 0.05
 
 PAUSE: Final = 16
 MIN_PAUSE_BYTES: Final = 64_000
-"""By how much, at least a sixteenth, a file grows that is too large, and that nothing can leave, until that is tried
-again."""
+"""Least growth after which a file that is too large, and could not be made smaller, is tidied again; at least a
+`PAUSE`-th of its bound."""
 THINNED: Final = (
     "the run alone is more than %s may hold, %d bytes: what went well leaves it, the oldest first, and is counted "
     "there, see Retention(max_bytes=)"
@@ -65,16 +66,16 @@ class RunWriter:
     """Writes one run. Not to be used by two threads at once.
 
     Args:
-        path: The file; it and its directory are made if they are not there.
-        origin: What there is to say of the run.
-        payloads: Whether what users attached is recorded.
-        deep: Tells whether busy time is measured.
-        account: Tells how many ended events were to be recorded, and how many of them were lost before they came here.
+        path: The file; created, with its directory, if missing.
+        origin: The origin of the run.
+        payloads: Whether the user's payloads are recorded.
+        deep: Returns whether busy time is measured.
+        account: Returns how many ended events were to be recorded, and how many of them were lost on the way here.
         keep: Which other runs stay in the file; ``None`` for all.
 
     Attributes:
         rows: Takes the events.
-        lost: Ended events that were given to `rows` and are not in the file, and will not be.
+        lost: Ended events that were given to `rows` and will never be in the file.
         busy: Whether another process was writing at the last attempt.
     """
 
@@ -90,7 +91,7 @@ class RunWriter:
     ) -> None:
         self.path: Path = path
         self.untidy: bool = keep is not None
-        """Whether there may be runs to be removed."""
+        """Whether `tidy` may have something to do."""
         self._keep = keep
         self.rows: Rows = Rows(origin.began_ns, payloads=payloads)
         self.lost: int = 0
@@ -111,9 +112,9 @@ class RunWriter:
         self._begin_file()
 
     def _begin_file(self) -> None:
-        """Forget what is known of a file: nothing of the run is in it."""
+        """Reset all that is known about the file: nothing of the run is in it."""
         self.is_new: bool = True
-        """Whether what is open is not in the file, or `rows` have forgotten that it is."""
+        """Whether the open events must all be given to `rows` again."""
         self._run: int | None = None
         self._identity: tuple[int, int] | None = None
         self._statements: dict[str, Statement] = {}
@@ -134,21 +135,21 @@ class RunWriter:
 
     @property
     def written(self) -> int:
-        """Events of the run that have been put into the file."""
+        """Ended events of the run that are in the file."""
         return self._events
 
     # writing --------------------------------------------------------------------------------------------
 
     @property
     def is_behind(self) -> bool:
-        """Whether the file does not yet have the run, or not what was lost of it."""
+        """Whether the file lacks the run, or the current numbers of produced and dropped events."""
         return self._run is None or self._accounted != self._account_now()
 
     def write(self, wait_s: float, *, ended: bool = False) -> bool:
-        """Write what waits, and that the run was there to write it; return False if that could not be done.
+        """Write what waits, and that the run was seen now. Never raises; returns False if it could not be done.
 
         Args:
-            wait_s: How long another process's write is waited for.
+            wait_s: Seconds to wait for another process's write.
             ended: Write the end of the run, too.
         """
         if not self._given_up and (ended or monotonic_ns() >= self._retry_at_ns):  # an end is the last chance
@@ -170,7 +171,7 @@ class RunWriter:
         return False
 
     def tidy(self) -> None:
-        """Do some steps towards what the file is to keep, as many as keep up with what is written; never raises."""
+        """Do some steps of deleting what need not be kept, enough to keep up with the writing. Never raises."""
         connection, keep = self._connection, self._keep
         if connection is None or keep is None:
             return
@@ -190,12 +191,10 @@ class RunWriter:
                     self._check_at_bytes = held + max(keep.max_bytes // PAUSE, MIN_PAUSE_BYTES)
         except sqlite3.Error as error:
             if code_of(error) not in BUSY:
-                self.untidy = (
-                    False  # it is no more than tidying up: what is wrong will show when something is written
-                )
+                self.untidy = False  # not worth more: a real fault will show at the next write
 
     def abandon(self) -> None:
-        """Count what waits as lost: nobody will try again."""
+        """Count what waits as lost, and drop it: there is no further attempt."""
         waiting, why = (
             len(self.rows),
             "another process is writing to it" if self.busy else "it cannot be written",
@@ -204,13 +203,13 @@ class RunWriter:
         self.rows.forget()
 
     def close(self) -> None:
-        """Let go of the file; it is opened again if more is to be written."""
+        """Close the file; it is reopened if more is to be written."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
                 connection.close()
             except sqlite3.Error:
-                pass  # nothing waits in it: every transaction has been committed or undone
+                pass  # nothing is pending: every transaction has been committed or rolled back
 
     def _write(self, *, ended: bool) -> None:
         connection, rows = self._connection, self.rows
@@ -242,7 +241,7 @@ class RunWriter:
                     *accounted,
                     now_wall_ns if ended else None,
                     self.exit_code,
-                    self._deep(),  # a manager that measures may have been made only now
+                    self._deep(),  # a manager that measures may have been created since
                     self._run,
                 ),
             )
@@ -277,14 +276,14 @@ class RunWriter:
         self._wait(wait_s)
 
     def _wait(self, wait_s: float) -> None:
-        """Have statements wait so long for another process."""
+        """Set how long statements wait for another process."""
         wait_ms = int(wait_s * 1_000)
         if self._connection is not None and wait_ms != self._wait_ms:
             self._connection.execute(f"PRAGMA busy_timeout = {wait_ms:d}")
             self._wait_ms = wait_ms
 
     def _gone(self, how: str) -> None:
-        """Begin anew: what had been written of the run is not there any more."""
+        """Begin anew in a new file, and count what was written of the run as lost."""
         self.close()
         self._lose(self._events + len(self.rows), f"{self.path} {how}; the run goes on in a new one")
         self.rows.forget()
