@@ -1,7 +1,7 @@
-"""Secrets taken out of what is written down: logs, spans, records.
+"""Removal of secrets from whatever is written: logs, spans, records.
 
-Every handler redacts what it writes by the one redactor of the process, which `redact_text`, `redact_data` and
-`redact_named` ask, and which `add_key`, `add_pattern` and `keep_key` teach. Knows nobody but the standard library.
+All handlers share one redactor per process. `redact_text`, `redact_data` and `redact_named` apply it; `add_key`,
+`add_pattern` and `keep_key` configure it. Imports nothing but the standard library.
 """
 
 from spanloom.redaction.redactor import Redactor

@@ -1,4 +1,4 @@
-"""Secrets among the arguments of a command, where they are a list: what `_commands` knows of a command in a text."""
+"""Secrets among the arguments of a command given as a list; `_commands` does the same for a command in a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spanloom.redaction._names import Kind, Names, words_of
 __all__ = ["is_option", "redact_argument"]
 
 _USER: Final = frozenset({"-u", "-U", "--user", "--proxy-user"})
-# Programs, and the options of theirs whose argument is a password; of mysql it is in the same word.
+# Programs, and their options whose argument is a password; for those of `_JOINED` it is in the same word.
 _PASSWORD_OF: Final = {
     "login": ("-p", "-w"),
     "sshpass": ("-p",),
@@ -27,18 +27,18 @@ _JOINED: Final = frozenset(
 
 
 def is_option(argument: str) -> bool:
-    """Tell whether `argument` is an option of a command."""
+    """Return whether `argument` is an option of a command."""
     return argument.startswith("-") and " " not in argument and bool(words_of(argument))
 
 
 def redact_argument(programs: Sequence[str], before: str, argument: str, names: Names) -> str | None:
-    """Return what may be told of `argument`; ``None`` if it has to be judged by itself.
+    """Return `argument` redacted; ``None`` if its neighbours say nothing, and it has to be judged by itself.
 
     Args:
-        programs: What stands before in the list and is no option, the last part of a path only.
-        before: What stands right before.
-        argument: What is judged.
-        names: What tells a secret's name.
+        programs: Arguments before it that are no options, only the last part of a path.
+        before: The argument right before.
+        argument: The argument to redact.
+        names: Classifies names.
     """
     if before in _USER:
         user, colon, password = argument.partition(":")
@@ -52,12 +52,12 @@ def redact_argument(programs: Sequence[str], before: str, argument: str, names: 
         # The next option, or a password that begins like one?
         is_next = is_option(argument) and not any(map(str.isdigit, argument))
         kind = names.kind(before)
-        # The last question needs an expression, and most options are harmless.
+        # Cheap checks first: the last one needs regular expressions, and most options are harmless.
         if kind is Kind.HARMLESS or "=" in before or is_next or not argument or is_filler(argument):
             return None
         from spanloom.redaction._telling import is_secret
 
         return MARK if is_secret(kind, before, argument) else None
-    # The cheapest question first: the last one needs expressions.
+    # The cheapest check first: the last one needs regular expressions.
     is_named = not is_plain(argument) and names.kind(before) is Kind.SECRET
     return MARK if is_named and looks_random(argument) else None

@@ -1,4 +1,4 @@
-"""Private keys in blocks of lines: PEM, OpenSSH, PGP, PuTTY; whole, torn at either end, or on one line."""
+"""Private keys in blocks of lines: PEM, OpenSSH, PGP, PuTTY; whole, cut at either end, or on one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABEL: Final = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _BEGIN: Final = re.compile(rf"-----BEGIN {_LABEL}")
 _END: Final = re.compile(rf"-----END {_LABEL}")
 _BREAK: Final = r"(?:\s|\\+[nr]|%0[AaDd])"
-# Without an end: lines of base64, as long as they are such lines, and the piece where it was torn.
+# Without an end: all lines of base64 that follow, and the piece at the cut.
 _TORN: Final = re.compile(
     rf"{_BREAK}*+(?:(?:(?:Proc-Type|DEK-Info|Version|Comment|Hash): ?[^\n\\]{{0,200}}|"
     rf"[A-Za-z0-9+/=]{{16,}}+){_BREAK}*+)*+"
@@ -25,12 +25,12 @@ MAX_TORN: Final = 20_000
 _PUTTY: Final = re.compile(
     r"(Private-Lines: ?[0-9]{1,4})((?:\s|\\+[nr])(?:[A-Za-z0-9+/=]{1,100}(?:\s|\\+[nr]|…|\.\.\.|\Z)){1,400})"
 )
-# A JSON Web Key: one letter names what must not be told.
+# A JSON Web Key: its secret members have names of one or two letters.
 _JWK: Final = re.compile(r"""(["'](?:d|p|q|dp|dq|qi|k)\\*["']\s{0,8}:\s{0,8}\\*["'])[\w\-=]{8,}""", re.ASCII)
 
 
 def redact_blocks(text: str) -> str:
-    """Return `text` without the insides of private keys."""
+    """Return `text` with the contents of private keys removed."""
     if "PRIVATE KEY" in text:
         text = _pem(text)
     if "Private-Lines" in text:
@@ -62,7 +62,7 @@ def _pem(text: str) -> str:
             if end is not None and stop == end.start():
                 out.append(end[0])
                 done = end.end()
-        # What was not found before will not be found later: it is not looked for again.
+        # Search again only for what was found and passed: what was not found before is not there.
         if begin is not None and begin.start() < done:
             begin = _BEGIN.search(text, done)
         if end is not None and end.start() < done:

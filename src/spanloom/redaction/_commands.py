@@ -1,4 +1,4 @@
-"""Secrets in the ways of writing that have no name right before them: commands, SQL, XML, forms."""
+"""Secrets without a name right before them: in commands, SQL, XML, forms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spanloom.redaction._quotes import QUOTE
 
 __all__ = ["redact_commands"]
 
-# Between two arguments: blanks, or, where a list of them is printed, quotation marks and a comma.
+# Between two arguments: blanks or, in a printed list, quotation marks and a comma.
 _GAP: Final = r"""(?:\s{1,3}|\\{0,8}["'],\s{0,3}\\{0,8}["'])"""
 _USER: Final = re.compile(
     r"""(?<![\w\-])((?:-u|-U|--user|--proxy-user)(?:["',\\\s=]{1,6}|(?=\w))([^\s:"',]{1,100}):)([^\s"',\\]{1,200})"""
@@ -56,7 +56,7 @@ _CONSTRUCTED: Final = re.compile(
 _SASL: Final = re.compile(
     r"(\bAUTH(?:ENTICATE)?\s(?:PLAIN|LOGIN|XOAUTH2|OAUTHBEARER|CRAM-MD5|SCRAM-SHA-\d{1,3})\s)([A-Za-z0-9+/]{8,}={0,2})"
 )
-# What a validator quotes of a field's value: pydantic, argparse, click.
+# A field's value as quoted by a validator: pydantic, argparse, click.
 _FIELD_ERROR: Final = re.compile(
     r"""(?<![\w.\-])(?P<name>[\w.\-]{2,120}+)(?:\r?\n|\\+n)[ ]{2}(?!Field\srequired)[^\n\\]{1,300}?"""
     r"""\[type=[\w.]{1,80},\s{1,3}input_value=(?P<value>[^\n]{1,400}?)(?=,\s{1,3}input_type=|\n|\Z)"""
@@ -98,8 +98,8 @@ _BY_WORD: Final = (
 
 
 def redact_commands(text: str, names: Names) -> str:
-    """Return `text` without secrets that a command, a statement or a document holds in its own way."""
-    lower = text.lower()  # each question costs a twentieth of the pattern that it spares
+    """Return `text` with the secrets in commands, statements and documents redacted."""
+    lower = text.lower()  # a look for a word costs a twentieth of the pattern that it saves
     return _by_name(_by_form(text, lower), lower, names)
 
 
@@ -140,7 +140,7 @@ def _by_name(text: str, lower: str, names: Names) -> str:
 
 
 def _last(found: re.Match[str]) -> str:
-    """Take out the last group."""
+    """Redact the last group, and all behind it, of what was found."""
     number = found.re.groups
     if is_filler(found[number]):
         return found[0]
@@ -175,5 +175,5 @@ def _field(found: re.Match[str], names: Names) -> str:
     if is_filler(value) or not is_secret(kind, found["name"], value):
         return found[0]
     if found.re is _FIELD and found["content"] and not looks_random(value):
-        return found[0]  # what a model's tool of such a name said
+        return found[0]  # the output of a model's tool that has such a name
     return marked(found, "value")

@@ -1,4 +1,4 @@
-"""Texts within URLs: what is percent-encoded is decoded, redacted, and encoded again if there was a secret in it."""
+"""Percent-encoded text: decoded, redacted, and encoded again if it held a secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAFE: Final = "!$'()*+,/:;@~[]{}|^"
 
 
 def redact_encoded(text: str, redact: Callable[[str], str]) -> str:
-    """Return `text` with `redact` done to what its percent-encoded parts say."""
+    """Return `text` with `redact` applied to its percent-encoded parts, decoded."""
     return _RUN.sub(lambda found: _run(found[0], redact), text) if _ESCAPED.search(text) is not None else text
 
 

@@ -1,6 +1,6 @@
-"""Regular expressions that are compiled when they are first asked.
+"""Regular expressions that are compiled at their first use.
 
-All of them take 8 ms, and a program that is over soon writes down little that most of them are asked about.
+Compiling all of them takes 8 ms, and a short program needs few of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _METHODS: Final = ("finditer", "fullmatch", "match", "search", "sub")
 
 
 class _Late:
-    """Has the methods of a pattern once it is asked for one of them; until then, what they are made of."""
+    """Stands in for a pattern, and compiles it when one of its methods is first looked up."""
 
     def __init__(self, pattern: str, flags: int) -> None:
         self._made_of = pattern, flags
 
-    # Any: the methods of re.Pattern, which differ. Called for what is not there yet only.
+    # Any: the methods of re.Pattern have different types. Called only for missing attributes.
     def __getattr__(self, name: str) -> Any:
         if name not in _METHODS:
             raise AttributeError(f"a late pattern has no {name!r}; there are: {', '.join(_METHODS)}")
@@ -29,5 +29,5 @@ class _Late:
 
 
 def late(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    """Return what is used as ``re.compile(pattern, flags)`` is, by its methods; safe from any thread."""
+    """Return a stand-in for ``re.compile(pattern, flags)`` with the methods `_METHODS`; safe from any thread."""
     return cast("re.Pattern[str]", _Late(pattern, flags))

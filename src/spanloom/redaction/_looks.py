@@ -1,4 +1,4 @@
-"""What a value looks like: random, or nothing to hide."""
+"""Whether a value looks random, or like nothing to hide."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["is_count", "is_filler", "is_number_of", "is_plain", "is_prose", "is_
 _LONG: Final = 20
 _SHORT: Final = 8
 _RANDOM: Final = late(
-    # Letters and digits, or capitals among small letters; at least so long.
+    # Letters and digits, or a capital behind a small letter, or just long; or cut off.
     rf"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[^\s]{{{_SHORT},}}|(?=[^\s]*[a-z][A-Z])[^\s]{{{2 * _SHORT},}}|[^\s]{{{_LONG},}}"
     rf"|[^\s]{{2,}}{CUT}"
 )
-# Words with signs between them, numbers among them: oauth2_provider_v2, SyntaxError1, user_42_cart, GPIO17.
+# Words and numbers with punctuation between them: oauth2_provider_v2, SyntaxError1, user_42_cart, GPIO17.
 _WORDY: Final = late(
     r"(?:(?:(?:[A-Z]?[a-z]{2,19}(?:[A-Z][a-z]{2,19}){0,8}|[A-Z]{2,19}|[a-z])[0-9]{0,2}|[0-9]{1,10})(?:[_\-.:,;/]{1,3}|\Z))+",
     re.ASCII,
 )
 _COUNT: Final = late(r"[0-9]{1,3}|[A-Z]{1,5}_?[0-9]{1,3}|yes|no|ok|OK")
 _LONG_NUMBER: Final = 11
-"""Digits: seconds since 1970 have ten."""
+"""Digits of a long number: seconds since 1970 have ten."""
 _PLACE: Final = late(
     r"\.{0,2}/[\w.\-/ ]*|[A-Za-z]:\\.*|https?://[^@]*|\d{4}-\d\d-\d\d.*|\d+(?:\.\d+)*[a-z%]{0,2}"
 )
-# What stands where a value is not told, or is still to be put in.
+# Placeholders: for a value that is masked, or still to be filled in.
 _FILLER: Final = late(
     r"""[*•.…\-_#]*|[xX]{3,}|\$?\{\{?[\s\w.:\-!]*\}?\}|\$\([\w ./\-]*\)|<[\w\s.\-]*>?|%\(?\w*\)?[sdr]
     |\[[\w ]*(?:redacted|secure|hidden|filtered|masked|removed|FILTERED|REDACTED)[\w ]*\]?
@@ -139,14 +139,14 @@ _PROSE: Final = frozenset(
 
 
 def looks_random(value: str) -> bool:
-    """Tell whether `value` looks as if a generator had made it."""
+    """Return whether `value` looks randomly generated."""
     if is_plain(value):
         return False
     return _RANDOM.fullmatch(value) is not None and _PLACE.fullmatch(value) is None and not is_wordy(value)
 
 
 def is_plain(value: str) -> bool:
-    """Tell whether `value` needs no expression to be told from a random one, as most arguments of commands do not."""
+    """Return whether `value` is not random by a quick check without regular expressions; true of most arguments."""
     is_short = len(value) < _SHORT or (
         len(value) < _LONG and value.islower() and not any(map(str.isdigit, value))
     )
@@ -154,27 +154,27 @@ def is_plain(value: str) -> bool:
 
 
 def is_wordy(value: str) -> bool:
-    """Tell whether `value` is words and numbers with signs between them, as a name of something is."""
+    """Return whether `value` is words and numbers with punctuation between them, as a name is."""
     return _WORDY.fullmatch(value) is not None
 
 
 def is_count(name: str, value: str) -> bool:
-    """Tell whether `value` is what a doubtful `name` means elsewhere: how many tests passed, a pin of a chip."""
+    """Return whether `value` has the other meaning of a doubtful `name`: how many tests passed, a pin of a chip."""
     return _COUNT.fullmatch(value) is not None or (
         value.isdigit() and len(value) < 6 and "pass" in name.lower()
     )
 
 
 def is_number_of(name: str, value: str) -> bool:
-    """Tell whether `value` is a long number, and `name` that of a token."""
+    """Return whether `value` is a long number, and `name` that of a token."""
     return value.isdigit() and len(value) >= _LONG_NUMBER and name.lower().endswith("token")
 
 
 def is_filler(value: str) -> bool:
-    """Tell whether `value` stands for one that is not told."""
+    """Return whether `value` is a placeholder."""
     return _FILLER.fullmatch(value) is not None
 
 
 def is_prose(word: str) -> bool:
-    """Tell whether `word` continues a sentence: ``the password: must be ...``."""
+    """Return whether `word` continues a sentence: ``the password: must be ...``."""
     return word.rstrip(".,;:!?").lower() in _PROSE

@@ -1,4 +1,4 @@
-"""What stands for a secret that was taken out, and what stands where a text was cut."""
+"""The mark that replaces a secret, and the marks of a text that was cut."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 __all__ = ["CUT", "MARK", "marked"]
 
 MARK: Final = "***"
-"""Stands for a secret. It means nothing to JSON, URLs, HTML or a terminal's markup, whatever it lands in."""
+"""Replaces a secret. It has no special meaning in JSON, URLs, HTML or a terminal."""
 
 CUT: Final = r"(?:…|\.\.\.)"
-"""Stands at the end of a text that was longer; ours and most people's. Before it there may be half a secret."""
+"""Ends a text that was cut, by us or by most others. Half a secret may be before it."""
 
 
 def marked(found: re.Match[str], group: str) -> str:
-    """Return what was found with `MARK` in the place of a group of it."""
+    """Return the match with `MARK` in place of one of its groups."""
     start, stop = (place - found.start() for place in found.span(group))
     return found[0][:start] + MARK + found[0][stop:]

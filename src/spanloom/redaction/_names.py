@@ -1,8 +1,7 @@
-"""Which names say that their value is a secret, in whatever style they are written.
+"""Which names say that their value is a secret, in any style of writing.
 
-A name is cut into its words: ``dbPassword``, ``DB_PASSWORD``, ``db-password`` and ``db.password``
-are all ``db password``. What is asked of names that are never followed by a secret (``max_tokens``,
-``password_policy``) is asked before what is asked of the others.
+A name is cut into its words: ``dbPassword``, ``DB_PASSWORD``, ``db-password`` and ``db.password`` are all
+``db_password``. Names that never name a secret (``max_tokens``, ``password_policy``) are ruled out first.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ class Kind(IntEnum):
 
     HARMLESS = 0
     WEAK = 1
-    """A secret if it looks like one: a ``token`` is also what a parser reads."""
+    """A secret if it looks random: a ``token`` may also be what a parser reads."""
     DOUBTFUL = 2
-    """A secret, if it is not a count, a contact or a result: ``pass`` is also what a test does."""
+    """A secret, unless it is a count, a contact or a result: ``pass`` is also what a test does."""
     SECRET = 3
     HEADER = 4
-    """A secret, and several words of it: ``Authorization: Basic dXNl...``."""
+    """A secret of several words: ``Authorization: Basic dXNl...``."""
 
 
 MAX_NAME: Final = 120
-"""Characters of the longest name that is looked at: a path of a few keys with dots between them."""
+"""Characters, from the end, that are looked at of a name: a path of a few keys with dots between them."""
 _MAX_KNOWN: Final = 4_096
 """Names whose kind is remembered."""
 
 _CAMEL: Final = late(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN: Final = late(r"[^A-Za-z0-9]+")
 
-# A name that ends with one of these says something about a secret, and is not the name of the secret itself.
+# A name that ends with one of these describes a secret; it does not name the secret itself.
 _ABOUT: Final = frozenset(
     [
         "age",
@@ -119,7 +118,7 @@ _ABOUT: Final = frozenset(
     ]
 )
 _HARMLESS: Final = late(
-    # Ends of pages, words of models, and what locks and synchronises.
+    # Tokens of pages, of models and of locks; keys of tables and collections.
     r"(?:^|_)(?:(?:next|prev|previous|page|continuation|sync|cancel|cancellation|stop|start|end|eos|bos|pad|unk|sep|cls"
     r"|mask|special|first|last|new|logit|lock|fencing|resume|sub)_(?:page_)?token"
     r"|(?:public|primary|foreign|partition|sort|cache|row|idempotency|routing|group|object|dedup|lookup|composite|natural"
@@ -142,7 +141,7 @@ _WRITTEN_TOGETHER: Final = late(
     "|admin|service|root|vault|push|verification|registration|reset|login|magic|invite|job|install|github|gitlab|slack)"
     "tokens?$"
 )
-# Without any of these what is called the same finds nothing, and need not be compiled.
+# Without any of these parts, the expression of the same name cannot match, and need not be compiled.
 _OF_HARMLESS: Final = frozenset(["key", "pass", "token"])
 _OF_HEADERS: Final = frozenset(["authorization", "cookie"])
 _OF_WORDS: Final = frozenset(
@@ -191,22 +190,22 @@ class Names:
         self._known: dict[str, Kind] = {}
 
     def kind(self, name: str) -> Kind:
-        """Return what `name` says of its value."""
+        """Return the kind of `name`."""
         known = self._known.get(name)
         return known if known is not None else self._decide(name)
 
     def add(self, name: str) -> None:
-        """Take `name`, also within a longer one, for a secret's."""
-        self.own = self.own | {_checked(name)}  # a new one: others may be looking through it
+        """Treat `name`, also as part of a longer one, as the name of a secret."""
+        self.own = self.own | {_checked(name)}  # a new set: other threads may be iterating over it
         self._known = {}
 
     def keep(self, name: str) -> None:
-        """Take exactly `name` for harmless."""
+        """Treat exactly `name` as harmless."""
         self.kept = self.kept | {_checked(name)}
         self._known = {}
 
     def _decide(self, name: str) -> Kind:
-        known = self._known  # the one before a change, if there is one meanwhile: it is not looked at again
+        known = self._known  # a change meanwhile replaces the dict, so this result is dropped
         if len(known) >= _MAX_KNOWN:
             known.clear()
         kind = self._kind(name[-MAX_NAME:])
@@ -245,7 +244,7 @@ def _has(words: str, parts: frozenset[str]) -> bool:
 def words_of(name: str) -> str:
     """Return the words of `name` in lower case, ``_`` between them."""
     bare = name.strip("-")
-    if bare.isascii() and bare.isalnum() and bare.islower():  # as options and parameters mostly are
+    if bare.isascii() and bare.isalnum() and bare.islower():  # most options and parameters
         return bare
     return _BETWEEN.sub("_", _CAMEL.sub("_", name)).strip("_").lower()
 

@@ -1,11 +1,11 @@
-"""Values whose name says that they are secret: ``password=...``, ``"apiKey": "..."``, ``Authorization: ...``.
+"""Values that their name marks as secret: ``password=...``, ``"apiKey": "..."``, ``Authorization: ...``.
 
-Theory of operation. One pattern finds every name that is followed by a separator, in each way of writing that occurs:
-headers, environments, JSON and Python in however many layers of quoting, YAML, query strings, connection strings,
-arguments of a command. What stands behind is looked at only if `Names` says that it may be a secret. It ends where the
-way of writing ends it, and where that is in doubt later rather than earlier: more is taken out, never half of it left.
+Theory of operation. One pattern finds every name followed by a separator, in each notation that occurs: headers,
+environments, JSON and Python in any number of layers of quoting, YAML, query strings, connection strings, arguments of
+a command. The value is looked at only if `Names` says that it may be a secret. It ends where the notation ends it; in
+doubt, later rather than earlier: rather too much is removed than half of a secret left.
 
-The pattern begins at the beginning of a run of name characters only and then takes the whole run, so that it is linear.
+The pattern starts only at the start of a run of name characters, and takes the whole run, so it is linear.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _BARE: Final = re.compile(
     re.VERBOSE,
 )
 _INDENT: Final = 80
-"""Characters before a name at the beginning of a line."""
+"""Most characters before a name that is first in its line."""
 _LINE_BEGIN: Final = re.compile(r"(?:\A|\n|\\n)[ \t]*\Z")
 _LINE_END: Final = re.compile(r"[ \t\r]{0,80}(?:\\{0,32}[nr\n]|\Z)")
 _CODE: Final = re.compile(r"[0-9]{4,12}")
@@ -59,7 +59,7 @@ _SCHEME: Final = re.compile(
     (?:[ ]|%20|\+|:[ ])(?:[Tt]oken=)?(?P<token>\*\*\*|[\w\-.~+/=%:…]+)?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-# Of these, all that comes behind is the secret, not one word.
+# With these schemes, the whole rest of the header is the secret, not just one word.
 _LONG_SCHEMES: Final = frozenset(
     {"digest", "aws4-hmac-sha256", "oauth", "hawk", "snowflake", "googlelogin", "discogs"}
 )
@@ -67,7 +67,7 @@ _WORD_BEFORE: Final = re.compile(r"[A-Za-z]{2,20}[ ]\Z")
 # The name of a secret in AWS: arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf.
 _ARN: Final = re.compile(r"[0-9]{12}:\Z")
 _ARN_LENGTH: Final = 13
-# Of a URL: a grant that can be changed for a token, a ticket that opens a socket.
+# Parameters of URLs: a grant that can be exchanged for a token, a ticket that opens a socket.
 _PARAMETERS: Final = frozenset({"key", "code", "ticket", "assertion"})
 _COMPOUND: Final = frozenset({"key", "token", "phrase", "code", "word", "keys", "tokens", "secret", "id"})
 MAX_WEAK: Final = 4_096
@@ -75,7 +75,7 @@ MAX_WEAK: Final = 4_096
 
 
 def redact_pairs(text: str, names: Names) -> str:
-    """Return `text` without the values that belong to names of secrets."""
+    """Return `text` with the values that follow names of secrets redacted."""
     out: list[str] = []
     done = at = 0
     lines = _Lines(text)
@@ -83,7 +83,7 @@ def redact_pairs(text: str, names: Names) -> str:
         at = found.end()
         kind = _kind(text, found, names)
         if kind is Kind.HARMLESS:
-            # An escape in the separator's place may begin the next name.
+            # What was taken for the separator may be an escape before the next name.
             is_separated = found["close"] or found["listed"] or found["separator"]
             at = max(at - 1, found.end("name")) if is_separated else found.end("name")
             continue
@@ -109,7 +109,7 @@ def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
         before = _WORD_BEFORE.search(text[max(0, start - 21) : start])
         kind = Kind.HARMLESS if before is None else names.kind(before[0] + name)
     if found["blank"] is not None:
-        # An option and its argument; or, behind a name alone, a sentence, unless the name is none of a sentence's.
+        # An option and its argument. A blank behind another name is prose, unless the name has an underscore.
         if kind is not Kind.HARMLESS and "_" in name and not name.startswith("-"):
             return Kind.WEAK
         return kind if name.startswith("-") and kind else Kind.HARMLESS
@@ -121,21 +121,21 @@ def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
         return Kind.WEAK
     if found["listed"] is None or name.startswith("-"):
         return kind
-    # A pair, and not two of several names.
+    # Only in a pair like ("password", "..."), not in a list of names.
     start = found.start("name")
     before_quote = text[max(0, start - 42) : start].rstrip("\\\"'`bBuUrR&qot;")[-1:]
     return kind if before_quote == "(" or (before_quote == "[" and kind is Kind.HEADER) else Kind.HARMLESS
 
 
 class _Lines:
-    """Where the lines of a text end, escaped line breaks included; a long one with many names is gone through once."""
+    """Ends of the lines of a text, escaped line breaks included; cached, so that a long line is scanned once."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._start = self._end = 0
 
     def end(self, start: int) -> int:
-        """Return where the line that `start` is in ends."""
+        """Return the end of the line that contains `start`."""
         if not self._start <= start < self._end:
             line = _LINE.match(self._text, start)
             self._start, self._end = start, start if line is None else line.end()
@@ -143,13 +143,13 @@ class _Lines:
 
 
 def _value(text: str, found: re.Match[str], kind: Kind, lines: _Lines) -> tuple[int, int] | None:
-    """Return where the secret of a found name is; ``None`` if that is none."""
+    """Return the span of the secret behind a found name; ``None`` if there is none."""
     at = found.end()
     opened = _OPEN.match(text, at)
     if opened is not None:
         start = opened.end()
         if opened[1] == quote_before(text, found.start("name")) and _END.match(text, start) is not None:
-            return None  # the mark that was open before the name
+            return None  # it closes the quote that was opened before the name
         stop = closing(text, start, opened[1])
         if stop == start and text[stop + len(opened[1]) : stop + len(opened[1]) + 1].isalnum():  # doubled
             start = stop + len(opened[1])
@@ -187,7 +187,7 @@ def _value(text: str, found: re.Match[str], kind: Kind, lines: _Lines) -> tuple[
 
 
 def _is_alone(text: str, found: re.Match[str], stop: int) -> bool:
-    """Tell whether a name in small letters and its value are all there is in their line, as in a file of settings."""
+    """Return whether a lower-case name and its value are alone in their line, as in a file of settings."""
     start = found.start("name")
     return (
         found["name"].islower()
@@ -214,7 +214,7 @@ def _judged(
 
 
 def is_secret(kind: Kind, name: str, value: str) -> bool:
-    """Tell whether `value` is a secret by its looks, where `name`, of `kind`, leaves that open."""
+    """Return whether `value` is a secret, by the `kind` of `name` and, where that leaves it open, by its looks."""
     if kind is Kind.WEAK:
         return looks_random(value) or is_number_of(name, value)
     return kind is not Kind.HARMLESS and not (kind is Kind.DOUBTFUL and is_count(name, value))
@@ -241,7 +241,7 @@ def _header(text: str, name: str, start: int, quote: str | None, stop: int) -> t
 
 
 def _bracketed(text: str, bracket: re.Match[str]) -> tuple[int, int] | None:
-    """Return the inside of brackets; without their end, the rest of the line."""
+    """Return the span inside brackets; without a closing one, up to the end of the line."""
     start = bracket.end()
     depth = 1
     line_end = text.find("\n", start)
@@ -259,7 +259,7 @@ def _bracketed(text: str, bracket: re.Match[str]) -> tuple[int, int] | None:
 
 
 def _indented(text: str, block: re.Match[str]) -> tuple[int, int] | None:
-    """Return the lines of a block of YAML."""
+    """Return the span of the lines of a YAML block."""
     line_break, indent = block.groups()
     stop = start = block.end()
     if text.startswith(MARK, start):

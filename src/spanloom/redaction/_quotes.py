@@ -1,4 +1,4 @@
-"""Quotes, in all the ways in which texts within texts write them, and where the text inside them ends."""
+"""Quotation marks in all forms that nested texts give them, and where a quoted text ends."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ MAX_ESCAPES: Final = 32
 """Backslashes before one quotation mark: JSON in JSON, five times over."""
 _LONGEST: Final = 40
 
-# Behind the last of them comes what may come behind a text; a mark before a letter is inside.
+# A closing mark is followed by what may follow a quoted text; a mark before a letter is inside.
 _INSIDE: Final = r"(?![\s,;:)\]}>&\\'\"`+/|.=?!<%\-…]|\Z)"
 _PLAIN: Final = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.|{quote}{_INSIDE})*") for quote in "\"'`"}
 _BEFORE: Final = re.compile(rf"{QUOTE}\Z")
 
 
 def quote_before(text: str, position: int) -> str | None:
-    """Return the quotation mark right before `position`."""
+    """Return the quotation mark right before `position`; ``None`` if there is none."""
     found = _BEFORE.search(text[max(0, position - _LONGEST) : position])
     return None if found is None else found[0]
 
 
 def closing(text: str, start: int, quote: str) -> int:
-    """Return where the text that begins at `start`, behind `quote`, ends.
+    """Return the end of the quoted text that begins at `start`, behind `quote`.
 
-    That is before the same mark, escaped as often or less; one that is escaped more often is inside.
-    Without one, it is the end of the line.
+    It ends before the same mark with as many escapes or fewer; one with more escapes is inside. Without such a mark, it
+    ends with the line.
     """
     mark = quote[-1]
     if mark not in _PLAIN:

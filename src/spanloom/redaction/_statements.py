@@ -1,4 +1,4 @@
-"""Secrets among the values of SQL: those of a statement, and those that SQLAlchemy prints behind one."""
+"""Secrets among SQL values: in a statement, and in the parameters that SQLAlchemy prints after one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _VALUE: Final = re.compile(
     r"""\s{0,5}(?:'(?:[^'\\\n]|\\.|'')*+'?|"(?:[^"\\\n]|\\.)*+"?|[^,'"\n()\]]{0,200})"""
 )
 _BEFORE: Final = 12_000
-"""Characters before the parameters in which their statement is looked for."""
+"""Characters before the parameters in which to look for their statement."""
 
 
 def redact_statements(text: str, names: Names) -> str:
-    """Return `text` without the values that belong to columns of secrets."""
+    """Return `text` with the values of columns that name secrets redacted."""
     out: list[str] = []
     done = 0
     columns: list[str] = []
@@ -45,7 +45,7 @@ def redact_statements(text: str, names: Names) -> str:
 def _values(
     text: str, start: int, stop: int, columns: list[str], names: Names, out: list[str], done: int
 ) -> int:
-    """Append what may be told up to the last secret among the values; return where that is."""
+    """Append to `out` the redacted text up to the last secret among the values; return where that ends."""
     at = start
     for column in columns:
         value = _VALUE.match(text, at, stop)

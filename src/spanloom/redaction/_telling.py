@@ -1,6 +1,6 @@
-"""Secrets in a text that has a telling word in it: everything but tokens, which show by their form alone.
+"""Secrets in a text with a telling word in it: all but tokens, which are recognized by their form alone.
 
-Loaded with the first such text: the expressions take some 10 ms to compile, and many a program has none.
+Imported with the first such text: compiling the expressions takes some 10 ms, and many programs have none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["is_secret", "redact_pairs", "redact_telling"]
 
 
 def redact_telling(text: str, names: Names, encoded: Callable[[str], str]) -> str:
-    """Return `text` without the secrets that a word or a sign tells of.
+    """Return `text` with the secrets redacted that a word or a sign gives away.
 
     Args:
-        text: Has a telling word in it.
-        names: What tells a secret's name.
-        encoded: Does the same with what is percent-encoded.
+        text: Contains a telling word.
+        names: Classifies names.
+        encoded: Redacts percent-encoded parts.
     """
     text = redact_blocks(text)
     text = redact_urls(text)

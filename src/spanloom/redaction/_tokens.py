@@ -1,7 +1,7 @@
-"""Secrets that show by their form alone: tokens that begin with a vendor's prefix.
+"""Secrets recognized by their form alone: mostly tokens that begin with a vendor's prefix.
 
-Behind the prefix comes one run of one class of characters, so that every form is linear in the text.
-A run may be shorter than that of a whole token where the text was cut.
+The prefix is followed by one run of one class of characters, so matching is linear in the text. Where the text was cut,
+the run may be shorter than that of a whole token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spanloom.redaction._trie import AnyOf
 
 __all__ = ["redact_tokens", "redact_torn"]
 
-# Prefixes, the characters of what follows, and how many of them at least. Sources: the vendors' own documentation,
+# Prefixes, the class of the characters that follow, and their least number. Sources: the vendors' own documentation,
 # and the public rules of gitleaks, detect-secrets and GitHub's secret scanning.
 _FORMS: Final = (
     # models and what is around them
@@ -73,21 +73,21 @@ _FORMS: Final = (
     ("eyJ eyK", r"[\w\-]", 8),
 )
 _BEHIND: Final = {prefix: (kind, least) for prefixes, kind, least in _FORMS for prefix in prefixes.split()}
-# An escaped line break, or a percent-encoded character, is no part of the token behind it.
+# An escape such as \n, or a percent-encoded character, is not part of the token behind it.
 _ESCAPE_BEFORE: Final = late(r"(?:\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})\Z")
 _LONGEST_ESCAPE: Final = 6
-# So short that names begin like this, too: of these, a run of words and numbers is a name.
+# So short that names begin with them, too: behind these, a run of words and numbers is a name.
 _VAGUE: Final = frozenset(
     "sk- xai- fw_ hf_ r8_ api_org_ csk- ds- fal- cr- secret_ pul- phc_ ntn_ npm_ pypi- key- jina_ voyage-".split()  # noqa: SIM905 -- as above
 )
-# No draw of so many characters is all small letters: a name that happens to begin like a token.
+# So many random characters are never all lower case: this is a name that happens to begin like a token.
 _WORDS: Final = late(r"[a-z_\-]+")
 _WORDS_LENGTH: Final = 12
 _LONGEST_NAME: Final = 200
 _JWT: Final = frozenset({"eyJ", "eyK"})
 _JWT_REST: Final = late(r"(?:\.[\w\-]*){1,6}", re.ASCII)
 
-# Forms without a telling beginning, behind what a text has in it that holds one, and how often at least.
+# Forms without a telling prefix: what such a text must contain, how often at least, and the pattern.
 _OTHERS: Final = (
     # Telegram: the bot's number, then the token
     (
@@ -159,7 +159,7 @@ _prefixes: Final = AnyOf(_BEHIND)
 
 
 def redact_tokens(text: str) -> str:
-    """Return `text` without tokens whose form gives them away; their prefixes stay, and say whose they were."""
+    """Return `text` with tokens of known form redacted; their prefixes stay, to show whose they were."""
     out: list[str] = []
     done = passed = 0
     has_aws_id = "A" in text and any(map(text.__contains__, _AWS_IDS)) and _AWS_ID.search(text) is not None
@@ -193,18 +193,18 @@ def redact_tokens(text: str) -> str:
     for held, times, pattern in _OTHERS:
         if held in text and (times == 1 or text.count(held) >= times):
             text = pattern.sub(rf"\g<kept>{MARK}", text)
-    # The secret half of a pair has no form of its own, but it is where the other half is.
+    # The secret half of an AWS pair has no form of its own, but occurs with the other half.
     return _AWS_SECRET.sub(_unless_plain, text) if has_aws_id else text
 
 
 @cache
 def _runs(kind: str, least: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return what finds the rest of a token, whole or cut; compiled when one is found, as all of them take 3 ms."""
+    """Return the patterns of the rest of a token, whole and cut; compiled when needed, as all of them take 3 ms."""
     return re.compile(f"{kind}{{{least},}}", re.ASCII), re.compile(f"{kind}*(?={CUT})", re.ASCII)
 
 
 def redact_torn(text: str) -> str:
-    """Return `text` without what, right before a cut, may be the first half of a secret that its end gives away."""
+    """Return `text` with whatever may be half a secret, right before a cut, redacted."""
     return _TORN.sub(_unless_words, _TORN_LINES.sub(_unless_plain, text))
 
 
@@ -217,7 +217,7 @@ def _unless_words(found: re.Match[str]) -> str:
 
 
 def _begins(text: str, start: int) -> bool:
-    """Tell whether a token may begin at `start`: behind a letter or a digit it may not."""
+    """Return whether a token may begin at `start`: not behind a letter or a digit, unless those are an escape."""
     if not start or not text[start - 1].isalnum():
         return True
     return _ESCAPE_BEFORE.search(text[max(0, start - _LONGEST_ESCAPE) : start]) is not None

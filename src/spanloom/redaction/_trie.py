@@ -1,4 +1,4 @@
-"""Many words in one regular expression that asks for each letter once."""
+"""Many words in one regular expression with shared prefixes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["AnyOf", "any_of"]
 class AnyOf:
     """Finds words in texts; safe from any thread.
 
-    To compile the expression of all of them takes 2 ms. So the first few texts, the folder that a program runs in for
-    one, are searched for one word after another, some 10 us each, until one of them holds one.
+    Compiling the expression of all words takes 2 ms. So the first few texts are searched for one word after another,
+    some 10 us per text, until one contains a word.
 
     Args:
-        words: What is looked for.
+        words: The words to find.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -24,17 +24,17 @@ class AnyOf:
         self._few = 30
 
     def found_in(self, text: str) -> Iterable[re.Match[str]]:
-        """Return where the words are, from left to right, the longest at each place."""
+        """Return the matches from left to right, the longest word at each place."""
         compiled = self._compiled or self._worth_compiling(text)
         return () if compiled is None else compiled.finditer(text)
 
     def is_in(self, text: str) -> bool:
-        """Tell whether one of the words is in `text`."""
+        """Return whether one of the words is in `text`."""
         compiled = self._compiled or self._worth_compiling(text)
         return compiled is not None and compiled.search(text) is not None
 
     def _worth_compiling(self, text: str) -> re.Pattern[str] | None:
-        """Return the expression, unless none of the words is in `text`, which is one of the first few."""
+        """Compile and return the expression; ``None`` if `text` is one of the first few and contains no word."""
         self._few -= 1
         if self._few >= 0 and not any(map(text.__contains__, self._words)):
             return None
@@ -45,8 +45,8 @@ class AnyOf:
 def any_of(words: Iterable[str]) -> str:
     """Return a regular expression that matches the longest of `words` at a place.
 
-    Python's engine tries the branches of ``a|b|c`` one after another. Shared beginnings written once
-    make it three times as fast for a hundred words.
+    Python's engine tries the branches of ``a|b|c`` one after another. Shared prefixes, written once, make it three
+    times as fast for a hundred words.
     """
     root: dict[str, dict] = {}  # type: ignore[type-arg]  # of dicts of dicts, as deep as the longest word
     for word in words:

@@ -1,4 +1,4 @@
-"""Passwords within URLs and what is like them: ``scheme://user:password@host``."""
+"""Passwords in URLs and similar texts: ``scheme://user:password@host``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BARE: Final = re.compile(
     r"""(?<![\w.\-:/@%+])([\w.%+\-]{1,80}:)(?!//)([^\s:@/"'\\]{3,100})(?=@[\w\-]{1,63}(?:\.[\w\-]{1,63}){0,8}:[0-9]{2,5}\b|@[\w.\-]{0,60}(?:…|\.\.\.))"""
 )
 _PORT: Final = re.compile(r"\d*|port|PORT|[{<$%].*")
-# GitHub's and others' way to say that the user is a token.
+# Passwords that mean, at GitHub and others, that the user name is a token.
 _NO_PASSWORD: Final = frozenset({"", "x", "X", "x-oauth-basic", "oauth2", "api_token", "token"})
 
 
 def redact_urls(text: str) -> str:
-    """Return `text` without the passwords, and the tokens in a user's place, of its URLs."""
+    """Return `text` with passwords, and tokens in place of user names, redacted in its URLs."""
     if ":/" in text or ":\\" in text:
         text = _URL.sub(_cleaned, text)
     if "@" in text:
@@ -37,7 +37,7 @@ def redact_urls(text: str) -> str:
 
 def _cleaned(found: re.Match[str]) -> str:
     run, cut = found.groups()
-    pieces = run.split("://")  # another one right behind it: only the last piece can reach the end
+    pieces = run.split("://")  # URLs without a gap: only the last piece can reach the end
     is_last = bool(cut) or found.end() == len(found.string)
     cleaned = [_piece(piece, is_last and piece is pieces[-1], cut) for piece in pieces]
     return found[0][: found.start(1) - found.start()] + "://".join(cleaned) + cut

@@ -1,4 +1,4 @@
-"""The redactor: texts and plain data in, the same without secrets out."""
+"""The redactor: returns texts and plain data without their secrets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spanloom.redaction._trie import AnyOf
 __all__ = ["Redactor"]
 
 MAX_LAYERS: Final = 3
-"""Texts encoded within encoded texts."""
+"""Layers of percent-encoding that are decoded."""
 MAX_PROGRAMS: Final = 8
-"""Arguments among which a program's name is looked for: it stands in front, behind an interpreter and its file."""
+"""First arguments among which a program's name is looked for: an interpreter and its file may precede it."""
 MAX_DEPTH: Final = 64
-"""Collections inside one another that are looked into; what is deeper is taken out as a whole."""
+"""Levels of nested collections; what is deeper is redacted as a whole."""
 
-# Without one of these words in it, in lower case, a text can hold a secret only as a token, which is a long run.
+# A text without any of these, in lower case, can hold a secret only as a token, which is a long run.
 _TELLING: Final = [
     "://",
     ":/\\",
@@ -78,7 +78,8 @@ _TELLING: Final = [
     "hooks.",
     "webhook",
 ]
-# Fields that name what other fields of the same dict hold. A call of a model's tool has a name, an input and a content.
+# Fields that name the value in other fields of the same dict. Not "input" or "content" behind a "name": the call of a
+# model's tool has those.
 _VALUES: Final = ("value", "val", "default", "Value")
 _LABELS: Final = {
     "name": _VALUES,
@@ -92,27 +93,27 @@ _LABELS: Final = {
     "ParameterKey": ("ParameterValue",),
 }
 _DOTTED_NAME: Final = late(r"[A-Za-z_.<>]+")
-"""A function's, as most of what is recorded: with nothing between a name and a value there is no pair of them."""
+"""The name of a function, as most recorded texts are: without a separator, it holds no pair of name and value."""
 LONG_RUN: Final = 14
 """Characters: no token is shorter."""
 _LONG_RUN: Final = late(rf"[A-Za-z0-9_+/=.\-]{{{LONG_RUN}}}")
 
 
 class Redactor:
-    """Takes secrets out of what is about to be written down. Safe from any thread.
+    """Removes secrets from whatever is about to be written. Safe from any thread.
 
-    What it knows by form: tokens of some hundred vendors, JWTs, private keys in PEM and other blocks, webhooks,
-    passwords in URLs, ``Authorization`` headers. What it knows by name: values behind ``password``, ``api_key``,
-    ``client_secret`` and the like, however they are written, in whatever notation and depth of quoting. A text that
-    was cut may hold half a secret: what stands before ``…`` is one if it begins like one.
+    By form it recognizes tokens of some hundred vendors, JWTs, private keys in PEM and other blocks, webhooks,
+    passwords in URLs and ``Authorization`` headers. By name it recognizes values behind ``password``, ``api_key``,
+    ``client_secret`` and the like, in any style, notation and depth of quoting. A text that was cut may hold half a
+    secret: what is before ``…`` counts as one if it begins like one.
 
-    Each secret becomes ``***``; a vendor's prefix, a user name, the scheme of a header stay, because they help to find
-    out which credential it was. What was redacted comes out of a second redaction unchanged. The time is linear in the
-    length of the text, whatever it holds; a text without anything suspicious costs a microsecond or two.
+    Each secret becomes ``***``. A vendor's prefix, a user name and the scheme of a header stay, to show which
+    credential it was. Redacting twice changes nothing more. The time is linear in the length of the text, whatever it
+    holds; a text without anything suspicious takes a microsecond or two.
 
-    It is our own because the libraries that there are do something else: detect-secrets and its kin scan the lines of
-    files, in milliseconds a line, for somebody to look at; the scrubbers of Sentry's and other SDKs know names only,
-    and replace whole values; none reads texts within texts, or takes half a secret for one.
+    Other libraries do something else: detect-secrets and its kind scan the lines of files for a person to review, in
+    milliseconds a line; the scrubbers of Sentry's and other SDKs know names only, and replace whole values. None reads
+    nested texts, or recognizes half a secret.
     """
 
     def __init__(self) -> None:
@@ -154,21 +155,22 @@ class Redactor:
         """Return a copy of `value` without the secrets in it.
 
         Args:
-            value: What JSON can hold: dicts, lists, tuples, texts, numbers. Texts are redacted wherever they are,
-                keys included; what a dict's key, the first of a pair, or an option among arguments names a secret is
-                taken out whole. Anything else is returned as it is.
+            value: Plain data: dicts, lists, tuples, texts, numbers. All texts are redacted, keys included. A value
+                is replaced as a whole if its name says that it is a secret: the key of a dict, the first of a pair, or
+                the option before an argument. Anything else is returned as it is.
         """
         return self._value(value, MAX_DEPTH)
 
     def named(self, name: str, value: Any) -> Any:
-        """Return `value`, which `name` names, as `data` has it in a dict."""
+        """Return `value` redacted as `data` does it for the key `name` of a dict."""
         return self._named(name, value, MAX_DEPTH)
 
     def add_key(self, name: str) -> None:
-        """Take what `name` names for a secret from now on.
+        """Treat values named `name` as secrets from now on.
 
         Args:
-            name: In any style: ``customer_pin`` is ``customerPin``, ``CUSTOMER-PIN`` and in ``oldCustomerPin``.
+            name: In any style: ``customer_pin`` also means ``customerPin`` and ``CUSTOMER-PIN``, and is found within
+                ``oldCustomerPin``.
 
         Raises:
             ValueError: there is no letter or digit in `name`.
@@ -177,9 +179,9 @@ class Redactor:
         self._telling = AnyOf([*_TELLING, *(own.split("_")[0] for own in self._names.own)])
 
     def keep_key(self, name: str) -> None:
-        """Take what `name` names, in any style but not within a longer name, for harmless from now on.
+        """Treat values named `name`, in any style but not as part of a longer name, as harmless from now on.
 
-        A value with a telling form is still taken out.
+        A value with the form of a secret is still redacted.
 
         Raises:
             ValueError: there is no letter or digit in `name`.
@@ -187,15 +189,15 @@ class Redactor:
         self._names.keep(name)
 
     def add_pattern(self, pattern: str | re.Pattern[str]) -> None:
-        """Take what `pattern` matches for a secret from now on.
+        """Redact what `pattern` matches from now on.
 
         Args:
-            pattern: A regular expression. If it has a group named ``secret``, that group is the secret, else all of
-                it. It is searched for in every text: one that backtracks a lot makes every text slow.
+            pattern: A regular expression. If a group named ``secret`` takes part in the match, only that is redacted,
+                else the whole match. It is searched for in every text: one that backtracks a lot slows down all.
 
         Raises:
-            ValueError: it matches the empty text, or text that was redacted before.
-            re.error: it is no regular expression.
+            ValueError: it matches the empty text, or the mark ``***``.
+            re.error: it is not a regular expression.
         """
         compiled = re.compile(pattern)
         if compiled.search("") is not None or compiled.search(MARK) is not None:
@@ -226,11 +228,11 @@ class Redactor:
         return out
 
     def _labelled(self, mapping: dict[Any, Any], out: dict[Any, Any], depth: int) -> None:
-        """Take out what another field names: ``{"name": "DB_PASSWORD", "value": "..."}``."""
+        """Redact values that another field names: ``{"name": "DB_PASSWORD", "value": "..."}``."""
         for label, fields in _LABELS.items():
             name = mapping.get(label)
             if label == "loc" and isinstance(name, (list, tuple)) and name:
-                name = name[-1]  # a validator's: the path to what it read
+                name = name[-1]  # a validator's path to the value
             if isinstance(name, str) and self._names.kind(name) is not Kind.HARMLESS:
                 for field in fields:
                     if field in mapping:
@@ -250,11 +252,11 @@ class Redactor:
         return self._hidden(value, depth)
 
     def _hidden(self, value: Any, depth: int) -> Any:
-        """Return the shape of `value` without what is in it."""
+        """Return `value` with every leaf redacted; lists and dicts keep their shape."""
         if isinstance(value, bool) or value is None or value == "":
             return value
         if isinstance(value, str):
-            # An Authorization header keeps its scheme; what is redacted stays as it is.
+            # An Authorization header keeps its scheme; a redacted value stays as it is.
             if is_filler(value):
                 return value
             from spanloom.redaction._telling import redact_pairs
@@ -294,7 +296,7 @@ class Redactor:
 
 
 def _plain(sequence: list[Any] | tuple[Any, ...]) -> Callable[[Iterable[Any]], list[Any] | tuple[Any, ...]]:
-    """Return the class of a copy: one that is derived, a named tuple for one, is made in a way of its own."""
+    """Return the plain class for a copy: a subclass, such as a named tuple, may have another constructor."""
     return list if isinstance(sequence, list) else tuple
 
 

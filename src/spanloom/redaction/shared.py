@@ -1,4 +1,4 @@
-"""The one redactor of the process: every handler asks it, and what it is taught holds for all of them."""
+"""The one redactor of the process, used by every handler, so that its configuration holds for all of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def redact_data(value: Any) -> Any:
 
 
 def redact_named(name: str, value: Any) -> Any:
-    """Return `value`, which `name` names, without the secrets in it; see `Redactor.named`."""
+    """Return `value`, whose name is `name`, without the secrets in it; see `Redactor.named`."""
     return _shared.named(name, value)
 
 
 def add_key(name: str) -> None:
-    """Take what `name` names for a secret from now on, in every handler; see `Redactor.add_key`.
+    """Treat values named `name` as secrets from now on, in every handler; see `Redactor.add_key`.
 
     Raises:
         ValueError: there is no letter or digit in `name`.
@@ -38,17 +38,17 @@ def add_key(name: str) -> None:
 
 
 def add_pattern(pattern: str | re.Pattern[str]) -> None:
-    """Take what `pattern` matches for a secret from now on, in every handler; see `Redactor.add_pattern`.
+    """Redact what `pattern` matches from now on, in every handler; see `Redactor.add_pattern`.
 
     Raises:
-        ValueError: it matches the empty text, or text that was redacted before.
-        re.error: it is no regular expression.
+        ValueError: it matches the empty text, or the mark ``***``.
+        re.error: it is not a regular expression.
     """
     _shared.add_pattern(pattern)
 
 
 def keep_key(name: str) -> None:
-    """Take what `name` names for harmless from now on, in every handler; see `Redactor.keep_key`.
+    """Treat values named `name` as harmless from now on, in every handler; see `Redactor.keep_key`.
 
     Raises:
         ValueError: there is no letter or digit in `name`.
