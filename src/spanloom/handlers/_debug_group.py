@@ -1,8 +1,7 @@
-"""What a trace tree is made of: nodes, groups of siblings, and what lies below one event.
+"""The parts of a trace tree: nodes, groups of siblings, and what is below one event.
 
-Siblings of one type and name share a `Group`, which counts all of them and keeps the `SHOWN`
-slowest as nodes; what happened inside the others is folded into counts. A batch of a million jobs
-is one group with a handful of nodes.
+Siblings of one type and name share a `Group`, which counts all of them and keeps the `SHOWN` slowest as nodes. What
+happened inside the others is folded into counts. A batch of a million jobs is one group with a handful of nodes.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from spanloom.handlers._debug_tally import OTHER, Tally
 __all__ = ["Below", "Folded", "Group", "Node", "Seen", "fold"]
 
 SHOWN: Final = 5
-"""Siblings of one type and name that are kept one by one; all of them are shown if there are no more."""
+"""Siblings of one type and name that are kept as nodes."""
 MAX_GROUPS: Final = 50
-"""Types and names under one parent; what comes after shares a group named `OTHER`."""
+"""Types and names under one parent; any further ones share a group named `OTHER`."""
 
 
 class Seen(Protocol):
-    """What a tree shows of an event: an `Event`, or a copy that does not keep its whole trace alive."""
+    """The parts of an event that a tree shows: an `Event`, or a copy that does not keep its whole trace alive."""
 
     @property
     def type(self) -> str: ...
@@ -76,7 +75,7 @@ class Group:
         count: How many there are.
         slowest: The slowest `SHOWN` of them, in no order; fewer where the tree had grown too large.
         first_ns: When the first of them started.
-        folded: What happened inside those that are not kept, by type and name.
+        folded: Events inside those that are not kept, by type and name.
     """
 
     __slots__ = ("_floor_ns", "_tally", "count", "first_ns", "folded", "name", "slowest", "type")
@@ -183,8 +182,8 @@ class Group:
 
     def _keep(self, event: Event, duration_ns: int, below: Below | None, *, room: bool) -> int:
         slowest = self.slowest
-        # In a full tree, a node may still replace a faster one, and parents are kept: what is below
-        # them could not be shown without them.
+        # In a full tree, a node may still replace a faster one, and parents are kept: without them, what is below
+        # them could not be shown.
         if duration_ns <= self._floor_ns or not (room or below is not None or len(slowest) == SHOWN):
             return 0 if below is None else -fold(below, self.folded)
         slowest.append(Node(event, duration_ns, below))
@@ -198,7 +197,7 @@ class Group:
         return grown
 
     def ranked(self) -> list[Node]:
-        """Return the kept ones, the slowest first."""
+        """Return the kept nodes, the slowest first."""
         return sorted(self.slowest, key=_duration, reverse=True)
 
     def folded_copy(self) -> dict[tuple[str, str], Folded]:
@@ -214,7 +213,7 @@ class Group:
 
 
 class Below:
-    """What has ended under one parent.
+    """The ended events under one parent.
 
     Attributes:
         groups: Everything but the jobs of a runner, by type and name.

@@ -1,7 +1,7 @@
-"""The books of `DebugHandler`: what it has counted, and the trees that are still growing.
+"""The counts of `DebugHandler`, and the trees that are still growing.
 
-A batch's jobs are counted once, in the tree of their trace, and move to the totals when the batch
-ends; whoever reads in between gets both added up.
+A batch's jobs are counted once, in the tree of their trace, and move to the totals when the batch ends. Readers get
+the sum of both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spanloom.handlers._debug_tree import TraceTree
 __all__ = ["EndedTrace", "Ledger"]
 
 MAX_TRACES: Final = 10_000
-"""Traces that may be open at once; beyond, the oldest gets no tree."""
+"""Traces that may be open at once; beyond, the oldest loses its tree."""
 
 
 class EndedTrace(NamedTuple):
@@ -66,7 +66,7 @@ class Ledger:
 
     @property
     def left_out(self) -> int:
-        """How many events are in no tree: what they happened in was gone before them."""
+        """How many events are in no tree, because their parent had been dropped or had ended before them."""
         return self._left_out + sum(tree.left_out for tree in self._trees.values())
 
     def totals(self) -> Tallies:
@@ -99,8 +99,8 @@ class Ledger:
         return list(self._take_mixed(events))
 
     def _take_mixed(self, events: Sequence[Event]) -> Iterator[EndedTrace]:
-        # Jobs are put off until their batch ends, or to the end of the list: by then, all that
-        # happened inside them has been counted, and the tree wants that first.
+        # Jobs are put off until their batch ends, or to the end of the list: the tree needs the events inside them
+        # first.
         put_off: dict[int, dict[str, list[JobEvent]]] = {}
         family: JobFamily | None = None
         jobs: list[JobEvent] = []

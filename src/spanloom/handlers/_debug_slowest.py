@@ -16,7 +16,7 @@ __all__ = ["Slowest"]
 KEPT: Final = 3
 """Trees kept per name."""
 MAX_NAMES: Final = 100
-"""Names whose slowest are kept; of the names that come after, none are."""
+"""Names whose slowest are kept; none are of any further name."""
 MAX_NODES: Final = 100
 """Nodes kept of one tree, in order of start; the rest is folded into counts."""
 
@@ -28,7 +28,7 @@ class Slowest:
         self._names: dict[str, list[Node]] = {}
 
     def offer(self, name: str, nodes: Iterable[Node]) -> None:
-        """Keep those of `nodes`, all of that name, that are slower than what is kept of it."""
+        """Keep those of `nodes`, all named `name`, that are among the `KEPT` slowest of that name."""
         kept = self._names.get(name)
         if kept is None:
             if len(self._names) >= MAX_NAMES:
@@ -43,7 +43,7 @@ class Slowest:
                 floor_ns = _floor_ns(kept)
 
     def first(self, name: str | None, more: Iterable[Node] = ()) -> Node | None:
-        """Return the slowest of all, or of `name`, among those kept and `more`."""
+        """Return the slowest of all, or of those named `name`, among the kept nodes and `more`."""
         nodes = [kept[0] for kept in self._names.values()]
         nodes += more
         return max(
@@ -54,7 +54,7 @@ class Slowest:
 
 
 class _Copy(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What is shown of an event. An event keeps its trace alive, which may weigh megabytes."""
+    """The shown parts of an event. An event itself keeps its trace alive, which may take megabytes."""
 
     type: str
     name: str
@@ -82,7 +82,7 @@ class _Copy(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 def _floor_ns(kept: list[Node]) -> int:
-    """Return what a node must be slower than to be kept."""
+    """Return the duration that a node must exceed to be kept."""
     return kept[-1].duration_ns if len(kept) == KEPT else -1
 
 

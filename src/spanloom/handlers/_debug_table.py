@@ -36,7 +36,7 @@ Summary = Mapping[str, Any]
 
 
 def text_table(summary: Summary) -> str:
-    """Return an aligned table with one line per type and name, and a legend, or a sentence if there is none."""
+    """Return an aligned table with one line per type and name, and a legend; a sentence if there are no events."""
     rows = [_HEADS, *_rows(summary)]
     if len(rows) == 1:
         return _EMPTY

@@ -1,4 +1,4 @@
-"""What is counted of events of one type and name: how many, how they ended, where the time went."""
+"""Statistics of events of one type and name: how many, how they ended, where the time went."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNTED_AS: Final = {
 
 
 class Ended(Protocol):
-    """What is read of an event that is not a job."""
+    """The parts of an event, not a job, that are read."""
 
     @property
     def type(self) -> str: ...
@@ -37,8 +37,8 @@ class Tally:
 
     Attributes:
         durations: From start to end.
-        errors, timeouts, cancelled, skipped: How many ended so; what is left ended well. Anything
-            that is none of the known ways counts as skipped.
+        errors, timeouts, cancelled, skipped: How many ended with that status; the rest ended ``ok``. An unknown
+            status counts as skipped.
         queue_ns: Sum of the queue times; ``None`` if these events have none.
         busy_ns: Sum of the busy times; ``None`` if none was measured.
         backoff_ns: Sum of the back-offs anywhere below these events.
@@ -89,7 +89,7 @@ class Tally:
         status = event.status
         if status != "ok":
             self._ended(status)
-        if event.type == "slot_wait":  # asking every event for its queue time costs more than all the rest
+        if event.type == "slot_wait":  # reading `queue_ns` of every event costs more than all the rest
             self._queued(duration_ns)
 
     def add_jobs(self, jobs: Sequence[JobEvent], durations_ns: Sequence[int], ready_ns: int | None) -> int:
@@ -98,7 +98,7 @@ class Tally:
         Args:
             jobs: At least one job.
             durations_ns: Their durations, in the same order.
-            ready_ns: Since when they could have run; ``None`` if they never waited.
+            ready_ns: When they became ready to run; ``None`` if they never waited.
 
         Returns:
             The longest duration.
@@ -166,7 +166,7 @@ class Tally:
 class Tallies:
     """One tally per type and name, for at most `max_names` types and as many names of each.
 
-    What comes after is counted under `OTHER`.
+    Any further ones are counted under `OTHER`.
 
     Attributes:
         types: The tallies, by type and name.

@@ -1,11 +1,11 @@
 """The tree of one trace, put together from its ended events, in bounded memory.
 
-Theory of operation. Children end before their parents, so what has ended waits under its parent's
-id, in a `Below`, until the parent ends and takes it along.
+Theory of operation. Children end before their parents, so ended events wait under their parent's id, in a `Below`,
+until the parent ends and takes them.
 
-A job's record does not say whether something waits under it, and asking the table for each of a
-million jobs costs more than counting them. So it is asked the other way round where that is
-shorter: which of the few ids that wait are ids of these jobs (`TraceTree._inside`).
+A job's record does not say whether anything waits under it, and a look-up for each of a million jobs costs more than
+counting them. So, where that is shorter, each of the few waiting ids is checked for being one of these jobs
+(`TraceTree._inside`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from spanloom.handlers._debug_tally import Tally
 __all__ = ["TraceTree"]
 
 MAX_WAITING: Final = 10_000
-"""Parents that may be open at once in one trace; beyond, what waits under the oldest is let go."""
+"""Parents that may be open at once in one trace; beyond, what waits under the oldest is dropped, and counted."""
 
 
 class TraceTree:
     """The tree of one trace while it grows.
 
     Args:
-        max_nodes: Nodes to keep one by one; parents of kept nodes come on top. The rest is counted.
-        retire: Called with each group of jobs that gets no more of them.
+        max_nodes: Nodes to keep, not counting the parents of kept nodes. Other events are only counted.
+        retire: Called with each group of jobs that is complete.
 
     Attributes:
-        waiting: What has ended, by the event id of its parent, which has not.
+        waiting: Ended events by the id of their parent, which is still open.
         nodes: Nodes kept at the moment.
-        left_out: Events that are in no count of the tree: their parents were gone before them.
+        left_out: Events that are in no count of the tree, because their parent was dropped or had ended before them.
     """
 
     __slots__ = ("_max_nodes", "_retire", "left_out", "nodes", "waiting")
@@ -90,7 +90,7 @@ class TraceTree:
         self.nodes += group.add_jobs(family, jobs, durations_ns, inside, room=room)
 
     def abandon(self) -> None:
-        """Let go of everything whose parent has not ended, and count it."""
+        """Drop all events whose parent has not ended, and count them as left out."""
         for below in self.waiting.values():
             self._drop(below)
         self.waiting = {}
@@ -116,7 +116,7 @@ class TraceTree:
         self.left_out += sum(entry.count for entry in gone.values())
 
     def _inside(self, family: JobFamily, jobs: Sequence[JobEvent]) -> dict[int, Below]:
-        """Take out what waits under any of `jobs`, by their index."""
+        """Remove and return what waits under any of `jobs`, by their index."""
         waiting, base = self.waiting, family.base_id
         if len(waiting) > len(jobs):
             found = {

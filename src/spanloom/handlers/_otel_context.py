@@ -1,11 +1,11 @@
-"""A runtime context for OpenTelemetry that lets go of what was attached somewhere else without a word.
+"""A runtime context for OpenTelemetry that silently ignores a detach of what was attached in another context.
 
-A span of user code that is current across a ``yield`` is detached where its generator ends. If that is in another task,
-or if the garbage collector ends it, OpenTelemetry logs "Failed to detach context" with a traceback, for each of them,
-although nothing is wrong: the context that it was attached in is gone, or is not this one's to change. Where such
-generators are common, ``OTEL_PYTHON_CONTEXT=spanloom`` chooses this one.
+A user's span that is current across a ``yield`` is detached where its generator ends. If that is in another task, or in
+the garbage collector, OpenTelemetry logs "Failed to detach context" with a traceback each time, although nothing is
+wrong: the context in which it was attached is gone, or must not be changed from here. Where such generators are common,
+``OTEL_PYTHON_CONTEXT=spanloom`` selects this context.
 
-It is loaded while OpenTelemetry's own context module is: nothing else of OpenTelemetry may be imported here.
+OpenTelemetry's own context module imports this one: nothing else of OpenTelemetry may be imported here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["LenientRuntimeContext"]
 
 
 class LenientRuntimeContext(ContextVarsRuntimeContext):
-    """OpenTelemetry's own, but for a token that comes back in another context than it was made in."""
+    """OpenTelemetry's own runtime context, except that it accepts a token from another context."""
 
     def detach(self, token: Token[Context]) -> None:
-        """Set back what was current before, if the token was made here; else leave what is current alone.
+        """Restore what was current before, if the token was made in this context; else do nothing.
 
         Raises:
             RuntimeError: the token has been used before.

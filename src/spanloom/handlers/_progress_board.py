@@ -1,9 +1,8 @@
-"""The batches that are being shown, by whichever handler, and the one thread that looks at their numbers.
+"""The batches that are being shown, by any handler, and the one thread that reads their numbers.
 
-One board for the process, because handlers share the terminal: a runner with ``show_progress=True``
-makes a handler for its one batch, a thousand such runners must not make a thousand threads, and the
-bars of nested batches must know of each other. The thread starts with the first batch and ends
-within one interval after the last.
+There is one board per process, because handlers share the terminal. A runner with ``show_progress=True`` makes a
+handler for its one batch: a thousand such runners must not make a thousand threads, and the bars of nested batches must
+know of each other. The thread starts with the first batch and ends within one interval after the last.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from spanloom.events import Event
 __all__ = ["Board", "Display", "Entry", "board", "current"]
 
 INTERVAL_S = 0.1
-"""Seconds between two looks at the numbers: faster than a reader, slower than anything that costs."""
+"""Seconds between two readings of the numbers: faster than anybody reads, too slow to cost anything."""
 
 _logger = logging.getLogger("spanloom.handlers.progress")
 
@@ -36,7 +35,7 @@ class Display(Protocol):
         """Show the last state of a batch; in the task that ends it."""
 
     def abandon(self) -> None:
-        """Forget every batch without writing: they are a parent process's."""
+        """Forget every batch without writing; in a forked child, as they are the parent's."""
 
 
 class Entry:
@@ -44,7 +43,7 @@ class Entry:
 
     Attributes:
         event: The batch.
-        outer: The entry of the batch around it, if that one was open.
+        outer: The entry of the batch around it; ``None`` without an open one.
         display: How it is shown.
         lock: Held while it is drawn: by the board's thread, or by whoever ends it.
         is_over: True once it has been drawn for the last time.
@@ -86,7 +85,7 @@ class Board:
         self._is_registered = False
 
     def add(self, event: Event, display: Display) -> Entry:
-        """Show a batch from now on; make it the one around what the caller runs next."""
+        """Show a batch from now on, and make it `current` in the caller's context."""
         entry = Entry(event, display, enclosing())
         current.set(entry)
         with self._lock:
@@ -111,7 +110,7 @@ class Board:
         try:
             thread.start()
         except RuntimeError:
-            return  # the interpreter is shutting down: only last states are drawn, by those who end the batches
+            return  # the interpreter is shutting down: only final states are drawn, by whoever ends the batches
         self._thread = thread
         if not self._is_registered:
             self._is_registered = True
@@ -134,8 +133,8 @@ class Board:
     def _update(self, display: Display, entries: list[Entry]) -> None:
         try:
             display.update(entries)
-        except Exception as error:  # this thread has no caller to be told
-            # A stream that was closed is the program's choice, and often the one that logs go to. Other errors are not.
+        except Exception as error:  # no caller could get it
+            # The program may close the stream, which is often where logs go, too: no loud log for that.
             level = logging.DEBUG if isinstance(error, (OSError, ValueError)) else logging.ERROR
             _logger.log(level, "progress of %d batches cannot be shown any more", len(entries), exc_info=True)
             with self._lock:

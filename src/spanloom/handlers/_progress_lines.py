@@ -44,7 +44,7 @@ class Lines:
             self._write(more_of(rest))
 
     def finish(self, entry: Entry) -> None:
-        """Write the closing line, but not one for each of a thousand quick batches inside another's jobs, or calls."""
+        """Write the last line of an outermost batch; of inner batches and single calls only after `interval_s`."""
         if (entry.outer is None and not is_call(entry.event)) or entry.event.age_ns >= self._interval_s * 1e9:
             self._write(line_of(entry.event))
 

@@ -1,4 +1,4 @@
-"""What progress says in words: the numbers behind a bar, and a line where there is no bar."""
+"""The text of progress: the numbers behind a bar, and a line where there is no bar."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MAX_NAME = 40
 
 
 def name_of(event: Event) -> str:
-    """Return the name of a batch, short, and unable to steer the terminal."""
+    """Return the name of a batch, shortened, and safe to print on a terminal."""
     return printable(event.name, MAX_NAME)
 
 
 def is_call(event: Event) -> bool:
-    """Tell whether a batch is one call that was given to a pool: a program may make thousands of these."""
+    """Return whether a batch is a single call given to a pool: a program may make thousands of these."""
     counts = event.counts
     return (
         counts is not None
@@ -45,7 +45,7 @@ def numbers_of(counts: BatchCounts) -> str:
 
 
 def total_of(event: Event, counts: BatchCounts) -> int | None:
-    """Return how many jobs a batch has; at its end that is known even of a generator's."""
+    """Return how many jobs a batch has; ``None`` if unknown, as for a generator before its end."""
     return counts.total if counts.total is not None or event.end_ns is None else counts.started
 
 

@@ -1,4 +1,4 @@
-"""Text that is safe to show: numbers with a unit, and strings that hold no secret and cannot steer a terminal."""
+"""Text that is safe to print: numbers with a unit, and strings without secrets and control characters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["NUMBERED", "called", "count_of", "format_ns", "one_line", "printable"]
 
 NUMBERED: Final = frozenset({"attempt", "backoff"})
-"""Types of events that one tells apart by the number of the attempt."""
+"""Types of events that are shown with the number of their attempt."""
 
 _AHEAD: Final = 4_000
-"""Characters beyond those shown that are looked at: what says that there is a secret may stand behind it."""
+"""Characters beyond those shown that are searched, too: what identifies a secret may come after it."""
 _UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 
 
@@ -40,19 +40,19 @@ def count_of(number: int, noun: str) -> str:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return `text` on one line, with at most `limit` characters of it, without secrets, control characters escaped.
+    """Return `text` on one line: without secrets, cut to `limit` characters, control characters escaped.
 
-    Names and error messages may come from anywhere, a server's reply for one. Escape sequences in
-    them would otherwise move the cursor or forge lines of a log.
+    Names and error messages may come from anywhere, such as a server's reply. Escape sequences in them could move the
+    cursor or forge lines of a log.
     """
     return _escape(_cut(_without_secrets(text, limit), limit))
 
 
 def one_line(error: ErrorInfo, limit: int = 200) -> str:
-    """Return type and message of an error as `printable`, the lines of a message of several as one.
+    """Return type and message of an error as `printable` does, with the lines of the message joined.
 
-    Clients put advice on a second line ("For more information check: ..."), validators the field that is wrong. Secrets
-    are looked for before that: where a line ends tells some of them.
+    Clients put advice on a second line ("For more information check: ..."), validators the wrong field. Secrets are
+    redacted before the lines are joined, as the end of a line identifies some of them.
     """
     text = f"{error.type}: {error.message}" if error.message else error.type
     return _escape(_cut(" ".join(_without_secrets(text, limit).split()), limit))
@@ -69,7 +69,7 @@ def _escape(text: str) -> str:
 
 
 def called(type: str, name: str, limit: int = 200) -> str:
-    """Return type and name of an event, each as `printable`, once if they are equal, as they are by default."""
+    """Return type and name of an event, each as `printable`; only one of them if they are equal, as by default."""
     return printable(type, limit) if name == type else f"{printable(type, limit)} {printable(name, limit)}"
 
 

@@ -28,19 +28,19 @@ from spanloom.redaction import redact_text
 __all__ = ["DebugHandler"]
 
 MAX_OPEN_BATCHES: Final = 1_000
-"""From here on, ended batches are looked for among those taken for open."""
+"""From this number on, batches taken for open are checked for an end."""
 _TYPES_SEEN_OPEN: Final = frozenset({EventType.BATCH.value, EventType.JOB.value})
 
 
 class DebugHandler(Handler):
-    """Count events, time them, and put the trees of their traces together, in bounded memory.
+    """Count and time events, and build the trees of their traces, in bounded memory.
 
-    Events arrive up to 100 ms late: call ``manager.flush()`` before reading. Every method may be
-    called from any thread, the event loop's included.
+    Events arrive up to 100 ms late: call ``manager.flush()`` before reading. Every method may be called from any
+    thread, the event loop's included.
 
     Args:
         print_trace_on_end: Write the tree of each trace when its root has ended.
-        stream: Where to; ``None`` means ``sys.stderr`` as it is at that moment.
+        stream: Where to write it; ``None`` means ``sys.stderr`` as it is at that moment.
         logger: Log it at level INFO to this logger instead; not together with `stream`.
         keep_pairs: Ended events to keep for `event_pairs`; 0 keeps none.
         max_tree: Events of one trace to keep and show one by one; those beyond it are counted.
@@ -152,7 +152,7 @@ class DebugHandler(Handler):
         types: dict[str, object] = {}
         for type, names in tallies.types.items():
             label = redact_text(type)
-            if label in types:  # two types of one form: their secret was what told them apart
+            if label in types:  # two types that differ only in a redacted secret
                 label = f"{label} #{len(types)}"
             known = opened if in_flight is not None or type in _TYPES_SEEN_OPEN else None
             types[label] = _of_type(type, names, known)
@@ -175,10 +175,10 @@ class DebugHandler(Handler):
 
         Args:
             type: ``"job"`` or ``"trace"``; a trace is everything under one root, whatever its type.
-            name: Only among those of this name. Kept for the first 100 names.
+            name: Only consider this name; ``None`` for all. The slowest are kept for the first 100 names.
 
         Returns:
-            The job or root with all that happened inside; an empty string if there is none.
+            The job or root with the events inside it; an empty string if there is none.
 
         Raises:
             ValueError: `type` is neither of the two.
@@ -221,7 +221,7 @@ class DebugHandler(Handler):
         counter: Counter[tuple[str, str]] = Counter()
         for batch in batches:
             counter[batch.type, batch.name] += 1
-            # A batch has no family if nobody listens to its jobs; then they are not counted, either.
+            # A batch has no family if no handler listens to its jobs; they are not counted then.
             if batch.counts is not None and batch.event_id in job_names:
                 counter[EventType.JOB, job_names[batch.event_id]] += batch.counts.in_flight
         return counter
@@ -233,7 +233,7 @@ class DebugHandler(Handler):
             self._logger.info("%s", text)
             return
         stream = self._stream or sys.stderr
-        if stream is None:  # there is none under pythonw
+        if stream is None:  # as under pythonw
             return
         try:
             stream.write(text + "\n")
@@ -273,7 +273,7 @@ def _of_type(
 def _told(
     type: str, names: dict[str, Tally], open_now: Counter[tuple[str, str]]
 ) -> dict[str, tuple[Tally, int]]:
-    """Return how much of each name there was and is, under the name as it may be told; two may be told alike."""
+    """Return tally and open events by redacted name; names that become equal are merged."""
     told: dict[str, tuple[Tally, int]] = {}
     for name, tally in names.items():
         label, number = redact_text(name), open_now[type, name]
@@ -290,8 +290,7 @@ _handlers: weakref.WeakSet[DebugHandler] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    # The parent's thread may have held a lock, or been in the middle of counting; and what the
-    # parent has counted, the parent reports.
+    # The parent's thread may have held a lock or been counting, and what the parent has counted is the parent's.
     for handler in list(_handlers):
         handler._begin()  # noqa: SLF001 -- of this module
 

@@ -1,9 +1,8 @@
 """Events as records of the standard library's `logging`, and their ids in everybody's log lines.
 
-`LoggingHandler` writes one record per ended event. `TraceIdFilter` (for ``logging``) and
-`add_trace_ids` (for structlog) do the opposite: they add the ids of the event that is open right
-now to lines that the program logs itself, so that a line can be found from a trace and back.
-`LogEventHandler` puts such lines under that event.
+`LoggingHandler` writes one record per ended event. `TraceIdFilter` (for ``logging``) and `add_trace_ids` (for
+structlog) do the opposite: they add the ids of the current event to lines that the program logs, so that a line can be
+found from its trace and vice versa. `LogEventHandler` makes such lines events under the current one.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ __all__ = ["LogEventHandler", "LoggingHandler", "TraceIdFilter", "add_trace_ids"
 
 LOGGER_NAME: Final = "spanloom.events"
 MAX_MESSAGE: Final = 500
-"""Characters kept of a line that is put under an event, as of the message of an error."""
+"""Characters kept of a line that becomes an event, as of the message of an error."""
 COUNTED_JOBS: Final = 10_000
-"""Jobs whose lines are counted at a time; the one whose last line is the oldest makes room."""
+"""Jobs whose lines are counted at a time; the one that has logged nothing for longest makes room."""
 _IDS: Final = ("trace_id", "event_id", "job_index", "attempt")
 
 
 class LoggingHandler(Handler):
     """Log one record per ended event and point event, on the handler's own thread.
 
-    The message says type, name, how the event ended and after how long; an error is part of it,
-    without secrets, with control characters escaped. Payloads are not logged. The time of a record is the time at
-    which its event ended, not that of the writing, which is up to 100 ms later.
+    The message has the type, name, status and duration of the event, and its error, without secrets and with control
+    characters escaped. Payloads are not logged. A record has the time at which its event ended; it is written up to
+    100 ms later.
 
     Each record carries, for formatters that write fields: ``spanloom_trace_id`` (32 hex digits),
     ``spanloom_event_id`` and ``spanloom_parent_id`` (16; the parent's is ``None`` for a root),
     ``spanloom_type``, ``spanloom_name``, ``spanloom_status``, ``spanloom_duration_ms``,
     ``spanloom_queue_ms``, ``spanloom_busy_ms``, ``spanloom_job_index``, ``spanloom_attempt``,
-    ``spanloom_error_type`` and ``spanloom_error_message``; ``None`` where an event has no such thing.
+    ``spanloom_error_type`` and ``spanloom_error_message``; ``None`` where an event has no such value.
 
     Args:
         logger: A logger, or the name of one; by default ``spanloom.events``.
@@ -137,12 +136,12 @@ def _milliseconds(nanoseconds: int | None) -> float | None:
 
 
 class TraceIdFilter(logging.Filter):
-    """Add the ids of the current event to records that the program logs; lets every record pass.
+    """Add the ids of the current event to the program's log records; lets every record pass.
 
-    Sets ``trace_id`` (32 hex digits), ``event_id`` (16), ``job_index`` and ``attempt`` on the record; each is ``"-"``
-    where there is no event, none of a job, or nothing is retried, so that a format string may always name them.
-    What the record has already, from ``extra=``, is left alone. Put it on a handler, not on a logger:
-    a logger's filter does not see what its children log.
+    Sets ``trace_id`` (32 hex digits), ``event_id`` (16), ``job_index`` and ``attempt`` on the record. A value that does
+    not exist (no current event, no job, no retry) is ``"-"``, so that a format string may always name all four. Values
+    that a record has already, from ``extra=``, are left alone. Add the filter to a handler, not to a logger: a logger's
+    filter does not see the records of its children.
 
     Example::
 
@@ -164,8 +163,8 @@ def add_trace_ids(
 ) -> MutableMapping[str, object]:
     """Add ``trace_id``, ``event_id`` and, where there are any, ``job_index`` and ``attempt``; for structlog.
 
-    A structlog processor: ``structlog.configure(processors=[..., add_trace_ids, ...])``. Keys that
-    are there already are left alone; outside of any event, nothing is added.
+    A structlog processor: ``structlog.configure(processors=[..., add_trace_ids, ...])``. Existing keys are left alone;
+    outside of any event, nothing is added.
 
     Args:
         logger: Not used; structlog passes it.
@@ -195,12 +194,12 @@ def _current_ids() -> dict[str, object]:
 
 
 class LogEventHandler(logging.Handler):
-    """A handler of `logging` that puts what is logged inside of an event under it, as point events of type ``log``.
+    """A handler of `logging` that turns records logged inside an event into point events of type ``log`` under it.
 
-    So the lines of a job are shown with the job, in whatever shows or records events. A point event is named for the
-    logger, and has ``level``, ``message`` and, where an exception was logged, its type as ``error``. A program may log
-    any number of lines in a job, so there is a bound; how many lines were left out is attached to the job itself, as
-    ``logs_left_out``. Records that are logged outside of any event, and spanloom's own, are ignored.
+    So whatever shows or records events shows the log lines of a job with the job. A point event has the logger's name,
+    ``level``, ``message`` and, if an exception was logged, its type as ``error``. Their number per job is bounded; how
+    many lines were left out is attached to the job as ``logs_left_out``. Records logged outside of any event, and
+    spanloom's own, are ignored.
 
     ::
 
@@ -211,7 +210,7 @@ class LogEventHandler(logging.Handler):
         structlog.configure(processors=[..., LogEventHandler().process, structlog.processors.JSONRenderer()])
 
     Args:
-        level: Lowest level of the records that are put.
+        level: Lowest level of the records that become events.
         per_job: Most records under one job or, outside of jobs, under one event; at least 1.
 
     Raises:
@@ -224,8 +223,8 @@ class LogEventHandler(logging.Handler):
         self._counts: dict[int, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Put a record under the current event."""
-        if record.name.partition(".")[0] == "spanloom":  # of an event, perhaps: it would go round and round
+        """Emit a record as a point event under the current event."""
+        if record.name.partition(".")[0] == "spanloom":  # it may log an event: an endless loop
             return
         try:
             event = current_event()
@@ -238,11 +237,11 @@ class LogEventHandler(logging.Handler):
     def process(
         self, logger: object, method_name: str, event_dict: MutableMapping[str, object]
     ) -> MutableMapping[str, object]:
-        """Put a line of structlog under the current event; a processor.
+        """Emit a line of structlog as a point event under the current event; a structlog processor.
 
         Args:
             logger: Its name is used, if it has one.
-            method_name: What the program has called: ``info`` and the like.
+            method_name: The method that the program called: ``info`` and the like.
             event_dict: The line's fields; ``event`` is the message. Not changed.
 
         Returns:
@@ -268,7 +267,7 @@ class LogEventHandler(logging.Handler):
     def _has_room(self, event: Event) -> bool:
         owner = event if event.job is None else event.job
         counts, key = self._counts, owner.event_id
-        self.acquire()  # the lock of every handler of logging, which is made anew after a fork
+        self.acquire()  # the lock that every `logging.Handler` has, which `logging` renews after a fork
         try:
             count = counts.pop(key, 0) + 1
             counts[key] = count
@@ -291,7 +290,7 @@ class LogEventHandler(logging.Handler):
 
 
 def _said(message: object) -> str:
-    """Return a message of structlog, which may be any object, as text."""
+    """Return a structlog message, which may be any object, as text."""
     try:
         return str(message)
     except Exception:  # noqa: BLE001 -- the line is the program's, and goes on to its own processors

@@ -1,7 +1,7 @@
 """Progress of running batches: tqdm bars in a terminal or notebook, plain lines anywhere else.
 
-Nothing is done per job. A batch's event carries live numbers, and one thread looks at them ten
-times a second. When a batch ends, its exact final numbers are shown.
+Nothing is done per job. A batch's event carries live numbers, and one thread reads them ten times a second. When a
+batch ends, its exact final numbers are shown.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from spanloom.handlers._progress_text import is_call, more_of, name_of, numbers_
 __all__ = ["ProgressHandler"]
 
 MAX_BARS: Final = 8
-"""Bars at a time, unless told otherwise: a third of a terminal of the usual height."""
+"""Default for the number of bars: a third of the usual height of a terminal."""
 LINE_INTERVAL_S: Final = 5.0
-"""Seconds between two lines on a batch where there are no bars, unless told otherwise."""
+"""Default for the seconds between two lines on a batch where there are no bars."""
 
 _IS_NOTEBOOK: Final = any(kind.__name__ == "tqdm_notebook" for kind in tqdm.__mro__)
 
@@ -37,12 +37,12 @@ else:
 
 
 class _Bar(_Tqdm):
-    # Seconds after which a thread of tqdm's own refreshes bars; none is needed, as ours does that.
+    # Seconds after which a thread of tqdm's refreshes bars; 0 for no such thread, as ours does that.
     monitor_interval = 0
 
 
 def _use_thread_lock() -> None:
-    # By default, tqdm also takes a lock shared by processes, which may start a helper process for it.
+    # By default, tqdm also takes a lock shared between processes, and may start a helper process for it.
     lock = getattr(sys.modules["tqdm.std"], "TqdmDefaultWriteLock", None)
     _Bar.set_lock(threading.RLock() if lock is None else lock.th_lock)
 
@@ -51,13 +51,13 @@ _use_thread_lock()
 
 
 class ProgressHandler:
-    """Show how far every running batch has come.
+    """Show the progress of every running batch.
 
-    In a terminal and in a notebook, each batch has a bar, a batch inside a job of another one below it. The bar
-    of an outermost batch stays, at n/n if all went well; a batch that is over before the thread has looked once
-    gets a bar only if it is an outermost one. Elsewhere, a line is written every `line_interval` seconds and at the
-    end of each outermost batch, and of an inner one that lasted longer than that. A single call that is given to a pool
-    of threads or processes counts as an inner batch.
+    In a terminal or a notebook, each batch has a bar; a batch inside a job of another one is below that one's. The bar
+    of an outermost batch stays, at n/n if all went well. A batch that ends before it was ever drawn gets a bar only if
+    it is outermost. Elsewhere, a line is written every `line_interval` seconds, at the end of each outermost batch, and
+    at the end of an inner one that lasted longer than that. A single call given to a pool of threads or processes
+    counts as an inner batch.
 
     Args:
         file: Where to write; ``None`` for ``sys.stderr`` as it is when a batch starts. Never closed.
@@ -66,7 +66,7 @@ class ProgressHandler:
         leave: Leave the bars of outermost batches in the terminal.
 
     Attributes:
-        shows_progress: Tells a runner called with ``show_progress=True`` that its batch is shown already.
+        shows_progress: True, so that a runner called with ``show_progress=True`` does not add a second handler.
 
     Raises:
         ValueError: `max_bars` or `line_interval` is out of range.
@@ -96,7 +96,7 @@ class ProgressHandler:
     def on_event_start(self, event: Event) -> None:
         """Show a batch from now on."""
         if event.counts is None:
-            return  # an event of the user's that calls itself a batch
+            return  # a user's event of type ``batch``
         display = _display(self._file, self._max_bars, self._line_interval, leave=self._leave)
         if display is not None:
             self._entries[event.event_id] = board.add(event, display)
@@ -117,7 +117,7 @@ _shared: weakref.WeakValueDictionary[tuple[object, ...], Display] = weakref.Weak
 
 
 def _display(file: TextIO | None, max_bars: int, line_interval: float, *, leave: bool) -> Display | None:
-    """Return the one display of that kind on that stream, so that handlers count their bars together."""
+    """Return the shared display for these options, so that `max_bars` bounds all handlers on a stream together."""
     stream = sys.stderr if file is None else file
     if stream is None:
         return None  # a process without any standard streams
@@ -165,7 +165,7 @@ class _Bars:
         if bar is not None:
             bar.leave = self._leave and not is_passing
             _set(bar, entry.event)
-            bar.refresh()  # also if it does not stay: whoever captures the output sees it end at n/n
+            bar.refresh()  # even if it does not stay: captured output must end at n/n
             with self._lock:
                 self._bars.pop(entry, None)
             bar.close()
@@ -173,7 +173,7 @@ class _Bars:
             self._show_rest([])
 
     def abandon(self) -> None:
-        # The parent's thread may have held the lock when it forked, and its bars are not ours to close.
+        # The parent's thread may have held the lock at the fork, and its bars are not ours to close.
         _Bar.set_lock(threading.RLock())
         self._lock = threading.Lock()
         for bar in (*self._bars.values(), *([self._rest] if self._rest is not None else ())):
@@ -207,15 +207,15 @@ class _Bars:
             **self._shape(),
             smoothing=0,
             miniters=1,
-            delay=1e-9,  # not drawn at once, with nothing to tell yet
+            delay=1e-9,  # not drawn at once, when there are no numbers yet
         )
         bar.start_t -= entry.event.age_ns / 1e9  # the batch's start, not the bar's
         return bar
 
     def _shape(self) -> dict[str, Any]:
-        """Return how large tqdm may draw: as the terminal says at any time, or 80 x 24 if it does not know.
+        """Return options for the size of a bar: that of the terminal at any time, or 80 x 24 if it reports none.
 
-        A fresh pseudo-terminal (script, docker -t) says 0 x 0, in which tqdm draws nothing at all.
+        A fresh pseudo-terminal (script, docker -t) reports 0 x 0, in which tqdm draws nothing at all.
         """
         try:
             columns, _ = os.get_terminal_size((self._target or sys.stderr).fileno())

@@ -1,6 +1,6 @@
-"""`RecordHandler`: a run in a file, to look into while it runs, after it has ended, and after a ``kill -9``.
+"""`RecordHandler`: a run in a file, readable while it runs, after its end, and after a ``kill -9``.
 
-Everything is done on the handler's own thread. Nothing is called when a job starts or ends, unless
+All work is done on the handler's own thread. Nothing is called when a job starts or ends, unless
 ``durability="event"`` asks for it.
 """
 
@@ -27,26 +27,27 @@ from spanloom.store.writer import RunWriter
 __all__ = ["RecordHandler"]
 
 OUTLIVED_NS: Final = 100_000_000
-"""How old an open event is when it is written: what ends sooner is written once, with its end."""
+"""Age at which an open event is written; one that ends sooner is written once, with its end."""
 BEAT_NS: Final = 500_000_000
-"""How often a run with open events says that it is there, and how far its batches are."""
+"""Interval at which a run with open events writes that it is alive, and the numbers of its batches."""
 MIN_ROWS: Final = 4_096
-"""Events in one transaction: some 5 ms, in which other processes wait; and what is lost at most of a file that can grow
-no more, beyond what there is no room for."""
+"""Events in one transaction: some 5 ms, in which other processes wait. When the disk is full, at most so many are lost
+besides those that there is no room for."""
 MAX_ROWS: Final = 8_192
-"""The same of a run that has as many in the file: no more than half of what there was room for is lost then. Jobs that
-take very different times end on pages that every transaction writes anew, so it pays to have few of them."""
+"""The same for a run that has as many in the file: at most half of what there was room for is lost then. Jobs of very
+different durations touch pages that every transaction rewrites, so fewer transactions are cheaper."""
 WAIT_S: Final = 0.25
-"""How long another process's write is waited for at a time. Not longer: a flush, an end or a fork may want the file, or
-the time, meanwhile. What could not be written is tried again 0.1 s later."""
+"""Seconds to wait for another process's write at a time. No longer, as a flush, an end or a fork may need the file or
+the time. What could not be written is tried again 0.1 s later."""
 AGAIN_WAIT_S: Final = 0.02
-"""The same from the second time on, and always on the handler's thread with ``durability="event"``: whoever writes has
-our own lock, and the event loop may want that."""
+"""The same from the second attempt on, and always on the handler's thread with ``durability="event"``: a write holds
+our own lock, which the event loop may need."""
 TIDY_NS: Final = 200_000_000
-"""How long the end of a run is spent on removing others; what is left is for the next run."""
+"""Time that the end of a run spends on deleting others; the next run does the rest."""
 END_WAIT_S: Final = 0.25
-"""How long the end of a run waits for another process where a flush before it has used up its time, but was done."""
+"""Least seconds that the end of a run waits for another process after a successful flush that has used up its time."""
 FORK_WAIT_S: Final = 1.0
+"""Seconds that a fork waits for a write."""
 
 
 _KEEP: Final = Retention()
@@ -55,22 +56,22 @@ _KEEP: Final = Retention()
 class RecordHandler(Handler):
     """Write the events of this process to a file, as one run.
 
-    What has ended is in the file at most 100 ms later or, if the disk is slow, as soon as that lets it; what is open
-    for longer than that is there as open. Whatever is wrong with the file never touches the work: what could not be
-    written is counted as dropped by ``manager.stats()`` and by the readers of the record, and said once in the log.
+    An ended event is in the file at most 100 ms later, or as soon as a slow disk allows; one that is open for longer
+    is there as open. Faults of the file never affect the work: events that could not be written are counted as dropped
+    by ``manager.stats()`` and by the readers of the record, and the first loss is logged.
 
     A forked child has a run of its own, from its first event on.
 
     Args:
         path: The file. ``None`` means the environment variable ``SPANLOOM_RECORD``, or else ``.spanloom/runs.db`` in
-            the working directory. It is made at the first event.
-        payloads: Record what was attached to events, bounded. Otherwise only what spanloom itself attaches is.
-        durability: ``"flush"``, or ``"event"`` to have each event in the file before the code that ended it goes on:
-            then a ``kill -9`` loses none, and each event costs a transaction on the event loop, some 40 us and more
-            where several processes write to one file. What a signal's handler or a finalizer ends in the middle of
-            such a transaction is written 0.1 s later.
+            the working directory. Created at the first event.
+        payloads: Record the payloads of events, bounded. Otherwise only the keys that spanloom itself writes.
+        durability: ``"flush"``, or ``"event"`` to have each event in the file before the code that ended it goes on.
+            A ``kill -9`` then loses none, and each event costs a transaction on the event loop: some 40 us, more if
+            several processes write to one file. An event that a signal handler or a finalizer ends during such a
+            transaction is written 0.1 s later.
         keep: Which other runs stay in the file; ``None`` for all.
-        name: What the run is called; ``None`` means the name of the script or module.
+        name: Name of the run; ``None`` means that of the script or module.
 
     Attributes:
         exit_code: Set it before the end of the process to have it recorded.
@@ -98,7 +99,7 @@ class RecordHandler(Handler):
         self._name = name
         self._views: list[OpenEvents] = []
         if self._inline:
-            # Not methods: a hook that is not there costs nothing.
+            # Not methods of the class: a hook that does not exist costs nothing.
             vars(self).update(on_event_end=self._write_now, on_event=self._write_now)
         self._begin()
         _handlers.add(self)
@@ -133,7 +134,7 @@ class RecordHandler(Handler):
 
     @property
     def has_begun(self) -> bool:
-        """Whether the run is in the file: its first event has been written, or that it has begun."""
+        """Whether the run is in the file."""
         return self._writer.has_begun
 
     @property
@@ -147,7 +148,7 @@ class RecordHandler(Handler):
         return len(self._writer.rows)
 
     def begin(self) -> None:
-        """Write that the run has begun; by default its first event does that."""
+        """Write the start of the run now, not with its first event."""
         with self._lock:
             self._used = True
             self._tick(WAIT_S, must=True)
@@ -155,7 +156,7 @@ class RecordHandler(Handler):
     # hooks ------------------------------------------------------------------------------------------
 
     def attached(self, view: OpenEvents) -> None:
-        """Remember where open events can be seen."""
+        """Remember the view of a manager's open events."""
         self._views.append(view)
 
     def on_events(self, events: Sequence[Event]) -> None:
@@ -163,8 +164,8 @@ class RecordHandler(Handler):
         with self._lock:
             rows = self._writer.rows
             if self._inline:
-                # Nearly all of them have been written where they ended. Not what a signal's handler or a finalizer has
-                # ended while a hook was running in that thread: hooks are not called from within each other.
+                # Nearly all were written where they ended. Not those that a signal handler or a finalizer ended while
+                # a hook was running in that thread, as hooks are not called from within each other.
                 events = [event for event in events if self._twice.is_first(event.event_id)]
             rows.take(events)
             self._used = True
@@ -173,7 +174,7 @@ class RecordHandler(Handler):
                 self._writer.write(self._patience_s())
 
     def on_tick(self) -> bool:
-        """Write what has come, and what has been open for a while; return True if some of it still waits."""
+        """Write ended events, and those open for a while; return True if some still wait."""
         with self._lock:
             self._tick(self._patience_s())
             if self._writer.untidy and not self._writer.busy:
@@ -181,10 +182,10 @@ class RecordHandler(Handler):
             return self._writer.rows.waiting
 
     def flush(self, timeout: float) -> bool:
-        """Write what has come within `timeout` s, and what is open now; return False if that could not be done."""
+        """Write all ended and open events within `timeout` s; return False if that could not be done."""
         self._flush_until_ns = until_ns = deadline_ns(max(0.0, timeout))
         self._flushed = False
-        # A bit at a time: the event loop may want the lock, and so may a fork.
+        # In short turns: the event loop or a fork may need the lock.
         while self._lock.acquire(timeout=left_s(until_ns)):
             try:
                 self._flushed = self._tick(min(left_s(until_ns), self._patience_s()), must=True)
@@ -196,7 +197,7 @@ class RecordHandler(Handler):
         return False
 
     def close(self) -> None:
-        """Write the end of the run, in what time is left of the flush before it."""
+        """Write the end of the run, in the time that the last flush has left."""
         until_ns = self._flush_until_ns
         if self._flushed:
             until_ns = max(until_ns, deadline_ns(END_WAIT_S))
@@ -222,7 +223,7 @@ class RecordHandler(Handler):
         if must or before_ns - self._scanned_ns >= OUTLIVED_NS:
             for view in self._views:
                 rows.take_open(view.between(self._scanned_ns, before_ns))
-            # What has just got its start may not be to be seen yet: the youngest are looked at once more.
+            # An event that has just started may not be visible yet: the youngest are scanned once more.
             self._scanned_ns = now - OUTLIVED_NS
         beat = now - self._beat_ns >= BEAT_NS and bool(rows.open)
         if beat or must:
@@ -240,19 +241,19 @@ class RecordHandler(Handler):
 
     def _write_now(self, event: Event) -> None:
         if self._is_mine():
-            return  # it ended in the middle of what this thread does here; the handler's thread will bring it
-        with uninterrupted(), self._lock:  # rows that were written and not forgotten would be written again
+            return  # it ended during a write of this thread; the handler's thread will write it
+        with uninterrupted(), self._lock:  # an exception before the rows are dropped would repeat them
             self._used = True
             if self._twice.is_first(event.event_id):
                 self._writer.rows.take((event,))
-            # The event loop waits once; then the thread tries, until it gets through.
+            # The event loop waits once; after that only the handler's thread tries, until it succeeds.
             if not self._writer.busy:
                 self._writer.write(WAIT_S)
 
     def _is_mine(self) -> bool:
-        """Tell whether the calling thread has the lock already."""
+        """Return whether the calling thread holds the lock."""
         lock: Any = self._lock
-        return bool(lock._is_owned())  # noqa: SLF001 -- as threading.Condition asks it; nothing else can tell
+        return bool(lock._is_owned())  # noqa: SLF001 -- as threading.Condition does; there is no public way
 
     def _account(self) -> tuple[int, int]:
         accounts = [view.account() for view in self._views]
@@ -261,7 +262,7 @@ class RecordHandler(Handler):
     # forks --------------------------------------------------------------------------------------------
 
     def _before_fork(self) -> None:
-        # SQLite's connections must not be there in a child, not even unused: it may close them at its end.
+        # A child must not inherit SQLite's connections, not even unused: it may close them at its end.
         self._held = not self._is_mine() and self._lock.acquire(timeout=FORK_WAIT_S)
         if self._held:
             self._writer.close()
@@ -278,7 +279,7 @@ class RecordHandler(Handler):
 
 _handlers: weakref.WeakSet[RecordHandler] = weakref.WeakSet()
 _inherited: list[RunWriter] = []
-"""With connections of a parent process that was writing when it forked; never to be closed."""
+"""Writers with connections of a parent process that was writing when it forked; never to be closed."""
 
 
 def _each(step: str) -> None:
