@@ -1,4 +1,4 @@
-"""One facade per system whose jobs spanloom takes over: the names its users import, on spanloom's engine.
+"""One facade for each system that spanloom replaces: the names its users import, on spanloom's engine.
 
 Each is a module of its own; change the import and keep the code::
 

@@ -1,4 +1,4 @@
-"""The family of maps of ``adaptive_harmony.core.utils``, on spanloom's engine.
+"""The map functions of ``adaptive_harmony.core.utils``, on spanloom's engine.
 
 Change the import and keep the code. Progress is tracked by events: switch a handler on, for example with
 ``SPANLOOM_HANDLERS=progress``, and it is seen.
@@ -28,7 +28,7 @@ class StageNotifier(Protocol):
     """What `batch_process_fallible` reports to."""
 
     def report_progress(self, total: int, done: int, /) -> object:
-        """Take note that `done` of `total` items have ended, well or not."""
+        """Report that `done` of `total` items have ended, failures included."""
 
 
 async def async_map(f: Callable[[T], Awaitable[R]], data: Iterable[T] | AsyncIterable[T]) -> list[R]:
@@ -48,7 +48,7 @@ async def async_map(f: Callable[[T], Awaitable[R]], data: Iterable[T] | AsyncIte
 async def async_map_fallible(f: Callable[[T], Awaitable[R]], data: Iterable[T] | AsyncIterable[T]) -> list[R]:
     """Call ``await f(item)`` for all items at once, and return the results of those that succeed, in input order.
 
-    Failures are seen by handlers only. ``None`` is a result.
+    Only handlers see failures. ``None`` is a result.
 
     Args:
         f: Takes one item and returns an awaitable.
@@ -108,7 +108,7 @@ async def batch_process_fallible(
 
 
 class _Report:
-    """Tells a notifier how far the work is, and does not let it harm the work."""
+    """Reports progress to a notifier, which cannot fail the work."""
 
     def __init__(self, notifier: StageNotifier, total: int) -> None:
         self._notifier: StageNotifier | None = notifier

@@ -4,7 +4,7 @@
 
     from spanloom.compat.async_batch_llm import LLMWorkItem, ParallelBatchProcessor
 
-What differs is told in ``docs/how-to/migrate-from-async-batch-llm.md``.
+``docs/how-to/migrate-from-async-batch-llm.md`` lists the differences.
 """
 
 from __future__ import annotations

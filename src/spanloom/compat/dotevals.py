@@ -1,7 +1,7 @@
 """The evaluation loops and concurrency strategies of ``dotevals`` (0.23 to 0.28), on spanloom's engine.
 
-Change the import and keep the code: ``from spanloom.compat.dotevals import ForEach, Adaptive``. Every run is a batch of
-jobs to handlers; switch one on, for example with ``SPANLOOM_HANDLERS=progress``, and it is seen.
+Change the import and keep the code: ``from spanloom.compat.dotevals import ForEach, Adaptive``. Handlers see every run
+as a batch of jobs; enable one, for example with ``SPANLOOM_HANDLERS=progress``.
 """
 
 from spanloom.compat._dotevals.concurrency import (

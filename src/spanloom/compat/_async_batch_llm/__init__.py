@@ -1,3 +1,3 @@
-"""The parts of `spanloom.compat.async_batch_llm` that the processor itself can do without."""
+"""The parts of `spanloom.compat.async_batch_llm` that are not in `spanloom.processing`."""
 
 __all__: list[str] = []

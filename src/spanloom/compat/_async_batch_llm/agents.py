@@ -1,4 +1,4 @@
-"""What an agent looks like: protocols for annotations, nothing is checked at run time."""
+"""Protocols of an agent, for annotations; nothing is checked at run time."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class UsageLike(Protocol):
 
     @property
     def request_tokens(self) -> int:
-        """Those of the prompt."""
+        """Tokens of the prompt."""
         ...
 
     @property
     def response_tokens(self) -> int:
-        """Those of the answer."""
+        """Tokens of the answer."""
         ...
 
     @property
     def total_tokens(self) -> int:
-        """Both."""
+        """Sum of both."""
         ...
 
 
 class ResultLike(Protocol[T_co]):
-    """What an agent has come to."""
+    """The result of an agent's run."""
 
     @property
     def output(self) -> T_co:
@@ -39,7 +39,7 @@ class ResultLike(Protocol[T_co]):
         ...
 
     def usage(self) -> UsageLike | None:
-        """Return the tokens that it took."""
+        """Return the tokens that the run used."""
         ...
 
     def all_messages(self) -> list[Any]:
@@ -48,7 +48,7 @@ class ResultLike(Protocol[T_co]):
 
 
 class AgentLike(Protocol[T_co]):
-    """An agent; `MockAgent` and pydantic-ai's ``Agent`` are such."""
+    """An agent, such as `MockAgent` or pydantic-ai's ``Agent``."""
 
     async def run(self, prompt: str, **kwargs: Any) -> ResultLike[T_co]:
         """Return the answer to `prompt`."""

@@ -1,4 +1,4 @@
-"""Gemini: which of its errors mean what, without its client."""
+"""Classification of Gemini's errors, without importing its client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spanloom.processing.errors import FrameworkTimeoutError
 __all__ = ["GeminiErrorClassifier"]
 
 TIMEOUT_TEXTS: Final = ("timeout", "504", "deadline")
-"""One of these in the text of an exception, and something took too long."""
+"""An exception whose text contains one of these is a timeout."""
 
 
 class GeminiErrorClassifier(ErrorClassifier):

@@ -1,4 +1,4 @@
-"""Gemini's models over google-genai's client, which is the caller's: nothing of it is imported here."""
+"""Gemini's models, called through the caller's google-genai client, which is not imported here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["GeminiCachedModel", "GeminiModel"]
 _log = logging.getLogger(__name__)
 
 TAGS_PREFIX: Final = "abl-tags:"
-"""Begins the display name of a cache that has tags; those that async-batch-llm has made are found by it, too."""
+"""Prefix of the display name of a cache with tags; the same as async-batch-llm's, so its caches are found, too."""
 SHORT_S: Final = 60
-"""A cache, or a margin before its end, that is shorter is of little use."""
+"""Seconds of lifetime, or of margin before its end, below which a cache is of little use."""
 TRYING_OUT_S: Final = 10
-"""A cache that is even shorter is there to try something out, and nobody has to be warned."""
+"""Seconds of lifetime below which a cache is taken for an experiment, without a warning."""
 
 
 class GeminiModel:
@@ -60,7 +60,7 @@ class GeminiModel:
         """Return the answer to `prompt`.
 
         Raises:
-            ValueError: there is none, as when a safety filter has blocked it.
+            ValueError: there is no answer, as when a safety filter has blocked it.
         """
         given: dict[str, Any] = {"temperature": temperature}
         instruction = system_instruction or self._system_instruction
@@ -75,19 +75,20 @@ class GeminiModel:
 
 
 class GeminiCachedModel:
-    """A model of Gemini that has read something before: share one instance among all items that need that.
+    """A model of Gemini with cached content: share one instance among all items that need the content.
 
-    `prepare` takes a cache that is there, or makes one; `generate` makes a new one when it is about to end, once
-    for all who wait. `cleanup` leaves it to its end, for the next run.
+    `prepare` takes an existing cache, or creates one. `generate` creates a new one when it is about to expire, once for
+    all callers that wait. `cleanup` leaves the cache in place for the next run.
 
     Args:
         model: Its name.
         client: A ``google.genai.Client``.
-        cached_content: What it has read.
-        cache_ttl_seconds: How long a new cache lasts.
-        cache_renewal_buffer_seconds: How long before its end it is not used any more; less than it lasts.
-        auto_renew: Whether `generate` makes a new one then.
-        cache_tags: Take only a cache that has these, and give them to a new one; short ones, as they are kept in
+        cached_content: The content.
+        cache_ttl_seconds: Lifetime of a new cache, in seconds.
+        cache_renewal_buffer_seconds: Seconds before its end from which a cache is not used any more; less than
+            `cache_ttl_seconds`.
+        auto_renew: Whether `generate` creates a new one then.
+        cache_tags: Tags that an existing cache must have, and that a new one gets; short ones, as they are kept in
             its display name.
         safety_settings: For all calls; ``None`` for the provider's.
 
@@ -137,20 +138,20 @@ class GeminiCachedModel:
 
     @property
     def cache_name(self) -> str | None:
-        """What the provider calls the cache; ``None`` if there is none."""
+        """The provider's name of the cache; ``None`` without one."""
         return None if self._cache is None else self._cache.name
 
     async def prepare(self) -> None:
-        """Find a cache, or make one; once, whoever asks."""
+        """Find a cache, or create one; once, however many callers there are."""
         async with self._lock:
             if self._cache is None:
                 await self._find_or_create()
 
     async def cleanup(self) -> None:
-        """Leave the cache to the next run: it ends by itself."""
+        """Leave the cache to the next run: it expires by itself."""
 
     async def delete_cache(self) -> None:
-        """Delete the cache, once, whoever asks; a failure is logged, as it ends by itself anyway."""
+        """Delete the cache, once, however many callers there are. A failure is only logged: it expires by itself."""
         cache, self._cache, self._cache_created_at = self._cache, None, None
         if cache is None:
             return
@@ -170,8 +171,8 @@ class GeminiCachedModel:
         """Return the answer to `prompt`.
 
         Raises:
-            ValueError: there is none; or `system_instruction` is given, which is a part of the cache.
-            RuntimeError: there is no cache, and none is to be made.
+            ValueError: there is no answer, or `system_instruction` is given, which belongs to the cache.
+            RuntimeError: there is no cache, and none is to be created.
         """
         if system_instruction is not None:
             raise ValueError(
@@ -180,7 +181,7 @@ class GeminiCachedModel:
             )
         if self._auto_renew and self._is_cache_expired():
             async with self._lock:
-                if self._is_cache_expired():  # not renewed by who was before us
+                if self._is_cache_expired():  # not renewed by another caller meanwhile
                     self._cache = None
                     await self._find_or_create()
         if self._cache is None:
@@ -206,7 +207,7 @@ class GeminiCachedModel:
             async for cache in await self._client.aio.caches.list():
                 if self._take(cache):
                     return
-        except Exception:  # noqa: BLE001 -- a list that cannot be had has nothing for us
+        except Exception:  # noqa: BLE001 -- without a list, none is found
             _log.warning("cannot list the caches: a new one is made", exc_info=True)
         config = {"contents": self._cached_content, "ttl": f"{self._ttl_s}s"}
         if self._cache_tags:
@@ -215,7 +216,7 @@ class GeminiCachedModel:
         self._cache_created_at = time.time()
 
     def _take(self, cache: Any) -> bool:  # google.genai.types.CachedContent
-        """Use `cache` if it is of this model, has the tags, and lasts; one of unknown age is as good as over."""
+        """Use `cache` if it is of this model, has the tags and is not too old; an unknown age counts as too old."""
         if not cache.model or not cache.model.endswith(self._model):
             return False
         if self._cache_tags:
@@ -230,7 +231,7 @@ class GeminiCachedModel:
 
 
 def _typed(config: dict[str, Any]) -> Any:
-    """Return `config` as the client's own type, which names what is wrong with it; the client takes a dict, too."""
+    """Return `config` as the client's own type, whose errors are clearer; the client takes a dict, too."""
     try:
         types = importlib.import_module("google.genai.types")
     except ImportError:

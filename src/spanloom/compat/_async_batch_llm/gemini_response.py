@@ -1,4 +1,4 @@
-"""What an answer of google-genai's client says, as an `LLMResponse`."""
+"""Conversion of an answer of google-genai's client into an `LLMResponse`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _extract_tokens(answer: Any) -> tuple[int, int, int, int]:  # see response_o
 
 
 def _extract_metadata(answer: Any) -> dict[str, Any] | None:  # see response_of
-    """Return the safety ratings and the reason of the end, as far as there are any."""
+    """Return the safety ratings and the finish reason, if there are any."""
     metadata: dict[str, Any] = {}
     try:
         for candidate in (answer.candidates or ())[:1]:
@@ -49,6 +49,6 @@ def _extract_metadata(answer: Any) -> dict[str, Any] | None:  # see response_of
             reason = getattr(candidate, "finish_reason", None)
             if reason:
                 metadata["finish_reason"] = str(reason)
-    except Exception:  # noqa: BLE001 -- the answer is there; that nobody can say more of it is no reason to lose it
+    except Exception:  # noqa: BLE001 -- the answer must not be lost for its metadata
         _log.warning("cannot read the metadata of an answer", exc_info=True)
     return metadata or None

@@ -1,4 +1,4 @@
-"""An agent that makes its answers up, for tests of what calls one."""
+"""A mock agent, for tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["MockAgent", "MockResult", "MockUsage", "mock_strategy"]
 TOutput = TypeVar("TOutput")
 
 FOREVER_S: Final = 999.0
-"""How long the call takes that is to time out."""
+"""Seconds of a call that is to time out."""
 SHOWN: Final = 50
 """Characters of the prompt in the default answer."""
 
 
 class MockUsage:
-    """Tokens of a made-up answer.
+    """Tokens of a mock answer.
 
     Args:
         request_tokens: Of the prompt.
@@ -38,11 +38,11 @@ class MockUsage:
 
 
 class MockResult(Generic[TOutput]):
-    """A made-up answer.
+    """A mock answer.
 
     Args:
-        output: What it says.
-        usage_info: What it took; by default a `MockUsage`.
+        output: The output.
+        usage_info: The tokens used; by default a `MockUsage`.
     """
 
     def __init__(self, output: TOutput, usage_info: MockUsage | None = None) -> None:
@@ -59,14 +59,14 @@ class MockResult(Generic[TOutput]):
 
 
 class MockAgent(Generic[TOutput]):
-    """Answers, fails, is late, as it was told.
+    """An agent that answers, fails or is slow as configured.
 
     Args:
         response_factory: Makes the output of a prompt; by default a dict that repeats it.
         latency: Seconds that each call takes.
         failure_rate: Share of the calls that fail by chance, 0 to 1.
-        rate_limit_on_call: Which call, from 1, is refused like Gemini does; ``None`` for none.
-        timeout_on_call: Which call, from 1, takes for ever; ``None`` for none.
+        rate_limit_on_call: Number of the call, from 1, that is refused with an error like Gemini's; ``None`` for none.
+        timeout_on_call: Number of the call, from 1, that hangs; ``None`` for none.
         tokens_per_call: ``input_tokens`` and ``output_tokens`` of each answer; by default 10 and 20.
     """
 
@@ -120,7 +120,7 @@ def _repeat(prompt: str) -> dict[str, str]:
 
 
 class _ClientError(Exception):
-    """Looks like the error by which google-genai's client says that it was refused."""
+    """Has the name and text of google-genai's error for a rate limit."""
 
 
 _ClientError.__name__ = "ClientError"

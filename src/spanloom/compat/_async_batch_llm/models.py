@@ -1,4 +1,4 @@
-"""What a model is to the strategies that call one: a protocol, and its answer."""
+"""The protocol of a model, as strategies call it, and its answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class LLMResponse:
     """The answer of a model, whoever provides it.
 
     Attributes:
-        text: What it said.
-        input_tokens, output_tokens, total_tokens: What that took.
-        cached_input_tokens: Those of the input tokens that came from a cache.
-        metadata: What else the provider tells; ``None`` for nothing.
+        text: The text of the answer.
+        input_tokens, output_tokens, total_tokens: Tokens used.
+        cached_input_tokens: Input tokens that came from a cache.
+        metadata: Further data from the provider; ``None`` for none.
         raw: The provider's own object.
     """
 
@@ -58,19 +58,19 @@ class LLMModel(Protocol):
         """Return the answer to `prompt`.
 
         Args:
-            prompt: A text, or the parts of one with other media.
-            temperature: From 0 for always the same answer.
-            system_instruction: Instead of the model's own; ``None`` for that.
-            config: What else the provider's client takes.
+            prompt: A text, or a list of parts with other media.
+            temperature: 0 for the least random answer.
+            system_instruction: Replaces the model's own; ``None`` to keep that.
+            config: Further options of the provider's client.
         """
 
 
 @runtime_checkable
 class ManagedLLMModel(LLMModel, Protocol):
-    """A model that has something to get ready, and to let go of."""
+    """A model with resources to prepare and to clean up."""
 
     async def prepare(self) -> None:
         """Get ready; may be called again."""
 
     async def cleanup(self) -> None:
-        """Let go; may be called again."""
+        """Clean up; may be called again."""

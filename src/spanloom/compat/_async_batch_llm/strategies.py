@@ -32,7 +32,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
     async def execute(
         self, prompt: str, attempt: int, timeout: float, state: RetryState | None = None
     ) -> tuple[TOutput, TokenUsage]:
-        """Run the agent; an output that does not validate takes its tokens along."""
+        """Run the agent. The error of an output that does not validate carries the tokens of the call."""
         result = await self.agent.run(prompt)
         usage = _usage_of(result.usage())
         try:
@@ -60,7 +60,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
     Args:
         model: Any `LLMModel`; one with ``prepare`` and ``cleanup`` is prepared and cleaned up with the strategy.
         response_parser: Makes the output of the answer; ``None`` for its text.
-        temperature: What the model is asked with.
+        temperature: Temperature of each call.
     """
 
     @overload
@@ -97,7 +97,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
     async def execute(
         self, prompt: str, attempt: int, timeout: float, state: RetryState | None = None
     ) -> tuple[TOutput, TokenUsage]:
-        """Ask the model; an answer that cannot be parsed takes its tokens along."""
+        """Ask the model. The error of an answer that cannot be parsed carries the tokens of the call."""
         response = await self.model.generate(prompt, temperature=self.temperature)
         usage = response.token_usage
         try:
@@ -131,7 +131,7 @@ def _usage_of(usage: Any) -> TokenUsage:  # pydantic-ai's RunUsage, whose names 
 def _with_tokens(error: Exception, usage: TokenUsage) -> Exception:
     """Return `error` with the tokens of its call where `TokenExtractor` looks for them.
 
-    The exception is made by the call itself and nobody else has it yet; one without attributes is wrapped.
+    It may be changed, as the call has just raised it and nobody else has it; one without attributes is wrapped.
     """
     try:
         error.__dict__["_failed_token_usage"] = usage

@@ -1,4 +1,4 @@
-"""`Concurrency`: slots to be taken by hand or by a wrapped client, and the strategies that have them."""
+"""`Concurrency`: slots taken by hand or by a wrapped client, and the strategies that own them."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class ConcurrencyStrategy(Protocol):
         """Wait for a slot, and take it."""
 
     async def release(self, error: Any = None) -> None:
-        """Give it back; `error` is what the call has raised, if it has."""
+        """Give the slot back; `error` is what the call raised, if it did."""
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Free all slots."""
 
 
 class _Slots(Slots):
     """Slots that can all be taken back."""
 
     def free(self) -> None:
-        """Have nobody hold any; who waits gets them."""
+        """Take all slots back; waiters get them."""
         self._in_use = 0
         self._hand_on()
 
 
 class _AdaptiveSlots(_Slots, AdaptiveLimiter):
-    """The same, of a limiter that finds out how many it can have."""
+    """The same for an adaptive limiter."""
 
     def free(self) -> None:
-        """Have nobody hold any; calls that run are nothing to it any more."""
+        """Take all slots back; the ends of running calls are not counted."""
         self._begin_anew()
         super().free()
 
@@ -90,7 +90,7 @@ class fixed:  # noqa: N801 -- its name
         self._holders.append(asyncio.current_task())
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give a slot back; one that a `reset` has freed meanwhile is free already, and may be somebody else's."""
+        """Give a slot back. If a `reset` has freed it, do nothing: it may be another task's by now."""
         task = asyncio.current_task()
         if task in self._holders:
             self._holders.remove(task)
@@ -98,7 +98,7 @@ class fixed:  # noqa: N801 -- its name
             self._freed.discard(task)
             return
         else:
-            del self._holders[0]  # it was handed over
+            del self._holders[0]  # taken by another task, which has handed it over
         self._slots.release()
 
     def reset(self) -> None:
@@ -109,20 +109,20 @@ class fixed:  # noqa: N801 -- its name
 
 
 class adaptive:  # noqa: N801 -- its name
-    """As many slots as the calls can use: an `AdaptiveLimiter`, taken and given back by hand.
+    """An adaptive number of slots: an `AdaptiveLimiter`, taken and given back by hand.
 
     Args:
-        initial: Slots at the start, or the bound that this is beyond.
-        min: Fewest, at least 1.
-        max: Most.
-        increase_threshold: More only while the throughput is above this share of what it was.
-        decrease_threshold: A step up after which the throughput is below this share is taken back.
-        adaptation_interval: Seconds between decisions, at least.
-        error_backoff: What is left of the number when calls fail.
+        initial: Slots at the start, clamped to `min` and `max`.
+        min: Least slots, at least 1.
+        max: Most slots.
+        increase_threshold: Add slots only while the throughput is above this fraction of the former one.
+        decrease_threshold: Undo an increase after which the throughput is below this fraction of the former one.
+        adaptation_interval: Least seconds between decisions.
+        error_backoff: Factor by which the number is multiplied when calls fail.
 
     Attributes:
         increase_threshold, decrease_threshold, adaptation_interval, error_backoff: As given.
-        completion_times: When the last calls have ended well, in seconds since the epoch.
+        completion_times: When the last successful calls ended, in seconds since the epoch.
         error_count: Calls that failed since the number last changed.
     """
 
@@ -155,7 +155,7 @@ class adaptive:  # noqa: N801 -- its name
         self.adaptation_interval = adaptation_interval
         self.error_backoff = error_backoff
         self._calls: list[tuple[object, AbstractAsyncContextManager[object]]] = []
-        """Who holds a slot, and what measures the call, in order."""
+        """Task and measured attempt of each slot that is held, in order."""
         self._freed: WeakSet[Any] = WeakSet()
         """As of `fixed`."""
         self.completion_times: list[float] = []
@@ -163,17 +163,17 @@ class adaptive:  # noqa: N801 -- its name
 
     @property
     def current(self) -> int:
-        """Slots that there are now."""
+        """Number of slots now."""
         return self._limiter.size
 
     @property
     def min_concurrency(self) -> int:
-        """Fewest slots there will be."""
+        """Least number of slots."""
         return self._limiter.minimum
 
     @property
     def max_concurrency(self) -> int:
-        """Most slots there will be."""
+        """Greatest number of slots."""
         return self._limiter.maximum
 
     @property
@@ -189,12 +189,12 @@ class adaptive:  # noqa: N801 -- its name
         self._calls.append((asyncio.current_task(), attempt))
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give a slot back, and tell how the call went; another task than the one that took it may do so."""
+        """Give a slot back, and record how the call ended. Any task may do so, not only the one that took it."""
         task = asyncio.current_task()
         is_freed = task in self._freed and all(owner is not task for owner, _ in self._calls)
         if is_freed or not self._calls:
             self._freed.discard(task)
-            return  # a reset has freed it, or it is once too often
+            return  # a reset has freed it, or it was released twice
         attempt = self._attempt_of(task)
         if error is None:
             self.completion_times.append(time.time())
@@ -218,7 +218,7 @@ class adaptive:  # noqa: N801 -- its name
         self.error_count = 0
 
     def _attempt_of(self, task: object) -> AbstractAsyncContextManager[object]:
-        """Return the last call of a task, or else the oldest of all: somebody has handed it over."""
+        """Return the last call of `task`; without one, the oldest of all, which another task has handed over."""
         mine = [index for index, (owner, _) in enumerate(self._calls) if owner is task]
         return self._calls.pop(mine[-1] if mine else 0)[1]
 
@@ -227,7 +227,7 @@ class sequential:  # noqa: N801 -- its name
     """One slot, first come, first served.
 
     Attributes:
-        lock: Held by who has the slot.
+        lock: Held by the holder of the slot.
     """
 
     def __init__(self) -> None:
@@ -244,24 +244,24 @@ class sequential:  # noqa: N801 -- its name
             await self.lock.acquire()
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give the slot back; one that a `reset` has freed meanwhile is free already."""
+        """Give the slot back. If a `reset` has freed it, do nothing."""
         self.reset()
 
     def reset(self) -> None:
-        """Free the slot: it goes to who waits longest."""
+        """Free the slot: it goes to the longest waiter."""
         if self.lock.locked():
             self.lock.release()
 
 
 class Concurrency:
-    """Slots for calls, with hooks around taking and giving back.
+    """Slots for calls, with hooks around acquiring and releasing them.
 
     ::
 
         client = Concurrency(adaptive(max=50)).wrap(AsyncOpenAI())
 
     Args:
-        strategy: Has the slots; anything with ``acquire``, ``release`` and ``reset``. ``None`` for ``fixed(10)``.
+        strategy: Owns the slots; anything with ``acquire``, ``release`` and ``reset``. ``None`` for ``fixed(10)``.
         before_acquire, after_acquire: Called with the strategy.
         before_release, after_release: Called with the strategy and the error of the call, or ``None``.
     """
@@ -282,7 +282,7 @@ class Concurrency:
         self.after_release = after_release
 
     async def acquire(self) -> None:
-        """Take a slot; if the hook after that raises, it is given back."""
+        """Take a slot; give it back if `after_acquire` raises."""
         if self.before_acquire is not None:
             self.before_acquire(self.strategy)
         await self.strategy.acquire()
@@ -294,10 +294,10 @@ class Concurrency:
                 raise
 
     async def release(self, error: BaseException | None = None) -> None:
-        """Give a slot back, whatever the hook before that does.
+        """Give a slot back, even if `before_release` raises.
 
         Args:
-            error: What the call has raised, or ``None``.
+            error: What the call raised, or ``None``.
         """
         try:
             if self.before_release is not None:
@@ -311,7 +311,7 @@ class Concurrency:
         """Return `client` with a slot held during each of its asynchronous calls, at any depth.
 
         Args:
-            client: Stays as it is.
+            client: The client; not changed.
         """
         from spanloom.instrument.proxies import limited_value  # wrapt takes longer to import than all of us
 
@@ -327,7 +327,7 @@ class Concurrency:
 
 
 class _Holding:
-    """A slot for the time of a block."""
+    """A slot held during a block."""
 
     def __init__(self, concurrency: Concurrency) -> None:
         self._concurrency = concurrency

@@ -1,4 +1,4 @@
-"""What a decorated function is: a function, with attributes that tell what it evaluates."""
+"""A decorated function: a function with attributes that describe its evaluation."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from spanloom.evaluation.rows import Columns
 __all__ = ["Evaluation", "decorate"]
 
 EXECUTOR: Final = "foreach"
-"""The name of the only way to run that there is here."""
+"""The only executor there is here."""
 
 BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class _Kind(type):
-    """Has every decorated function be an `Evaluation`.
+    """Makes every decorated function an instance of `Evaluation`.
 
-    In 0.28 it is an object that is called, before that a function. A function is both: test runners and ``asyncio``
-    know whether to await it, and its attributes are those of the object.
+    In dotevals 0.28 it is a callable object, before that a function. A function serves as both: test runners and
+    ``asyncio`` know whether to await it, and it has the attributes of the object.
     """
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -37,7 +37,7 @@ class _Kind(type):
 
 
 class Evaluation(metaclass=_Kind):
-    """A function and what it is called with, as `ForEach` makes it. What one calls and gets is a function.
+    """A function with its dataset, as `ForEach` makes it. Making an instance returns a function.
 
     Args:
         eval_fn: Called with each row.
@@ -45,14 +45,14 @@ class Evaluation(metaclass=_Kind):
         executor_name: Only ``foreach``.
         column_spec: Names of the columns, separated by commas.
         executor_kwargs: Further keywords for every call.
-        resolved_fixtures: The same; they yield to keywords of that name given to a run.
+        resolved_fixtures: The same; keywords given to a run override them.
 
     Attributes:
         eval_fn, dataset, executor_name, column_spec, executor_kwargs, resolved_fixtures: As given.
-        column_names: Of the columns.
+        column_names: Names of the columns.
 
     Raises:
-        RuntimeError: `executor_name` is another one.
+        RuntimeError: `executor_name` is not ``foreach``.
     """
 
     eval_fn: Callable[..., Any]
@@ -114,13 +114,13 @@ def decorate(
     made.column_names = list(columns.names)
     made.executor_kwargs = {}
     made.resolved_fixtures = {}
-    # By this dotevals.run() knows what it may run. No mark of theirs: its plugin would take the test away from ours.
+    # dotevals.run() runs what has this attribute. No mark of dotevals': its pytest plugin would take the test over.
     made.pytestmark = list(getattr(made, "pytestmark", []))
     return cast("Callable[..., Any]", made)
 
 
 class _Made:
-    """A function with what it is for."""
+    """A function with the options of its evaluation."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _Made:
     def __call__(
         self, manager: Any, samples: int | None, others: dict[str, Any]
     ) -> Coroutine[Any, Any, EvaluationSummary]:
-        """Return the run, after a look at the arguments."""
+        """Return the run, after checking the arguments."""
         others.pop("progress_manager", None)  # handlers show progress
         options = {
             name: others.pop(name)
@@ -153,7 +153,7 @@ class _Made:
             if name in others and name not in self._own
         }
         if manager is None:
-            # a storage of theirs rather has an error of each row, which is run again later
+            # not with dotevals' storage, which rather records an error of each row, to be run again later
             self.whole.keywords((), others)
         limit = options.get("max_concurrency", options.get("concurrency"))
         return self._run(
@@ -185,9 +185,9 @@ class _Made:
 
 
 def _taking(function: Callable[..., Any], columns: Sequence[str]) -> Callable[..., Any]:
-    """Return `function`, or if it does not take the columns by name, one that does.
+    """Return `function` or, if it does not take the columns by name, a wrapper that does.
 
-    That gives them to a function of ``*args`` by position; of any other, each row fails, as with dotevals.
+    The wrapper passes them to a function of ``*args`` by position; for any other, each row fails, as with dotevals.
     """
     parameters = inspect.signature(function).parameters.values()
     kinds = {each.kind for each in parameters}

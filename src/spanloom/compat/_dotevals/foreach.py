@@ -1,4 +1,4 @@
-"""`ForEach` as its users know it."""
+"""`ForEach`, as in dotevals."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["ForEach", "foreach"]
 
 JSON: Final = "json://"
 FILE: Final = "evaluations.db"
-"""In the folder that a URL names."""
+"""Name of the file in the folder of a ``json://`` URL."""
 
 
 class ForEach:
-    """Makes evaluations: ``ForEach(concurrency=Adaptive())("question,answer", rows)(function)``.
+    """Makes decorators of evaluations: ``ForEach(concurrency=Adaptive())("question,answer", rows)(function)``.
 
     Any other attribute is a dataset that dotevals knows, if that is installed: ``foreach.gsm8k("test")(function)``.
 
     Args:
         retries: tenacity's ``AsyncRetrying`` (or ``Retrying``), of which each row gets its own copy; ``None`` for three
-            attempts for errors of the connection.
-        concurrency: `Adaptive`, `SlidingWindow`, `AsyncSequential`, `Sequential`, a number or a limiter; of a ``def``,
-            rows run one by one whatever it is. ``None`` for an adaptive limit for each run.
-        storage: A `spanloom.Checkpoint`, the path of its file, or ``json://FOLDER`` for a file in that folder: a row
-            whose value is there is not run again.
+            attempts for connection errors.
+        concurrency: `Adaptive`, `SlidingWindow`, `AsyncSequential`, `Sequential`, a number or a limiter. Rows of a
+            ``def`` always run one by one. ``None`` for an adaptive limit for each run.
+        storage: A `spanloom.Checkpoint`, the path of its file, or ``json://FOLDER`` for a file in that folder. A row
+            with a stored value is not run again.
         max_concurrency: How many rows at once; not together with `concurrency`.
 
     Attributes:
@@ -66,12 +66,12 @@ class ForEach:
         retries: object = None,
         concurrency: object = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Return a decorator that has a function called with every row of `dataset`.
+        """Return a decorator that calls a function with every row of `dataset`.
 
-        What it makes takes what the function takes besides the columns, as keywords, and returns an
-        `EvaluationSummary`, or of an ``async def`` an awaitable of one. With a session manager of theirs, which then
-        is the storage, it is an awaitable in any case. ``samples=n`` runs only the first n rows that are not done.
-        ``retries=``, ``concurrency=`` and ``max_concurrency=`` are for that one run, unless the function takes them.
+        The decorated function takes the function's other parameters as keywords, and returns an `EvaluationSummary`, or
+        for an ``async def`` an awaitable of one. With a session manager of dotevals', which then is the storage, it
+        always returns an awaitable. ``samples=n`` runs only the first n rows that are not done. ``retries=``,
+        ``concurrency=`` and ``max_concurrency=`` apply to that one run, unless the function has such parameters.
 
         Args:
             column_spec: Names of the columns, separated by commas.
@@ -80,7 +80,7 @@ class ForEach:
             concurrency: The same.
 
         Raises:
-            ValueError: the columns are no names.
+            ValueError: a column is not an identifier.
             TypeError: an argument is of the wrong kind.
         """
         check_retries(retries)

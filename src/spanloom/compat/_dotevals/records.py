@@ -1,4 +1,4 @@
-"""What an evaluation comes to, with the names that its users know."""
+"""Results of an evaluation, with dotevals' names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EvaluationSummary", "Record", "StoredResult", "record_of"]
 
 
 class StoredResult(msgspec.Struct, frozen=True, eq=False):
-    """What a storage of theirs wants to know of a row whose function returned no result of theirs.
+    """What a storage of dotevals' needs of a row whose function did not return a dotevals ``Result``.
 
     Attributes:
         scores: Each with ``name``, ``value``, ``metrics`` and ``metadata``.
@@ -43,9 +43,9 @@ class Record(msgspec.Struct, frozen=True, eq=False):
         value: What the function returned; ``None`` if it failed.
         error: ``"TypeName: text"`` of what it raised, or the ``error`` of what it returned; otherwise ``None``.
         dataset_row: What the function got from the dataset, by column.
-        exception: What it raised, the very object; ``None`` if it returned.
+        exception: The exception that it raised, itself; ``None`` if it returned.
         timestamp: When the record was made, in seconds since the epoch.
-        dataset_name, dataset_class: For storages of theirs, which ask for them; always ``None``.
+        dataset_name, dataset_class: Always ``None``; storages of dotevals' ask for them.
     """
 
     item_id: int
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def result(self) -> Any:
-        """`value`, with its scores in a list: what has none becomes the score ``value``, a failed row has none."""
+        """`value`, with its scores in a list: one without scores becomes the score ``value``; a failed row has none."""
         value = self.value
         if isinstance(getattr(value, "scores", None), (list, tuple)):
             return value
@@ -85,7 +85,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
 
 
 def record_of(record: EvaluationRecord) -> Record:
-    """Return how a row went, as its users know it."""
+    """Return a record of ours as one of dotevals'."""
     error = record.error
     if error is not None:
         return Record(record.item_id, None, text_of(error, None), record.row, error)
@@ -110,7 +110,7 @@ class EvaluationSummary:
         self.summary: dict[str, dict[str, Any]] = self.compute_summary()
 
     def compute_summary(self) -> dict[str, dict[str, Any]]:
-        """Return what `summary` is, of the records as they are now."""
+        """Compute `summary` anew from the current records."""
         found: dict[str, dict[str, Any]] = {}
         for name, metric, values in _measured(self.results):
             found.setdefault(name, {})[getattr(metric, "__name__", str(metric))] = metric(values)
@@ -146,7 +146,7 @@ def _measured(records: Sequence[Any]) -> Iterable[tuple[str, Callable[[list[Any]
 
 
 def _result(record: Any) -> Any:
-    """Return what has the scores; a record of 0.28 has them itself."""
+    """Return the object with the scores; a record of dotevals 0.28 has them itself."""
     return getattr(record, "result", record)
 
 

@@ -1,4 +1,4 @@
-"""The rows of a dataset that a run is to take."""
+"""The rows of a dataset that a run takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Samples"]
 
 
 class Samples:
-    """The first rows of a dataset, without some; pulls no more of it than are taken.
+    """The first rows of a dataset that are not done; pulls no more than that.
 
     Args:
         dataset: Any iterable or async iterable.
@@ -17,7 +17,7 @@ class Samples:
         done: Numbers of rows that are left out.
 
     Attributes:
-        numbers: Of the rows that were taken, from 0.
+        numbers: Positions of the rows that were taken, from 0.
 
     Raises:
         ValueError: `samples` is below 0.
@@ -57,7 +57,7 @@ class Samples:
                         return
                 number += 1
         finally:
-            # Begun here, ended here: an async generator is not closed by being dropped. Its own iterator is the user's.
+            # Close an iterator that was made here, as dropping an async generator does not; not the user's own.
             if rows is not self._dataset and hasattr(rows, "aclose"):
                 await rows.aclose()
 

@@ -1,4 +1,4 @@
-"""A session manager of theirs in the place of a checkpoint: it says what is done, and is given what ends."""
+"""A session manager of dotevals' in place of a checkpoint: it knows what is done, and gets the results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Session"]
 
 
 class Session:
-    """One run of an evaluation under a session manager. It is a checkpoint to the engine.
+    """One run of an evaluation under a session manager. The engine uses it as a checkpoint.
 
     Args:
         manager: Has ``start_evaluation``, ``get_results``, ``add_results``, ``finish_evaluation`` and a ``storage``.
 
     Attributes:
-        grace_s: Ctrl-C is left alone.
+        grace_s: ``None``: Ctrl-C is left alone.
     """
 
     grace_s: float | None = None
@@ -30,7 +30,7 @@ class Session:
         self._rows: list[dict[str, Any]] = []
 
     def rows(self, dataset: Any, samples: int | None) -> Any:
-        """Return what has not been done, lazily, and have that begin anew which has failed.
+        """Return the rows that are not done, lazily; failed ones are reset, to be run again.
 
         Args:
             dataset: The rows: any iterable or async iterable.
@@ -48,10 +48,10 @@ class Session:
         return left.rows()
 
     def finish(self, found: EvaluationResults | None) -> EvaluationSummary:
-        """Hand over what has failed, and return all that is known, in order of the dataset.
+        """Store the failed rows, and return all records, in order of the dataset.
 
         Args:
-            found: The results; ``None`` of a run that was broken off.
+            found: The results; ``None`` if the run was cancelled or failed.
         """
         if found is None:
             self._manager.finish_evaluation(success=False)
@@ -71,7 +71,7 @@ class Session:
     # as a checkpoint and its log ----------------------------------------------------------------------------
 
     async def open(self, function: Any, total: int | None) -> Session:
-        """Begin."""
+        """Return this session."""
         return self
 
     def key_of(self, item: Any) -> object:
@@ -80,17 +80,17 @@ class Session:
         return len(self._rows) - 1
 
     async def find(self, keys: Sequence[Any]) -> list[tuple[object] | None]:
-        """Nothing is done: what is has been left out."""
+        """Find nothing: rows that are done have been left out already."""
         return [None] * len(keys)
 
     async def store(self, key: Any, value: object) -> None:
-        """Hand over what a row has returned."""
+        """Store the value of a row."""
         self._manager.add_results(
             [self._record(EvaluationRecord(key, self._rows[key], value, None, "ok", 1, 0.0))]
         )
 
     async def close(self) -> None:
-        """End."""
+        """Do nothing; see `finish`."""
 
     def abandon(self) -> None:
-        """End."""
+        """Do nothing; see `finish`."""

@@ -28,14 +28,14 @@ __all__ = [
 T = TypeVar("T")
 
 SHOWN: Final = 10
-"""Changes of the limit that `Adaptive.get_stats` shows."""
+"""Most recent changes of the limit that `Adaptive.get_stats` returns."""
 
 
 class StrategyLimiter(AdaptiveLimiter):
-    """The limiter of an `Adaptive`, which is told of every end of a call, in ``execute`` and in `ForEach`."""
+    """The limiter of an `Adaptive`; reports every end of a call to it, in ``execute`` and in `ForEach`."""
 
     def __init__(self, owner: Adaptive, *numbers: Any) -> None:
-        # At every error: that is what this strategy promises.
+        # Tolerance 0: this strategy promises to back off at every error.
         super().__init__(*numbers, error_tolerance=0.0, name="Adaptive")
         self._owner = owner
 
@@ -51,18 +51,18 @@ class StrategyLimiter(AdaptiveLimiter):
 
 
 class Adaptive:
-    """Runs as many tasks at once as bring throughput, fewer when they fail: an `AdaptiveLimiter` with a history.
+    """Runs as many tasks at once as add throughput, fewer when they fail: an `AdaptiveLimiter` with a history.
 
     Args:
-        initial_concurrency: Tasks at once at the start, or the bound that this is beyond.
-        min_concurrency: Fewest.
-        max_concurrency: Most.
-        adaptation_interval: Seconds between decisions, at least.
-        throughput_window: Ends of tasks that are looked at.
-        increase_threshold: More only while the throughput is above this share of what it was.
-        decrease_threshold: A step up after which the throughput is below this share is taken back.
+        initial_concurrency: Tasks at once at the start, clamped to the bounds.
+        min_concurrency: Least tasks at once.
+        max_concurrency: Most tasks at once.
+        adaptation_interval: Least seconds between decisions.
+        throughput_window: Number of last ends of tasks from which the throughput is computed.
+        increase_threshold: Increase only while the throughput is above this fraction of the former one.
+        decrease_threshold: Undo an increase after which the throughput is below this fraction of the former one.
         stability_window: Measurements that must agree before the direction changes.
-        error_backoff_factor: What is left of the number when tasks fail.
+        error_backoff_factor: Factor by which the number is multiplied when tasks fail.
 
     Attributes:
         total_tasks: Tasks started.
@@ -123,10 +123,10 @@ class Adaptive:
         tasks: Iterable[Callable[[], Awaitable[T]]],
         progress_callback: Callable[[T], object] | None = None,
     ) -> AsyncIterator[T]:
-        """Run the tasks, and yield their results as they come, ``None`` left out.
+        """Run the tasks, and yield their results in completion order, without those that are ``None``.
 
         Args:
-            tasks: Functions that return an awaitable, pulled as there is room.
+            tasks: Functions that return an awaitable; pulled as slots come free.
             progress_callback: Called with each result before it is yielded.
 
         Raises:
@@ -177,7 +177,7 @@ class SlidingWindow:
         tasks: Iterable[Callable[[], Awaitable[T]]],
         progress_callback: Callable[[T], object] | None = None,
     ) -> AsyncIterator[T]:
-        """Run the tasks, and yield their results as they come; otherwise as `Adaptive.execute`."""
+        """Run the tasks, and yield all results in completion order; otherwise as `Adaptive.execute`."""
         return _execute(tasks, self.max_concurrency, progress_callback)
 
 
@@ -189,7 +189,7 @@ class AsyncSequential:
         tasks: Iterable[Callable[[], Awaitable[T]]],
         progress_callback: Callable[[T], object] | None = None,
     ) -> AsyncIterator[T]:
-        """Run the tasks, and yield their results in order; otherwise as `Adaptive.execute`."""
+        """Run the tasks, and yield all results in order; otherwise as `Adaptive.execute`."""
         return _execute(tasks, 1, progress_callback)
 
 
@@ -213,10 +213,10 @@ class Sequential:
 
 
 class Batch:
-    """Calls functions one after the other, taking some at a time from the input.
+    """Calls functions one after the other, taking them from the input in batches.
 
     Args:
-        batch_size: How many are taken, at least 1.
+        batch_size: How many are taken at a time, at least 1.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -240,7 +240,7 @@ SyncConcurrencyStrategy: TypeAlias = Batch | Sequential
 
 
 def limit_of(strategy: object) -> int | Limiter | None:
-    """Return what bounds a runner as `strategy` does.
+    """Return the limit for a runner that corresponds to `strategy`.
 
     Args:
         strategy: One of this module's, a number or a limiter, or ``None``.

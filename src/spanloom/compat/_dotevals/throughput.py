@@ -25,10 +25,10 @@ class ThroughputTracker:
         self.total_completed: int = 0
 
     def record_completion(self, timestamp: float) -> None:
-        """Take note of an end.
+        """Record an end.
 
         Args:
-            timestamp: Seconds, on any clock that is always the same one.
+            timestamp: In seconds, always on the same clock.
         """
         self.completion_times.append(timestamp)
         self.total_completed += 1

@@ -1,4 +1,4 @@
-"""Between sync and async code, and the clock."""
+"""Calls between sync and async code, and `sleep`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 def run_async(coro: Awaitable[T]) -> T:
-    """Run an awaitable to its end on a loop of its own in a new thread, from code that is not async.
+    """Run an awaitable to its end on a new loop in a new thread, from sync code.
 
-    Works with or without a running loop in this thread, which waits meanwhile. The trace goes on inside.
+    Blocks this thread, with or without a running loop in it. The trace continues inside.
 
     Args:
         coro: A coroutine, or another awaitable that belongs to no loop yet.
@@ -33,8 +33,8 @@ def run_async(coro: Awaitable[T]) -> T:
         What it returns.
 
     Raises:
-        BaseException: what it raises, the very object.
-        spanloom.NestedLoopError: it waits for something that belongs to the loop which this call blocks.
+        BaseException: what it raises, the same object.
+        spanloom.NestedLoopError: it waits for something that belongs to the loop that this call blocks.
     """
 
     async def waiting() -> T:
@@ -56,7 +56,7 @@ async def run_sync(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R
 
 
 def is_coro_func(func: Callable[..., object]) -> bool:
-    """Tell whether `func`, or what ``functools.partial`` has wrapped, is an ``async def``."""
+    """Return whether `func`, or the function inside a ``functools.partial``, is an ``async def``."""
     while isinstance(func, functools.partial):
         func = func.func
     return inspect.iscoroutinefunction(func)

@@ -1,4 +1,4 @@
-"""Cancelling: what it looks like, and how to be out of its reach."""
+"""Cancellation: how to recognize it, and how to shield from it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 
 def is_cancelled(exc: BaseException) -> bool:
-    """Tell whether `exc` is what a cancelled task is ended with."""
+    """Return whether `exc` is the exception of a cancelled task."""
     return isinstance(exc, get_cancelled_exc_class())
 
 
 async def shield(  # type: ignore[return]  # a scope may swallow its own cancel, but nobody cancels this one
     func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Await ``func(*args, **kwargs)`` out of the reach of scopes further out; its own scopes hold.
+    """Await ``func(*args, **kwargs)`` shielded from outer cancel scopes; its own scopes still work.
 
-    As anyio has it: a bare ``Task.cancel()`` is no scope, and gets through.
+    As with anyio, a bare ``Task.cancel()`` is not a scope, and gets through.
 
     Returns:
         What `func` returns.

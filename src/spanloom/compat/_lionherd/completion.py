@@ -43,7 +43,7 @@ class CompletionStream(Generic[T]):
             The iteration raises it, too.
         ValueError: `limit` is below 1.
         RuntimeError: by iterating outside of the block, or entering it twice.
-        asyncio.CancelledError: by iterating, if a job was cancelled by itself or by a stranger.
+        asyncio.CancelledError: by iterating, if a job was cancelled by itself or from outside.
     """
 
     def __init__(

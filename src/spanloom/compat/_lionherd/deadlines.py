@@ -1,4 +1,4 @@
-"""Deadlines: scopes that end at one, and how jobs learn of their caller's."""
+"""Scopes with a deadline, and the deadline of the caller, as its jobs see it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fail_after(seconds: float | None) -> Iterator[CancelScope]:
 
 @contextlib.contextmanager
 def move_on_after(seconds: float | None) -> Iterator[CancelScope]:
-    """Cancel the block after that many seconds and go on behind it.
+    """Cancel the block after that many seconds, and continue after it.
 
     Args:
         seconds: From the entry on; ``None`` for no deadline. The block can be cancelled from outside either way.
@@ -71,7 +71,7 @@ def fail_at(deadline: float | None) -> Iterator[CancelScope]:
 
 @contextlib.contextmanager
 def move_on_at(deadline: float | None) -> Iterator[CancelScope]:
-    """Cancel the block at a time on the clock of `current_time` and go on behind it.
+    """Cancel the block at a time on the clock of `current_time`, and continue after it.
 
     Args:
         deadline: One that has passed ends the block at its first ``await``; ``None`` for no deadline.
@@ -86,8 +86,8 @@ def move_on_at(deadline: float | None) -> Iterator[CancelScope]:
 def effective_deadline() -> float | None:
     """Return the earliest deadline that the caller runs under, on the clock of `current_time`.
 
-    Knows the scopes above and anyio's own, ``asyncio.timeout``, and, in a job of `gather`, `race`,
-    `bounded_map` or `CompletionStream`, those around that call.
+    Considers these scopes, anyio's own, ``asyncio.timeout`` and, in a job of `gather`, `race`, `bounded_map` or
+    `CompletionStream`, those around that call.
 
     Returns:
         The deadline; ``None`` if there is none.
@@ -97,7 +97,7 @@ def effective_deadline() -> float | None:
 
 
 class HandedDown:
-    """The deadline around a call, for its jobs: tasks of their own, which no scope of the caller's encloses.
+    """The deadline around a call, for its jobs, which are tasks outside of the caller's scopes.
 
     Attributes:
         deadline: On the loop's clock; ``math.inf`` for none.
@@ -113,14 +113,14 @@ class HandedDown:
 
     @contextlib.contextmanager
     def given(self) -> Iterator[None]:
-        """Have the jobs that are started in this block, in a copy of its context, know the deadline."""
+        """Pass the deadline to the jobs started in this block, by their copy of its context."""
         with _handing(None if math.isinf(self.deadline) else self):
             yield
 
 
 @contextlib.contextmanager
 def unlimited() -> Iterator[None]:
-    """Have the block know none of the deadlines around the batch that it is a job of."""
+    """Hide, in the block, the deadlines around the batch of the running job."""
     with _handing(None):
         yield
 

@@ -1,4 +1,4 @@
-"""Failures that are raised together, as a task group raises them."""
+"""Failures raised together, as by a task group."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Failures:
         self._first: Exception | None = None
 
     def add(self, error: Exception) -> bool:
-        """Take a failure of the running batch. Return True if it has to stop at once."""
+        """Add a failure of the running batch; return True if the batch has to stop at once."""
         if isinstance(error, HandlerError):
-            return True  # no job's; only with raise_handler_errors=True
+            return True  # not a job's error; only with raise_handler_errors=True
         self.errors.append(error)
         if self._first is not None:
             return False
@@ -45,18 +45,18 @@ class Failures:
             self.engine.stop(self._first)
 
     def caused(self, error: Exception) -> bool:
-        """Tell whether `error` is what the batch was stopped for."""
+        """Return whether `error` is the one that stopped the batch."""
         return error is self._first
 
     def end(self) -> list[Exception]:
-        """Return the failures, when all jobs have ended, and let go of them."""
+        """Return the failures, and drop them; call it when all jobs have ended."""
         errors, self.errors = self.errors, []
         self.engine = self._first = None  # the traceback of an error leads here
         return errors
 
 
 class _Together(Sink):
-    """Collects failures, whatever else it does with what ends."""
+    """Adds the collection of failures to a sink."""
 
     failures: Failures
 
@@ -88,7 +88,7 @@ async def run_together(run: Run, sink: GroupSink) -> list[object]:
 
     Raises:
         ExceptionGroup: the failures of its jobs, in the order in which they came.
-        BaseException: what else ended the batch early, as it is.
+        BaseException: anything else that ended the batch early, unchanged.
     """
     failures = sink.failures
     failures.engine = run.engine

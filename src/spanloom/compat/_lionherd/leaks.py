@@ -1,4 +1,4 @@
-"""What is still alive of the objects that somebody wanted to know of."""
+"""A tracker of which registered objects are still alive."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class LeakInfo(msgspec.Struct, frozen=True):
     """One object that is alive.
 
     Attributes:
-        name: What it was called, else ``obj-`` and its id.
-        kind: What kind of thing it was said to be, or ``None``.
+        name: The given name, else ``obj-`` and its id.
+        kind: The given kind, or ``None``.
         created_at: When it was first tracked, in seconds since 1970.
     """
 
@@ -26,10 +26,10 @@ class LeakInfo(msgspec.Struct, frozen=True):
 
 
 class LeakTracker:
-    """Knows which of the objects that it was told of are alive, without keeping them so.
+    """Tracks which registered objects are alive, by weak references.
 
-    Needs no lock: each step is one operation of a dict. A lock could be asked for by a finalizer in the
-    middle of the very code that holds it.
+    Needs no lock, as each step is one operation of a dict. With a lock, a finalizer that runs in the code holding it
+    would deadlock.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class LeakTracker:
         return [info for info, _ in self._live.copy().values()]
 
     def clear(self) -> None:
-        """Report none of those tracked so far any longer."""
+        """Stop reporting all objects tracked so far."""
         live, self._live = self._live, {}
         for _, gone in live.values():
             gone.detach()
@@ -68,7 +68,7 @@ _tracker = LeakTracker()
 
 
 def track_resource(obj: object, name: str | None = None, kind: str | None = None) -> None:
-    """Track `obj` by the tracker of the process; see `LeakTracker.track`."""
+    """Track `obj` with the tracker of the process; see `LeakTracker.track`."""
     _tracker.track(obj, name=name, kind=kind)
 
 

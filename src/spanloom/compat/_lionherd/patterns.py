@@ -40,8 +40,8 @@ async def gather(*aws: Awaitable[T], return_exceptions: bool = False) -> list[T]
         return_exceptions: Put an ``Exception`` in the place of its result instead of raising it.
 
     Raises:
-        ExceptionGroup: an awaitable failed; it holds the very exception, and those of the others that failed
-            in the same turn of the loop or on being cancelled.
+        ExceptionGroup: an awaitable failed; the group has its exception, the same object, and those of others that
+            failed in the same turn of the loop or while being cancelled.
         asyncio.CancelledError: if this call or one of the awaitables is cancelled; it is never a result.
     """
     handed = HandedDown()
@@ -64,7 +64,7 @@ async def race(*aws: Awaitable[T]) -> T:
         aws: At least one awaitable.
 
     Raises:
-        Exception: that of the first to complete, if it failed: the very object, in no group.
+        Exception: that of the first to complete, if it failed: the same object, not in a group.
         asyncio.CancelledError: if this call, or one of them before there was a winner, is cancelled.
         ValueError: there are no awaitables.
     """
@@ -113,7 +113,7 @@ async def bounded_map(
 
     Raises:
         ExceptionGroup, asyncio.CancelledError: as `gather`; no further item is started.
-        Exception: what `items` raises, as it is.
+        Exception: what `items` raises, unchanged.
         ValueError: `limit` is below 1; nothing has been consumed.
     """
     check_limit(limit)
@@ -139,7 +139,7 @@ async def bounded_map(
 
 
 def check_limit(limit: int | Limiter | None) -> None:
-    """Make sure that a number of slots is at least 1.
+    """Check that a number of slots is at least 1.
 
     Raises:
         ValueError: it is not.

@@ -1,4 +1,4 @@
-"""Locks and their kin: anyio's, with the signatures that lionherd's users know."""
+"""anyio's synchronization primitives, with lionherd's signatures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Lock(_Held):
         await self._lock.acquire()
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Release it to the next waiter."""
         self._lock.release()
 
 
@@ -117,7 +117,7 @@ class CapacityLimiter(_Held):
 
     @property
     def total_tokens(self) -> float:
-        """How many there are. Of fewer than are borrowed, those that are stay so; more go to who waits."""
+        """How many there are. Lowering it takes no borrowed token back; raising it serves waiters."""
         return self._limiter.total_tokens
 
     @total_tokens.setter
@@ -149,11 +149,11 @@ class Event:
         self._event = anyio.Event()
 
     def set(self) -> None:
-        """Set the flag, and wake all who wait."""
+        """Set the flag, and wake all waiters."""
         self._event.set()
 
     def is_set(self) -> bool:
-        """Tell whether the flag is set."""
+        """Return whether the flag is set."""
         return self._event.is_set()
 
     async def wait(self) -> None:
@@ -182,11 +182,11 @@ class Condition(_Held):
         await self._condition.acquire()
 
     def release(self) -> None:
-        """Let the next one have the lock."""
+        """Release the lock to the next waiter."""
         self._condition.release()
 
     async def wait(self) -> None:
-        """Let go of the lock until notified, and hold it again."""
+        """Release the lock, wait until notified, and acquire it again."""
         await self._condition.wait()
 
     def notify(self, n: int = 1) -> None:
@@ -218,7 +218,7 @@ class Queue(Generic[T]):
 
     @classmethod
     def with_maxsize(cls, maxsize: int) -> Queue[T]:
-        """Return a queue that holds so many items; of 0, a `put` waits for its `get`."""
+        """Return a queue of at most `maxsize` items; with 0, a `put` waits for its `get`."""
         return cls(*anyio.create_memory_object_stream[T](maxsize))
 
     async def put(self, item: T) -> None:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class PriorityQueue(Generic[T]):
-    """Gives the smallest of its items first (``asyncio.PriorityQueue``, with ``await`` for all but the looks).
+    """Returns the smallest item first (``asyncio.PriorityQueue``; `put_nowait` and `get_nowait` are coroutines).
 
     Args:
         maxsize: Most items; 0 for no bound.
@@ -57,9 +57,9 @@ class PriorityQueue(Generic[T]):
         return self._queue.qsize()
 
     def empty(self) -> bool:
-        """Tell whether there are no items."""
+        """Return whether there are no items."""
         return self._queue.empty()
 
     def full(self) -> bool:
-        """Tell whether there are `maxsize` items."""
+        """Return whether there are `maxsize` items."""
         return self._queue.full()

@@ -1,4 +1,4 @@
-"""`retry`, which knows the deadline around it."""
+"""`retry`, which respects the deadline around it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def retry(
         base_delay: Pause after the first failure, in seconds.
         max_delay: Longest pause, in seconds.
         retry_on: Exception classes to retry; others are raised at once.
-        jitter: Share of the pause that chance may take off, 0 or more; more than 1 counts as 1.
+        jitter: Greatest fraction of the pause that is taken off at random, 0 or more; more than 1 counts as 1.
 
     Returns:
         What the first successful attempt returned.
 
     Raises:
-        Exception: what the last attempt raised, the very object.
+        Exception: what the last attempt raised, the same object.
         asyncio.CancelledError: as soon as the task is cancelled; a cancel is never retried.
         ValueError, TypeError: an argument is wrong; `fn` has not been called.
     """

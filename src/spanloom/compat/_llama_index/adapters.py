@@ -1,4 +1,4 @@
-"""Bridges between the two kinds of handlers: theirs on spanloom's manager, spanloom's on theirs."""
+"""Bridges between handlers: LlamaIndex's on spanloom's manager, spanloom's on LlamaIndex's."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _THEIR_WORDS: Final[Mapping[str, str]] = {
 
 
 class LlamaIndexHandler(Handler):
-    """Have a LlamaIndex handler on spanloom's manager: ``manager.add_handler(LlamaIndexHandler(theirs))``.
+    """Use a LlamaIndex handler on spanloom's manager: ``manager.add_handler(LlamaIndexHandler(theirs))``.
 
-    It gets the events of every type as LlamaIndex's: jobs are ``ASYNC_JOB``, tools ``FUNCTION_CALL``; what LlamaIndex
-    has no member for comes as a text with ``value`` and ``name``. The root that ``as_trace`` opens is a trace only.
-    An exception is the very object where it is still being handled, and else something with its type and text.
-    A token budget stops nothing here: on spanloom's own manager no handler does.
+    It gets events of every type as LlamaIndex events: jobs are ``ASYNC_JOB``, tools ``FUNCTION_CALL``; a type without a
+    member in LlamaIndex comes as a str with ``value`` and ``name``. The root that ``as_trace`` opens is only a trace.
+    An exception is the original object while it is being handled, later a stand-in with its type and text. A token
+    budget stops nothing here: no handler on spanloom's own manager can stop the work.
 
     Args:
-        handler: Written for the real package, or for this module.
+        handler: A handler of the real package, or of this module.
     """
 
     def __init__(self, handler: CallbackHandler) -> None:
@@ -46,12 +46,12 @@ class LlamaIndexHandler(Handler):
         self._roots: dict[int, tuple[int, bool]] = {}
 
     def start_trace(self, trace_id: int, name: str) -> None:
-        """Tell of a trace by its name."""
+        """Pass on the start of a trace, by its name."""
         self._traces[trace_id] = name
         self._hooks.start_trace({}, name)
 
     def on_event_start(self, event: Event) -> None:
-        """Tell of a start."""
+        """Pass on the start of an event."""
         parent = BASE_TRACE_EVENT
         if event.parent_id is None:
             is_trace = event.type == EventType.TRACE
@@ -65,7 +65,7 @@ class LlamaIndexHandler(Handler):
         )
 
     def on_event_end(self, event: Event) -> None:
-        """Tell of an end, with what was attached to the event and what ended it."""
+        """Pass on the end of an event, with its payload and its exception."""
         if self._roots.get(event.trace_id) == (event.event_id, True):
             return
         payload: dict[str, Any] = dict(event.payload)
@@ -75,7 +75,7 @@ class LlamaIndexHandler(Handler):
         self._hooks.on_event_end(None, _their_type(event), payload or None, hex_id(event.event_id), {})
 
     def end_trace(self, trace_id: int, trace_map: Mapping[int, Sequence[int]]) -> None:
-        """Tell of the end of a trace, with its map."""
+        """Pass on the end of a trace, with its map."""
         name = self._traces.pop(trace_id, "")
         root_id, is_trace = self._roots.pop(trace_id, (0, True))
         tree = {hex_id(parent): [hex_id(child) for child in ids] for parent, ids in trace_map.items()}
@@ -91,15 +91,15 @@ def _their_type(event: Event) -> str:
 
 
 class SpanloomHandler(BaseCallbackHandler):
-    """Have spanloom's handlers on the real package's manager: ``CallbackManager([SpanloomHandler()])``.
+    """Use spanloom's handlers on the real package's manager: ``CallbackManager([SpanloomHandler()])``.
 
-    What LlamaIndex's components tell that manager becomes events of spanloom's. Each trace and event is current for
-    what it encloses, so that batches that run inside are under it. A cancelled event ends as cancelled, although the
-    real manager does not say so.
+    The events of LlamaIndex's components become spanloom events. Each trace and event is current for the code inside,
+    so batches that run there are under it. A cancelled event ends as cancelled, although the real manager does not
+    report that.
 
     Args:
         handlers: spanloom's handlers, for a manager of their own; with none, the ambient manager gets the events.
-        manager: The manager that gets them, instead.
+        manager: The manager that gets the events instead.
 
     Raises:
         ValueError: both are given.
@@ -114,7 +114,7 @@ class SpanloomHandler(BaseCallbackHandler):
         self._carried = CallbackManager(manager=self.manager)
         self._handling: dict[str, BaseException] = {}
         base: Any = getattr(sys.modules.get(REAL_BASE), "BaseCallbackHandler", None)
-        if base is not None:  # some integrations ask whether a handler is one
+        if base is not None:  # some integrations check isinstance
             base.register(SpanloomHandler)
 
     def on_event_start(
@@ -125,7 +125,7 @@ class SpanloomHandler(BaseCallbackHandler):
         parent_id: str = "",
         **kwargs: Any,
     ) -> str:
-        """Start an event of spanloom's."""
+        """Start a spanloom event."""
         event_id = self._carried.on_event_start(event_type, payload, event_id)
         if event_type == CBEventType.EXCEPTION:  # the real manager never ends it
             self._carried.on_event_end(event_type, payload, event_id)
@@ -148,7 +148,7 @@ class SpanloomHandler(BaseCallbackHandler):
         self._carried.on_event_end(event_type, payload, event_id)
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Start a trace of spanloom's."""
+        """Start a spanloom trace."""
         self._carried.begin_trace(trace_id or "").handling = sys.exception()
 
     def end_trace(

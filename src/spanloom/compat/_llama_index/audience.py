@@ -1,4 +1,4 @@
-"""The LlamaIndex handlers of one manager, each behind a guard."""
+"""The LlamaIndex handlers of one manager, each called through a guard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REAL_SCHEMA = "llama_index.core.callbacks.schema"
 
 
 class CallbackHandler(Protocol):
-    """What a LlamaIndex handler has, ours or the real package's. It may also list event types to ignore."""
+    """The hooks of a LlamaIndex handler, ours or the real package's. It may also list event types to ignore."""
 
     def on_event_start(
         self,
@@ -43,7 +43,7 @@ class CallbackHandler(Protocol):
 
 
 class _TypeText(str):
-    """The type of an event that no enum has a member for; looks enough like a member for handlers."""
+    """An event type without an enum member; similar enough to a member for handlers."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class _TypeText(str):
 
 
 def _type_for(handler: object, text: str) -> Any:
-    """Return the member for `text` of the enum that `handler` knows: its own package's, if it is of the real one."""
+    """Return the member for `text` of the enum that `handler` uses: the real package's for its own handlers."""
     enum: Any = CBEventType
     base = getattr(sys.modules.get(REAL_BASE), "BaseCallbackHandler", None)
     if base is not None and isinstance(handler, base):
@@ -73,9 +73,9 @@ def _type_for(handler: object, text: str) -> Any:
 class Hooks:
     """One LlamaIndex handler with the hooks that a `Guard` calls.
 
-    Each gets copies of what it could change. One kind of error is meant for the caller: a handler with a
-    ``token_budget`` raises ``ValueError`` to stop the work. That goes into `stops`, and is no failure of the handler;
-    where nothing can be stopped, `stops` is ``None``, and it is one.
+    The handler gets copies of what it could change. One kind of error is meant for the caller: a handler with a
+    ``token_budget`` raises ``ValueError`` to stop the work. That is put into `stops`, and does not count as a failure
+    of the handler. Where nothing can be stopped, `stops` is ``None``, and it does.
     """
 
     def __init__(self, inner: CallbackHandler) -> None:
@@ -137,13 +137,13 @@ class Hooks:
 
 
 class Audience:
-    """Calls the handlers of one manager; none of them can harm the work, or another.
+    """Calls the handlers of one manager; none can affect the work or another handler.
 
     Args:
         handlers: LlamaIndex handlers.
 
     Attributes:
-        handlers: Who is called, in order; may be changed by anybody at any time.
+        handlers: The handlers, in order; the list may be changed at any time.
     """
 
     def __init__(self, handlers: Iterable[CallbackHandler]) -> None:
@@ -156,7 +156,7 @@ class Audience:
         """Add `handler`; one that has failed gets another chance.
 
         Raises:
-            TypeError: it is a handler of spanloom's own kind.
+            TypeError: it is a handler for spanloom's own manager.
         """
         given: object = handler
         if isinstance(given, Handler):

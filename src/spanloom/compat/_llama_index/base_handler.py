@@ -1,4 +1,4 @@
-"""What a LlamaIndex handler is."""
+"""Base classes of LlamaIndex handlers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["BaseCallbackHandler", "PythonicallyPrintingBaseHandler"]
 
 
 class BaseCallbackHandler(ABC):
-    """Base of handlers; any object with these methods and attributes will do.
+    """Base of handlers; any object with these methods and attributes works as well.
 
-    A handler that raises is logged once and called no more, and the work goes on; see `CallbackManager`.
+    A handler that raises is logged once and not called again; the work goes on. See `CallbackManager`.
 
     Args:
         event_starts_to_ignore: Event types whose start it does not want.
@@ -54,13 +54,13 @@ class BaseCallbackHandler(ABC):
 
     @abstractmethod
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Take the start of a trace that is in no other."""
+        """Take the start of an outermost trace."""
 
     @abstractmethod
     def end_trace(
         self, trace_id: str | None = None, trace_map: Mapping[str, list[str]] | None = None
     ) -> None:
-        """Take the end of a trace, and which event was under which in it."""
+        """Take the end of an outermost trace, with the ids of the children by that of their parent."""
 
 
 class PythonicallyPrintingBaseHandler(BaseCallbackHandler):

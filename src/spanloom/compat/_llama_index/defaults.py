@@ -1,4 +1,4 @@
-"""The handlers that all managers of a LlamaIndex program share, as the real package has them."""
+"""The handlers that all managers of a LlamaIndex program share, as in the real package."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def with_defaults(handlers: Iterable[CallbackHandler]) -> list[CallbackHandler]:
     Without the real package, or before it is imported, just `handlers`.
 
     Args:
-        handlers: Those that a manager was given.
+        handlers: Handlers given to a manager.
 
     Raises:
-        ValueError: there is one of the type of the global handler among them.
+        ValueError: one of them has the type of the global handler.
     """
     own = list(handlers)
     shared: Any = getattr(sys.modules.get(REAL_CORE), "global_handler", None)

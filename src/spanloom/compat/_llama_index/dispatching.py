@@ -1,4 +1,4 @@
-"""spanloom's events for those who listen to the real package's dispatcher."""
+"""spanloom's events for listeners of the real package's dispatcher."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_ARGUMENTS: Final = inspect.signature(lambda: None).bind()
 
 
 class DispatcherHandler(Handler):
-    """Tell LlamaIndex's span handlers of spanloom's events: ``manager.add_handler(DispatcherHandler())``.
+    """Pass spanloom's events to LlamaIndex's span handlers: ``manager.add_handler(DispatcherHandler())``.
 
     Every batch, job, attempt or scope is a span of the real package's dispatcher, and the parent of the spans that
     LlamaIndex enters inside. It has an id made of the event's name and id, and tags for the type and the position of a

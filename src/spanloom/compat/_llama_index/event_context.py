@@ -1,4 +1,4 @@
-"""The scopes that `CallbackManager` hands out: of one event, and of one trace."""
+"""The context managers that `CallbackManager` returns: of one event, and of one trace."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _logger = logging.getLogger("spanloom.compat")
 class EventContext:
     """One event, started at most once and ended at most once; what `CallbackManager.event` returns.
 
-    An exception that leaves its block ends it with ``{EventPayload.EXCEPTION: error}`` and is raised on, the same
-    object; a cancel does so, too.
+    An exception or a cancel that leaves its block ends it with ``{EventPayload.EXCEPTION: error}``, and propagates as
+    the same object.
 
     Args:
         callback_manager: Carries the event.
@@ -103,7 +103,7 @@ class EventContext:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         payload: dict[str, Any] | None = None if error is None else {EventPayload.EXCEPTION: error}
-        # What the block raised is what the caller has to see, not what a handler says to it.
+        # The caller must see what the block raised, not a handler's error.
         self._end(payload, {}, may_stop=error is None)
 
     async def __aenter__(self) -> Self:
@@ -140,7 +140,7 @@ class TraceContext:
             self._callback_manager.finish_trace(self._frame, self._name, error)
 
     def suspend(self) -> None:
-        """Let go of the context while a generator's body does not run."""
+        """Leave the context while a generator's body is suspended."""
         frame = self._frame
         if frame is not None and frame.context is not None and frame.within():
             self._inside = HERE.get()
@@ -148,7 +148,7 @@ class TraceContext:
             frame.context.suspend()
 
     def resume(self) -> None:
-        """Make current, in the context that runs the generator's body now, what was so in the body."""
+        """Restore, in the context that now runs the generator's body, what was current in the body."""
         frame = self._frame
         if frame is not None and frame.context is not None and self._inside is not None:
             frame.outer = HERE.get()

@@ -1,7 +1,7 @@
-"""Which LlamaIndex events and traces enclose the code that runs now, in this task or thread.
+"""Which LlamaIndex events and traces enclose the running code, in this task or thread.
 
-Frames are linked from the innermost outwards, and the innermost is in a ContextVar: a task has those of who started
-it, and what it opens is its own. A frame may be ended from anywhere; a context that still has it then steps over it.
+Frames are linked from the innermost outwards, and the innermost is in a ContextVar: a task inherits those of the task
+that started it, and its own are its own. A frame may be ended from anywhere; a context that still has it skips it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_UNTRACED: Final = 10_000
 
 
 class Owner(Protocol):
-    """Whose frames there are: a manager."""
+    """The owner of frames: a manager."""
 
     @property
     def handlers(self) -> Sized:
@@ -38,7 +38,7 @@ class TraceState:
 
     Attributes:
         tree: Ids of the children by that of their parent.
-        told: The exception that an event of it has told of last.
+        told: The last exception that one of its events reported.
         ended: Whether it has ended.
     """
 
@@ -62,18 +62,18 @@ class TraceState:
 
 
 class Frame:
-    """One event or trace that may have others inside.
+    """One event or trace that may enclose others.
 
     Attributes:
         outer: The frame around it.
-        owner: Whose frame it is: each manager sees its own only.
-        event_id: What is the parent of what happens inside.
+        owner: Its manager; each manager sees only its own frames.
+        event_id: The parent id for events inside.
         trace: The trace it is in, or is; ``None`` outside of all.
         is_trace: Whether it is a trace, not an event.
-        outermost: Whether it is a trace that is in no other of the same manager.
-        manager: spanloom's, which carries its event.
-        context: Its event, if it is for this frame to end.
-        outer_event: What was spanloom's current event around it.
+        outermost: Whether it is a trace in no other trace of the same manager.
+        manager: The spanloom manager that carries its event.
+        context: Context manager of its event, if this frame has to end it.
+        outer_event: spanloom's current event before it was opened.
         ended: Whether it has ended.
         handling: The exception that was being handled when it was opened; for `SpanloomHandler`.
     """
@@ -106,7 +106,7 @@ class Frame:
         self.handling: BaseException | None = None
 
     def open(self, manager: Emitter, context: EventContext) -> Event:
-        """Start the event of this frame in `manager`; it is the current one from here on."""
+        """Start the event of this frame in `manager`, and make it current."""
         self.manager = manager
         self.context = context
         self.outer_event = manager.current.get()
@@ -114,12 +114,12 @@ class Frame:
         return self.event
 
     def push(self) -> None:
-        """Be the innermost frame of this context."""
+        """Make this the innermost frame of this context."""
         self.outer = HERE.get()
         HERE.set(self)
 
     def close(self, error: BaseException | None) -> None:
-        """End the event, and leave the context to what is around it."""
+        """End the event, and restore what was current before."""
         self.ended = True
         if self.context is not None:
             self.context.end(error)
@@ -127,11 +127,11 @@ class Frame:
 
     @property
     def holds(self) -> bool:
-        """Whether it encloses what happens now."""
+        """Whether it encloses the running code."""
         return not self.ended and (self.trace is None or not self.trace.ended)
 
     def within(self) -> bool:
-        """Tell whether it is this frame, or one inside it, that the context is in."""
+        """Return whether the context's innermost frame is this one or one inside it."""
         frame = HERE.get()
         while frame is not None:
             if frame is self:
@@ -150,7 +150,7 @@ def settle() -> None:
     """Step out of the innermost frames that have ended, in this context."""
     innermost = frame = HERE.get()
     while frame is not None and frame.ended:
-        # Ended elsewhere, or before what was inside it: here, its event still is the current one.
+        # Ended elsewhere, or before a frame inside it: its event is still current here.
         if frame.manager is not None and frame.manager.current.get() is frame.event:
             frame.manager.current.set(frame.outer_event)
         frame = frame.outer

@@ -1,4 +1,4 @@
-"""`CallbackManager`: LlamaIndex's events, carried by spanloom's manager and told to LlamaIndex's handlers."""
+"""`CallbackManager`: LlamaIndex's events, carried by spanloom's manager and passed to LlamaIndex's handlers."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ REAL_MANAGER: Final = "llama_index.core.callbacks.base"
 
 
 class CallbackManager:
-    """Tell LlamaIndex handlers of events, each of which is an event of spanloom's manager, too.
+    """Pass events to LlamaIndex handlers; each is an event of spanloom's manager, too.
 
-    The events go to `spanloom.get_callback_manager`: spans, records and diagnosis have them, and batches that run
-    inside are under them. The jobs of those batches are told to the handlers as ``CBEventType.ASYNC_JOB``.
+    The events go to `spanloom.get_callback_manager`, so spans, records and diagnosis have them, and batches that run
+    inside are under them. The handlers get the jobs of those batches as ``CBEventType.ASYNC_JOB``.
 
-    Traces and events belong to the task or thread that opens them and to what it starts: any number may run at once
-    on one manager, each with a map of its own. The real package's components take it for a manager of theirs if it is
-    made after that package is imported. A handler that raises is logged once and called no more, until it is
-    added again; only a handler with a ``token_budget`` stops the work, by its ``ValueError``.
+    Traces and events belong to the task or thread that opens them and to the tasks that it starts: any number may run
+    at once on one manager, each with a map of its own. The real package's components accept it as their manager if it
+    is made after that package is imported. A handler that raises is logged once and not called until it is added
+    again; only a handler with a ``token_budget`` can stop the work, by its ``ValueError``.
 
     Args:
         handlers: LlamaIndex handlers, of this module or of the real package; the list is copied. If the real package
@@ -76,7 +76,7 @@ class CallbackManager:
         self.set_handlers(handlers)
 
     def add_handler(self, handler: CallbackHandler) -> None:
-        """Add a handler at the end; one that has failed gets another chance by that.
+        """Add a handler at the end; one that has failed is called again.
 
         Raises:
             TypeError: it is a handler for spanloom's own manager.
@@ -84,7 +84,7 @@ class CallbackManager:
         self._audience.add(handler)
 
     def remove_handler(self, handler: CallbackHandler) -> None:
-        """Take a handler out.
+        """Remove a handler.
 
         Raises:
             ValueError: it is not there.
@@ -93,7 +93,7 @@ class CallbackManager:
         stop_idle_relay()
 
     def set_handlers(self, handlers: Iterable[CallbackHandler]) -> None:
-        """Have exactly these handlers.
+        """Replace all handlers by these.
 
         Raises:
             TypeError: one of them is a handler for spanloom's own manager.
@@ -114,7 +114,7 @@ class CallbackManager:
         Args:
             event_type: A `CBEventType`, or any text.
             payload: What handlers get with the start.
-            event_id: The id to take; by default the one that spanloom's event has, as 16 hexadecimal digits.
+            event_id: The id to use; by default that of spanloom's event, as 16 hexadecimal digits.
         """
         return EventContext(self, event_type, event_id, payload=payload)
 
@@ -132,7 +132,7 @@ class CallbackManager:
 
         Args:
             event_type, payload, event_id: As for `event`.
-            parent_id: Of the event that is to be the parent for the handlers; by default the innermost open one.
+            parent_id: Id of the parent event, for the handlers; by default the innermost open one.
             kwargs: Passed on to the handlers.
 
         Raises:
@@ -150,7 +150,7 @@ class CallbackManager:
         *,
         block: bool = False,
     ) -> str:
-        """Do what `on_event_start` does; in a `block`, what a leaf encloses is under its span all the same."""
+        """Do what `on_event_start` does; with `block`, even a leaf's span is the parent of what is inside."""
         settle()
         around = self.frame()
         trace = None if around is None else around.trace
@@ -182,11 +182,11 @@ class CallbackManager:
         event_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """End the event with this id, wherever it stands; what is not open is told to the handlers only.
+        """End the event with this id, at any depth. If it is not open, only the handlers get its end.
 
         Args:
             event_type: As at the start.
-            payload: What handlers get with the end. An exception under ``EventPayload.EXCEPTION`` is what ended it.
+            payload: What handlers get with the end. An exception under ``EventPayload.EXCEPTION`` makes it an error.
             event_id: What `on_event_start` returned.
             kwargs: Passed on to the handlers.
 
@@ -204,7 +204,7 @@ class CallbackManager:
         *,
         may_stop: bool = True,
     ) -> None:
-        """Do what `on_event_end` does; raise nothing unless the work may be stopped."""
+        """Do what `on_event_end` does; raise nothing unless `may_stop`."""
         told = None if payload is None else payload.get(EventPayload.EXCEPTION)
         error = told if isinstance(told, BaseException) else None
         event_id = event_id or hex_id(new_event_id())
@@ -231,7 +231,7 @@ class CallbackManager:
     # traces -----------------------------------------------------------------------------------------------
 
     def as_trace(self, trace_id: str) -> TraceContext:
-        """Return a context that starts a trace on entry and ends it on exit; inside another, handlers hear of neither.
+        """Return a context that starts a trace on entry and ends it on exit; handlers get only outermost traces.
 
         Args:
             trace_id: The name of the trace, ``"query"`` for one.
@@ -268,7 +268,7 @@ class CallbackManager:
         """End the innermost trace that is open in this context; if there is none, do nothing.
 
         Args:
-            trace_id: The name that handlers get if it was in no other; ``None`` does nothing.
+            trace_id: The name that handlers get if the trace is outermost; ``None`` does nothing.
             trace_map: Ignored: each trace has a map of its own.
         """
         frame = None if trace_id is None else self.innermost_trace()
@@ -283,7 +283,7 @@ class CallbackManager:
         return frame
 
     def finish_trace(self, frame: Frame, name: str, error: BaseException | None) -> None:
-        """End the trace that `begin_trace` has returned the frame of."""
+        """End the trace of `frame`, which `begin_trace` returned."""
         trace = frame.trace
         if trace is None or frame.ended:
             return
@@ -307,9 +307,9 @@ class CallbackManager:
 
     @property
     def trace_map(self) -> dict[str, list[str]]:
-        """Ids of children by that of their parent, ``"root"`` for none; of the trace of this context.
+        """Ids of the children by that of their parent (``"root"`` without one), of the trace of this context.
 
-        Outside of a trace, of the one that ended last.
+        Outside of a trace, that of the trace that ended last.
         """
         around = self.frame()
         trace = self._latest if around is None or around.trace is None else around.trace
@@ -318,14 +318,14 @@ class CallbackManager:
     # where we are -----------------------------------------------------------------------------------------
 
     def frame(self) -> Frame | None:
-        """Return the innermost frame of this manager that encloses what happens now."""
+        """Return the innermost frame of this manager that encloses the running code."""
         frame = HERE.get()
         while frame is not None and not (frame.owner is self and frame.holds):
             frame = frame.outer
         return frame
 
     def tell(self, hook: str, *args: object) -> None:
-        """Call one hook of all handlers, none of which can stop the work by it; for what no call of ours encloses."""
+        """Call one hook of all handlers, none of which can stop the work: for events without a caller of ours."""
         self._audience.tell(hook, *args)
 
     def _carrier(self) -> Emitter:
@@ -335,5 +335,5 @@ class CallbackManager:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, str]:
-        """Let pydantic models have a manager as a field, as the components of LlamaIndex do: any value will do."""
+        """Allow a manager as a field of pydantic models, as in LlamaIndex's components; any value is accepted."""
         return {"type": "any"}

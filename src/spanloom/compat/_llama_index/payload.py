@@ -1,4 +1,4 @@
-"""What spanloom's own events get of a LlamaIndex payload: names and numbers, never contents."""
+"""The part of a LlamaIndex payload that spanloom's events get: names and numbers, never contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES: Final = {"function_call": EventType.TOOL.value}
 
 
 def span_type(event_type: object) -> tuple[str, str]:
-    """Return type and name of spanloom's event: the same text, but for what spanloom has a word of its own for."""
+    """Return type and name of spanloom's event: the same text, unless spanloom has a type of its own for it."""
     text = event_type_text(event_type)
     return _TYPES.get(text, text), text
 
@@ -24,7 +24,7 @@ def span_type(event_type: object) -> tuple[str, str]:
 
 
 def span_payload(payload: Mapping[str, Any] | None) -> dict[str, object]:
-    """Return what a span may show: the name of the model, and how many nodes were asked for."""
+    """Return what a span may show: the name of the model, and the number of nodes requested."""
     if not payload:
         return {}
     found: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Jobs for LlamaIndex handlers: whatever runner runs them, each is a ``CBEventType.ASYNC_JOB``."""
+"""Jobs for LlamaIndex handlers: each is a ``CBEventType.ASYNC_JOB``, whatever its runner."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["OWNERS", "RelayedError", "error_of", "relay_jobs", "stop_idle_relay"
 
 
 class RelayedError(Exception):
-    """Stands for an exception of which only its type and its text are known any more."""
+    """Stands in for an exception of which only type and text are left."""
 
 
 class _JobRelay(Handler):
-    """Tells the managers whose events a job is in of its start and of its end, in the job's own context."""
+    """Reports the start and end of a job to the managers whose events enclose it, in the job's own context."""
 
     wants: frozenset[str] | None = frozenset({EventType.JOB})
 
     def on_event_start(self, event: Event) -> None:
-        """Tell each manager once, and put a frame into the job's context: what happens inside is under the job."""
+        """Tell each manager once, and push a frame in the job's context, which encloses what happens inside."""
         around: list[Frame] = []
         frame = HERE.get()
         if frame is None and not OWNERS:
@@ -54,7 +54,7 @@ class _JobRelay(Handler):
             )
 
     def on_event_end(self, event: Event) -> None:
-        """Tell those who were told of the start."""
+        """Tell the managers that were told of the start."""
         told: list[Frame] = []
         frame = HERE.get()
         while frame is not None:
@@ -74,9 +74,9 @@ class _JobRelay(Handler):
 
 
 def error_of(event: Event) -> BaseException | None:
-    """Return what ended `event`: the very exception if it is being handled now, as it is at the end of a job.
+    """Return what ended `event`: the exception itself if it is being handled now, as at the end of a job.
 
-    An event keeps no exception. Where it is gone, something that has its text stands for it.
+    An event does not keep its exception. Later, a stand-in with its text is returned.
     """
     info = event.error
     if info is None:
@@ -93,13 +93,13 @@ _RELAY: Final = _JobRelay()
 _lock = threading.RLock()
 _guard: Guard | None = None
 OWNERS: Final[weakref.WeakSet[Owner]] = weakref.WeakSet()
-"""The managers that have asked for jobs."""
+"""The managers that get jobs."""
 
 
 def relay_jobs(owner: Owner) -> None:
-    """Have all jobs from now on told to those whom they concern, in all managers of the process.
+    """From now on, report all jobs in the process to the managers whose events enclose them.
 
-    It ends when no owner that has asked for it has handlers any more; see `stop_idle_relay`.
+    Ends when no owner has handlers any more; see `stop_idle_relay`.
     """
     global _guard  # noqa: PLW0603 -- there is one relay in a process, and none where nobody uses this module
     if _guard is None or owner not in OWNERS:
@@ -110,10 +110,10 @@ def relay_jobs(owner: Owner) -> None:
 
 
 def stop_idle_relay() -> bool:
-    """Stop telling of jobs if nobody listens; return whether there is no relay now.
+    """Stop the relay if no owner has handlers; return whether there is no relay now.
 
-    Called whenever a manager loses handlers. One that is collected with its handlers leaves the relay behind until the
-    next job starts: a lock must not be waited for while memory is collected.
+    Called whenever a manager loses handlers. When a manager is garbage-collected, the relay stays until the next job
+    starts, as the garbage collector must not wait for a lock.
     """
     global _guard  # noqa: PLW0603 -- as above
     with _lock:

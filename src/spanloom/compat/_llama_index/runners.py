@@ -1,4 +1,4 @@
-"""LlamaIndex's asynchronous utilities: its names and arguments, spanloom's runners."""
+"""LlamaIndex's async utilities: its names and arguments, spanloom's runners."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 T = TypeVar("T")
 
 DEFAULT_NUM_WORKERS: Final = 4
-"""Jobs that `run_jobs` runs at once, if nobody says otherwise."""
+"""Default for the jobs that `run_jobs` runs at once."""
 
 # Any: a coroutine may yield and be sent anything; what an awaitable returns in a list of many kinds.
 
 
 def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from code that is not async, whether an event loop is running or not.
+    """Run a coroutine to its end from sync code, whether an event loop is running or not.
 
-    A loop that is set for this thread and stands still runs it; without one, a new loop does. With a running one, a
-    new loop in a new thread does, while the running one waits. The coroutine sees a copy of the caller's context.
+    Uses the loop that is set for this thread if it is not running, without one a new loop. If a loop is running, a new
+    loop in a new thread is used, while the running one blocks. The coroutine sees a copy of the caller's context.
 
     Args:
         coro: The coroutine; it is closed if it cannot be started.
@@ -49,7 +49,7 @@ def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
         What the coroutine returns.
 
     Raises:
-        BaseException: what the coroutine raises, the very object.
+        BaseException: what the coroutine raises, the same object.
         NestedLoopError: (a ``RuntimeError``) it waits for something of the loop that this call blocks.
         TypeError: `coro` is not a coroutine.
     """
@@ -68,7 +68,7 @@ def asyncio_run(coro: Coroutine[Any, Any, T]) -> T:
 
 
 def _idle_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that is set for this thread, if it can run something; make none."""
+    """Return the loop that is set for this thread if it is usable, without creating one."""
     if events._get_running_loop() is not None:  # noqa: SLF001 -- documented for event loop implementers
         return None
     if sys.version_info >= (3, 14):
@@ -77,7 +77,7 @@ def _idle_loop() -> asyncio.AbstractEventLoop | None:
         except RuntimeError:
             return None
     else:
-        # get_event_loop() would make one, which nobody closes; there is no other way to ask.
+        # get_event_loop() would create a loop that nobody closes; there is no other way to ask.
         local = getattr(asyncio.get_event_loop_policy(), "_local", None)
         loop = getattr(local, "_loop", None)
     return loop if isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_closed() else None
@@ -88,18 +88,18 @@ def run_async_tasks(
     show_progress: bool = False,
     progress_bar_desc: str = "Running async tasks",
 ) -> list[T]:
-    """Run awaitables all at once to their end, from code that is not async.
+    """Run awaitables all at once to their end, from sync code.
 
     Args:
         tasks: Coroutines or other awaitables.
         show_progress: Show a progress bar.
-        progress_bar_desc: What it is called.
+        progress_bar_desc: Name of the bar.
 
     Returns:
         The results in input order.
 
     Raises:
-        BaseException: the first failure, the very object, with and without a bar; the others have been cancelled.
+        BaseException: the first failure, the same object, with and without a bar; the others have been cancelled.
         NestedLoopError: as `asyncio_run` does.
     """
     jobs = list(tasks)
@@ -126,7 +126,7 @@ async def run_jobs(
         The results in input order.
 
     Raises:
-        Exception: the first failure, the very object; the others have been cancelled and have ended.
+        Exception: the first failure, the same object; the others have been cancelled and have ended.
         ValueError: `workers` is below 1; nothing has been consumed.
     """
     return await _run_jobs(jobs, workers=workers, show_progress=show_progress, desc=desc)
@@ -144,7 +144,7 @@ async def batch_gather(tasks: Iterable[Awaitable[T]], batch_size: int = 10, verb
         The results in input order.
 
     Raises:
-        Exception: the first failure, the very object; the others have been cancelled and have ended.
+        Exception: the first failure, the same object; the others have been cancelled and have ended.
         ValueError: `batch_size` is below 1; nothing has been consumed.
     """
     if not verbose:
@@ -154,7 +154,7 @@ async def batch_gather(tasks: Iterable[Awaitable[T]], batch_size: int = 10, verb
     left = iter(jobs)
     try:
         results = await _batch_gather(_reporting(left, batch_size, len(jobs)), batch_size)
-    finally:  # a failure: nobody will start them now
+    finally:  # after a failure, the rest is never started
         futures: list[asyncio.Future[Any]] = []
         for job in left:
             discard(job, futures.append)
@@ -167,7 +167,7 @@ async def batch_gather(tasks: Iterable[Awaitable[T]], batch_size: int = 10, verb
 
 
 def _reporting(jobs: Iterator[Awaitable[T]], batch_size: int, total: int) -> Iterator[Awaitable[T]]:
-    """Yield `jobs`: who asks for the first one of a chunk has ended the chunk before."""
+    """Yield `jobs`; when the first one of a chunk is pulled, the chunk before has ended."""
     for index, job in enumerate(jobs):
         if index and index % batch_size == 0:
             _report(index, total)
@@ -194,7 +194,7 @@ def chunks(iterable: Iterable[T], size: int) -> Iterator[tuple[T | None, ...]]:
 
 
 class _WithProgress:
-    """What `get_asyncio_module` returns for a progress bar: ``asyncio``, but for `gather`."""
+    """What `get_asyncio_module` returns for a progress bar: ``asyncio`` with another `gather`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
@@ -204,11 +204,11 @@ class _WithProgress:
 
         Args:
             aws: Coroutines or other awaitables.
-            desc: What the bar is called.
-            kwargs: What else tqdm's ``gather`` takes; ignored.
+            desc: Name of the bar.
+            kwargs: Further arguments of tqdm's ``gather``; ignored.
 
         Raises:
-            Exception: the first failure, the very object; the others have been cancelled and have ended.
+            Exception: the first failure, the same object; the others have been cancelled and have ended.
         """
         return await _run_jobs(aws, workers=max(1, len(aws)), show_progress=True, desc=desc)
 
@@ -217,7 +217,7 @@ _WITH_PROGRESS: Final = _WithProgress()
 
 
 def get_asyncio_module(show_progress: bool = False) -> Any:
-    """Return ``asyncio``, or something like it whose ``gather`` shows a progress bar.
+    """Return ``asyncio``, or a stand-in whose ``gather`` shows a progress bar.
 
     Args:
         show_progress: Whether a bar is wanted.
@@ -226,7 +226,7 @@ def get_asyncio_module(show_progress: bool = False) -> Any:
 
 
 def asyncio_module(show_progress: bool = False) -> Any:
-    """Do what `get_asyncio_module` does, which takes its place.
+    """Do what `get_asyncio_module` does, which replaces it.
 
     Args:
         show_progress: Whether a bar is wanted.

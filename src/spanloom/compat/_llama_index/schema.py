@@ -1,4 +1,4 @@
-"""LlamaIndex's words for events and for what they carry."""
+"""LlamaIndex's event types, payload keys and records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BASE_TRACE_EVENT: Final = "root"
 
 
 class CBEventType(str, Enum):  # noqa: UP042 -- str() of a StrEnum is its value; of theirs, the name with its class
-    """What kind of thing an event is.
+    """The type of an event.
 
     Members are equal to their value, and so to the member of that value in the real package.
     """
@@ -59,7 +59,7 @@ class CBEventType(str, Enum):  # noqa: UP042 -- str() of a StrEnum is its value;
     RERANKING = "reranking"
     """Nodes are put into a better order."""
     EXCEPTION = "exception"
-    """A trace was ended by an exception that no event has told of."""
+    """A trace was ended by an exception that no event has reported."""
     AGENT_STEP = "agent_step"
     """One step of an agent."""
     ASYNC_JOB = "async_job"
@@ -94,7 +94,7 @@ class EventPayload(str, Enum):  # noqa: UP042 -- as above
 
 
 LEAF_EVENTS: Final = (CBEventType.CHUNKING, CBEventType.LLM, CBEventType.EMBEDDING)
-"""Events that are no parents: in a trace map, what happens inside stands beside them."""
+"""Events that are never parents: in a trace map, events inside them are their siblings."""
 
 
 # Any: payloads hold whatever LlamaIndex's components and their users put into them.
@@ -105,11 +105,11 @@ class CBEvent:
     """The start or the end of an event, as `LlamaDebugHandler` keeps it.
 
     Attributes:
-        event_type: A `CBEventType`, or what else was given as one.
-        payload: What came with it.
-        time: When it was, local time, as `TIMESTAMP_FORMAT` says; by default now.
+        event_type: A `CBEventType`, or whatever was given as one.
+        payload: Its payload.
+        time: Local time in `TIMESTAMP_FORMAT`; by default now.
         id_: The event's id, the same for start and end; by default a fresh one.
-        time_ns: When it was, on the monotonic clock: what durations are computed from.
+        time_ns: Time on the monotonic clock, from which durations are computed.
     """
 
     event_type: CBEventType
@@ -142,7 +142,7 @@ class EventStats:
 
 
 def hex_id(event_id: int) -> str:
-    """Return an event's id as LlamaIndex has ids: a text, here the same 16 digits that a span shows."""
+    """Return an event's id as text, as LlamaIndex does: the 16 hexadecimal digits of its span."""
     return f"{event_id:016x}"
 
 

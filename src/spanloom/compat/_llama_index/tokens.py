@@ -1,4 +1,4 @@
-"""`TokenCountingHandler`: how many tokens models were sent and gave back."""
+"""`TokenCountingHandler`: how many tokens models received and returned."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from spanloom.compat._llama_index.schema import CBEventType, EventPayload
 __all__ = ["TokenCountingEvent", "TokenCountingHandler", "get_tokens_from_response"]
 
 INPUT_KEYS: Final = ("prompt_tokens", "input_tokens", "prompt_token_count")
-"""What providers call the tokens that they were sent."""
+"""Providers' names for input tokens."""
 OUTPUT_KEYS: Final = ("completion_tokens", "output_tokens", "candidates_token_count")
-"""What they call those that they gave back."""
+"""Providers' names for output tokens."""
 CACHE_KEYS: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""Tokens that Anthropic does not count as ``input_tokens`` and bills all the same; others have theirs in the sum."""
+"""Input tokens that Anthropic bills but does not count as ``input_tokens``; other providers include theirs there."""
 PER_MESSAGE: Final = 3
 """Tokens around each message of a chat (OpenAI cookbook, "How to count tokens with tiktoken")."""
 MODEL: Final = "gpt-3.5-turbo"
@@ -38,12 +38,12 @@ class TokenCountingEvent:
     """The tokens of one call.
 
     Attributes:
-        prompt: The text that was sent.
-        completion: The text that came back; empty for an embedding.
-        completion_token_count: Tokens that came back.
-        prompt_token_count: Tokens that were sent.
-        total_token_count: Both together.
-        event_id: Of the event.
+        prompt: The text of the input.
+        completion: The text of the output; empty for an embedding.
+        completion_token_count: Output tokens.
+        prompt_token_count: Input tokens.
+        total_token_count: Sum of both.
+        event_id: Id of the event.
     """
 
     prompt: str
@@ -59,10 +59,10 @@ class TokenCountingEvent:
 
 
 def get_tokens_from_response(response: Any) -> tuple[int, int]:
-    """Return the tokens sent and given back, as the provider has counted them; 0 for what it does not say.
+    """Return input and output tokens as the provider counted them; 0 for what it does not report.
 
     Args:
-        response: Has ``raw``, what the provider answered, and ``additional_kwargs``.
+        response: Has ``raw``, the provider's answer, and ``additional_kwargs``.
     """
     raw = _as_dict(getattr(response, "raw", None))
     usage = raw.get("usage", raw.get("usage_metadata", {}))
@@ -83,7 +83,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
         value = dump()
     try:
         return dict(value or {})
-    except (TypeError, ValueError):  # an answer of a kind of its own: it says nothing that we could read
+    except (TypeError, ValueError):  # not a mapping: nothing that we could read
         return {}
 
 
@@ -96,19 +96,19 @@ def _number(value: object) -> int:
 
 
 class TokenCountingHandler(PythonicallyPrintingBaseHandler):
-    """Count the tokens of calls of models and of embeddings, and stop the work when a budget is used up.
+    """Count the tokens of model calls and embeddings, and stop the work when a budget is exceeded.
 
-    What a provider says of its answer counts; where it says nothing, the text is counted.
+    The provider's own numbers count; without them, the text is tokenized.
 
     Args:
-        tokenizer: Returns the tokens of a text. By default that of the real package if that is loaded, else tiktoken's
-            for `MODEL`; without either, words and signs are counted, and a warning says so once.
+        tokenizer: Returns the tokens of a text. By default that of the real package if it is loaded, else tiktoken's
+            for `MODEL`; without either, words and punctuation marks are counted, and a warning is logged once.
         event_starts_to_ignore: Has no effect: nothing is counted at a start.
         event_ends_to_ignore: Event types not to count.
         verbose: Print the counts of each call.
         logger: Gets what would be printed, at level DEBUG.
-        token_budget: Tokens of models allowed in all; beyond them, the end of the event that has used them up and
-            the start of any further event raise ``ValueError``, in the code whose event it is. ``None`` is no limit.
+        token_budget: Tokens of models allowed in all. Once they are exceeded, the end of that event and the start of
+            any further one raise ``ValueError`` in the code that emits it. ``None`` is no limit.
     """
 
     def __init__(
@@ -127,30 +127,30 @@ class TokenCountingHandler(PythonicallyPrintingBaseHandler):
         self.reset_counts()
 
     def reset_counts(self) -> None:
-        """Begin anew at 0."""
+        """Set all counts to 0."""
         self.llm_token_counts: list[TokenCountingEvent] = []
         self.embedding_token_counts: list[TokenCountingEvent] = []
 
     @property
     def tokenizer(self) -> Callable[[str], Sized]:
-        """What counts the texts; the default one is looked for when it is first needed."""
+        """The tokenizer; the default one is looked up at its first use."""
         if self._tokenizer is None:
             self._tokenizer = _default_tokenizer()
         return self._tokenizer
 
     @property
     def total_llm_token_count(self) -> int:
-        """Tokens that models were sent and gave back."""
+        """Input and output tokens of models."""
         return sum(count.total_token_count for count in self.llm_token_counts)
 
     @property
     def prompt_llm_token_count(self) -> int:
-        """Tokens that models were sent."""
+        """Input tokens of models."""
         return sum(count.prompt_token_count for count in self.llm_token_counts)
 
     @property
     def completion_llm_token_count(self) -> int:
-        """Tokens that models gave back."""
+        """Output tokens of models."""
         return sum(count.completion_token_count for count in self.llm_token_counts)
 
     @property
@@ -177,7 +177,7 @@ class TokenCountingHandler(PythonicallyPrintingBaseHandler):
         """Return the id.
 
         Raises:
-            ValueError: the budget is used up.
+            ValueError: the budget is exceeded.
         """
         self._check_budget()
         return event_id
@@ -189,10 +189,10 @@ class TokenCountingHandler(PythonicallyPrintingBaseHandler):
         event_id: str = "",
         **kwargs: Any,
     ) -> None:
-        """Count what was sent and given back.
+        """Count input and output tokens.
 
         Raises:
-            ValueError: the budget is used up.
+            ValueError: the budget is exceeded.
         """
         if payload is None or event_type in self.event_ends_to_ignore:
             return
@@ -249,7 +249,7 @@ class TokenCountingHandler(PythonicallyPrintingBaseHandler):
 
 def _default_tokenizer() -> Callable[[str], Sized]:
     real = sys.modules.get("llama_index.core.utils")
-    if real is not None:  # whoever has told the real package what to count with means us, too
+    if real is not None:  # a tokenizer that was set in the real package is meant for us, too
         tokenizer: Callable[[str], Sized] = real.get_tokenizer()
         return tokenizer
     try:

@@ -23,8 +23,8 @@ def trace_method(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that makes each call of a method a trace of its object's callback manager.
 
-    For methods of any kind; the trace of a generator lasts until it is exhausted or closed. An object without a
-    manager logs a warning, and its method runs without a trace.
+    For methods of any kind; the trace of a generator lasts until it is exhausted or closed. For an object without a
+    manager, a warning is logged and the method runs without a trace.
 
     Args:
         trace_id: The name of the trace.
