@@ -1,9 +1,9 @@
-"""What a provider's own ``force_flush`` and ``shutdown`` do with spans that never pass through its processors.
+"""Flushing of spans that bypass a provider's processors, with the provider's own ``force_flush`` and ``shutdown``.
 
-Theory of operation. Spans for an OTLP exporter go past the provider, from the handler's thread to a pipeline. So that a
-program which flushes its provider, and knows nothing of us, has them sent as well, the provider is given one processor
-that does nothing at the start and at the end of a span and has the handlers behind it flushed when it is asked to. It
-comes first: spans that are built meanwhile reach the processors after it before these are flushed or shut down.
+Theory of operation. Spans for an OTLP exporter bypass the provider: they go from the handler's thread to a pipeline. So
+that a program which flushes its provider has them sent, too, the provider gets one processor that ignores the starts
+and ends of spans, and flushes our handlers when it is flushed. It comes first: spans that are built meanwhile reach the
+processors after it before these are flushed or shut down.
 
 A handler's own flush has the provider export, on a thread of its own, and comes back here. There is nothing to do then.
 """
@@ -22,30 +22,30 @@ __all__ = ["Attached", "attach"]
 SHUTDOWN_TIMEOUT_S: Final = 2.0
 """Seconds that a shutdown waits: as long as the end of the process."""
 SHARE: Final = 0.5
-"""What may be taken of the time that a flush has: the processors that come after have theirs to do, too."""
+"""Share of a flush's time that we may take; the rest is for the processors that come after."""
 
 
 class Flushed(Protocol):
-    """A handler, as far as it concerns a provider."""
+    """The part of a handler that a provider needs."""
 
     def flush_pipelines(self, timeout: float, *, again: bool = True) -> bool:
         """Send what has ended within `timeout` s, and return True if it has arrived.
 
         Args:
             timeout: Seconds to wait.
-            again: Wait also for what could not be sent in the time of the last flush.
+            again: Wait even if the last flush could not send everything in its time.
         """
         ...
 
 
 class Attached(SpanProcessor):
-    """Has the handlers of one provider flushed with it. Holds none of them alive."""
+    """Flushes the handlers of one provider with it. Keeps none of them alive."""
 
     def __init__(self) -> None:
         self.handlers: weakref.WeakSet[Flushed] = weakref.WeakSet()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the spans sent that were built past the provider; return True if they have arrived."""
+        """Send the spans that bypass the provider; return True if they have arrived."""
         deadline = time.monotonic() + timeout_millis / 1e3 * SHARE
         done = True
         for handler in list(self.handlers):
@@ -53,17 +53,17 @@ class Attached(SpanProcessor):
         return done
 
     def shutdown(self) -> None:
-        """Send what there is. Pipelines stay: what ends later is sent by them still."""
+        """Send what there is. Pipelines stay open, and send spans that end later."""
         for handler in list(self.handlers):
             handler.flush_pipelines(SHUTDOWN_TIMEOUT_S, again=False)
 
 
 def attach(provider: AnyTracerProvider, handler: Flushed) -> None:
-    """Have `handler` flushed and shut down with `provider`, if that is the SDK's with processors called in turn.
+    """Flush and shut down `handler` with `provider`, if that is the SDK's and calls its processors in turn.
 
     Args:
         provider: Gets one processor, however many handlers it has.
-        handler: Is not kept alive by it.
+        handler: Not kept alive by it.
     """
     if not isinstance(provider, TracerProvider):
         return

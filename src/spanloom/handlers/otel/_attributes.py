@@ -1,4 +1,4 @@
-"""What an event says about itself, as OpenTelemetry attributes: bounded, plain, and safe to encode."""
+"""The attributes of an event's span: bounded, plain, and safe to encode."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def title_of(event: Event, rules: Rules) -> tuple[str, SpanKind]:
 
 
 def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
-    """Return what is known of `event` at its start: what a sampler decides by. Contents are not among it."""
+    """Return the attributes that are known at the start of `event`, for the sampler; without contents."""
     attributes: dict[str, AttributeValue] = {"spanloom.type": plain_text(event.type)}
     if event.job is event and event.job_index is not None:
         attributes["spanloom.job.index"] = event.job_index
@@ -51,7 +51,7 @@ def start_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
 
 
 def end_attributes(event: Event, rules: Rules) -> dict[str, AttributeValue]:
-    """Return everything that the span of an ended `event` says."""
+    """Return all attributes of the span of an ended `event`."""
     attributes: dict[str, AttributeValue] = {"spanloom.type": plain_text(event.type)}
     status = event.status
     if status is not None:
@@ -145,7 +145,7 @@ def payload_attributes(
 ) -> dict[str, AttributeValue]:
     """Return the scalars of `payload` as ``spanloom.payload.<key>``; everything else is left out.
 
-    So are contents, and the keys in `used`, which have been told otherwise.
+    So are contents, and the keys in `used`, which have attributes of their own.
     """
     without = used | model_keys.CONTENT if used else model_keys.CONTENT
     return scalar_attributes(payload, rules, "spanloom.payload.", without)

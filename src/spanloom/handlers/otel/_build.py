@@ -1,4 +1,4 @@
-"""From ended events to spans that are on their way: which way, out by which outlet.
+"""From ended events to finished spans: which way they are built, and to which outlet they go.
 
 The provider is looked at anew for every list of events (`_plan.py`), so a processor that is added later changes the way
 from the next list on. On the lean way (`_lean.py`), spans that only a collector will see are made as bytes, and as
@@ -50,7 +50,7 @@ class SpanBuilder:
 
     Args:
         tracer: Of the scope ``spanloom``, from the provider.
-        starts: What was noted at the start of the events.
+        starts: Notes from the start of the events.
         outlets: Where finished spans go.
         rules: What is recorded of payloads.
         tail: Which jobs get spans; ``None`` for all.
@@ -82,12 +82,12 @@ class SpanBuilder:
         self._adopt(self.plan)
 
     def renew(self) -> None:
-        """Forget who was building; in a forked child, where that thread is not."""
+        """Renew the lock; in a forked child, where the thread that held it does not exist."""
         self._lock = threading.RLock()
         self._stretch: Stretch | None = None
 
     def build_one(self, event: Event) -> None:
-        """Build the span of one event, and send it on its way; for a plain job at half the cost of a list of one."""
+        """Build the span of one event, and hand it to the outlets; for a plain job at half the cost of `build`."""
         with self._lock:
             stretch = self._stretch
             if stretch is not None:
@@ -104,13 +104,13 @@ class SpanBuilder:
                 self._stretch = self._lean.stretch_from(event)
 
     def _end_stretch(self, stretch: Stretch) -> None:
-        """Account for the jobs of a stretch where they lie, and build the roots of the shards that this completes."""
+        """Count the jobs of a stretch in their shard, and build the roots of the shards that this completes."""
         self._stretch = None
         if stretch.jobs:
             self._build(self._roots.roots_after(stretch.jobs))
 
     def build(self, events: Sequence[Event]) -> None:
-        """Build the spans of `events`, in order, and send them on their way.
+        """Build the spans of `events`, in order, and hand them to the outlets.
 
         A point event waits here for the span of its parent. A point event without a parent becomes a span of no
         length.
@@ -122,7 +122,7 @@ class SpanBuilder:
                 self._build(self._roots.weave(self._spans_of(events)))
 
     def _spans_of(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Return those of `events` that become spans now, and others that give way to the rest."""
+        """Return the events that become spans now: of `events`, and point events for which there was no more room."""
         if self._tail is not None:
             events = self._sifted(self._tail.sift(events), self._tail)
         if set(map(type, events)) != _JOBS and any(event.is_point for event in events):
@@ -146,7 +146,7 @@ class SpanBuilder:
             self._build(self._roots.rest())
 
     def batch_started(self, batch: Event) -> None:
-        """Take note of a batch; at its start, on its thread."""
+        """Note a batch; called at its start, on its thread."""
         if self._tail is not None:
             self._tail.batch_started(batch)
 
@@ -157,7 +157,7 @@ class SpanBuilder:
         return points
 
     def _sifted(self, events: list[Event], tail: Tail) -> list[Event]:
-        """Return the events that `tail` has kept, and have them tell what it has left out."""
+        """Return the events that `tail` has kept, and note on them how much it has left out."""
         for event in events:
             jobs, omitted = tail.take_left_out(event)
             if jobs:

@@ -29,12 +29,12 @@ _current: Configuration | None = None
 
 
 def configure(*, set_global: bool = False, **options: Unpack[HandlerOptions]) -> Configuration:
-    """Export the events of the process's default manager as the ``OTEL_*`` variables say.
+    """Export the events of the process's default manager, configured by the ``OTEL_*`` variables.
 
     For programs that have no OpenTelemetry of their own: makes a tracer provider with its exporters, a meter provider
     if ``OTEL_METRICS_EXPORTER`` asks for one, and an `OpenTelemetryHandler` on the default manager. Without any
-    variable, spans go by OTLP over HTTP to ``localhost:4318``. What cannot be sent when the process ends is waited for
-    no longer than 2 s.
+    variable, spans go by OTLP over HTTP to ``localhost:4318``. The end of the process waits at most 2 s for the rest to
+    be sent.
 
     If the default manager has an `OpenTelemetryHandler` already, from ``SPANLOOM_HANDLERS=otel`` or
     ``opentelemetry-instrument``, this one takes its place, and `Configuration.shutdown` gives it back: spans would be
@@ -160,9 +160,9 @@ class Configuration:
 
 
 class _HandlerOfProviders(OpenTelemetryHandler):
-    """A handler whose end is the last export of its providers: they have no exit of their own.
+    """A handler that also flushes its providers when it closes, as they do nothing at exit.
 
-    Metrics, and spans of the user's own, are theirs to export, not the handler's.
+    They export metrics, and spans of user code, which the handler itself does not.
     """
 
     def __init__(self, finish: _Finish, providers: Providers, options: HandlerOptions) -> None:
@@ -179,7 +179,7 @@ class _HandlerOfProviders(OpenTelemetryHandler):
 
 
 class _Finish:
-    """Flushes and shuts down what the SDK would take up to 30 s for, within a deadline."""
+    """Flushes and shuts the providers down within a deadline; the SDK alone may take up to 30 s."""
 
     def __init__(self, providers: Providers) -> None:
         self._providers = [

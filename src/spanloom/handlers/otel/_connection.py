@@ -1,4 +1,4 @@
-"""What the handler is connected to: a provider, and what builds and carries the spans and metrics that go to it."""
+"""The connection of a handler to one provider: the parts that build and export its spans and metrics."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = ["CLOSE_TIMEOUT_S", "Connection", "SpanOptions"]
 _logger = logging.getLogger("spanloom.handlers.otel")
 
 CLOSE_TIMEOUT_S: Final = 2.0
-"""Seconds that `close` waits for the exporter: what the end of the process allows all handlers together."""
+"""Seconds that `close` waits for the exporter: the time that all handlers together have at the end of the process."""
 
 
 class SpanOptions(NamedTuple):
-    """How the user wants spans; the handler's docstring tells what each means."""
+    """Options for spans; see the handler's docstring."""
 
     live_parents: bool
     rules: Rules
@@ -44,7 +44,7 @@ class SpanOptions(NamedTuple):
 
 
 class Connection:
-    """One provider, and the parts of the handler that work for it, from its first event until it is closed.
+    """One provider, and the parts of the handler that serve it, from its first event until it is closed.
 
     Args:
         provider: Where spans go.
@@ -54,12 +54,11 @@ class Connection:
         version: That of the instrumentation scope.
 
     Attributes:
-        starts: What is known of the start of events; ``None`` where the SDK is disabled: nothing is noted then, and
-            nothing is current.
-        builder: Makes the spans.
-        outlets: What becomes of them.
-        metrics: What is counted.
-        is_stuck: Whether the last flush could not export in its time what there was.
+        starts: Notes from the start of events; ``None`` where the SDK is disabled: nothing is noted or made current.
+        builder: Builds the spans.
+        outlets: Where finished spans go.
+        metrics: The metrics.
+        is_stuck: Whether the last flush could not export everything in its time.
         is_inline: Whether spans are built where their events end, for a spool.
     """
 
@@ -102,7 +101,7 @@ class Connection:
         self._helper = Helper("spanloom-otel-flush")
 
     def flush(self, timeout: float) -> bool:
-        """Have the provider and the pipelines export what they hold; return True if they said in time that they have.
+        """Export what the provider and the pipelines hold; return True if they confirmed that in time.
 
         Args:
             timeout: Seconds to wait at most. The SDK's own timeout is not kept by its batch processor.
@@ -114,12 +113,12 @@ class Connection:
         return self.outlets.flush(max(0.0, deadline - time.monotonic())) and is_exported
 
     def flush_pipelines(self, timeout: float, hand_over: Callable[[float], bool], *, again: bool) -> bool:
-        """Send what has ended, but leave the provider's own processors to it; return True if all has arrived in time.
+        """Send ended spans, but do not flush the provider's own processors; return True if all have arrived in time.
 
         Args:
             timeout: Seconds to wait at most.
-            hand_over: Waits so many seconds for the events that are on their way to the handler.
-            again: Wait also if the last flush could not send in its time what there was.
+            hand_over: Waits for up to that many seconds for the events that are on their way to the handler.
+            again: Wait even if the last flush could not send everything in its time.
         """
         if self._helper.is_current:  # our own flush has asked the provider
             return True
@@ -134,14 +133,14 @@ class Connection:
         """Export what is left within `CLOSE_TIMEOUT_S`, and shut the provider down if it is the handler's own.
 
         Returns:
-            What stops the thread that does so: to be called when the handler takes no more events by this connection.
+            A function that stops the exporting thread; call it when no more events come to this connection.
         """
         helper = self._helper_of_this_process()
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         self.builder.build_rest()
         exported = self._begin_export(CLOSE_TIMEOUT_S) if self.outlets.holds_some else None
         self.outlets.close(max(0.0, deadline - time.monotonic()))
-        # What the last flush could not export in its time, another wait would not export either.
+        # What the last flush could not export in its time, waiting again would not export either.
         patience_s = 0.0 if self.is_stuck else max(0.0, deadline - time.monotonic())
         if exported is not None:
             exported(patience_s)
@@ -151,14 +150,14 @@ class Connection:
         return helper.stop
 
     def renew(self) -> None:
-        """Begin anew in a forked child: threads and what waited for them are the parent's."""
+        """Start afresh in a forked child: threads, and spans that wait for them, are the parent's."""
         self.is_stuck = False
         self.outlets.renew()
         if self.metrics is not None:
             self.metrics.renew()
 
     def _begin_export(self, timeout: float) -> Callable[[float], object]:
-        """Have the provider export what it holds; return what waits so many seconds, and says True if it has."""
+        """Start an export of what the provider holds; return a function that waits for it, and returns True if done."""
         force_flush = getattr(self._provider, "force_flush", None)  # of the SDK, not of the API
         outlets = self.outlets
 

@@ -1,4 +1,4 @@
-"""Contents of prompts and answers: whether they are recorded, and how they become bounded text without secrets."""
+"""Contents of prompts and answers: whether they are recorded, and their conversion to bounded text without secrets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 
 
 def captures_content(told: bool | None) -> bool:
-    """Tell whether contents are recorded: what the code says goes before the environment, and that before no."""
+    """Return whether contents are recorded: the code's choice, else the environment's, else no."""
     if told is not None:
         return told
     value = os.environ.get(VARIABLE, "").strip().lower()
@@ -45,12 +45,12 @@ def captures_content(told: bool | None) -> bool:
 
 
 def messages(value: object, role: str) -> list[dict[str, object]]:
-    """Return `value` as a list of messages, each with a role and parts; `role` is that of a mere text."""
+    """Return `value` as a list of messages, each with a role and parts; `role` is the default for plain text."""
     listed = value if type(value) in (list, tuple) else [value]
     return [_message(entry, role) for entry in islice(listed, MAX_ITEMS)]  # type: ignore[call-overload]  # a list
 
 
-# Exact types only: a subclass, or an object that poses as a dict, brings code of the user's.
+# Exact types only: a subclass, or an object that poses as a dict, would run user code.
 
 
 def _message(value: object, role: str) -> dict[str, object]:
@@ -70,7 +70,7 @@ def _part(value: object) -> object:
 
 
 def parts_json(value: object, limit: int) -> str:
-    """Return `value` as JSON of at most `limit` characters: texts are cut until it fits, so that it stays JSON."""
+    """Return `value` as JSON of at most `limit` characters; its texts are cut until it fits, so it stays valid."""
     longest = limit
     while longest >= 16:
         text = json.dumps(
@@ -90,7 +90,7 @@ def content_text(value: object, limit: int) -> tuple[str, bool]:
 
 
 class _Copy:
-    """A plain copy of a value that may be anything; no code of the user's runs for it."""
+    """Makes a plain copy of any value, without running user code."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest

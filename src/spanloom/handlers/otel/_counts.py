@@ -1,4 +1,4 @@
-"""What became of every span that was put in: the account that must balance at every instant."""
+"""Accounting of every span that was put in; it balances at every instant."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _NUMBERS = [name for name in ExportCounts._fields if name != "reasons"]
 
 
 class Ledger:
-    """Counts, moved from one place to another under one lock."""
+    """Counts of spans by state, changed under one lock."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew, with nothing accounted for; in a forked child."""
+        """Start afresh with no counts; in a forked child."""
         self._lock = (
             threading.Lock()
         )  # taken by itself where nobody waits: a condition is three times as slow
@@ -123,7 +123,7 @@ class Ledger:
     def wait(self, produced: int, is_under_way: Callable[[int], bool], timeout: float) -> bool:
         """Wait until the first `produced` own spans are settled; False if that takes longer than `timeout` s.
 
-        `is_under_way` tells whether one of so many is: others, that came later, may have been settled before it.
+        `is_under_way` returns whether one of the first so many is being sent: later ones may be settled before it.
         """
         with self._changed:
             return self._changed.wait_for(

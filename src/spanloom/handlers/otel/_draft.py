@@ -1,8 +1,8 @@
-"""A span that is being built on the lean way: what is done to it, within the provider's limits.
+"""A span under construction on the lean way, within the provider's limits.
 
-It takes the calls that the SDK's span takes, and comes out as the SDK's ``ReadableSpan``. Where there is something to
-clean, cut or drop, the SDK's own containers do it. Our own attributes are plain scalars of a known number; for those,
-as long as they are within the limits, a dictionary is the same and costs a tenth.
+It has the methods of the SDK's span, and becomes the SDK's ``ReadableSpan``. Where something must be cleaned, cut or
+dropped, the SDK's own containers do it. Our own attributes are plain scalars of a known number: within the limits, a
+dict gives the same result at a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _UNSET: Final = Status(StatusCode.UNSET)
 
 
 class Origin:
-    """What all spans of one tracer have in common, read from it once for a list of events.
+    """The common part of all spans of one tracer, read from it once for a list of events.
 
     Attributes:
         limits: How much one span may hold.
-        resource: What emits them.
+        resource: Their resource.
         scope: The instrumentation scope.
     """
 
@@ -52,12 +52,12 @@ class Origin:
         return BoundedAttributes(count, attributes, immutable=False, max_value_len=length)
 
     def is_of(self, tracer: SdkTracer) -> bool:
-        """Tell whether `tracer` still has these: a fork changes the resource."""
+        """Return whether `tracer` still has the same parts: a fork changes the resource."""
         return tracer.resource is self.resource and tracer._span_limits is self.limits  # noqa: SLF001 -- as above
 
 
 def is_within(attributes: Mapping[str, object], count: int | None, length: int | None) -> bool:
-    """Tell whether the SDK would take `attributes` just as they are: no limit reached, nothing to convert."""
+    """Return whether the SDK would keep `attributes` unchanged: no limit is exceeded, nothing to convert."""
     if count is not None and len(attributes) > count:
         return False
     for key, value in attributes.items():
@@ -116,7 +116,7 @@ class Draft:
         self._status = _UNSET
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Set one attribute; the oldest gives way where there are too many."""
+        """Set one attribute; if there are too many, the oldest is dropped."""
         if isinstance(self._attributes, dict):
             limits = self._origin.limits
             self._attributes = BoundedAttributes(
@@ -128,7 +128,7 @@ class Draft:
         self._attributes[key] = value
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """Add an event; the oldest gives way where there are too many."""
+        """Add an event; if there are too many, the oldest is dropped."""
         limits = self._origin.limits
         if self._events is None:
             self._events = BoundedList(limits.max_events)
@@ -136,7 +136,7 @@ class Draft:
         self._events.append(SpanEvent(name, bounded, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        """Add a link, unless it leads nowhere and says nothing."""
+        """Add a link, unless its context is invalid and it has no attributes or state."""
         if not context or not (context.is_valid or attributes or context.trace_state):
             return
         limits = self._origin.limits
@@ -151,14 +151,14 @@ class Draft:
         self.name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Set the status. OK is final, and UNSET is no news, says the specification."""
+        """Set the status. As specified, OK is final and UNSET is ignored."""
         if isinstance(status, StatusCode):
             status = Status(status, description)
         if self._status.status_code is not StatusCode.OK and status.status_code is not StatusCode.UNSET:
             self._status = status
 
     def end(self, end_ns: int | None) -> ReadableSpan:
-        """Return the finished span; with ``None``, one that can only be read so far."""
+        """Return the finished span; with ``None``, a snapshot of the unfinished one."""
         origin = self._origin
         return ReadableSpan(
             name=self.name,
@@ -201,7 +201,7 @@ class Draft:
 
 
 def _frozen(attributes: Attributes, count: int | None, length: int | None) -> Attributes:
-    """Return `attributes`, which nobody else has, as the SDK would keep those of an event or of a link."""
+    """Return `attributes`, which nobody else references, as the SDK would keep those of an event or a link."""
     if type(attributes) is dict and is_within(attributes, count, length):
         return MappingProxyType(attributes)
     return BoundedAttributes(count, attributes, immutable=True, max_value_len=length)

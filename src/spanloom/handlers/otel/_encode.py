@@ -72,7 +72,7 @@ _BYTES: Final = [bytes((number,)) for number in range(128)]
 _MORE: Final = [bytes((number | 128,)) for number in range(128)]
 """Seven bits of a varint that goes on."""
 _TEXTS: Final = [bytes((0x12, size + 2, 0x0A, size)) for size in range(126)]
-"""What stands in front of a text as the value of an attribute, by the text's length in bytes."""
+"""Prefix of a text as the value of an attribute, by the text's length in bytes."""
 _SMALL_INT: Final = b"\x12\x02\x18"
 _FLOAT: Final = b"\x12\x09\x21"
 _BOOL: Final = {True: b"\x12\x02\x10\x01", False: b"\x12\x02\x10\x00"}
@@ -327,7 +327,7 @@ def _status(status: Status) -> bytes:
 
 
 def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
-    """Return what all spans of a tracer have in common: its resource and its instrumentation scope."""
+    """Return the common part of all spans of a tracer: its resource and its instrumentation scope."""
     about = b"".join(_attributes(_RESOURCE_ATTRIBUTE, resource.attributes))
     around = length_delimited(0x0A, about) + _text(0x1A, resource.schema_url)
     if scope is None:

@@ -1,8 +1,8 @@
-"""What is done to every span between its start and its end, whichever way it is built.
+"""Replay of what happened to a span between its start and its end, whichever way it is built.
 
-The span of an event is built after the event's end, so everything that happened to it meanwhile is repeated here, in
-order: point events, what user code did to the span that was current, the error. User code may have given values that
-are no attribute values or that raise when they are looked at; what cannot be repeated is counted, and harms nobody.
+The span of an event is built after the event's end, so everything that happened to it is replayed here, in order: point
+events, the calls of user code on the current span, the error. User code may have given values that are no attribute
+values, or that raise when they are converted; calls that cannot be replayed are counted, and have no other effect.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def finish(
     omitted: int,
     rules: Rules,
 ) -> None:
-    """Repeat on `span` what happened to `event`.
+    """Replay on `span` what happened to `event`.
 
     Args:
         span: The span of `event`, with the attributes of its end.
         event: An ended event.
-        note: What user code did to it, among other things, and what we link it to.
+        note: The calls of user code on its span, and our own attributes and links.
         points: The point events under it.
-        links: What its payload links it to.
+        links: The links in its payload.
         omitted: How many more point events and links there were.
         rules: What is recorded of payloads.
     """

@@ -102,17 +102,17 @@ class OpenTelemetryHandler:
         live_parents: Make the span of an open event the current one in its context, so that spans of user code and
             of instrumented libraries nest under it, and keep what user code sets on it.
         max_spans_per_trace: Spans of ours that one trace may have, at least 10; ``None`` for any number. What would be
-            more goes to shards: traces of their own, each under a root span that is linked to the span it belongs to.
+            more goes to shards: traces of their own, each under a root span that is linked to the owner's span.
             A batch that does not fit into what is left of its trace is divided as a whole, by index.
         tail: Which jobs get spans if not all do; ``None`` for all. Metrics and the numbers on the batch's span count
             every job.
         max_text: Characters kept of a payload text, at least 1. Of payloads, only numbers, booleans and texts become
             attributes, at most 32, as ``spanloom.payload.<key>``.
-        profile: In whose words the payload keys of `spanloom.events.model_keys` are told: ``"plain"`` (ours),
+        profile: Attribute names for the payload keys of `spanloom.events.model_keys`: ``"plain"`` (ours),
             ``"gen_ai"`` (OpenTelemetry's semantic conventions for generative AI, version `SEMCONV_GEN_AI`, with their
             names and kinds of spans) or ``"openinference"``.
-        capture_content: Record prompts, answers and what tools were given and returned. ``None``: as the variable
-            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, and without it no.
+        capture_content: Record prompts, answers, and the arguments and results of tools. ``None``: as the variable
+            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says; without it, no.
         max_content: Characters kept of each of those, at least 16.
         spool: A directory where spans are kept until the collector has acknowledged them, made if it is not there;
             ``None`` to keep them in memory. A span is written there before its event's end is over, so the death of
@@ -121,9 +121,9 @@ class OpenTelemetryHandler:
             Any number of processes may share a directory. With `tail`, a job is written when it is chosen. POSIX only.
         spool_max_bytes: What may lie there, of all processes, in bytes; the oldest spans give way. ``None``: 256 MiB.
         spool_max_age_s: How long spans may lie there, in seconds. ``None``: seven days.
-        flush_on_sigterm: Take SIGTERM to send what has ended (at most 2 s), then have happen what would have
-            happened without: an earlier handler is called, or the process dies of the signal. Not needed with
-            `spool`. The handler must then be made in the main thread.
+        flush_on_sigterm: On SIGTERM, send what has ended (at most 2 s); then an earlier signal handler is called or,
+            without one, the process dies of the signal. Not needed with `spool`. The handler must then be made in the
+            main thread.
 
     Raises:
         MissingDependencyError: nothing but the environment says where spans go, and the OTLP exporter for its
@@ -191,7 +191,7 @@ class OpenTelemetryHandler:
 
     @property
     def path(self) -> str | None:
-        """Which way spans are built, and why: ``lean: …``, ``sdk: …``, or how a provider of another kind is served.
+        """Which way spans are built, and why: ``lean: …``, ``sdk: …``, ``foreign: …`` or ``off: …``.
 
         ``None`` before the first event, which is when the provider is looked up. A processor that is added to the
         provider later may change it. The logger ``spanloom.handlers.otel`` says the same at level DEBUG.
@@ -225,7 +225,7 @@ class OpenTelemetryHandler:
     def job_hooks(
         self, batch: Event
     ) -> tuple[Callable[[Event], object] | None, Callable[[Event], object] | None]:
-        """Say what each job of `batch` needs at its start and at its end: its context is its own, and dies with it."""
+        """Return the hooks for the start and the end of each job of `batch`; a job's context ends with the job."""
         connection = self._connection
         if connection is None:
             return None, self._note_end if self._sigterm is not None else None
@@ -236,9 +236,9 @@ class OpenTelemetryHandler:
         return started, self._note_end if self._sigterm is not None else None
 
     def on_event_end(self, event: Event) -> None:
-        """Set back what was current before: the context of an event that is no job is its caller's.
+        """Restore what was current before: the context of an event that is not a job is its caller's.
 
-        With a spool, the span is built and written down here: when this returns, it can no longer be lost.
+        With a spool, the span is built and written to disk here: when this returns, it can no longer be lost.
         """
         self._note_end(event)
         connection = self._connection
@@ -250,12 +250,12 @@ class OpenTelemetryHandler:
             connection.metrics.batch_ended(event)
 
     def on_event_pause(self, event: Event) -> None:
-        """Set back what was current before a generator ran, while it waits at a ``yield``."""
+        """Restore what was current before, while a generator is suspended at a ``yield``."""
         if self._live_parents and self._starts() is not None:
             detach(event)
 
     def on_event_resume(self, event: Event) -> None:
-        """Make a generator's span current where its body goes on."""
+        """Make a generator's span current again, where its body continues."""
         if self._live_parents and (starts := self._starts()) is not None:
             starts.resumed(event)
 
@@ -294,7 +294,7 @@ class OpenTelemetryHandler:
             connection.metrics.record(events)
 
     def flush(self, timeout: float) -> bool:
-        """Have the provider export what it holds.
+        """Export what the provider and the pipelines hold.
 
         Args:
             timeout: Seconds to wait at most. The SDK's own timeout is not kept by its batch processor.
@@ -320,7 +320,7 @@ class OpenTelemetryHandler:
             self._sigterm.undo()
 
     def flush_pipelines(self, timeout: float, *, again: bool = True) -> bool:
-        """Do what a provider's flush asks of us: send what has ended, but leave its own processors to it.
+        """Send ended spans for a provider's flush, without flushing its own processors.
 
         Args:
             timeout: Seconds to wait at most.
@@ -337,7 +337,7 @@ class OpenTelemetryHandler:
     # where it all goes ----------------------------------------------------------------------------------
 
     def _connect(self) -> Connection | None:
-        """Find the providers, once there are some; return ``None`` while there are none."""
+        """Connect to the providers, once there are any; return ``None`` until then."""
         with self._lock:
             if self._connection is not None:
                 return self._connection
@@ -370,7 +370,7 @@ class OpenTelemetryHandler:
             return connection
 
     def _may_export(self) -> bool:
-        """Tell whether spans go somewhere without any provider."""
+        """Return whether spans are exported even without a provider."""
         return endpoint_is_set() or (self._spool is not None and not export_is_off())
 
     def _flush_ended(self, timeout: float) -> None:

@@ -1,8 +1,8 @@
-"""Plain jobs of one batch, one after the other, built at their own ends: what does not change is looked up once.
+"""Building the spans of plain jobs one by one, at their ends: what does not change is looked up once.
 
-With a spool, a span is built when its event ends, and most events are jobs that end well, in the same batch and the
-same trace as the one before. For lists of events all that is found out once for the list; here it is kept from one
-event to the next, for as long as it holds, and for `MAX_STRETCH` events at most: then the provider is looked at again.
+With a spool, a span is built when its event ends, and most events are jobs that end ``ok``, in the same batch and trace
+as the one before. For a list of events, everything shared is looked up once per list. Here it is kept from one event to
+the next while it holds, for at most `MAX_STRETCH` events: then the provider is looked at again.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MAX_STRETCH: Final = 256
 
 
 class Stretch:
-    """A stretch of plain jobs that share everything but their numbers.
+    """A stretch of plain jobs that differ only in their numbers.
 
     Args:
         kin: What they share.
         envelope: What their encoded spans are wrapped into.
         run: The run that they are part of.
-        low: The lowest index that it is true of.
+        low: The lowest index in it.
         high: The first index beyond it.
 
     Attributes:

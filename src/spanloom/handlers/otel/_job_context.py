@@ -1,8 +1,8 @@
-"""What is current in a job for OpenTelemetry: set with every job, looked into by few.
+"""The OpenTelemetry context of a job: set in every job, read in few.
 
-A context that holds the stand-in for a job's span takes that object, a dictionary, and a copy of the dictionary. A job
-that makes no span of its own and sends nothing over the network has no use for any of them. So what is set is empty,
-and knows the job; whoever looks into it, in whatever way, finds what would have been there.
+A context with the stand-in for a job's span takes that object, a dict, and a copy of the dict. A job that makes no span
+of its own and sends nothing over the network needs none of them. So an empty context is set, which fills itself when it
+is first read, in whatever way.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class JobContext(Context):
     around: _Surroundings
 
     def _look(self) -> None:
-        """Make the entries; of several threads that do so at once, one makes the stand-in."""
+        """Fill in the entries; if several threads do so at once, one of them makes the stand-in."""
         if not dict.__contains__(self, SPAN_KEY):
             around = self.around
             dict.update(self, around.beside)
@@ -83,13 +83,13 @@ def job_attacher(
     otherwise: Callable[[Event], object],
     place: Callable[[Event], object] | None = None,
 ) -> QuickHook:
-    """Return what makes the span of a started job current. A call per step would cost more than the step.
+    """Return a hook that makes the span of a started job current. Written as one function: calls cost more than steps.
 
     Args:
         maker: Makes the real spans.
         base: What is current where the jobs' batch has just started, and so, as a rule, where its jobs start.
-        otherwise: Is called instead for a job that starts inside something else, such as a span around its input.
-        place: Is called before, if at all.
+        otherwise: Called instead for a job that starts inside something else, such as a span around its input.
+        place: Called before that; ``None`` for nothing.
     """
     get_current, attach = _accessors()
     make, kind, around = dict.__new__, JobContext, _Surroundings(maker, base)

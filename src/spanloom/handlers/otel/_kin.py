@@ -1,7 +1,7 @@
-"""What the spans of one batch's jobs have in common, and the span of one of them.
+"""The common part of the spans of one batch's jobs, and the span of one job.
 
-`JobSpan` is for exporters that take span objects. It is a ``ReadableSpan`` of the SDK in every respect, but for when
-its parts are made: on first reading. An exporter that counts spans, or has most of them dropped, has none made.
+`JobSpan` is for exporters that take span objects. It is a ``ReadableSpan`` of the SDK whose parts are made when they
+are first read. For an exporter that only counts spans, or drops most of them, no parts are made.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ANCHOR_NS: Final = wall_ns(0)
 
 
 def is_plain(detail: JobDetail) -> bool:
-    """Tell whether a job's span says nothing but when, which, after how long a wait and how many attempts."""
+    """Return whether a job's span has nothing but its times, index, queue time and number of attempts."""
     return detail.status is None and detail.error is None and not detail.data and detail.busy_ns is None
 
 
@@ -83,7 +83,7 @@ class JobKin:
         self._templates: dict[int | None, JobTemplate | None] = {}
 
     def holds_for(self, origin: Origin, trace: TraceNote) -> bool:
-        """Tell whether nothing of it has changed."""
+        """Return whether it is still valid."""
         return self.origin is origin and self.trace is trace
 
     def context(self, span_id: int) -> SpanContext:

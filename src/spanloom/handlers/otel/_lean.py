@@ -4,9 +4,8 @@ Theory of operation. A batch makes as many spans as it has jobs, and nearly all 
 well, nobody attached anything to it, its trace is known. Of such a job only five numbers are its own; `JobKin`
 keeps the rest, once per batch. Where spans become bytes anyway, the numbers are filled into a template of the
 encoded span. Where an exporter wants span objects, it gets a `JobSpan`, which works out what it says when somebody
-reads it: an exporter that counts spans has no attribute made. Every other event becomes a `Draft`, to which
-everything is done that the SDK's span would have done to it. A trace that is not sampled costs one look at its kin,
-or at its trace.
+reads it: for an exporter that only counts spans, no attribute is made. Every other event becomes a `Draft`, on which
+the same calls are made as on the SDK's span. An event that is not sampled costs one look at its kin or its trace.
 
 Nothing here waits or locks; lists may be built by several threads at once.
 """

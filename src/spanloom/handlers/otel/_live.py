@@ -52,18 +52,18 @@ Call = tuple[str, tuple[object, ...]]
 
 
 class Maker(Protocol):
-    """Who makes the real spans: one handler's part."""
+    """The part of a handler that makes the real spans."""
 
     def identify(self, event: Event) -> SpanContext:
         """Return the span context of the span of `event`, made or not."""
         ...
 
     def records(self, event: Event) -> bool:
-        """Tell whether what user code does to the span of `event` is of any use."""
+        """Return whether the span of `event` is recorded, so that calls of user code on it matter."""
         ...
 
     def keep(self, event: Event, call: Call) -> None:
-        """Take what user code does to the span of `event`, to be repeated on the real one."""
+        """Keep a call of user code on the span of `event`, to be replayed on the real one."""
 
     def read(self, event: Event, name: str) -> object:
         """Return what the SDK's span of the open `event` would show by `name`.
@@ -207,7 +207,7 @@ def innermost(context: Context) -> LiveSpan | None:
 
 
 def open_context(context: Context, starting: Event | None = None, maker: Maker | None = None) -> Context:
-    """Return `context`, or what it was before the stand-ins in it that do not count any more.
+    """Return `context`, or the context before the stand-ins in it that are over.
 
     Args:
         context: An OpenTelemetry context.
@@ -242,9 +242,9 @@ def attach(live: LiveSpan, context: Context) -> None:
 
 
 def detach(event: Event) -> None:
-    """Set back what was current before `event`, if the stand-in of `event` is current here.
+    """Restore what was current before `event`, if the stand-in of `event` is current here.
 
-    What user code has attached meanwhile and means to last, baggage for one, stays: without us nobody would take it.
+    Whatever else user code has attached meanwhile, such as baggage, stays, as it would without us.
     """
     context = context_api.get_current()
     live = context.get(SPAN_KEY)

@@ -1,4 +1,4 @@
-"""Frames that wait in memory: bounded, first in first out, the oldest give way."""
+"""Frames that wait in memory: bounded, first in first out; the oldest are dropped."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class MemoryStore:
         self.waiting_bytes = 0
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
-        """Keep frames; the oldest give way if there is no room."""
+        """Keep frames; drop the oldest if there is no room."""
         if (reason := self.keep(envelope, frames)) is not None:
             _logger.warning(DROPPED, reason)
 
     def keep(self, envelope: Envelope, frames: Sequence[bytes]) -> str | None:
-        """Do what `put` does, but log nothing: return for what reason spans were dropped, the first time."""
+        """Do what `put` does without logging; return the reason when spans are first dropped for it, else ``None``."""
         count = len(frames)
         self._ledger.put(count)
         with self._lock:
@@ -107,7 +107,7 @@ class MemoryStore:
         return Parcel(envelope, taken, number=number)
 
     def settle(self, parcel: Parcel) -> bool:
-        """Forget a parcel; False if it is counted already."""
+        """Forget a parcel; return False if its spans are counted already."""
         with self._lock:
             if self._stopped:
                 return False
@@ -131,7 +131,7 @@ class MemoryStore:
             return chunk.envelope, chunk.frames[chunk.start :]
 
     def forget_oldest(self) -> None:
-        """Let go of what `oldest` returns: it is kept elsewhere now."""
+        """Forget the frames that `oldest` returns: they are kept elsewhere now."""
         with self._lock:
             chunk = self._chunks[0]
             self._forget_oldest(chunk, chunk.frames[chunk.start :])

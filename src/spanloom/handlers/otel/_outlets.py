@@ -1,9 +1,9 @@
 """Where finished spans go: the provider's processors at their own pace, or pipelines of our own to a collector.
 
-A ``BatchSpanProcessor`` drops the oldest spans of a full queue and tells nobody. So before half of its queue is full
-it is made to export, while the events that end meanwhile wait for this thread, where a loss would be counted; the other
-half is left to the spans of user code. A processor that we do not know may have a batch processor inside; it is taken
-to have a queue of the size that the environment says.
+A ``BatchSpanProcessor`` silently drops the oldest spans of a full queue. So we make it export before half of its queue
+is full; events that end meanwhile wait for this thread, where a loss would be counted. The other half is left to the
+spans of user code. An unknown processor may contain a batch processor; its queue is assumed to have the size that the
+environment says.
 
 Spans for an OTLP exporter of the SDK do not need its processor at all: encoded, they go to a pipeline that sends to the
 same endpoint, knows what has arrived, and does not drop what a slow collector has not taken yet.
@@ -85,7 +85,7 @@ class Outlets:
         self._stuck: set[Pipe] = set()
 
     def follow(self, plan: Plan) -> None:
-        """Find out, once for every plan, which processors a pipeline takes the place of."""
+        """Find out, once for every plan, which processors a pipeline replaces."""
         if plan == self._plan:
             return
         pipes: list[Pipe] = []
@@ -102,7 +102,7 @@ class Outlets:
         self._plan = plan
 
     def renew(self) -> None:
-        """Forget what waits; in a forked child, where it would be exported once more."""
+        """Forget the waiting spans; in a forked child, which would export them a second time."""
         self._deferred.clear()
         self._unflushed = 0
         self._stuck.clear()
@@ -114,7 +114,7 @@ class Outlets:
                 pipe.put(envelope, frames)
 
     def put_spans(self, spans: Sequence[ReadableSpan]) -> None:
-        """Hand finished spans to every processor that no pipeline stands for, none faster than it can take them."""
+        """Hand finished spans to every processor that no pipeline replaces, no faster than it can take them."""
         if self.is_deferring:
             if self.processors:
                 self._deferred.extend(spans)
@@ -147,7 +147,7 @@ class Outlets:
                 _append(processor, spans[start : start + step])
 
     def count(self) -> None:
-        """Count one span that has gone to the processors by itself, and have them export in time."""
+        """Count one span that went to the processors by another way, and make them export in time."""
         self._unflushed += 1
         self._make_room()
 
@@ -171,7 +171,7 @@ class Outlets:
         self._unflushed = 0
 
     def hurry(self) -> None:
-        """Have all pipelines send what they hold, side by side; before anything is waited for."""
+        """Make all pipelines send what they hold, concurrently; call it before waiting for any."""
         for pipe in self._opened():
             pipe.hurry()
 

@@ -1,4 +1,4 @@
-"""From encoded spans to a collector, losing none on the way that can be helped, and counting those that cannot.
+"""From encoded spans to a collector: loses as few as possible, and counts those that are lost.
 
 Theory of operation. `put` appends frames to a store (memory, or segments on disk) and returns. One thread takes
 them from there, makes requests of them and has a transport send these, for as long as it takes. What the collector
@@ -36,7 +36,7 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 CLOSE_TIMEOUT_S: Final = 2.0
 """Seconds that a close may take: what the end of the process allows all handlers together."""
 ABORT_S: Final = 0.1
-"""Of these, what is kept for a request that has to be broken off."""
+"""Seconds of these that are reserved for aborting a request."""
 
 
 class Pipeline:
@@ -66,7 +66,7 @@ class Pipeline:
         self._closed: bool | None = None
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
-        """Have encoded spans sent; from any thread, and without ever waiting for the network.
+        """Queue encoded spans for sending. Safe from any thread; never waits for the network.
 
         Args:
             envelope: What the spans have in common; the same object for many calls is best.
@@ -83,7 +83,7 @@ class Pipeline:
             sender.wake.set()
 
     def start(self) -> None:
-        """Start the thread: it may be too late for that when the first span comes, at the end of the process."""
+        """Start the thread now: the first span may come at the end of the process, when no thread can be started."""
         self._sender.start()
 
     def hurry(self) -> None:

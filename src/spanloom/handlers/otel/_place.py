@@ -1,8 +1,8 @@
 """The one place for an `OpenTelemetryHandler` on the process's default manager.
 
-Three can want it: the environment (``SPANLOOM_HANDLERS=otel``), ``opentelemetry-instrument``, and a program that calls
-`configure`. Were they all there, every span would be exported as often. So whoever comes last has the place, and
-leaving it gives it back to whom it was taken from.
+Three parties may add one: the environment (``SPANLOOM_HANDLERS=otel``), ``opentelemetry-instrument``, and a program
+that calls `configure`. With several, every span would be exported several times. So the last one takes the place, and
+leaving it gives it back to the one before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 
 
 class Place:
-    """Who is in it, and who was before.
+    """The handler in the place, and those displaced.
 
     The default manager is not made for it: a program may still set the variables that describe it.
     """
@@ -35,7 +35,7 @@ class Place:
         """Handlers that others had put there, with their positions: they come back when the last taker is gone."""
 
     def take(self, handler: OpenTelemetryHandler) -> None:
-        """Put `handler` in, or in again; one that has the place by now is taken out, flushed and closed."""
+        """Put `handler` into the place, also again; the one that is there is removed, flushed and closed."""
         with self._lock:
             if handler in self._takers:
                 self._takers.remove(handler)
@@ -49,7 +49,7 @@ class Place:
             )  # not under our lock: it has one of its own, and calls back under that
 
     def leave(self, handler: OpenTelemetryHandler, timeout: float) -> bool:
-        """Take `handler` out for good, and put in who had the place before.
+        """Remove `handler` for good, and restore the handlers that it displaced.
 
         Returns:
             True if `handler` got everything within `timeout` s.

@@ -1,4 +1,4 @@
-"""Where the spans of a run lie, as OpenTelemetry sees it: the trace, the parent and the state of each shard."""
+"""The trace of each span of a run, as OpenTelemetry sees it: trace id, parent and state of each shard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RANDOM_BITS: Final = (1 << 56) - 1
 
 
 class Places:
-    """Tells the trace of each event.
+    """Assigns each event to a trace.
 
     Args:
         limit: Spans per trace; ``None`` for any number.

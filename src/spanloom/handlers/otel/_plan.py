@@ -1,7 +1,7 @@
-"""Which way spans are built: the lean one where nobody could tell the difference, else the SDK's.
+"""Which way spans are built: the lean one where the result is the same, else the SDK's.
 
-Theory of operation. Between ``start_span`` and the exporter, the SDK runs code of its own and code that others may
-have plugged in. The lean way skips the former, so it is taken only where there is none of the latter:
+Theory of operation. Between ``start_span`` and the exporter, the SDK runs its own code and plugged-in code of others.
+The lean way skips the SDK's, so it is taken only where no plugged-in code would notice:
 
 * the tracer is the SDK's own, switched on, not patched, and does not count its spans for the SDK's internal metrics;
 * the sampler says of a span what it said of its root (those that ``OTEL_TRACES_SAMPLER`` can name do);

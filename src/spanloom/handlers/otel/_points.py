@@ -24,11 +24,11 @@ class Points:
 
     @property
     def waiting(self) -> Mapping[int, list[Event]]:
-        """Those that wait, by the id of their parent."""
+        """Waiting point events by the id of their parent."""
         return self._waiting
 
     def keep(self, event: Event) -> list[Event]:
-        """Keep a point event; return those that give way because their parent has kept them waiting longest."""
+        """Keep a point event; if there are too many parents, remove and return the events of the oldest one."""
         parent_id = event.parent_id or 0
         points = self._waiting.setdefault(parent_id, [])
         if len(points) < MAX_POINTS:

@@ -1,4 +1,4 @@
-"""Attribute profiles: in whose words spans tell of models, tokens and tools."""
+"""Attribute profiles: the naming conventions by which spans describe models, tokens and tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TEXTS: Final = 16
 
 
 class Rules(NamedTuple):
-    """What is recorded of payloads, and in whose words.
+    """What is recorded of payloads, and under which names.
 
     Attributes:
         max_text: Characters kept of a payload text.

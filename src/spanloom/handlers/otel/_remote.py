@@ -40,10 +40,10 @@ def remote_parent(carrier: Mapping[str, object]) -> RemoteParent:
 
 
 def inject(carrier: MutableMapping[str, str] | None = None) -> dict[str, str]:
-    """Return the headers that tell another process where it stands: in the span that is current here.
+    """Return the headers that make the current span the parent of another process's trace.
 
     Args:
-        carrier: Headers to add them to; they are then changed, and a copy of them is returned.
+        carrier: Headers to add them to, in place; a copy with all of them is returned.
 
     Returns:
         ``traceparent`` and, where there is something to say, ``tracestate`` and ``baggage``, unless
@@ -58,7 +58,7 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> dict[str, str]:
 
 
 def inject_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment for a child process whose traces are to continue the one that is current here.
+    """Return an environment for a child process in which its traces continue the current one.
 
     It holds ``TRACEPARENT`` and, where there is something to say, ``TRACESTATE`` and ``BAGGAGE``. A handler in the
     child process reads them when it is first used, and so do other tools. What is current there comes first.
@@ -75,7 +75,7 @@ def inject_environment(environment: Mapping[str, str] | None = None) -> dict[str
 
 
 def environment_parent() -> Context | None:
-    """Return what the environment of this process says about where it stands; ``None`` if it says nothing."""
+    """Return the parent context that this process's environment names; ``None`` if it names none."""
     context = propagate.extract(os.environ, Context(), getter=_FromVariables())
     return context or None
 

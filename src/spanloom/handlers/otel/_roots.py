@@ -1,7 +1,7 @@
-"""The roots of shards, woven in among the events whose spans are built, and what the owners' spans say of them.
+"""The root spans of shards, inserted among the events whose spans are built, and the links from their owners' spans.
 
-A shard's root is made like the span of any event: of an event that nobody has started, with attributes and links that
-are told with it. So both ways of building spans, and whatever comes after them, know nothing of shards.
+A shard's root is made like the span of any event, from an event made up for it, with attributes and links of its own.
+So neither way of building spans, nor anything after it, has to know about shards.
 """
 
 from __future__ import annotations

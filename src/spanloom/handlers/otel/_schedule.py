@@ -15,7 +15,7 @@ MAX_SPANS: Final = 1 << 20
 MAX_BODY: Final = 3 << 20
 """Bytes of a request: gRPC servers take 4 MiB unless told otherwise, and a collector behind one is the usual case."""
 SHARE: Final = 2048
-"""Spans up to which is waited for company, however few may wait: what waits in the SDK's queue."""
+"""Least value for `Schedule.eager_spans`: the size of the SDK's queue."""
 EAGER_SPANS: Final = 8192
 """Spans that are worth a request at once, some 1.5 MB: a request costs 1 ms of CPU, whatever is in it."""
 
@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
     """The pace of a pipeline.
 
     Attributes:
-        delay_s: ``OTEL_BSP_SCHEDULE_DELAY`` (ms; 5 s): how long a span waits for company at most.
+        delay_s: ``OTEL_BSP_SCHEDULE_DELAY`` (ms; 5 s): longest time that a span waits for others to be sent with it.
         max_spans: ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``: spans of one request. If it is not set, as many as `MAX_BODY`
             holds: with one request under way at a time, small ones would make the collector's latency the bound
             of the throughput, which is how the SDK's processor loses spans.

@@ -1,4 +1,4 @@
-"""Which span ids have been sent: exact, at some 15 bytes each."""
+"""The set of span ids that have been sent: exact, at some 15 bytes each."""
 
 from __future__ import annotations
 

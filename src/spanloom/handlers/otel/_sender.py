@@ -1,4 +1,4 @@
-"""The sender: takes what waits in a store, has it sent, and does what the answers ask for.
+"""The sender: takes spans from a store, has them sent, and acts on the answers.
 
 The rules are those of the OTLP specification. A request that can be retried is retried for as long as
 there is somebody to do it, after an exponential back-off with jitter, and no sooner than the
@@ -38,14 +38,14 @@ MAX_HELPERS: Final = 5
 MIN_PAUSE_S: Final = 0.1
 """The shortest pause, when the end of the process is near."""
 MAX_RETRY_AFTER_S: Final = 300.0
-"""The longest that a collector can ask to be left alone: a wrong number must not silence us for days."""
+"""The longest ``Retry-After`` that is honoured: a wrong number must not silence us for days."""
 ERROR_PAUSE_S: Final = 1.0
-"""The pause after an error that nobody thought of: it may come again and again."""
+"""The pause after an unexpected error, which may repeat."""
 ADOPT_EVERY_S: Final = 30.0
 """How often the spool of a process that died meanwhile is looked for."""
 _FINAL: Final = frozenset({Verdict.ACCEPTED, Verdict.REFUSED})
 _HOPELESS: Final = (TypeError, ValueError)
-"""Errors of a request that cannot be made of what was given, so that asking again does not help."""
+"""Errors of a request that cannot be made from its arguments, so that a retry does not help."""
 
 
 class Sender:
@@ -125,7 +125,7 @@ class Sender:
     # on threads that help when somebody waits --------------------------------------------------------------
 
     def _get_help(self) -> None:
-        """Have more requests under way at once, so that a slow collector's answers are waited for side by side.
+        """Start helpers, so that several requests wait for a slow collector's answers concurrently.
 
         Not with a spool: there the time is not short, and what is settled is noted in order.
         """
@@ -303,7 +303,7 @@ def _asked_s(reply: Reply) -> float:
 
 
 def _pause_s(reply: Reply, retries: int) -> float:
-    """Return how long nothing is sent, unless somebody is in a hurry: a time of 0, or past, is no call to hammer."""
+    """Return how long to pause: as long as the collector asked for, and at least the back-off."""
     backoff_s: float = min(BACKOFF_S * 2.0 ** min(retries - 1, 16), MAX_BACKOFF_S)
     return max(_asked_s(reply), backoff_s * random.uniform(0.8, 1.2))  # noqa: S311 -- jitter, not crypto
 

@@ -132,7 +132,7 @@ def queue_size() -> int:
 
 
 class Helper:
-    """A thread that makes the SDK's calls which may hang, so that their caller can stop waiting.
+    """A thread for calls of the SDK that may hang, so that their caller can stop waiting.
 
     ``force_flush`` and ``shutdown`` of the SDK take a timeout and, with a collector that does not answer, ignore it.
     Made early: an interpreter that is shutting down starts no more threads.
@@ -147,7 +147,7 @@ class Helper:
 
     @property
     def is_current(self) -> bool:
-        """Whether this thread is what calls."""
+        """Whether the calling thread is this one."""
         return threading.current_thread() is self._thread
 
     @property
@@ -172,7 +172,7 @@ class Helper:
         return wait
 
     def stop(self) -> None:
-        """End the thread when it is through with what it was given."""
+        """End the thread when it has finished its calls."""
         self._jobs.put(None)
 
     def _run(self) -> None:

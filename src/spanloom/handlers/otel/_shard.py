@@ -139,7 +139,7 @@ class Shard(Room):
         return self.closed_at is not None and self.spans + 1 >= self.taken
 
     def close(self) -> None:
-        """Take note that no more jobs are placed here; children of those that are may still be."""
+        """Note that no more jobs are placed here; children of its jobs still may be."""
         if self.closed_at is None:
             self.closed_at = self.taken
 

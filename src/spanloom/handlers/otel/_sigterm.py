@@ -1,8 +1,8 @@
 """Sending what has ended before a SIGTERM ends the process.
 
 The default action of SIGTERM ends a process on the spot: no ``finally``, no ``atexit``. So what waits in memory is
-lost, unless somebody takes the signal. That is done only where it was asked for, and everything else stays as it was:
-a handler that was there before is called afterwards, and where there was none the process dies of the signal.
+lost, unless a signal handler sends it. One is installed only on request, and everything else stays as it was: a former
+handler is called afterwards; without one, the process dies of the signal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SLICE_S: Final = 0.25
 
 
 class SigtermFlush:
-    """Flushes when the process gets a SIGTERM, then lets happen what would have happened, and that once.
+    """Flushes on SIGTERM, and then passes the signal on to the former handler, once.
 
     A flush that takes longer than the interrupted code may be held goes on beside it, and sends the signal again when
     it is over. Not so where the former handler is an event loop's: the loop has heard of the signal by then and ends
@@ -39,7 +39,7 @@ class SigtermFlush:
 
     Args:
         flush: Called in a thread of its own with the seconds it has; what it raises is passed over.
-        timeout_s: How long the end of the process is put off at most.
+        timeout_s: Most seconds by which the end of the process is delayed.
 
     Raises:
         ValueError: this is not the main thread, or the present handler was not set by Python and cannot be kept.

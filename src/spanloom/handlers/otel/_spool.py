@@ -1,4 +1,4 @@
-"""Frames that wait on disk, so that they outlive the process, and memory for the time when the disk fails."""
+"""Frames that wait on disk, so that they outlive the process, or in memory while the disk fails."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ RECORD_OVERHEAD: Final = 64 << 10
 class SpoolStore:
     """Keeps frames in segments in a directory.
 
-    What this process writes is sent by this process, in the order in which it came. What a process has left that
-    is dead is sent by the next one that looks, each span once: an id that comes again is not sent again.
+    A process sends what it has written itself, in order. What a dead process has left is sent by the next one that
+    looks, each span once: an id that occurs again is not sent again.
     What is acknowledged is noted in the segment at once, so a span is sent again only if the process is killed
     between the collector's answer and that note, or if an answer was lost on its way.
 

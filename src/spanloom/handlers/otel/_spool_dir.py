@@ -1,4 +1,4 @@
-"""A spool's directory: whose files are whose, and which of them nobody lives to send.
+"""A spool's directory: which files belong to which process, and which ones a dead process has left.
 
 Each process that writes there does so as a *run* of its own: a lock file, and numbered segments. It holds the lock
 (flock) for as long as it lives; the kernel lets go of it with the process, however that ends. A run whose lock

@@ -47,7 +47,7 @@ _EMPTY: Final = Context()
 
 
 class SpanStarts:
-    """What the starts of events tell, kept until their spans are built.
+    """Notes from the start of events, kept until their spans are built.
 
     Args:
         tracer: Makes the spans. Where it is not the SDK's, it makes them here, at the start: it can neither be
@@ -116,7 +116,7 @@ class SpanStarts:
         # else it has waited inside a span of the user's, which is still current
 
     def job_starter(self, batch: Event) -> Callable[[Event], object] | None:
-        """Return what is to be called with each started job of `batch`; ``None`` if nothing is.
+        """Return the hook to call with each started job of `batch`; ``None`` for no hook.
 
         Called when `batch` has just started, in its caller's context. Where the sampler follows the root and
         nothing of the user's lies between a job and its batch, a job has nothing to be noted: all that is left to
@@ -156,18 +156,18 @@ class SpanStarts:
     def tell(
         self, event: Event, attributes: Mapping[str, AttributeValue], links: Sequence[Link] = ()
     ) -> None:
-        """Have the span of `event` say something more, before what user code has it say."""
+        """Add attributes and links to the span of `event`, before those of user code."""
         note = self._notes.of(event.event_id)
         note.attributes = {**(note.attributes or {}), **attributes}
         if links:
             note.links = [*links, *note.links]
 
     def omit(self, event: Event, count: int) -> None:
-        """Have the span of `event` say that so much is missing."""
+        """Have the span of `event` report that `count` more things were left out."""
         self._notes.of(event.event_id).omitted += count
 
     def is_sampled(self, event: Event) -> bool:
-        """Tell whether anything of the trace of `event` may be sampled."""
+        """Return whether anything in the trace of `event` may be sampled."""
         return not self._follows or self.run_of(event).result.decision is not Decision.DROP
 
     def shard_root(self, root: Event, shard: Shard, run: TraceNote) -> None:
@@ -180,7 +180,7 @@ class SpanStarts:
             self._places.started(event, self.run_of(event))
 
     def forget(self, event: Event) -> None:
-        """Let go of what was kept for `event`: its span is built, or it gets none."""
+        """Drop the notes of `event`: its span is built, or it gets none."""
         self._notes.pop(event.event_id, None)
         if self._roots and self._roots.pop(event.event_id, None) is not None:
             return

@@ -1,4 +1,4 @@
-"""Where frames wait for the sender: what every such place can do."""
+"""The protocol of a store, in which frames wait for the sender."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Parcel:
 
 
 class Store(Protocol):
-    """Keeps frames in order, within bounds; counts what it has to let go of.
+    """Keeps frames in order, within bounds; counts those that it has to drop.
 
     `put` and `stop` may be called from any thread; the rest is the sender's. Of a durable store, one parcel is taken
     at a time.
@@ -63,7 +63,7 @@ class Store(Protocol):
         """Their size; a hint as well."""
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
-        """Keep frames; the oldest give way if there is no room."""
+        """Keep frames; drop the oldest if there is no room."""
 
     def take(self, max_spans: int, max_bytes: int) -> Parcel | None:
         """Return the oldest frames that share an envelope; ``None`` if there are none.

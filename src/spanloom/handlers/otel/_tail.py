@@ -34,12 +34,11 @@ MAX_KEPT: Final = 20_000
 
 @dataclass(frozen=True)
 class TailPolicy:
-    """Which jobs of each batch get spans: all in which something failed, and of the others the slowest and a few more.
+    """Which jobs of each batch get spans: all with a failure, and of the others the slowest and a random sample.
 
     A job counts as failed if it ended with an error or by timeout, or if anything inside it did. A cancelled job is one
-    of the others. A job that is left out takes along everything that happened inside it, but for spans of user code and
-    of instrumented libraries: those go to the provider by themselves. Metrics, and the numbers on the batch's span, are
-    of all jobs.
+    of the others. With a job, everything inside it is left out, except for spans of user code and of instrumented
+    libraries: those go to the provider by themselves. Metrics, and the numbers on the batch's span, count all jobs.
 
     Attributes:
         slowest: How many of the others are kept for having taken longest, at least 0.

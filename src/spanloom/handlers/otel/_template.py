@@ -1,4 +1,4 @@
-"""The frame of a job's span as a form in which only the blanks are filled in.
+"""The frame of a job's span as a template with a few blanks.
 
 The spans of a batch's jobs differ in their id, two times, the index and the queue time; as long as
 a job ended well and nobody attached anything to it, everything else is the same, bytes and lengths

@@ -118,7 +118,7 @@ class TraceIds:
 
 
 class Note:
-    """What one event needs beyond its trace; most events need none.
+    """The notes of one event beyond those of its trace; most events have none.
 
     Attributes:
         context: Where the span's parent is not the parent event's span: user code's span in between.
@@ -170,7 +170,7 @@ class Traces(dict[int, TraceNote]):
         self[trace_id] = note
 
     def ended(self, trace_id: int) -> None:
-        """Note that the root's span is built; forget the traces that have been so for longest."""
+        """Note that the root's span is built; forget the traces for which that was longest ago."""
         note = self.get(trace_id)
         places = 0 if note is None or note.sharding is None else len(note.sharding)
         self._ended.append((trace_id, places))
@@ -197,7 +197,7 @@ def span_context(trace: TraceNote, span_id: int, result: SamplingResult | None =
 
 
 def follows_root(sampler: Sampler) -> bool:
-    """Tell whether `sampler` says of every span of a trace what it said of the root.
+    """Return whether `sampler` decides for every span of a trace as for the root.
 
     True for the samplers that ``OTEL_TRACES_SAMPLER`` can name. Any other is asked about every span at its start.
     """

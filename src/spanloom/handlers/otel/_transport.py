@@ -1,8 +1,7 @@
-"""The way from here to a collector: one request's bytes out, one verdict back.
+"""The interface to a collector: one request's bytes out, one verdict back.
 
-What an answer means is the protocol's to say (OTLP specification 1.x, "OTLP/gRPC Response" and
-"OTLP/HTTP Response"), so it is decided in the transports; what to do about a verdict is decided once,
-in the sender.
+What an answer means depends on the protocol (OTLP specification 1.x, "OTLP/gRPC Response" and "OTLP/HTTP Response"), so
+the transports decide that. What to do about a verdict is decided once, in the sender.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Reply(NamedTuple):
         reason: Why, in a word or two out of few: by it spans are counted that are lost.
         message: What the collector or the network said, for the log; at most a line.
         rejected: How many spans of an accepted request the collector did not take.
-        retry_after_s: How long it asked to be left alone; ``None`` if it did not say.
+        retry_after_s: Seconds that it asked to wait before a retry; ``None`` if it did not ask.
     """
 
     verdict: Verdict

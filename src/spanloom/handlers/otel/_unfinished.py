@@ -1,4 +1,4 @@
-"""What the span of an open event would show by now, for whoever reads the span that is current.
+"""A snapshot of the span of an open event, for code that reads the current span.
 
 The SDK's open spans can be read: processors copy what a parent has to its children, middleware looks for what it has
 set. So a stand-in can be, too; what is read is put together when somebody asks, from what is known of the event.
@@ -37,7 +37,7 @@ def unfinished(
     note: Note | None,
     rules: Rules,
 ) -> ReadableSpan:
-    """Return the span of an open event as it is by now; it will not change any more.
+    """Return a snapshot of the span of an open event; it does not change any more.
 
     Args:
         event: An open event.

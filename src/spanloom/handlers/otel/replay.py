@@ -1,4 +1,4 @@
-"""Spans of events that ended long ago: what `OpenTelemetryHandler` would have made of them while they happened.
+"""Spans of events that ended long ago, as `OpenTelemetryHandler` would have made them at the time.
 
 The builder, the division of large batches and the way to a collector are the live handler's. What differs is what
 surrounds them: nothing is current, nobody's sampler is asked, and sending may take as long as it takes, because nobody
