@@ -1,4 +1,4 @@
-"""Providers as the ``OTEL_*`` variables describe them, made by the SDK's own configurator and not made global.
+"""Providers configured by the ``OTEL_*`` variables, made by parts of the SDK's configurator and not made global.
 
 The SDK reads its variables in two places: its constructors know samplers, limits, queues and endpoints, and the
 configurator behind ``opentelemetry-instrument`` knows what is found by name: exporters, samplers and id generators of
@@ -44,7 +44,7 @@ class Providers:
     Attributes:
         tracers: Makes spans, or, with ``OTEL_SDK_DISABLED=true``, none.
         meters: ``None`` if ``OTEL_METRICS_EXPORTER`` names no exporter.
-        is_silent: Whether nothing that is given to them would go anywhere.
+        is_silent: Whether nothing is exported.
     """
 
     tracers: TracerProvider
@@ -55,7 +55,7 @@ class Providers:
 def make_providers() -> Providers:
     """Return providers with exporters as the environment says; nothing global is touched.
 
-    They do not shut down by themselves when the process ends: whoever made them does, within a deadline.
+    They do not shut down by themselves when the process ends: the caller has to do that, within a deadline.
 
     Raises:
         MissingDependencyError: the package of an exporter, or the one that reads ``OTEL_CONFIG_FILE``, is missing.

@@ -37,9 +37,9 @@ _SUBJECTS: Final = {
     "create_agent": model_keys.AGENT,
     "retrieval": None,
 }
-"""What the name of a span has behind the operation, if not the model that was asked for."""
+"""Payload keys for the second part of a span's name, by operation, where it is not the requested model."""
 _INTERNAL: Final = frozenset({"execute_tool", "invoke_agent", "invoke_workflow", "plan"})
-"""Operations that happen in this process; all others are asked of somebody else."""
+"""Operations inside this process; all others are calls to a client."""
 _TABLE: Final = {
     model_keys.PROVIDER: Field("gen_ai.provider.name", text),
     model_keys.MODEL: Field("gen_ai.request.model", text),
@@ -72,7 +72,7 @@ _RETRIEVAL: Final = _TABLE | {model_keys.TOP_K: Field("gen_ai.retrieval.top_k", 
 def describe_gen_ai(
     event: Event, rules: Rules, with_content: bool
 ) -> tuple[dict[str, AttributeValue], frozenset[str]]:
-    """Return what the conventions say of `event`, and the payload keys that are told by that.
+    """Return the conventions' attributes of `event`, and the payload keys that these cover.
 
     Only an event of a kind that they know, or whose payload has the key ``operation``, is theirs.
     """
@@ -90,13 +90,13 @@ def describe_gen_ai(
 
 
 def operation_of(event: Event, rules: Rules) -> str | None:
-    """Return the operation that `event` is, in the words of the conventions; ``None`` if it is none of theirs."""
+    """Return the conventions' name of the operation that `event` is; ``None`` if they do not cover it."""
     operation = text(event.payload.get(model_keys.OPERATION), rules.max_text)
     return operation or _OPERATIONS.get(event.type)
 
 
 def entitle_gen_ai(event: Event, rules: Rules) -> tuple[str, SpanKind] | None:
-    """Return name and kind of the span of `event` as the conventions want them; ``None`` if it is none of theirs.
+    """Return name and kind of the span of `event` by the conventions; ``None`` if they do not cover it.
 
     The name is ``{operation} {model}``, of tools and agents ``{operation} {their name}``.
     """

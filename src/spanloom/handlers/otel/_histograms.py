@@ -1,12 +1,12 @@
 """Many measurements of a histogram at once.
 
-The SDK takes them one by one, at 7.7 us each, of which 6.5 go into finding out each time anew where a measurement
-with these attributes belongs: readers, views, a hash of the attributes. For a list of measurements with the same
-attributes that is found out once here, and every aggregation is then given the values: 1 us each. Whatever aggregation,
-views and readers there are, they see each value, as they would have.
+The SDK takes them one by one, at 7.7 us each, of which 6.5 go into finding the aggregations for the attributes:
+readers, views, a hash of the attributes. Here that is done once for a list of measurements with the same attributes,
+and every aggregation is then given the values: 1 us each. All aggregations, views and readers see each value, as they
+would have.
 
-The way there leads through names that the SDK does not promise to keep. So it is tried out first, on a meter provider
-of its own; where the numbers do not come out right, measurements are recorded one by one, as with any other SDK.
+This uses private names of the SDK. So it is tried out first, on a meter provider of its own; where the numbers do not
+come out right, measurements are recorded one by one, as with any other SDK.
 """
 
 # ruff: noqa: SLF001 -- what this file is for, see above
@@ -39,7 +39,7 @@ _NOWHERE: Final = Context()
 
 
 class _Value(NamedTuple):
-    """What an aggregation looks at of a measurement that is no exemplar."""
+    """The parts of a measurement that an aggregation reads if it is not an exemplar."""
 
     value: float
 
@@ -60,7 +60,7 @@ def make_histogram(
 
 
 def recorder_of(histogram: Histogram) -> Record:
-    """Return what records measurements in `histogram`: all at once where that is possible."""
+    """Return a function that records measurements in `histogram`: all at once where that is possible."""
     # The SDK's meter makes a subclass that differs in nothing but that it may be made.
     is_sdk = isinstance(histogram, SdkHistogram) and type(histogram).record is SdkHistogram.record
     if is_sdk and _bulk_is_right():
@@ -100,7 +100,7 @@ def _hash_attributes() -> Callable[[Any], Any]:
 
 @functools.cache
 def _bulk_is_right() -> bool:
-    """Tell whether `_record_all` says the same as the SDK, tried out on a provider that nobody else sees."""
+    """Return whether `_record_all` says the same as the SDK, tried out on a provider that nobody else sees."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     values = (0.0004, 0.02, 0.02, 7.0, 9000.0)

@@ -1,4 +1,4 @@
-"""Spans of HTTP requests, in the words of OpenTelemetry's semantic conventions for HTTP clients.
+"""Spans of HTTP requests, by OpenTelemetry's semantic conventions for HTTP clients.
 
 Source: semantic conventions 1.44.0, docs/http/http-spans.md. They are stable, so no option is needed.
 """
@@ -26,7 +26,7 @@ _TABLE: Final = {
 
 
 def describe_request(event: Event, rules: Rules) -> tuple[dict[str, AttributeValue], frozenset[str]]:
-    """Return what the conventions say of a request, and the payload keys that are told by that."""
+    """Return the conventions' attributes of a request, and the payload keys that these cover."""
     attributes, used = fields(event.payload, _TABLE, rules)
     method = attributes.get(_METHOD)
     if method is not None and method not in http_keys.METHODS:

@@ -1,8 +1,8 @@
-"""Connections of requests and urllib3 that another thread can cut, and whose answers are over in time.
+"""Connections of requests and urllib3 that another thread can cut, and whose answers have a total timeout.
 
-A thread that waits in `recv` for a peer that never answers cannot be told to stop; its socket can be shut down,
-and then it gets an error at once. urllib3 has a place to name the classes of its pools and connections.
-The timeout of a socket is for each piece that arrives; a peer that sends a byte now and then would never meet it.
+A thread that waits in `recv` for a peer that never answers cannot be stopped, but its socket can be shut down, which
+gives it an error at once. urllib3 lets us replace the classes of its pools and connections. The timeout of a socket
+applies to each piece that arrives; a peer that sends a byte now and then would never exceed it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AbortableAdapter(HTTPAdapter):
         return manager
 
     def abort(self) -> None:
-        """Cut every connection; from any thread."""
+        """Cut every connection. Safe from any thread."""
         for sock in self._sockets.all():
             try:
                 sock.shutdown(socket.SHUT_RDWR)
@@ -50,7 +50,7 @@ class AbortableAdapter(HTTPAdapter):
 
 
 class _Sockets:
-    """The sockets that are not garbage yet; for several threads, which a set by itself is not."""
+    """A thread-safe weak set of sockets."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class _Sockets:
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """An answer, headers and body, that arrives within the timeout of its socket as a whole."""
+    """An answer whose headers and body together must arrive within the timeout of its socket."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)

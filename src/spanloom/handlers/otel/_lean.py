@@ -160,7 +160,7 @@ class LeanBuilder:
         built.add_plain(jobs[start:], kin)
 
     def _is_told_of(self, jobs: Sequence[JobEvent], kin: JobKin) -> bool:
-        """Tell whether anything more than the events say is known of some of `jobs`; seldom also if it is not."""
+        """Return whether anything more than the events say is known of some of `jobs`; seldom also if it is not."""
         first = last = None
         for table in (self._starts.notes, self._points.waiting):
             if len(table) > len(jobs):

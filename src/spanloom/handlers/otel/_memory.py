@@ -119,7 +119,7 @@ class MemoryStore:
             return True
 
     def holds_any_of(self, count: int) -> bool:
-        """Tell whether one of the first `count` frames is under way."""
+        """Return whether one of the first `count` frames is under way."""
         return any(number < count for number in list(self._in_flight))
 
     def oldest(self) -> tuple[Envelope, Sequence[bytes]] | None:

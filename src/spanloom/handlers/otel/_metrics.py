@@ -1,7 +1,7 @@
 """Metrics of ended events: how long they took, how long jobs queued, what was retried, what is running.
 
-Everything is one call per list of events and set of attributes, or is read from the running batches
-when somebody collects: nothing of this happens while a job runs.
+There is one call per list of events and set of attributes, or the numbers are read from the running batches at
+collection: nothing is done while a job runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EventMetrics:
     Args:
         provider: Where the meter comes from.
         version: What the instrumentation scope ``spanloom`` says its version is.
-        more: Makes what a profile has of its own; ``None`` for nothing.
+        more: Makes the instruments of a profile; ``None`` for none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EventMetrics:
         )
 
     def renew(self) -> None:
-        """Free the lock; in a forked child, where the thread that held it is not."""
+        """Renew the lock; in a forked child, where the thread that held it does not exist."""
         self._lock = threading.Lock()
 
     def batch_started(self, event: Event) -> None:
@@ -76,7 +76,7 @@ class EventMetrics:
                     self._names.add(name)
 
     def batch_ended(self, event: Event) -> None:
-        """Let go of a batch."""
+        """Stop reading the numbers of a batch."""
         with self._lock:
             self._running.pop(event.event_id, None)
 

@@ -20,7 +20,7 @@ SEMCONV_OPENINFERENCE: Final = "0.1.42"
 """Version of the package that names the attributes."""
 
 MAX_MESSAGES: Final = 16
-"""Messages of one span that are told one by one, in two attributes each; the SDK's own limit is 128 attributes."""
+"""Messages of one span that get attributes of their own, two each; the SDK's own limit is 128 attributes."""
 
 _KINDS: Final = {
     EventType.LLM: "LLM",
@@ -34,7 +34,7 @@ _KINDS: Final = {
     "prompt": "PROMPT",
 }
 _KIND: Final = "openinference.span.kind"
-"""Required on every span; what has no kind of its own is a link of a chain."""
+"""Required on every span; an event without a kind of its own is a ``CHAIN``."""
 
 _ANY: Final = {
     model_keys.CONVERSATION_ID: Field("session.id", text),
@@ -81,7 +81,7 @@ _OUTPUTS: Final = (model_keys.OUTPUT, model_keys.COMPLETION, model_keys.RESULT, 
 def describe_openinference(
     event: Event, rules: Rules, with_content: bool
 ) -> tuple[dict[str, AttributeValue], frozenset[str]]:
-    """Return what OpenInference says of `event`, and the payload keys that are told by that."""
+    """Return OpenInference's attributes of `event`, and the payload keys that these cover."""
     kind = _KINDS.get(event.type, "CHAIN")
     attributes: dict[str, AttributeValue] = {_KIND: kind}
     if not event.data:

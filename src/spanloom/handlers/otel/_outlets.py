@@ -257,7 +257,7 @@ def _append(processor: SpanProcessor, spans: Sequence[ReadableSpan]) -> None:
 
 
 def _only_appends(processor: SpanProcessor) -> bool:
-    """Tell whether a batch processor appends a span to its queue and is done: not if it is shut down or patched."""
+    """Return whether a batch processor appends a span to its queue and is done: not if it is shut down or patched."""
     inside = getattr(processor, "_batch_processor", None)
     methods = getattr(type(processor), "on_end", None), getattr(type(inside), "emit", None)
     return (

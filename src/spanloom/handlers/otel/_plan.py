@@ -7,7 +7,7 @@ The lean way skips the SDK's, so it is taken only where no plugged-in code would
 * the sampler says of a span what it said of its root (those that ``OTEL_TRACES_SAMPLER`` can name do);
 * every processor is exactly the SDK's ``SimpleSpanProcessor`` or ``BatchSpanProcessor``, also inside its
   ``SynchronousMultiSpanProcessor`` or ``ConcurrentMultiSpanProcessor``: their ``on_start`` and ``_on_ending`` do
-  nothing, and their ``on_end`` wants a ``ReadableSpan``, which it gets. Ours (`Attached`) is none that sees spans.
+  nothing, and their ``on_end`` wants a ``ReadableSpan``, which it gets. Ours (`Attached`) ignores spans.
 
 Span limits are no hindrance: the lean way keeps them. Nor is the id generator: it is asked for the ids of traces, and
 spans have the events' ids, either way. Whatever is not known to be harmless is a reason to take the SDK's way. A
@@ -89,7 +89,7 @@ def exporter_of(processor: SpanProcessor) -> SpanExporter | None:
 
 
 def is_otlp(exporter: SpanExporter | None) -> bool:
-    """Tell whether `exporter` is exactly one of the SDK's OTLP exporters: no subclass, ``export`` not replaced."""
+    """Return whether `exporter` is exactly one of the SDK's OTLP exporters: no subclass, ``export`` not replaced."""
     kind = type(exporter)
     return (kind.__module__, kind.__qualname__) in _OTLP and "export" not in vars(exporter)
 

@@ -1,8 +1,8 @@
 """Records in a file: frames and envelopes, each with its length and a checksum.
 
 A record is its length (4 bytes, little-endian; the top bit marks an envelope), the CRC-32 of its body, seeded with
-that number (4 bytes), and the body. A length of zero is the end. What is torn or damaged is found by the
-checksum, and does not hide the records behind it unless its length is what is damaged.
+that number (4 bytes), and the body. A length of zero is the end. The checksum finds a torn or damaged record, which
+does not hide the records behind it unless its length is damaged.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class RecordReader:
         return frames, ends
 
     def forget(self) -> None:
-        """Let go of what was read ahead."""
+        """Drop what was read ahead."""
         self._buffer = b""
 
     def _get(self, size: int, limit: int) -> bytes:
@@ -144,7 +144,7 @@ def _envelope(body: bytes) -> Envelope | None:
 
 
 def _is_frame(body: bytes) -> bool:
-    """Tell whether `body` begins as a frame does; what else is in it the collector has to bear."""
+    """Return whether `body` begins as a frame does; the rest is not checked."""
     if body[:1] != _SPANS:
         return False
     at = 1

@@ -31,7 +31,7 @@ _SETTLED: Final = struct.Struct("<Q")
 _SETTLED_AT: Final = 16
 HEADER_SIZE: Final = 64
 SEGMENT_SIZE: Final = 4 << 20
-"""Bytes of a segment: some 14,000 spans. So much of a spool is mapped, and so much of it gives way at a time."""
+"""Bytes of a segment: some 14,000 spans. The unit in which a spool is mapped, and dropped when it is full."""
 
 
 class Segment:
@@ -190,7 +190,7 @@ class Segment:
         return None if envelope is None else SegmentParcel(self, envelope, frames, ends)
 
     def skip(self) -> int:
-        """Have nothing more taken from here, by anybody; return how many frames that leaves untaken."""
+        """Let nobody take more frames from here; return how many frames are left untaken."""
         skipped, self.unread = self.unread, 0
         self._reader.forget()
         if self._map is None and self._fd >= 0:
@@ -225,7 +225,7 @@ class Segment:
     # the end ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the file, and leave it where it is."""
+        """Close the file without deleting it."""
         if self._map is not None:
             self._map.close()
             self._map = None
@@ -234,7 +234,7 @@ class Segment:
             self._fd = -1
 
     def remove(self) -> None:
-        """Let go of the file, and delete it."""
+        """Close the file, and delete it."""
         self.close()
         self.path.unlink(missing_ok=True)
 

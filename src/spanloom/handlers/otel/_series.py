@@ -1,4 +1,4 @@
-"""The shards of one event: where its next child goes, and where those before it went."""
+"""The shards of one event: the places of its children, and of the next one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Series"]
 
 MAX_STRAYS: Final = 1024
-"""Jobs of one batch that were overtaken at their start and found the shard of their neighbours full."""
+"""Remembered jobs of one batch that were overtaken at their start and found the shard of their neighbours full."""
 _RECENT: Final = 8
-"""Shards of a batch by which is judged how many children come late."""
+"""Last shards of a batch from which the number of late children is estimated."""
 
 
 class Series:
@@ -28,11 +28,11 @@ class Series:
     Args:
         run_id: Trace id of the run.
         owner_id: Id of the event.
-        owner: The event, if it is at hand.
-        home: Where its own span lies.
+        owner: The event; ``None`` if it is not at hand.
+        home: The trace of its own span.
         limit: Spans per trace.
-        total: How many jobs it will have; ``None`` if nobody knows, or if it is no batch.
-        strayed: Is called with the id of a job that does not lie with its neighbours.
+        total: How many jobs it will have; ``None`` if unknown, or if it is not a batch.
+        strayed: Called with the id of a job that is not in the trace of its neighbours.
 
     Attributes:
         shards: What has been opened so far.
@@ -127,7 +127,7 @@ class Series:
         return self._ranges[at - 1] if at else self.home
 
     def room_of_id(self, event_id: int) -> Room | None:
-        """Return where the job with this id lies that `place` has put somewhere; ``None`` if it is none of those."""
+        """Return the trace of the job with this id; ``None`` if `place` has not placed such a job."""
         family = self._family
         if family is None:
             return None
@@ -135,7 +135,7 @@ class Series:
         return self.room_of(index) if index <= self._last else None
 
     def range_of(self, index: int) -> tuple[Room, int, int]:
-        """Return where job `index` lies, and from which index to before which all that have started lie there."""
+        """Return the trace of job `index`, and the range of indexes (end excluded) whose started jobs are all in it."""
         if self._strays:
             return self.room_of(index), index, index + 1
         end = max(self._last, index) + 1
@@ -161,7 +161,7 @@ class Series:
         )
 
     def close(self) -> list[Shard]:
-        """Take note that the owner has ended; return the shards whose roots are not built, in order."""
+        """Note that the owner has ended; return the shards whose roots are not built, in order."""
         for shard in self.shards:
             shard.close()
         return [shard for shard in self.shards if not shard.is_told]
@@ -191,7 +191,7 @@ class Series:
         return shard
 
     def _has_room(self, room: Room, number: int) -> bool:
-        """Tell whether place `number` of `room` is for a job: there is room for the children of those in it, too.
+        """Return whether place `number` of `room` is for a job: there is room for the children of those in it, too.
 
         Asked again each time that half of what seemed to be left is taken: the first jobs of a batch have no
         children yet.

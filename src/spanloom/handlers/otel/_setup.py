@@ -44,14 +44,14 @@ def _environment(*names: str) -> str:
 
 
 def export_is_off() -> bool:
-    """Tell whether the environment says to send no spans."""
+    """Return whether the environment says to send no spans."""
     return (
         _environment("OTEL_SDK_DISABLED").lower() == "true" or _environment("OTEL_TRACES_EXPORTER") == "none"
     )
 
 
 def endpoint_is_set() -> bool:
-    """Tell whether the environment says where to send spans, and does not say to send none."""
+    """Return whether the environment says where to send spans, and does not say to send none."""
     if export_is_off():
         return False
     return names_other_exporters() or bool(
@@ -60,7 +60,7 @@ def endpoint_is_set() -> bool:
 
 
 def names_other_exporters() -> bool:
-    """Tell whether ``OTEL_TRACES_EXPORTER`` names more, or others, than OTLP."""
+    """Return whether ``OTEL_TRACES_EXPORTER`` names more, or others, than OTLP."""
     return _environment("OTEL_TRACES_EXPORTER").lower() not in {"", "otlp", "none"}
 
 

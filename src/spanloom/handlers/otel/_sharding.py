@@ -92,7 +92,7 @@ class Sharding:
         self._placed: dict[int, Room] = {}
 
     def __len__(self) -> int:
-        """Return how many things are remembered."""
+        """Return the number of remembered entries."""
         return len(self._placed) + sum(len(series.shards) for series in list(self._series.values()))
 
     # at the start of events -----------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Sharding:
         return self._default(event)
 
     def room_of_id(self, event_id: int) -> Room:
-        """Return where the event with this id lies, as far as that can be told without the event.
+        """Return the trace of the event with this id, as far as that is known without the event.
 
         Of what happened inside a job in a shard, only the job itself is known by its id.
         """
@@ -157,7 +157,7 @@ class Sharding:
         return self.home
 
     def range_of(self, job: JobEvent) -> tuple[Room, int, int]:
-        """Return where `job` lies, and from which index to before which all jobs of its batch lie there, too."""
+        """Return the trace of `job`, and the range of indexes (end excluded) of its batch's jobs that are all in it."""
         if self._is_lazy:
             return self.room_of(job), job.index, job.index + 1
         series = self._series.get(job.family.batch_id)
@@ -171,7 +171,7 @@ class Sharding:
     # while spans are built, on one thread ---------------------------------------------------------------------
 
     def built(self, event: Event) -> Sequence[Shard]:
-        """Account for a span that is built; return the shards that are complete now, for their roots to be built."""
+        """Count a built span; return the shards that are complete now, whose roots are to be built."""
         room = self.room_of(event)
         if not isinstance(room, Shard):
             return ()
@@ -192,7 +192,7 @@ class Sharding:
         return series.close()
 
     def forget(self, event: Event) -> None:
-        """Let go of an event whose span is built: at once if all of it is in the run's trace, else in time."""
+        """Forget an event whose span is built: at once if all of it is in the run's trace, else later."""
         self._inner.pop(event.event_id, None)
         series = self._series.get(event.event_id)
         if series is None:
@@ -207,7 +207,7 @@ class Sharding:
             self._series.pop(oldest, None)
 
     def untold(self) -> Iterator[Shard]:
-        """Yield every shard whose root is not built: their owners' ends were lost, or came before them."""
+        """Yield every shard whose root is not built, because its owner's end was lost or came before it."""
         for series in list(self._series.values()):
             yield from series.close()
 

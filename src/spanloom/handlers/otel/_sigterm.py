@@ -123,7 +123,7 @@ class SigtermFlush:
 
 
 def _is_of_a_loop(handler: _SignalHandler) -> bool:
-    """Tell whether an event loop has set `handler`, which is told of signals through a file descriptor."""
+    """Return whether an event loop has set `handler`, which is told of signals through a file descriptor."""
     owner = getattr(handler, "__self__", None)  # uvloop's is a method of the loop
     is_asyncios = getattr(handler, "__module__", None) == "asyncio.unix_events"
     return is_asyncios or isinstance(owner, asyncio.AbstractEventLoop)

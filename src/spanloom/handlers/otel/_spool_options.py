@@ -1,4 +1,4 @@
-"""What a user says about the spool, checked before anything is opened."""
+"""The user's options for the spool, checked before anything is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spanloom._numbers import check_count, check_number
 __all__ = ["SpoolOptions"]
 
 MIN_BYTES: Final = 1 << 20
-"""The least that may be allowed to lie in a spool: some segments of the smallest kind."""
+"""Smallest bound on the bytes of a spool: some segments of the smallest kind."""
 
 
 class SpoolOptions(NamedTuple):

@@ -142,7 +142,7 @@ class SpanStarts:
         return self._traces.get(event.trace_id) or self._open_trace(event, _EMPTY)
 
     def range_of(self, job: JobEvent) -> tuple[TraceNote, Shard | None, int, int]:
-        """Return the trace of `job`, and from which index to before which its batch's jobs lie there."""
+        """Return the trace of `job`, its shard, and the range of indexes (end excluded) of jobs that are in it."""
         return self._places.range_of(job, self.run_of(job))
 
     def runs(self) -> list[TraceNote]:
@@ -297,7 +297,7 @@ class SpanStarts:
         return span_context(trace, event.event_id, asked)
 
     def records(self, event: Event) -> bool:
-        """Tell whether the span of `event` is recorded: by an exporter, or by a processor only."""
+        """Return whether the span of `event` is recorded: by an exporter, or by a processor only."""
         trace, note = self.recall(event)
         if note is not None and note.span is not None:
             return note.span.is_recording()

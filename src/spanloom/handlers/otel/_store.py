@@ -79,7 +79,7 @@ class Store(Protocol):
         """
 
     def holds_any_of(self, count: int) -> bool:
-        """Tell whether one of the first `count` own frames is under way. Parcels may be settled in any order."""
+        """Return whether one of the first `count` own frames is under way. Parcels may be settled in any order."""
 
     def adopt(self, *, now: bool = False) -> bool:
         """Look for spans that a dead process has left; True if there are some to take.

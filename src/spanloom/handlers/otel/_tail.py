@@ -118,7 +118,7 @@ class Tail:
         self.held = 0
 
     def batch_started(self, batch: Event) -> None:
-        """Take note of a batch inside a job; called at its start, on any thread."""
+        """Note a batch inside a job; called at its start, on any thread."""
         if batch.job is not None:
             self._outer[batch.event_id] = batch.job
 

@@ -16,13 +16,13 @@ MAX_MESSAGE: Final = 200
 
 
 class Verdict(enum.Enum):
-    """What became of a request.
+    """The result of a request.
 
     Attributes:
         ACCEPTED: The collector has it; `Reply.rejected` of its spans it did not want.
-        RETRY: It may have it or not, and wants to be asked again.
-        REFUSED: It does not want it, and asking again would not help.
-        TOO_LARGE: It would take the same spans in smaller requests.
+        RETRY: It may or may not have it; send it again.
+        REFUSED: It rejected it, and sending it again would not help.
+        TOO_LARGE: It may accept the same spans in smaller requests.
     """
 
     ACCEPTED = "accepted"
@@ -36,7 +36,7 @@ class Reply(NamedTuple):
 
     Attributes:
         verdict: What became of the request.
-        reason: Why, in a word or two out of few: by it spans are counted that are lost.
+        reason: Why, as one of a few fixed texts, by which lost spans are counted.
         message: What the collector or the network said, for the log; at most a line.
         rejected: How many spans of an accepted request the collector did not take.
         retry_after_s: Seconds that it asked to wait before a retry; ``None`` if it did not ask.
@@ -64,15 +64,15 @@ class Transport(Protocol):
         """Send one complete ``ExportTraceServiceRequest`` with so many spans; never raises."""
 
     def abort(self) -> None:
-        """Have the requests that are under way fail soon; from any thread."""
+        """Make the requests under way fail soon. Safe from any thread."""
 
     def renew(self) -> None:
-        """Give up the connections of a parent process; in a forked child, before anything is sent."""
+        """Drop the connections of the parent process; in a forked child, before anything is sent."""
 
     def close(self) -> None:
         """Close the connections that are this transport's own."""
 
 
 def one_line(text: str) -> str:
-    """Return what a collector or the network said as one line that is safe to log."""
+    """Return a message of a collector or the network as one line that is safe to log."""
     return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE]).strip()

@@ -63,7 +63,7 @@ class _Connection(NamedTuple):
 
 
 class _BrokenOffError(Exception):
-    """A call was not ended by its server, but because its channel was closed here, or it was cancelled here."""
+    """A call was ended here, not by its server: it was cancelled, or its channel was closed."""
 
 
 class GrpcTransport:
@@ -103,7 +103,7 @@ class GrpcTransport:
         self._calls: set[Any] = set()
 
     def send(self, body: bytes, *, spans: int, timeout_s: float) -> Reply:
-        """Call the service; what goes wrong on the way is a reply as well."""
+        """Call the service; every failure is returned as a reply."""
         with self._metrics.export_operation(spans) if self._metrics is not None else nullcontext() as result:
             try:
                 answer = self._export(body, timeout_s)
@@ -169,7 +169,7 @@ class GrpcTransport:
     def _wait_for(
         self, connection: _Connection, body: bytes, timeout_s: float
     ) -> bytes | ExportTraceServiceResponse:
-        """Return the answer to a call that only its timeout can break off."""
+        """Return the answer to a call that cannot be aborted before its timeout."""
         answer: bytes | ExportTraceServiceResponse = connection.call(
             body, timeout=timeout_s, metadata=self._headers
         )

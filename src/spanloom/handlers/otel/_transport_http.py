@@ -1,8 +1,8 @@
 """OTLP/HTTP with protobuf bodies, through the client that the SDK's exporter has set up.
 
-Endpoint, headers, certificates, timeout, compression and proxies are the exporter's: they are read off the object,
-so that they are what the environment or its maker made them. What it does not offer, its retries apart, is
-a request whose bytes are already there, and one that can be broken off.
+Endpoint, headers, certificates, timeout, compression and proxies are read from the exporter, as configured by the
+environment or in code. The exporter itself can neither send a body that is already encoded nor be aborted, and it
+makes retries of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RETRYABLE: Final = frozenset({429, 502, 503, 504})
 """OTLP specification 1.x, "Retryable Response Codes"; all other 4xx and 5xx "MUST NOT be retried"."""
 TOO_LARGE: Final = 413
 MAX_ANSWER: Final = 64 << 10
-"""Bytes of an answer that are read: the specification asks for a few hundred, a broken peer may send for ever."""
+"""Bytes of an answer that are read: the specification asks for a few hundred, a broken peer may never stop."""
 MAX_WRAPPED: Final = 10
 """Exceptions that are unwrapped to find out what the system said."""
 UNLIMITED: Final = 1 << 62
@@ -78,7 +78,7 @@ class HttpTransport:
         self._session, self._adapter = _abortable(self._settings.session)
 
     def send(self, body: bytes, *, spans: int, timeout_s: float) -> Reply:
-        """Post `body`; what goes wrong on the way is a reply as well."""
+        """Post `body`; every failure is returned as a reply."""
         from requests.exceptions import RequestException
 
         with self._metrics.export_operation(spans) if self._metrics is not None else nullcontext() as result:
@@ -123,7 +123,7 @@ class HttpTransport:
 
 
 def _cause(error: BaseException, url: str) -> str:
-    """Return where a request could not go, and what the system said: ``localhost:4318: Connection refused``.
+    """Return the address of a failed request, and the system's error: ``localhost:4318: Connection refused``.
 
     requests and urllib3 wrap that in three sentences of theirs, with the names of their classes.
     """
@@ -209,7 +209,7 @@ def _compress(body: bytes, compression: str) -> bytes:
 
 
 def _read(response: Response, deadline: float) -> bytes:
-    """Return the beginning of the answer: a peer that never ends it, or takes its time, is not waited for."""
+    """Return the beginning of the answer, about `MAX_ANSWER` bytes at most, and only until `deadline`."""
     parts: list[bytes] = []
     size = 0
     try:
