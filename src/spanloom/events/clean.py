@@ -1,6 +1,6 @@
-"""The one gate through which what a user wrote passes on its way to where it stays: files, lines of JSON, spans.
+"""Clean user data before it is stored or sent: in files, lines of JSON, spans.
 
-Names, messages, frames, command lines and payloads are cut to a size, made plain, and rid of secrets here.
+Names, messages, frames, command lines and payloads are bounded, made plain and redacted here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ __all__ = ["clean_arguments", "clean_payload", "clean_text"]
 
 def clean_text(text: str, limit: int) -> str:
     """Return `text` as it may be recorded: at most `limit` characters that UTF-8 can hold, without secrets."""
-    # Cut first: what is looked at is bounded, and half a secret before a cut is known as one.
+    # Cut first: this bounds what redaction scans, and redaction recognizes a secret that a cut has torn.
     return plain_text(redact_text(plain_text(text, limit)), limit)
 
 
 def clean_arguments(arguments: list[str], limit: int) -> list[str]:
-    """Return the arguments of a command as they may be recorded, each as `clean_text`; an option may name a secret."""
+    """Return a command's arguments, each cleaned as by `clean_text`; the secret after an option is redacted, too."""
     return [
         clean_text(argument, limit)
         for argument in redact_data([plain_text(text, limit) for text in arguments])

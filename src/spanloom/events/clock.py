@@ -18,7 +18,8 @@ __all__ = ["deadline_ns", "left_s", "monotonic_ns", "wall_ns"]
 monotonic_ns: Callable[[], int] = time.perf_counter_ns
 
 LONGEST_S: Final = 100_000_000.0
-"""Seconds that stand for any longer time, infinity too: three years, well below what a lock can be waited for."""
+"""Longest timeout in seconds, three years; a longer one, infinity too, is cut to it. Far below
+``threading.TIMEOUT_MAX`` on POSIX (292 years), not on Windows (49 days)."""
 _READINGS: Final = 16
 """Pairs of readings to choose from: the first few are slow, and one that is interrupted is wrong by any amount."""
 
@@ -36,12 +37,12 @@ _ANCHOR_NS: Final = _anchor_ns()
 
 
 def wall_ns(at_ns: int) -> int:
-    """Return the nanoseconds since the Unix epoch that belong to a `monotonic_ns` reading."""
+    """Convert a `monotonic_ns` reading to nanoseconds since the Unix epoch."""
     return _ANCHOR_NS + at_ns
 
 
 def deadline_ns(timeout_s: float) -> int:
-    """Return the `monotonic_ns` reading of `timeout_s` seconds from now; ``math.inf`` is years."""
+    """Return the `monotonic_ns` reading `timeout_s` seconds from now, at most `LONGEST_S`; ``math.inf`` is allowed."""
     return monotonic_ns() + int(min(timeout_s, LONGEST_S) * 1e9)
 
 

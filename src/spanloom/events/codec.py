@@ -19,9 +19,9 @@ The wire form::
                    integers}
     is_point       true
 
-All from ``parent_id`` on are left out where an `Event` has ``None``, nothing, or false. What a
-payload may hold is said by `spanloom.events.plain`. Versions only ever add fields: a reader takes
-any version, any type and any status, and writes what it does not know back as it was.
+Fields from ``parent_id`` on are omitted where the `Event` has ``None``, an empty value or false. For
+what a payload may hold, see `spanloom.events.plain`. New versions only add fields: a reader accepts
+any version, type and status, and writes unknown fields back unchanged.
 """
 
 from __future__ import annotations
@@ -99,12 +99,11 @@ _decoder = msgspec.json.Decoder()
 def encode(event: Event) -> bytes:
     """Return `event`, open or ended, as one JSON object in UTF-8, without line breaks.
 
-    Runs no code of the user's, whatever the payload holds, and tells no secrets
-    (`spanloom.redaction`). A `StoredEvent` is written with all
-    that it was read with, known or not.
+    Runs no user code, whatever the payload holds, and redacts secrets (`spanloom.redaction`). A
+    `StoredEvent` is written as it was read, unknown fields included.
     """
     if not isinstance(event, StoredEvent):
-        # Its many patterns are for who writes something down.
+        # Imported late: redaction has many patterns, which only a writer needs.
         from spanloom.events.clean import clean_payload, clean_text
 
         data = event.data
@@ -132,7 +131,7 @@ def decode(data: bytes | bytearray | memoryview | str) -> StoredEvent:
 
 
 def decode_lines(lines: Iterable[bytes | str] | bytes | str) -> Iterator[StoredEvent]:
-    """Yield the event of each line; blank lines are passed over.
+    """Yield the event of each line; blank lines are skipped.
 
     Events of one trace share one `trace` object, as live ones do.
 
@@ -256,7 +255,7 @@ def _id_of(text: str | None) -> int | None:
 
 
 def _trace_of(wire: _Wire, traces: dict[str, Trace]) -> Trace:
-    """Return the trace of an event, the one that the events before it have if `traces` still knows it."""
+    """Return the trace of an event: the one that earlier events share if `traces` still has it, else a new one."""
     trace = traces.get(wire.trace_id)
     if trace is None:
         if len(traces) >= _SHARED_TRACES:
@@ -282,7 +281,7 @@ _NESTED: Final = ("error", "counts")
 
 
 def _left_over(raw: dict[str, object], known: dict[str, object]) -> dict[str, object]:
-    """Return the part of `raw` that `known` does not say: unknown fields, explicit nulls and zeros."""
+    """Return the part of `raw` that is not in `known`: unknown fields, explicit nulls and zeros."""
     extra = {key: value for key, value in raw.items() if key not in known}
     for key in _NESTED:
         inner, understood = raw.get(key), known.get(key)
@@ -300,7 +299,7 @@ def _merged(known: dict[str, object], extra: Mapping[str, object]) -> dict[str, 
         if isinstance(rest, dict):
             if isinstance(understood, dict):
                 merged[key] = {**rest, **understood}
-            else:  # replaced by a reader: the rest of what is not there any more
+            else:  # the known part was removed since it was read: drop the rest, too
                 del merged[key]
     return merged
 

@@ -11,7 +11,7 @@ __all__ = ["BatchCounts", "LiveJobs"]
 
 
 class LiveJobs(Protocol):
-    """What a runner keeps of its jobs anyway; asking it costs the running jobs nothing."""
+    """Numbers that a runner keeps anyway; reading them costs the running jobs nothing."""
 
     @property
     def started(self) -> int:
@@ -85,9 +85,9 @@ class BatchCounts(msgspec.Struct, eq=False):
         return f"BatchCounts({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     def settle(self) -> int:
-        """Keep the final numbers, let go of the runner, and return how many jobs have ended.
+        """Store the final numbers, drop the runner, and return how many jobs have ended.
 
-        Called once, when the batch ends: by then as many have ended as have started.
+        Called once, when the batch ends: every started job has ended by then.
         """
         self._started = started = self.started
         self._live = None

@@ -1,7 +1,7 @@
 """What an event keeps of an exception: bounded text, never the exception itself.
 
-An exception holds its traceback, that holds frames, and those hold every local variable of the
-job. An event may outlive its job for hours in the flight recorder, so it keeps names and lines.
+An exception holds its traceback, its frames, and through them every local variable of the job. An
+event may outlive its job for hours in the flight recorder, so it keeps only names and line numbers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MAX_FRAMES: Final = 24
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
 _QUERY: Final = r"""((?:://|\burl: /)[^\s"'<>`?…]*\?)[^\s"'<>`…]+"""
-"""The query of a URL, also of the kind of urllib3, without a host: ``Max retries exceeded with url: /path?query``."""
+"""The query of a URL, also where urllib3 omits the host: ``Max retries exceeded with url: /path?query``."""
 
 
-# The getters of the base classes: a class, or its metaclass, may define properties of these names, which may raise.
+# The getters of the base classes: a class, or its metaclass, may override these names with properties that raise.
 _args_of: Final = BaseException.__dict__["args"].__get__
 _traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 _module_of: Final = type.__dict__["__module__"].__get__
@@ -73,7 +73,7 @@ def _message(error: BaseException) -> str:
         return ""
     try:
         if type(type(error).__str__) is not WrapperDescriptorType:
-            # The class's author wrote a message; logging and tracebacks call it, too. It may be a str of another kind.
+            # The class defines `__str__`, which logging and tracebacks call, too. It may return a subclass of str.
             text = str.__str__(str(error))
         elif all(type(arg) in _PLAIN for arg in args):
             text = str(error)

@@ -1,13 +1,13 @@
 """The event: what a handler receives.
 
-`Event` is the face that all events share. Behind it stand two records of different price:
+`Event` is the interface of all events. Two records of different cost implement it here:
 
 * `ScopeEvent`: a batch, an attempt, a back-off, a wait, a trace, anything named by the user;
 * `JobEvent`: one job of a batch. A batch of a million jobs makes a million of these, so it holds
-  what differs from job to job, and its `JobFamily` holds once what the jobs have in common.
+  only what differs from job to job; its `JobFamily` holds what they share.
 
-Both are frozen: a handler cannot change what the next handler sees. The one writer, the code that
-opened the event, completes it by `write_event`.
+Both are frozen: a handler cannot change what the next handler sees. Only the code that opened an
+event completes it, by `write_event`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 NO_STACK: Final = ErrorInfo("RecursionError", "the stack is used up, so what else there was cannot be told")
-"""For an event that fails where no further call can be made."""
+"""The error of an event that fails where the stack has no room for another call."""
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -152,7 +152,7 @@ class Event:
 
 
 class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """An event of its own record: everything but jobs. See `Event` for the fields."""
+    """An event of any type but ``job``. See `Event` for the fields."""
 
     type: str
     name: str
@@ -162,7 +162,7 @@ class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     start_ns: int
     data: dict[str, object] | None = None
     job: JobEvent | None = None
-    """The job that this happened in, if any: who its time and its attempts belong to."""
+    """The job in which this happened, if any."""
     attempt: int | None = None
     counts: BatchCounts | None = None
     end_ns: int | None = None
@@ -193,15 +193,17 @@ class ScopeEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
 
 class JobFamily(msgspec.Struct, eq=False, gc=False):
-    """What all jobs of one batch have in common. Holds data only, never the runner.
+    """What all jobs of one batch share. Holds data only, never the runner.
 
     Attributes:
         batch_id: Event id of the batch, the parent of every job.
-        trace: The trace of all of them.
+        trace: The trace of the batch.
         name: The jobs' name.
-        base_id: Start of the range of their event ids.
-        ready_ns: Since when the jobs could have run, if they all could from the start.
-        started: Number of jobs started; set when the batch ends, live before that.
+        base_id: Start of the range of their event ids; see `event_id_at`.
+        ready_ns: When the jobs became ready to run, if all did at once; else ``None``, and a
+            `JobDetail` may have a time of its own.
+        counts: Those of the batch.
+        started: Number of jobs started: live while the batch runs, then final.
     """
 
     batch_id: int
@@ -221,7 +223,7 @@ class JobFamily(msgspec.Struct, eq=False, gc=False):
 
 
 class JobDetail(msgspec.Struct, eq=False, gc=False):
-    """What most jobs do not have. Written by the runner while the job runs."""
+    """Fields that most jobs do not need. Written by the runner while the job runs."""
 
     status: str | None = None
     error: ErrorInfo | None = None
@@ -307,8 +309,8 @@ class JobEvent(Event, msgspec.Struct, frozen=True, eq=False, gc=False):
 class JobColumns(NamedTuple):
     """Some jobs of one family, column by column: see `JobEvent`.
 
-    Nearly all events are jobs that went well. A column of five hundred is worked out by the interpreter's own loops in
-    a fraction of the time that five hundred turns of ours take.
+    Nearly all events are jobs that succeeded. For 500 of them, C loops over columns take a fraction of the time of a
+    Python loop over events.
     """
 
     family: JobFamily
@@ -318,7 +320,7 @@ class JobColumns(NamedTuple):
     details: Sequence[JobDetail | None]
 
     def parted(self) -> tuple[JobColumns | None, JobColumns | None]:
-        """Return those that have no detail, and those that have one; ``None`` for no jobs."""
+        """Return the jobs without a detail, and those with one; ``None`` where there are none."""
         plain = self.details.count(None)
         if plain == len(self.details):
             return self, None
@@ -347,18 +349,18 @@ def columns_of(jobs: Iterable[JobEvent]) -> Iterator[JobColumns]:
 
 
 write_event: Callable[[msgspec.Struct, str, object], None] = force_setattr
-"""``write_event(event, "end_ns", end_ns)``: writes a field of an event; for the code that opened it. The end is written
-last, and once. It takes half as long as the slot's own setter, which is given its arguments in a tuple."""
+"""``write_event(event, "end_ns", end_ns)`` sets a field of an event; only for the code that opened it. ``end_ns`` is
+set once, after all other fields. Half the cost of the slot's own ``__set__``, which takes its arguments as a tuple."""
 
 
 def fail_scope(event: ScopeEvent, error: BaseException) -> None:
-    """Write what ended `event`, before its end."""
+    """Set the status and the error of `event` from `error`; call before setting ``end_ns``."""
     write_event(event, "failure", status_of(error))
     write_event(event, "error", ErrorInfo.of(error))
 
 
 def data_of(event: Event) -> dict[str, object]:
-    """Return the writable payload of `event`, made if there is none; for whoever owns the event."""
+    """Return the writable payload of `event`, creating it if missing; only for the owner of the event."""
     if isinstance(event, JobEvent):
         detail = detail_of(event)
         if detail.data is None:
@@ -372,7 +374,7 @@ def data_of(event: Event) -> dict[str, object]:
 
 
 def detail_of(event: JobEvent) -> JobDetail:
-    """Return the detail of `event`, made if there is none; for the runner that owns the event."""
+    """Return the detail of `event`, creating it if missing; only for the runner that owns the event."""
     detail = event.detail
     if detail is None:
         detail = JobDetail()

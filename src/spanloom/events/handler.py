@@ -12,25 +12,25 @@ __all__ = ["Handler", "OpenEvents", "QuickHook"]
 
 
 class OpenEvents(Protocol):
-    """What a handler is shown, by its hook ``attached``, of the events whose end it will get."""
+    """View of the open events whose end a handler will get; passed to its hook ``attached``."""
 
     @property
     def deep(self) -> bool:
         """Whether busy time is measured."""
 
     def between(self, start_ns: int, end_ns: int) -> Iterable[Event]:
-        """Return what is open now and started at `start_ns` or later and before `end_ns`; safe from any thread.
+        """Return the events open now with ``start_ns <= event.start_ns < end_ns``; safe from any thread.
 
-        Takes time in proportion to what has started since `start_ns`, not to what is open: to see each event once, ask
-        for one stretch of time after the other.
+        Costs time in proportion to the events started since `start_ns`, not to all open ones. To see each event once,
+        ask for adjacent intervals.
         """
 
     def account(self) -> tuple[int, int]:
-        """Return how many events the handler should have got, and how many of those were lost on their way to it."""
+        """Return how many events the handler should have received, and how many of those were lost."""
 
 
 class Handler:
-    """Base for handlers, for the type checker's sake; any object with one of these hooks will do.
+    """Optional base class for handlers, for type checkers; any object with at least one of these hooks will do.
 
     *Inline* hooks run in the task or thread whose event it is, before its work goes on: be quick.
     *Batch* hooks run on a thread of this handler's own, off every event loop.
@@ -39,9 +39,9 @@ class Handler:
 
     Attributes:
         wants: The event types to receive; ``None`` means all.
-        wants_inline: Those of them for which the inline hooks on events are called, too; ``None``
-            means all. A handler that takes jobs in lists and only needs to see batches start says
-            ``frozenset({"batch"})`` and puts no call into any job.
+        wants_inline: The types, among those, whose events are passed to the inline hooks; ``None``
+            means all. A handler that takes jobs in lists and needs to see only batches start sets
+            ``frozenset({"batch"})``: then no job pays for a call.
 
     Hooks:
         ``on_event_start(event)``: inline, at the start of every event with a duration.
@@ -49,28 +49,28 @@ class Handler:
         ``on_event_pause(event)``, ``on_event_resume(event)``: inline, for the event of a generator, at each
             of its yields and when its body goes on after that, perhaps in another task.
         ``on_event(event)``: inline, a point event.
-        ``job_hooks(batch)``: inline, at the start of every batch, for a handler with ``on_events``. What it
-        returns, a pair of functions or ``None``, is called instead of ``on_event_start`` and
-        ``on_event_end`` with the jobs of that batch: bind in them what is the same for all jobs, and
-        give ``None`` for what need not be called a million times.
+        ``job_hooks(batch)``: inline, at the start of every batch, for a handler with ``on_events``. Returns
+        a pair ``(start, end)``, each a function or ``None``, called with the jobs of that batch instead of
+        ``on_event_start`` and ``on_event_end``. Bind what all jobs share; return ``None`` for a call that
+        no job needs.
         ``on_events(events)``: batch; events that have ended and point events, in order of their
         end, in lists of at most 512, at most some 100 ms late. May be ``async def``: it then runs
         on an event loop of the handler's thread.
-        ``attached(open_events)``: when the handler is put into a manager; see `OpenEvents`. For a handler that has no
-            inline hooks and yet has to know what is running. Once for each manager that it is put into.
+        ``attached(open_events)``: when the handler is added to a manager; see `OpenEvents`. For a handler without
+            inline hooks that needs to know what is running. Called once per manager.
         ``on_tick()``: for a handler with ``on_events``, on its thread: after each round of lists, and every 100 ms
-            while any event of the manager is open, whether anything ends or not. Return True to be called again in
-            100 ms also if nothing is.
+            while any event of the manager is open, even if none ends. Return True to be called again in 100 ms even
+            if no event is open.
         ``start_trace(trace_id, name)``, ``end_trace(trace_id, trace_map)``: around the events of
         one trace; on the handler's thread, in order with ``on_events``, if that is defined, else
         inline. ``trace_map`` maps a parent's event id to its children's ids.
-        ``flush(timeout)``: hand over what is buffered within `timeout` seconds; return False if that
-            could not be done.
+        ``flush(timeout)``: pass on what is buffered within `timeout` seconds; return False if that
+            failed.
         ``close()``: the last call.
 
-    A handler that may lose what it took has an attribute ``lost``, the number of those events: ``stats()`` counts them
-    as dropped, not as delivered. One that cannot hand on at once what it took may have an attribute ``waiting``: those
-    are counted as pending.
+    A handler that may lose events after taking them counts them in an attribute ``lost``: ``stats()`` reports them as
+    dropped, not as delivered. One that buffers events may count them in an attribute ``waiting``: those are reported as
+    pending.
     """
 
     wants: frozenset[str] | None = None
@@ -96,13 +96,13 @@ class Handler:
 
 
 class QuickHook:
-    """What ``job_hooks`` may return for the start of jobs: a hook of which nearly always a small part is enough.
+    """A start hook that ``job_hooks`` may return, with a fast path that nearly always suffices.
 
     Args:
-        quick: Is called with every started job; returns False if it has done nothing, and `full` is to be called. It
-            emits no event, waits for nothing and calls nobody's code, so nothing is done about that: to look at the
-            clock and to mark whose hook is running takes longer than what it does. If it raises, all is as always.
-        full: Is called then, as any hook is.
+        quick: Called with every started job; returns False if it did nothing and `full` must be called. It must emit no
+            event, never wait and call no foreign code: it is neither timed nor protected against re-entry, as either
+            would cost more than the call. If it raises, the handler is quarantined as usual.
+        full: Called if `quick` returned False, guarded like any hook.
     """
 
     __slots__ = ("full", "quick")

@@ -7,9 +7,9 @@ of them, a value ``v = 2**e * (1 + m / 2**7 + rest)`` belongs to bucket ``(e, m)
 ``2**e * (1 + m / 128)`` and ``2**e * (1 + (m + 1) / 128)``. It is reported as their middle, which is
 off by at most half a width: ``2**-8`` = 0.39 % of the value.
 
-The bucket numbers of a whole list come from C code: pack the values as floats and take the upper
-half of each. That, and counting in a plain list, is what makes 0.05 us a value possible; a call of
-a histogram library per value costs ten times that.
+C code computes the bucket numbers of a whole list: pack the values as floats and take the upper half
+of each. With counts in a plain list, a value costs 0.05 us; one call of a histogram library per
+value costs ten times that.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Final
 __all__ = ["Histogram"]
 
 _EXACT: Final = 512
-"""Values kept as they are before they are counted in buckets: up to there, quantiles are exact, and a
-histogram is merged for next to nothing, which is what becomes of the histogram of every small batch."""
+"""Values kept one by one before they are counted in buckets. Up to here quantiles are exact, and merging,
+which happens to the histogram of every small batch, is nearly free."""
 _BULK: Final = 32
 """From this many values on, counting them in bulk is cheaper than keeping them one by one."""
 _ROW: Final = 256
@@ -36,7 +36,7 @@ _ROW: Final = 256
 _ONE_AT: Final = 0x3F
 """Upper byte of the float 1.0. No duration but 0 is shorter than 1 ns, so rows are numbered from there."""
 _SHIFTS: Final = tuple(bytes(one) + bytes(range(256 - one)) for one in range(_ONE_AT, 0x80))
-"""By row: from the upper byte of a positive float to its row, counted from that one."""
+"""Per first row: the table that maps the upper byte of a positive float to its row, relative to that one."""
 _LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
 
 
@@ -53,7 +53,7 @@ class Histogram:
     def __init__(self) -> None:
         self._recent: list[int] = []
         self._buckets: list[int] = []
-        self._row = 0  # that the buckets begin with
+        self._row = 0  # row of the first bucket
         self._count = 0
         self._total = 0
         self._minimum = 0
@@ -158,7 +158,7 @@ class Histogram:
             buckets[number] += 1
 
     def _widen(self, low: int, high: int) -> None:
-        """Make room for values from `low` to `high`, which are about to be counted."""
+        """Extend minimum, maximum and buckets to values from `low` to `high`, which are about to be counted."""
         if self._count:
             low, high = min(low, self._minimum), max(high, self._maximum)
         self._minimum, self._maximum = low, high
@@ -175,7 +175,7 @@ def _floats(count: int) -> struct.Struct:
 
 
 def _numbers(values: Sequence[int], row: int) -> memoryview[int]:
-    """Return the bucket number of each value: the upper 16 bits of its float, counted from that row."""
+    """Return the bucket number of each value: the upper 16 bits of its float, relative to `row`."""
     packed = _floats(len(values)).pack(*values)
     numbers = bytearray(2 * len(values))
     numbers[_LOW::2] = packed[2::4]

@@ -1,6 +1,6 @@
 """Payload keys of an event of type ``request``: one HTTP request of a client library, its response included.
 
-There is none for what a URL holds behind the host, for headers or for bodies: they are nobody's business by default.
+There is no key for the path and query of a URL, for headers or for bodies: they are private by default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ METHOD: Final = "method"
 METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
-"""Of RFC 9110, section 9.1, RFC 5789, and the QUERY method: what is neither may be any text."""
+"""Methods of RFC 9110, section 9.1, and RFC 5789, and QUERY. Any other method could be arbitrary text."""
 STATUS_CODE: Final = "status_code"
 """Status code of the response, an int; of the last one if there were redirects. Missing if none came."""
 RETRY_AFTER_S: Final = "retry_after_s"

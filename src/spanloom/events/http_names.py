@@ -1,7 +1,7 @@
 """Names of events of type ``request``: the method and the host, ``GET api.example.com:8443``.
 
-Host and port tell a slow server from a quick one, and there are few of them. What else is in a URL is in no name: there
-is no end of paths and queries, and they, like user and password, are nobody's business.
+Host and port tell a slow server from a fast one, and there are few of them. Names hold nothing else of a URL: paths and
+queries are unbounded, and they are private, like user and password.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = [
 ]
 
 OTHER_METHOD: Final = "HTTP"
-"""Stands for every method that is none of `METHODS`."""
+"""Stands for every method that is not in `METHODS`."""
 OTHER_HOSTS: Final = "(other hosts)"
-"""Stands for every host beyond `MAX_HOSTS`, and for what is no name of a host."""
+"""Stands for every host beyond `MAX_HOSTS`, and for text that is not a host name."""
 MAX_HOSTS: Final = 64
-"""Hosts of a process that have names of their own: more than most programs were written for, and few enough for a
-table; with three methods each also for the 250 names of a type that `DebugHandler` tells apart.
+"""Hosts per process with names of their own: more than most programs use, and few enough for a table. With three
+methods each, they also fit the 250 names per type that `DebugHandler` tells apart.
 """
 MAX_NAMES: Final = 1024
-"""Names that are remembered by what they are made of, so that they are made once."""
+"""Names cached by method, address and port."""
 _NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
-"""A host name, in letters that DNS has: IDNA's A-labels are. Underscores, because networks of containers have them."""
+"""A host name in DNS characters, which IDNA's A-labels use, too. Underscores occur in container networks."""
 
 
 def method_of(method: object) -> str:
@@ -44,15 +44,15 @@ def method_of(method: object) -> str:
 
 @lru_cache(maxsize=256)
 def host_of(address: str, port: int | None) -> str | None:
-    """Return host and port as they stand in a name: in lower case, IPv6 in brackets and its shortest form.
+    """Return host and port as a name shows them: lower case, IPv6 in brackets and in its shortest form.
 
     Args:
-        address: Name or address of the host, as it goes over the wire: an international name by its A-labels.
-        port: Its port; ``None`` if that is the default of the scheme.
+        address: Host name or IP address as sent over the wire: an international name as A-labels.
+        port: Its port; ``None`` for the default of the scheme.
 
     Returns:
-        ``api.example.com``, ``127.0.0.1:8000`` or ``[::1]:8000``; without the dot at the end of a rooted name, and
-        without the zone of an address. ``None`` if `address` is none: nothing of it can get into a name then.
+        ``api.example.com``, ``127.0.0.1:8000`` or ``[::1]:8000``; without the trailing dot of a rooted name, and
+        without the zone of an address. ``None`` if `address` is neither a host name nor an IP address.
     """
     host = _address6(address) if ":" in address else address.lower().removesuffix(".")
     if host is None or not (host.startswith("[") or _NAME.fullmatch(host)):
@@ -70,7 +70,7 @@ def _address6(text: str) -> str | None:
 
 
 class RequestNames:
-    """Makes the names of one process: at most `MAX_HOSTS` hosts have their own, those that are asked for first."""
+    """Make the request names of one process; only the first `MAX_HOSTS` hosts get names of their own."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str, int | None], str] = {}
@@ -82,7 +82,7 @@ class RequestNames:
 
         Args:
             method: ``GET`` or another one, in upper case.
-            address: As for `host_of`; ``None`` or empty if it is not known: the method alone is the name then.
+            address: As for `host_of`; ``None`` or empty if unknown: then the name is the method alone.
             port: As for `host_of`.
         """
         title = method_of(method)
@@ -107,4 +107,4 @@ class RequestNames:
 
 
 request_names: Final = RequestNames()
-"""Those of this process."""
+"""The request names of this process."""

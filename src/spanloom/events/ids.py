@@ -1,7 +1,7 @@
 """Identifiers: 64-bit event ids and 128-bit trace ids as W3C Trace Context defines them.
 
-The ids need to be unique, not secret, so they come from a Mersenne Twister that the operating
-system's entropy seeds: 0.05 us an id instead of 0.4 (``os.urandom``) or 2.8 (``uuid4``).
+The ids must be unique, not secret, so they come from a Mersenne Twister seeded with the operating
+system's entropy: 0.05 us an id instead of 0.4 (``os.urandom``) or 2.8 (``uuid4``).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = [
 
 MASK: Final = (1 << 64) - 1
 STRIDE: Final = 0x9E3779B97F4A7C15
-"""From one id of a range to the next. Odd, so multiplication by it is a bijection on 64 bits: the ids of one range
-never collide with each other and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4)."""
+"""Difference between consecutive ids of a range. Odd, so multiplication by it is a bijection on 64 bits: the ids of one
+range never collide and do not look like a sequence. 2**64 / golden ratio (Knuth, TAOCP vol. 3, 6.4)."""
 
 _SIGN: Final = 1 << 63
 _INVERSE: Final = pow(STRIDE, -1, 1 << 64)
 
-# The base class of `random.Random`, which has the rest of what is needed here: the module takes a millisecond to load.
+# The base class of `random.Random` has all that is needed here; the module `random` takes a millisecond to import.
 _generator = _random.Random()
 random_bits: Callable[[int], int] = _generator.getrandbits
-"""``random_bits(64) or new_event_id()`` is `new_event_id` without a call: for who makes one per event."""
+"""``random_bits(64) or new_event_id()`` is `new_event_id` without a Python call, for code that runs once per event."""
 
 
 def new_event_id() -> int:
@@ -58,7 +58,7 @@ def event_id_at(base: int, index: int) -> int:
 
 
 def signed_ids_at(base: int, indexes: Iterable[int]) -> list[int]:
-    """Return the ids of the items at `indexes` of a range, see `event_id_at`, as signed numbers."""
+    """Return ``event_id_at(base, index)`` for each of `indexes`, as signed 64-bit numbers, each less 2**63."""
     first = base + STRIDE + _SIGN
     ids = [((first + index * STRIDE) & MASK) - _SIGN for index in indexes]
     if 0 in ids:
@@ -67,15 +67,15 @@ def signed_ids_at(base: int, indexes: Iterable[int]) -> list[int]:
 
 
 def index_in(base: int, event_id: int) -> int:
-    """Return the index of `event_id` in the range of ids that starts at `base`: what `event_id_at` was given.
+    """Return the index of `event_id` in the range of ids that starts at `base`: the inverse of `event_id_at`.
 
-    Every id has an index in every range, of up to 64 bits; whether the range is that long is for the caller to know.
+    Every id has an index of up to 64 bits in every range; the caller must check it against the range's length.
     """
     return ((event_id - base) * _INVERSE - 1) & MASK
 
 
 def base_of(event_id: int, index: int) -> int:
-    """Return the base of the range of ids in which `event_id` is that of item `index`."""
+    """Return the base of the range in which item `index` has the id `event_id`."""
     return (event_id - (index + 1) * STRIDE) & MASK
 
 

@@ -46,14 +46,14 @@ MESSAGE: Final = "message"
 LOGS_LEFT_OUT: Final = "logs_left_out"
 """Job, or any event outside of jobs: how many of its log records are not shown, because there were too many."""
 STALLED_S: Final = "stalled_s"
-"""Stall: seconds since the batch has got anything done; ``None`` of a program."""
+"""Stall: seconds since the batch last made progress; ``None`` if it is the program that stands still."""
 FINDINGS: Final = "findings"
-"""Stall: what the diagnosis says, a list of dicts as `Finding.to_json` returns them, without the evidence. One
-that is ``refused`` is of a wait for a slot that could never have ended: its limiter has had it fail."""
+"""Stall: the findings, a list of dicts as `Finding.to_json` returns them, without the evidence. A ``refused`` one is
+about a wait for a slot that could never have ended, which its limiter therefore made fail."""
 HELD_S: Final = "held_s"
 """Loop lag: seconds for which the callback has held the loop."""
 LOCATION: Final = "location"
 """Loop lag: ``file:line`` at which it was found most often."""
 LINKS: Final = "links"
-"""Any event: what it was linked to by ``link``, a list of dicts. ``trace_id`` (32 hexadecimal digits) and ``event_id``
-(16) are always there; ``flags`` (int), ``state`` (text) and ``attributes`` (dict) where they are known."""
+"""Any event: the links added by ``link``, a list of dicts. ``trace_id`` (32 hexadecimal digits) and ``event_id`` (16)
+are always there; ``flags`` (int), ``state`` (text) and ``attributes`` (dict) if known."""

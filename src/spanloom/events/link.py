@@ -1,4 +1,4 @@
-"""Links: what an event has to do with beyond its parent, such as the messages that it works off.
+"""Links: relations of an event to others than its parent, such as to the messages that it processes.
 
 A link is plain data in the payload, under the key ``links``, so every handler and every record can carry it.
 """
@@ -13,15 +13,15 @@ from spanloom.events import keys
 
 __all__ = ["Linkable", "add_link", "header_of", "link_to"]
 
-# Version, trace id, parent id, flags; what a version after 00 may add is not looked at.
+# Version, trace id, parent id, flags; fields that a later version adds are ignored.
 # Source: W3C Trace Context, section 3.2, https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT: Final = r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
 MAX_HEADER: Final = 512
-"""Characters of a ``traceparent`` or ``tracestate`` that are looked at: what W3C asks everyone to pass on."""
+"""Most characters of a ``traceparent`` or ``tracestate``, as many as W3C asks to propagate; longer ones are ignored."""
 
 
 class Linkable(Protocol):
-    """An `Event`, or an `EventContext` that was opened."""
+    """An `Event`, or an opened `EventContext`."""
 
     @property
     def event_id(self) -> int: ...
@@ -30,9 +30,13 @@ class Linkable(Protocol):
 
 
 def header_of(carrier: Mapping[str, object], name: str) -> str | None:
-    """Return a header of `carrier` whatever the case of its name, as text; ``None`` if it is not there.
+    """Return a header of `carrier` as text, ignoring the case of its name; ``None`` if it is missing.
 
-    Values may be texts, bytes, or lists of them, of which the first counts.
+    A value may be text, bytes, or a list of them, whose first item counts.
+
+    Args:
+        carrier: The headers.
+        name: In lower case.
     """
     value = carrier.get(name)
     if value is None:
@@ -51,10 +55,10 @@ def link_to(
 
     Args:
         target: An event, its context, or a mapping with ``traceparent`` and perhaps ``tracestate``.
-        attributes: What there is to say of the link: numbers, booleans, texts.
+        attributes: Attributes of the link: numbers, booleans, texts.
 
     Raises:
-        TypeError: `target` is nothing of that.
+        TypeError: `target` is none of these.
     """
     link: dict[str, object]
     if isinstance(target, Mapping):
@@ -85,7 +89,7 @@ def link_to(
 def add_link(
     data: dict[str, object], target: Linkable | Mapping[str, object], attributes: Mapping[str, object]
 ) -> None:
-    """Add a link to the payload `data`, if `target` names something."""
+    """Add a link to the payload `data`; nothing if `target` is a carrier that names no span. See `link_to`."""
     link = link_to(target, attributes)
     if link is not None:
         links = data.get(keys.LINKS)

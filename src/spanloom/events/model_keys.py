@@ -1,7 +1,7 @@
 """Payload keys for calls of models and tools.
 
-Of spanloom only the targets of `instrument` write them, and never contents; whoever else does is understood as well.
-Handlers translate them into the names that a backend knows. A key that is left out is left out there, too.
+Within spanloom only the targets of `instrument` write them, and never contents; user code may write them, too. Handlers
+translate those that are there into the names of their backend.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ MODEL: Final = "model"
 RESPONSE_MODEL: Final = "response_model"
 """The model that answered."""
 REQUEST_ID: Final = "request_id"
-"""What the provider calls this request or its answer, for questions to its support."""
+"""The provider's id of this request or of its answer, to quote to its support."""
 FINISH_REASON: Final = "finish_reason"
 """Why it stopped: a text, or a list of them, one for each answer."""
 CONVERSATION_ID: Final = "conversation_id"
 """The session or thread that this belongs to."""
 USER_ID: Final = "user_id"
-"""For whom it is done."""
+"""The user on whose behalf it is done."""
 AGENT: Final = "agent"
 """Name of the agent that acts."""
 TOOL: Final = "tool"
 """Name of the tool that is called."""
 TOOL_CALL_ID: Final = "tool_call_id"
-"""What the model calls this call."""
+"""The model's id of this call."""
 SERVER_ADDRESS: Final = "server_address"
-"""Host name of the endpoint, as it goes over the wire: an international one by its A-labels."""
+"""Host name of the endpoint as sent over the wire: an international one as A-labels."""
 SERVER_PORT: Final = "server_port"
 """Its port."""
 

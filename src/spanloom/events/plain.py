@@ -1,9 +1,9 @@
-"""Bounded plain copies of values that may be anything: what leaves the process holds no user object.
+"""Bounded plain copies of arbitrary values: what leaves the process holds no user object.
 
-Not one line of the user's code runs here: no ``__str__``, ``__repr__``, ``__iter__``, ``__eq__`` or
-``__class__`` property. Types are asked by ``issubclass(type(value), ...)``, because ``isinstance``
-looks at ``value.__class__``, and read by the methods of the built-in base classes, because a
-subclass may bring its own.
+No user code runs here: no ``__str__``, ``__repr__``, ``__iter__``, ``__eq__`` or ``__class__``
+property. Types are tested by ``issubclass(type(value), ...)``, because ``isinstance`` reads
+``value.__class__``. Values are read by the methods of the built-in base classes, because a subclass
+may override them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Final
 __all__ = ["placeholder", "plain_payload", "plain_text"]
 
 MAX_TEXT: Final = 2_000
-"""Characters kept of one string: a long prompt's beginning, a few screen lines."""
+"""Characters kept of one string: the beginning of a long prompt, a few lines of a screen."""
 MAX_KEY: Final = 200
 """Characters kept of a key or of the name of a type."""
 MAX_ITEMS: Final = 100
 """Items kept of one collection."""
 MAX_DEPTH: Final = 5
-"""Collections inside one another; the payload itself is the first. Ends reference cycles, too."""
+"""Nested collections; the payload itself is the first. Ends reference cycles, too."""
 MAX_VALUES: Final = 1_000
-"""Values kept of one payload, all depths together: 100 items in each of 5 levels would be 10**10."""
+"""Values kept of one payload, all depths together: 100 items at each of 5 depths would be 10**10."""
 MAX_TOTAL_TEXT: Final = 64_000
 """Characters kept of one payload, all strings together."""
 MAX_INT_BITS: Final = 1_024
@@ -64,9 +64,9 @@ def plain_payload(payload: dict[str, object]) -> dict[str, object]:
     """Return a copy of `payload` that JSON can hold, bounded in size and depth.
 
     Strings are cut at `MAX_TEXT`, collections at `MAX_ITEMS`, and everything together at
-    `MAX_VALUES` and `MAX_TOTAL_TEXT`; where something is missing, there is a `CUT`. Sets become
-    lists, numbers that JSON has no word for the strings ``NaN``, ``Infinity`` and ``-Infinity``.
-    Whatever else JSON cannot hold becomes its type's `placeholder`.
+    `MAX_VALUES` and `MAX_TOTAL_TEXT`; a `CUT` marks what was left out. Sets and tuples become lists,
+    and non-finite floats the strings ``NaN``, ``Infinity`` and ``-Infinity``. Integers beyond
+    `MAX_INT_BITS` and whatever else JSON cannot hold become a placeholder.
     """
     return _Copy().mapping(payload, MAX_DEPTH)
 

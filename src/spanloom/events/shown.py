@@ -1,4 +1,4 @@
-"""An event at a prompt, in a log or in a failed test: one short line, without ids and without the record behind it."""
+"""The ``repr`` of an event, for a prompt, a log or a failed test: one short line without ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["shown"]
 
 
 def shown(event: Event) -> str:
-    """Return the type, name and place of `event`, how it ended and after how long; of a batch, how many jobs have."""
+    """Return one line with the type, name, place, status and duration of `event`; for a batch, also its ended jobs."""
     place = event.name
     if event.type == EventType.JOB:
         place += f"[{event.job_index}]"

@@ -1,4 +1,4 @@
-"""An event that was read back: the same face as a live one, and whatever it does not understand."""
+"""A decoded event: the interface of a live one, and the fields that this version does not know."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class StoredEvent(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
     process only, `start_wall_ns` and `end_wall_ns` with everything.
 
     Attributes:
-        v: Version of the wire form it was read from.
-        extra: What a newer version wrote that this one has no field for, kept for `encode`.
+        v: Version of the wire form from which it was read.
+        extra: Fields that a newer version wrote and this one does not know, kept for `encode`.
     """
 
     type: str

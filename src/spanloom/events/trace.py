@@ -1,4 +1,4 @@
-"""One trace: its id, its name, and which event lies under which."""
+"""One trace: its id, its name, and the parent of each of its events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ class Trace(msgspec.Struct, eq=False):
     """A tree of events under one root.
 
     The jobs of a batch are a range of ids under one parent, so a batch of ten million jobs takes
-    one entry here. Every other event takes one, up to `MAX_SCOPES`; what comes after is counted.
+    one entry here. Every other event takes one, up to `MAX_SCOPES`; later ones are only counted.
 
     Attributes:
         trace_id: 128-bit W3C trace id.
         name: The name of the root.
         root_id: Event id of the root.
-        omitted: Events beyond `MAX_SCOPES`, missing from `tree`.
+        omitted: Number of events, and of batches with their jobs, beyond `MAX_SCOPES`; missing from `tree`.
+        noted: Pairs of a parent's and a child's event id, in order of start; without jobs.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Trace(msgspec.Struct, eq=False):
     omitted: int = 0
     noted: list[tuple[int, int]] = []
     _families: dict[int, JobFamily | tuple[int, int]] | None = None
-    """By batch: its family while it runs, then what the tree needs of it, base id and number of jobs."""
+    """By batch id: its family while it runs; after that its base id and number of jobs, for `tree`."""
 
     def __len__(self) -> int:
         return len(self.noted) + (0 if self._families is None else len(self._families))
@@ -62,7 +63,7 @@ class Trace(msgspec.Struct, eq=False):
         return f"Trace(name={self.name!r}, trace_id=0x{self.trace_id:032x})"
 
     def scopes(self) -> int:
-        """Return how many events have been noted, to ask `has_child` later what came after them."""
+        """Return how many events have been noted, to pass as `since` to `has_child` later."""
         return len(self.noted)
 
     def has_child(self, parent_id: int, since: int) -> bool:
@@ -80,19 +81,19 @@ class Trace(msgspec.Struct, eq=False):
             self.omitted += 1
 
     def settle(self, family: JobFamily) -> None:
-        """Let go of a batch that has ended, and keep its numbers.
+        """Replace the family of an ended batch by its numbers.
 
-        A family knows its trace. If the trace went on knowing the family, nothing would free the two
-        of them, not even the garbage collector: job events and families are not in its sight.
+        A family refers to its trace. If the trace kept the family, this cycle would never be freed:
+        families and job events are not tracked by the garbage collector (``gc=False``).
         """
         families = self._families
         if families is not None and family.batch_id in families:
             families[family.batch_id] = family.base_id, family.started
 
     def parent_of(self, event_id: int) -> int | None:
-        """Return the parent's id of an event other than a job; ``None`` for the root and for what is not remembered.
+        """Return the parent's id of an event other than a job; ``None`` for the root and for an omitted event.
 
-        It looks through the events from the latest on, so it is for what happens rarely.
+        Searches all noted events from the latest on: for rare use.
         """
         for parent_id, child_id in reversed(self.noted):
             if child_id == event_id:
@@ -118,5 +119,5 @@ class Trace(msgspec.Struct, eq=False):
         return {parent: children for parent, children in tree.items() if children}
 
     def _batches(self) -> dict[int, JobFamily | tuple[int, int]]:
-        """Return a copy that nobody writes to."""
+        """Return a copy, which no other thread writes to."""
         return {} if self._families is None else self._families.copy()

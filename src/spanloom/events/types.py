@@ -44,7 +44,7 @@ class EventType(StrEnum):
     TASK = "task"
     """A task that the program has started by itself, outside of any batch."""
     DEADLINE = "deadline"
-    """A block or a wait that has to be over in time."""
+    """A block or a wait under a deadline."""
     LOG = "log"
     """Point event: what the program has logged; see `LogEventHandler`."""
     STEP = "step"
@@ -74,18 +74,18 @@ class EventStatus(StrEnum):
     """Given only by a reader of a run whose process died while the event was open."""
 
 
-# Plain attributes for hot paths: reading an enum member through its class costs a descriptor call.
+# Plain names for hot paths: reading an enum member through its class costs a descriptor call.
 OK: Final = EventStatus.OK
 ERROR: Final = EventStatus.ERROR
 CANCELLED: Final = EventStatus.CANCELLED
 TIMEOUT: Final = EventStatus.TIMEOUT
 
 FAILED: Final = frozenset({ERROR, TIMEOUT, EventStatus.INTERRUPTED})
-"""How an event ends that counts as failed. A status is a ``str``: what was read from a file is found here as well."""
+"""Statuses that count as failed. Members are ``str``, so a status read from a file is found here, too."""
 
 
 def status_of(error: BaseException | None) -> EventStatus:
-    """Return the status of an event that `error` ended; ``None`` stands for a good end."""
+    """Return the status of an event that `error` ended; ``None`` means success."""
     if error is None:
         return OK
     kind = type(error)  # not isinstance(): that asks the exception for its class, which may raise
