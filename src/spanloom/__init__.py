@@ -6,8 +6,8 @@ back-off and wait is an event, which handlers turn into statistics, bars, logs a
 
 import typing
 
-from spanloom import _command as _command  # isort: skip # before what it keeps the garbage collector off
-from spanloom import _wiring as _wiring  # tells the ambient manager how to be made
+from spanloom import _command as _command  # isort: skip # first: keeps the garbage collector off what follows
+from spanloom import _wiring as _wiring  # registers the factory of the default manager
 from spanloom._offers import offered as _offered
 from spanloom.callbacks import (
     CallbackManager,
@@ -149,7 +149,7 @@ _LATE: typing.Final = {
     "traced": "spanloom.instrument.tracing",
     "Checkpoint": "spanloom.store.checkpoint",
 }
-"""What is loaded when it is asked for, and where it is."""
+"""Public names imported on first access, and their modules."""
 
 
 def __getattr__(name: str) -> object:

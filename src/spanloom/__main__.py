@@ -1,4 +1,4 @@
-"""``python -m spanloom``: the command line where no ``spanloom`` is on the path."""
+"""``python -m spanloom``: the command line where ``spanloom`` is not on the path."""
 
 from spanloom.cli import main
 

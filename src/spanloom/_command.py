@@ -1,8 +1,8 @@
-"""Keeps the garbage collector off what the command loads, from the first module on.
+"""Disable the garbage collector while the ``spanloom`` command loads its modules.
 
-All of it is there to the end, but the collector would look through it a hundred times while it grows, for a seventh of
-the start of ``spanloom run``. `spanloom` loads this before everything else. Whoever imports it in a program of their
-own has the collector as they had it.
+Modules live until the process ends, yet the collector would scan them a hundred times while they load: a seventh of the
+start-up of ``spanloom run``. `spanloom` therefore imports this module first. In any other program that imports
+`spanloom`, the collector is left alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def is_command(argv: list[str], original: list[str], executable: str) -> bool:
     """Tell whether the process is ``python -m spanloom`` or the installed ``spanloom``.
 
     Args:
-        argv: ``sys.argv``; while Python looks for the module behind ``-m``, that stands for its file.
+        argv: ``sys.argv``; its first item is ``-m`` while Python is still locating the module.
         original: ``sys.orig_argv``.
-        executable: ``sys.executable``; the script is taken for the command if it lies beside that.
+        executable: ``sys.executable``; a script ``spanloom`` in the same directory counts as the command.
     """
     if argv[:1] == ["-m"]:
         return original[-len(argv)] in ("spanloom", "-mspanloom")
@@ -34,7 +34,7 @@ if _holds:
 
 
 def keep_loaded() -> None:
-    """Have the collector work again, if this has stopped it, and never look through what there is by now."""
+    """Enable the collector again if this module disabled it, and exempt all objects made so far (``gc.freeze``)."""
     if _holds:
         gc.freeze()
         gc.enable()

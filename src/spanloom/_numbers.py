@@ -9,11 +9,11 @@ __all__ = ["check_count", "check_number", "finite", "own_number"]
 
 
 def check_count(value: object, what: str, *, least: int = 1, more: str = "") -> int:
-    """Return `value` if it is an int of at least `least`; `more` is what else may be given, for the message.
+    """Return `value` if it is an int of at least `least`; `more` tells, in the message, what else is allowed.
 
     Raises:
-        TypeError: it is not an int, or a truth value.
-        ValueError: it is below that.
+        TypeError: it is not an int, or is a bool.
+        ValueError: it is below `least`.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(
@@ -25,10 +25,10 @@ def check_count(value: object, what: str, *, least: int = 1, more: str = "") -> 
 
 
 def check_number(value: object, what: str) -> float:
-    """Return `value` as a number of Python's own; the comparisons that follow do not name it.
+    """Return `value` as an int or float.
 
     Raises:
-        TypeError: it is no number, or a truth value.
+        TypeError: it is not a number, or is a bool. The message names `what`; that of a later comparison would not.
     """
     number = own_number(value)
     if number is None:
@@ -37,9 +37,9 @@ def check_number(value: object, what: str) -> float:
 
 
 def own_number(value: Any) -> float | None:
-    """Return the int or float that `value` is or stands for; ``None`` if it is no number, or a truth value.
+    """Return `value` as an int or float; ``None`` if it is not a number, or is a bool.
 
-    What is somebody else's, such as a ``Decimal``, cannot be added to a loop's time.
+    Other number types are converted: a ``Decimal``, for example, cannot be added to a loop's time.
     """
     if type(value) is float or type(value) is int:
         return value
@@ -51,5 +51,5 @@ def own_number(value: Any) -> float | None:
 
 
 def finite(number: float) -> str:
-    """Return what the message of a bound has to add where `number` is infinite."""
+    """Return what the error message of a bound has to add if `number` is infinite, else nothing."""
     return " and finite" if math.isinf(number) else ""

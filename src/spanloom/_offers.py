@@ -1,4 +1,4 @@
-"""What a package offers and loads only when it is asked for: most programs that are watched never do."""
+"""Names that a package imports on first access (PEP 562); most programs never use them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["offered"]
 
 
 def offered(package: str, where: Mapping[str, str], name: str) -> object:
-    """Return what the ``__getattr__`` of a package is asked for, which it has from then on.
+    """Import attribute `name` of a package, set it on the package and return it; for the package's ``__getattr__``.
 
     Args:
-        package: Its name.
-        where: The modules that have what it offers, by the names of that; none of them is called as such a module is,
-            which would be found instead.
-        name: What is asked for.
+        package: Name of the package.
+        where: By attribute, the module that defines it. An attribute must not share the name of a submodule of the
+            package, which would be found instead.
+        name: The attribute.
 
     Raises:
-        AttributeError: it is not in `where`.
+        AttributeError: `name` is not in `where`.
     """
     if name not in where:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""The composition root: from the environment's words to objects. The only module that knows both halves.
+"""The composition root: makes objects as environment variables say. The only module that knows both halves.
 
-Importing it loads no handler and reads no environment variable but ``SPANLOOM_INSTRUMENT``; the others are read when
+Importing it loads no handler and reads no environment variable but ``SPANLOOM_INSTRUMENT``. The others are read when
 the process's default manager is first needed.
 """
 
@@ -56,19 +56,22 @@ _BUILT_IN: Final = {
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 MOST_DIGITS: Final = 18
-"""Of a number of events: what has more is none that a list could have."""
+"""Most digits of ``SPANLOOM_RECORDER``: no list can hold more events."""
 
 _logger = logging.getLogger("spanloom")
 
 
 def build_default_manager() -> CallbackManager:
-    """Return a manager as the environment describes it.
+    """Return a manager configured by environment variables.
 
-    ``SPANLOOM_HANDLERS`` names its handlers, separated by commas; ``SPANLOOM_RECORDER`` is the number of ended events
-    that its flight recorder keeps, 0 to switch it off; ``SPANLOOM_DEEP`` switches the measuring of busy time on;
-    ``SPANLOOM_STALL_AFTER`` has the process watched, and a batch without progress for so many seconds reported, 0 for
-    never; without it, such a batch is reported after 30 s by `WATCHDOG`. What cannot be understood or loaded is logged
-    as a warning and left out: a typing error in the environment must not stop a program.
+    * ``SPANLOOM_HANDLERS``: names of its handlers, separated by commas.
+    * ``SPANLOOM_RECORDER``: number of ended events that its flight recorder keeps; 0 switches it off.
+    * ``SPANLOOM_DEEP``: 1 measures busy time.
+    * ``SPANLOOM_STALL_AFTER``: watch the process, and report a batch that makes no progress for so many seconds; 0 for
+      never. If it is not set, `WATCHDOG` reports such a batch after 30 s.
+
+    What cannot be understood or loaded is logged as a warning and ignored: a typo in the environment must not stop a
+    program.
     """
     manager = CallbackManager(recorder=_recorder(), deep=_flag("SPANLOOM_DEEP"))
     for name in wanted_handlers():
@@ -90,8 +93,8 @@ def load_handler(name: str) -> Callable[[], object]:
     """Return the class of the handler called `name` in the entry-point group ``spanloom.handlers``.
 
     Raises:
-        LookupError: there is none of that name; the message lists those there are.
-        ImportError: its module, or something that needs, is not installed.
+        LookupError: there is no handler of that name; the message lists the names.
+        ImportError: its module, or a package that it needs, is not installed.
     """
     for point in _entry_points():
         if point.name == name:
@@ -108,10 +111,10 @@ def handler_names() -> list[str]:
 
 
 class Recording:
-    """The record of this process that `record_process` has begun.
+    """The record of this process, begun by `record_process`.
 
     Args:
-        handler: Writes it.
+        handler: Writes the record.
     """
 
     def __init__(self, handler: RecordHandler) -> None:
@@ -124,7 +127,7 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """The file that it is in."""
+        """The file of the record."""
         return self._handler.path
 
     @property
@@ -134,11 +137,11 @@ class Recording:
 
     @property
     def lost(self) -> int:
-        """Events that were taken and could not be recorded."""
+        """Number of events that were taken but could not be recorded."""
         return self._handler.lost
 
     def end(self, exit_code: int) -> None:
-        """Say what the main program has ended with; the end itself is written when the process ends."""
+        """Set the main program's exit code; it is written when the process ends."""
         self._handler.exit_code = exit_code
 
 
@@ -150,15 +153,16 @@ def record_process(
     deep: bool = False,
     libraries: str | None = None,
 ) -> Recording:
-    """Record this process from now on: what every manager carries, whoever makes it; see `Everywhere`.
+    """Record this process from now on: the events of every manager, whoever makes it (see `Everywhere`).
 
-    For whoever starts a program that knows nothing of it, before its first line runs. Libraries that have no events of
-    their own are patched for it.
+    For a launcher such as ``spanloom run``: call it before the program's first line runs. Libraries that emit no events
+    of their own are instrumented. If recording cannot begin, that is logged and the program runs on.
 
     Args:
         path, name, payloads: As for `RecordHandler`.
         deep: Have every manager measure the busy time of its jobs.
-        libraries: Which ones, as ``SPANLOOM_INSTRUMENT`` names them; ``None`` for what that says, or else all.
+        libraries: Libraries to instrument, in the syntax of ``SPANLOOM_INSTRUMENT``; ``None`` for the value of that
+            variable, or all if it is not set.
     """
     from spanloom.handlers.record import RecordHandler
 
@@ -170,17 +174,18 @@ def record_process(
     except Exception as error:  # noqa: BLE001 -- whatever it is, a record is no reason for a program not to run
         _logger.warning("the run cannot be recorded: %s: %s", type(error).__name__, error)
     if libraries is not None:
-        uninstrument()  # what the environment has asked for when spanloom was imported
+        uninstrument()  # undo what the environment asked for when spanloom was imported
     instrument_as_asked(libraries)
     return Recording(handler)
 
 
 def instrument_as_asked(names: str | None = None, otherwise: str = "all") -> None:
-    """Patch libraries by their names, separated by commas; what cannot be understood is logged and left out.
+    """Instrument libraries by name; unknown names are logged as a warning and ignored.
 
     Args:
-        names: Names of targets, ``all`` or ``none``; ``None`` for what ``SPANLOOM_INSTRUMENT`` says.
-        otherwise: The same, where that says nothing.
+        names: Names of targets, ``all`` or ``none``, separated by commas; ``None`` for the value of
+            ``SPANLOOM_INSTRUMENT``.
+        otherwise: Used instead if that is empty.
     """
     asked = os.environ.get("SPANLOOM_INSTRUMENT", "") if names is None else names
     words = [word.strip() for word in (asked.strip() or otherwise).split(",")]
@@ -199,7 +204,7 @@ def instrument_as_asked(names: str | None = None, otherwise: str = "all") -> Non
 
 
 def _instrument_for_others() -> Callable[[], object]:
-    """Patch libraries as the environment says, or else all; return what undoes as much of it as is new."""
+    """Instrument libraries as the environment says, or else all; return a function that undoes what this call added."""
     before = wanted()
     instrument_as_asked()
     new = [name for name in wanted() if name not in before]
@@ -212,9 +217,9 @@ def watch_process(
     """Watch this process from now on, so that it can be asked why it is slow or stuck.
 
     Args:
-        stall_after: As for `watch`; ``None`` for what ``SPANLOOM_STALL_AFTER`` says, or else what is usual.
+        stall_after: As for `watch`; ``None`` for the value of ``SPANLOOM_STALL_AFTER``, or else `STALL_AFTER_S`.
         dump_signal: As for `watch`.
-        recording: The record of it, which is found by the number of the process also when that has ended.
+        recording: Its record; readers then find it by process id, even after the process has ended.
     """
     from spanloom.diagnosis.watch import watch
 
@@ -231,7 +236,7 @@ def watch_process(
 def _watch_unless_watched(stall_after: float) -> None:
     from spanloom.diagnosis.watch import current
 
-    if current() is None:  # else code was first, and goes before the environment
+    if current() is None:  # else code has set it up, and code takes precedence over the environment
         watch_process(stall_after=stall_after)
 
 
@@ -254,7 +259,7 @@ def _entry_points() -> EntryPoints:
 
 
 class _TableAtClose:
-    """Prints what a `DebugHandler` has found: asked for from outside, it has nobody who would ask it."""
+    """Print the table of a `DebugHandler` at the end: one named in the environment has no code that would print it."""
 
     wants: frozenset[str] = frozenset()
 
@@ -303,7 +308,7 @@ def _recorder() -> int:
 
 @cache
 def _seconds(text: str) -> float | None:
-    """Return what ``SPANLOOM_STALL_AFTER`` says; 0 for never, ``None`` for nothing."""
+    """Return the seconds that ``SPANLOOM_STALL_AFTER`` says: 0 for never, ``None`` if it says nothing valid."""
     if not text:
         return None
     if text.lower() in _FALSE:

@@ -1,10 +1,10 @@
-"""Import this first of all, and the libraries that the program imports then are instrumented.
+"""Import this before anything else to instrument the libraries that the program imports.
 
 ::
 
     import spanloom.autopatch
 
-It does what `spanloom.instrument` does, with the targets that ``SPANLOOM_INSTRUMENT`` names, or else with all of them.
+Calls `spanloom.instrument` with the targets that ``SPANLOOM_INSTRUMENT`` names; with all of them if it names none.
 """
 
 from spanloom._wiring import instrument_as_asked

@@ -3,18 +3,18 @@
 The tree::
 
     SpanloomError
-    ├── BatchStoppedError       (also RuntimeError) a guard rail has stopped the processor before this item
+    ├── BatchStoppedError       (also RuntimeError) the processor stopped before this item had its result
     ├── CheckpointError         results cannot be stored or found; ends the batch
     │   └── CheckpointCodecError  one result cannot be stored, or not be read back; fails its job
-    ├── ExportError             a run cannot be written or sent elsewhere, or not all of it
+    ├── ExportError             a run cannot be written or sent elsewhere, in whole or in part
     ├── HandlerError            a handler raised and raise_handler_errors=True was asked for
     ├── MissingDependencyError  (also ImportError) an optional dependency is not installed
     ├── NestedLimiterError      (also RuntimeError) all slots are held by jobs that wait for a slot of the same limiter
     ├── NestedLoopError         (also RuntimeError) run_sync would wait for the loop it blocks
-    ├── NotWatchedError         (also LookupError) a process cannot be asked what it is at
-    ├── StoreError              a record cannot be read: the file, or what is in it
+    ├── NotWatchedError         (also LookupError) a process cannot be asked what it is doing
+    ├── StoreError              a record cannot be opened or read
     │   ├── RunNotFoundError    (also LookupError) there is no such run in it
-    │   ├── StoreCorruptError   it is no record, or one that is damaged
+    │   ├── StoreCorruptError   the file is not a record, or is damaged
     │   ├── StoreNotFoundError  (also FileNotFoundError) there is no such file
     │   └── StoreVersionError   a newer version of spanloom wrote it
     └── TooManyFailuresError    (also RuntimeError) fill_batch saw more failures than allowed
@@ -56,11 +56,11 @@ class BatchStoppedError(SpanloomError, RuntimeError):
 class CheckpointError(SpanloomError):
     """A checkpoint's file cannot be used; the message names the file and says what to do.
 
-    Ends its batch whatever ``on_error`` is: what would run on could not be stored. What was stored before stays so.
+    Ends its batch whatever ``on_error`` is, because no further result could be stored. Earlier ones stay stored.
 
     Attributes:
-        value: The result that could not be stored, if there was one: it may have been paid for. It does not go to
-            another process if it cannot be pickled; the error does.
+        value: The result that could not be stored, if there was one: it may have been paid for. When the error is
+            pickled, a value that cannot be pickled is left out.
     """
 
     value: object = None
@@ -77,11 +77,11 @@ class CheckpointError(SpanloomError):
 
 
 class CheckpointCodecError(CheckpointError):
-    """A result cannot be encoded, or would come back as something else: a failure of its job like any other."""
+    """A result cannot be encoded, or would be decoded as something else: a failure of its job like any other."""
 
 
 class ExportError(SpanloomError):
-    """A recorded run cannot be written or sent elsewhere; the message says how much of it was, and why not the rest."""
+    """A recorded run cannot be written or sent elsewhere; the message says how much was, and why not the rest."""
 
 
 class HandlerError(SpanloomError):
@@ -99,7 +99,7 @@ class NestedLimiterError(SpanloomError, RuntimeError):
     Give the inner jobs a limiter of their own, or hold no slot while they are awaited.
 
     Attributes:
-        cycle: Who holds a slot and where it waits, one line for each.
+        cycle: One line per holder of a slot: its name, and where it waits.
     """
 
     def __init__(self, message: str, cycle: tuple[str, ...] = ()) -> None:
@@ -108,11 +108,11 @@ class NestedLimiterError(SpanloomError, RuntimeError):
 
 
 class NestedLoopError(SpanloomError, RuntimeError):
-    """`run_sync` was given a coroutine that waits for the very loop which `run_sync` blocks."""
+    """`run_sync` was given a coroutine that waits for the event loop that `run_sync` blocks."""
 
 
 class NotWatchedError(SpanloomError, LookupError):
-    """A process cannot be asked what it is at: it is not there, it is not watched, or it does not answer."""
+    """A process cannot be asked what it is doing: it does not exist, is not watched, or does not answer."""
 
 
 class StoreError(SpanloomError):
@@ -120,7 +120,7 @@ class StoreError(SpanloomError):
 
 
 class RunNotFoundError(StoreError, LookupError):
-    """The record has no run, or more than one, that goes by the given id; the message lists those there are."""
+    """The record has no run with the given id, or more than one; the message lists the runs that it has."""
 
 
 class StoreCorruptError(StoreError):
