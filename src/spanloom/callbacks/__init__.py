@@ -1,4 +1,4 @@
-"""Carrying events from the code that makes them to the handlers that want them."""
+"""Carry events from the code that makes them to the handlers that want them."""
 
 from spanloom.callbacks.ambient import (
     current_event,

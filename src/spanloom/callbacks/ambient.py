@@ -1,4 +1,4 @@
-"""The ambient manager: the one that runners use when nobody names another."""
+"""The ambient manager: the one that runners use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _waiting: list[Callable[[CallbackManager], object]] = []
 
 
 def set_default_factory(factory: Callable[[], CallbackManager]) -> None:
-    """Say how the process's default manager is made, the first time someone needs it."""
+    """Set the function that makes the process's default manager, on first use."""
     global _factory  # noqa: PLW0603 -- set once by the composition root, at import
     _factory = factory
 
@@ -48,8 +48,8 @@ def set_default_factory(factory: Callable[[], CallbackManager]) -> None:
 def get_callback_manager() -> CallbackManager:
     """Return the manager of the current context, or else the process's default one.
 
-    The default manager is made on first use: its flight recorder is on, and its handlers are those
-    named by the environment variable ``SPANLOOM_HANDLERS``.
+    The default manager is made on first use: its handlers are those that ``SPANLOOM_HANDLERS`` names,
+    and its flight recorder is on unless ``SPANLOOM_RECORDER`` is 0.
     """
     return _chosen.get() or _default or _make_default()
 
@@ -67,8 +67,8 @@ def _make_default() -> CallbackManager:
 def with_default_manager(function: Callable[[CallbackManager], object]) -> None:
     """Call `function` with the process's default manager: now if there is one, else as soon as it is made.
 
-    For what is set up before the program itself runs, which may still change the environment that the default manager
-    is made from. `function` must not raise: the first who needs a manager would be told.
+    For set-up before the program itself runs, which may still change the environment from which the default manager is
+    made. `function` must not raise: the error would reach the first user of the manager.
     """
     with _lock:
         if _default is None:
@@ -81,7 +81,10 @@ def with_default_manager(function: Callable[[CallbackManager], object]) -> None:
 def use_callback_manager(manager: CallbackManager) -> Iterator[CallbackManager]:
     """Make `manager` the ambient one inside the block, for this task and the tasks it starts.
 
-    The manager is not closed at the end: it may be used again.
+    The manager is not closed at the end and may be used again.
+
+    Raises:
+        TypeError: `manager` is not a `CallbackManager`.
     """
     if not isinstance(manager, CallbackManager):
         raise TypeError(f"use_callback_manager needs a CallbackManager, not {type(manager).__name__}")
@@ -101,10 +104,9 @@ def current_event() -> Event | None:
 
 
 def current_attempt() -> int | None:
-    """Return which attempt of a retried call this context is in, from 1; ``None`` if it is in none.
+    """Return the number of the attempt, from 1, in which this context runs; ``None`` if it runs in none.
 
-    The innermost retried call counts. A job that does not retry as a whole is in no attempt, and neither is a batch
-    inside of one.
+    The innermost retried call counts. The search ends at the innermost job: an attempt around its batch does not count.
     """
     manager = _chosen.get() or _default
     event = None if manager is None else manager.current.get()
@@ -114,11 +116,11 @@ def current_attempt() -> int | None:
 def link(target: Linkable | Mapping[str, object], /, **attributes: object) -> None:
     """Link the current event to another one that is not its parent; see `EventContext.link`.
 
-    In a job, this is the job's event. Without a current event there is nothing to link, and nothing happens.
+    Directly in a job, the current event is the job's. Without a current event this does nothing.
 
     Args:
         target: An `Event`, an opened `EventContext`, or a W3C carrier.
-        attributes: What there is to say of the link: numbers, booleans, texts.
+        attributes: Attributes of the link: numbers, booleans, texts.
     """
     event = current_event()
     if event is not None:
@@ -135,8 +137,8 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
 
     New threads, ``run_in_executor`` and callbacks of other libraries run without the caller's
     context variables, so their events would be roots of new traces. Each call runs in its own copy
-    of the context in which `propagate` was called: calls may overlap, and what they set is gone
-    when they return. A coroutine function is better started as a task, which carries the context.
+    of the context in which `propagate` was called, so calls may overlap, and what they set is
+    dropped when they return. Start a coroutine function as a task instead, which carries the context.
 
     Raises:
         TypeError: `function` is not callable.
@@ -155,7 +157,7 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 -- the thread that was making the manager, and held it, is not here
+    global _lock  # noqa: PLW0603 -- it may have been held by a thread that the child does not have
     _lock = threading.RLock()
 
 

@@ -1,4 +1,4 @@
-"""A batch as the manager sees it: one batch event, and a family of jobs whose ends cost one append."""
+"""A batch as the manager sees it: one batch event, and a family of jobs, each of whose ends costs one append."""
 
 from __future__ import annotations
 
@@ -28,37 +28,38 @@ _JOB: Final = EventType.JOB
 
 
 class JobTable(LiveJobs, Protocol):
-    """What a runner shows of its jobs."""
+    """A runner's jobs, as the manager may look at them."""
 
     def open_jobs(self, since_ns: int = 0, until_ns: int | None = None) -> list[JobEvent]:
         """Return the events of the jobs that are running now; safe from any thread.
 
         Args:
-            since_ns: Jobs that started before that may be left out, where that saves time.
-            until_ns: The same of those that started then or later.
+            since_ns: Jobs that started earlier may be left out, where that saves time.
+            until_ns: So may jobs that started at this time or later; ``None`` for no bound.
         """
 
 
 class BatchScope(msgspec.Struct, eq=False, weakref=True):
     """The events of one batch, from `open` to `close`.
 
-    A runner asks once what its jobs need, and then makes one `JobEvent` per job and calls
-    `deliver` with it at its end: no lookup, lock or id per job.
+    A runner reads these attributes once. Then it makes one `JobEvent` per job and passes it to
+    `deliver` at its end: no look-up, lock or id per job.
 
     Attributes:
         event: The batch's own event.
         counts: Live numbers of the batch.
         jobs: The runner's table of jobs.
-        job_name: What the jobs are called.
-        family: What the job events have in common; ``None`` if nobody listens to jobs.
-        starts: To be called with each started job; ``None`` if nobody asks for that. Returns True if it has
-            set something in the context that the start of another job may leave as it is, as far as the
-            runner cannot tell that itself; see `binders`.
-        binders: Whose own hooks set the same variables at the start of every job, until they lapse. Who
-            starts jobs in one context one after the other has to end that context then, and not before.
-        deliver: To be called with each ended job; ``None`` if nobody asks for that.
-        deliver_too: The same, after `deliver`: most programs have a recorder and one handler, and a
-            function that calls both would cost more than the two of them.
+        job_name: Name of the jobs.
+        family: What the job events share; ``None`` if nobody listens to jobs.
+        starts: Call it with each started job; ``None`` if no handler wants that. With `binders`, it returns
+            True if a hook of another handler has set a context variable: the runner, which ignores what is
+            set at a start then, must not reuse the context.
+        binders: Handlers whose hooks set the same context variables anew at the start of every job. A runner
+            that runs jobs one after the other in one context may therefore keep it, until one of them has
+            `lapsed`.
+        deliver: Call it with each ended job; ``None`` if nobody wants that.
+        deliver_too: The same, after `deliver`. Most programs have a recorder and one handler, and one
+            function that calls both would cost more than two calls.
     """
 
     event: ScopeEvent
@@ -94,14 +95,14 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             manager: Carries the events.
             name: The batch's name.
             jobs: The runner's table of jobs.
-            total: How many jobs there will be, or ``None``.
+            total: Number of jobs, or ``None`` if unknown.
             payload: Values to attach; not copied.
-            job_name: The jobs' name; empty if the first job will give it.
+            job_name: The jobs' name; empty to take it from the first job.
             ready_at_once: True if all jobs could run now, so that their queue time counts from here.
-            always: Have a family even if nobody listens, for a runner that needs the records itself.
+            always: Make a family even if nobody listens, for a runner that needs the records itself.
 
         Raises:
-            HandlerError: a hook failed under ``raise_handler_errors``; the event has ended.
+            HandlerError: a hook failed under ``raise_handler_errors``; the event has been ended.
         """
         counts = BatchCounts(total, weakref.ref(jobs))
         route = manager.route(_JOB)
@@ -160,9 +161,9 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         """End the batch event, and restore the caller's context."""
         manager, event, family, outer = self._manager, self.event, self.family, self._outer
         ended = self.counts.settle()
-        self.jobs = _NO_JOBS  # or scope and runner would keep each other, and all results, alive
+        self.jobs = _NO_JOBS  # else scope and runner would keep each other, and all results, alive
         if family is not None:
-            # In this order: jobs that were counted in both places would look like lost ones.
+            # In this order: jobs counted in both places would look like lost ones.
             manager.batch_closed(event.event_id, ended)
             if self._job_route.takers:
                 self._job_route.batch_ended(ended)
@@ -170,18 +171,18 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         manager.leave((event, self._batch_route), outer, error)
 
     def relief_s(self) -> float:
-        """Return for how long no job should be started, or a handler that takes events would lose some before long."""
+        """Return the seconds for which to start no job, as a handler's buffer is filling up; see `Emitter.relief_s`."""
         return self._manager.relief_s()
 
     def lapsed(self) -> bool:
-        """Tell whether one of the `binders` is not called any more: what it has set stays as it is."""
+        """Tell whether one of the `binders` is no longer called: then what it has set stays set."""
         for guard in self.binders:  # noqa: SIM110 -- with every job; any() costs three times as much
             if guard.lapsed:
                 return True
         return False
 
     def unaccounted(self, guard: Guard) -> int:
-        """Return how many jobs have ended that `guard` should get and that are not accounted for yet."""
+        """Return how many ended jobs of this batch `guard` should get and has not accounted for yet."""
         return self.counts.ended if guard in self._job_route.takers else 0
 
 
@@ -218,7 +219,7 @@ def _join(sinks: list[Callable[[Event], object]]) -> Callable[[Event], object] |
 
 
 def _watched(hook: Callable[[Event], object]) -> Callable[[Event], bool]:
-    """Return `hook`, telling whether it has set a variable of its caller's context."""
+    """Return `hook` as a function that tells whether it has set a variable of the caller's context."""
 
     def call(event: Event) -> bool:
         before = copy_context()

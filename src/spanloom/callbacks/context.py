@@ -21,12 +21,12 @@ __all__ = ["EventContext"]
 class EventContext:
     """Open an event on entry, make it the parent of what happens inside, end it on exit.
 
-    Use it with ``with`` or ``async with``; both do the same and never wait. The exception that
-    leaves the block ends the event (``CancelledError`` as ``cancelled``) and is raised on, the
-    same object. Ending twice is harmless: the first end counts.
+    Use it with ``with`` or ``async with``; both do the same and never wait. An exception that
+    leaves the block ends the event (``CancelledError`` as ``cancelled``) and propagates unchanged.
+    Ending twice is harmless: the first end counts.
 
-    Only the current context is touched: tasks and threads that run beside this block do not see
-    its event, tasks that are started inside it do.
+    Only the current context is changed: tasks started inside the block see its event as current,
+    tasks and threads that were already running do not.
     """
 
     __slots__ = ("_attempt", "_data", "_inside", "_manager", "_name", "_outer", "_route", "_type", "event")
@@ -78,15 +78,15 @@ class EventContext:
             return
         self._route = None
         current = self._manager.current
-        # Not Token.reset: a generator may be closed in another context than it was started in,
-        # where the token is an error. There somebody else's event is current, and stays it.
+        # Not Token.reset: a generator may be closed in another context than the one it was started in,
+        # where reset would raise. There another event is current, and stays so.
         if current.get() is event:
             current.set(self._outer)
         self._outer = None
         self._manager.finish(event, route, error)
 
     def suspend(self) -> None:
-        """Let go of the context while a generator's body does not run; its events stay open."""
+        """Restore the caller's current event while a generator's body does not run; the body's events stay open."""
         current, event = self._manager.current, self.event
         inside = current.get()
         # Another trace: the generator was torn down in a context that is not the one it ran in.
@@ -97,7 +97,7 @@ class EventContext:
                 self._route.pause(event)
 
     def resume(self) -> None:
-        """Make current, in the context that runs the generator's body now, what was so in the body."""
+        """Make the body's event current again, in the context that now runs the generator's body."""
         current = self._manager.current
         self._outer = current.get()
         current.set(self._inside)
@@ -105,7 +105,7 @@ class EventContext:
             self._route.resume(self.event)
 
     def set(self, /, **payload: object) -> Self:
-        """Attach values to the event, before, during or after the block. Returns the context."""
+        """Attach values to the event, before, during or after the block; return this context."""
         if self.event is not None:
             data_of(self.event).update(payload)
         elif self._data is None:
@@ -115,14 +115,17 @@ class EventContext:
         return self
 
     def link(self, target: Linkable | Mapping[str, object], /, **attributes: object) -> Self:
-        """Link the event to another one that is not its parent, of this trace or any other. Returns the context.
+        """Link the event to another one that is not its parent, of this trace or any other; return this context.
 
-        For fan-in: the message that is worked off, the earlier runs whose results are put together.
+        For fan-in: the message that is being processed, the earlier runs whose results are combined.
 
         Args:
             target: An `Event`, an opened `EventContext`, or a W3C carrier: a mapping with ``traceparent``, such as
                 the headers of a message. A carrier that names no span adds no link.
-            attributes: What there is to say of the link: numbers, booleans, texts.
+            attributes: Attributes of the link: numbers, booleans, texts.
+
+        Raises:
+            TypeError: `target` is none of these.
         """
         if self.event is not None:
             add_link(data_of(self.event), target, attributes)

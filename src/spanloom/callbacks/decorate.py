@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class Scope(Protocol):
-    """What encloses one call, an `EventContext` for one."""
+    """What encloses one call; an `EventContext` is one."""
 
     def start(self) -> object:
         """Begin."""
@@ -40,10 +40,10 @@ class Scope(Protocol):
         """End; `error` is what ended it."""
 
     def suspend(self) -> None:
-        """Let go of the context while a generator's body does not run."""
+        """Leave the context while a generator's body does not run."""
 
     def resume(self) -> None:
-        """Take it up again, perhaps in another context."""
+        """Enter it again when the body runs on, perhaps in another context."""
 
     def __enter__(self) -> object: ...
 
@@ -60,7 +60,7 @@ def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Ca
     """
     if isinstance(
         function, (staticmethod, classmethod)
-    ):  # or the result would be bound to the object as well
+    ):  # else the wrapper would be bound to the object, too
         return cast("Callable[P, R]", type(function)(decorate(manager, function.__func__, name)))
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"trace() decorates functions and methods, not {function!r}")
@@ -70,7 +70,7 @@ def decorate(manager: Emitter, function: Callable[P, R], name: str | None) -> Ca
 
 def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]:
     """Wrap `function`, whatever kind of function it is, so that each call runs in a `scope` of its own."""
-    # Any: each kind of function has another return type, which R stands for as a whole.
+    # Any: R is the whole return type, which differs from kind to kind.
     wrapped: Any
     if _is(inspect.isasyncgenfunction, function):
         wrapped = async_generator(cast("Any", function), scope)
@@ -84,7 +84,7 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Tell whether a call of `function` makes a coroutine: it, or its ``__call__``, is an ``async def``."""
+    """Tell whether calling `function` makes a coroutine: it, or its ``__call__``, is an ``async def``."""
     return _is(inspect.iscoroutinefunction, function)
 
 
@@ -108,9 +108,9 @@ def _coroutine(function: Callable[P, Any], scope: Callable[[], Scope]) -> Callab
     return call
 
 
-# Both wrappers hand everything on: what is sent or thrown in, GeneratorExit included, goes into the body
-# as it came. They keep nothing: an item, or an exception whose traceback leads back to the wrapper's
-# frame, would live on in that frame, hence the list that is empty at every ``yield``, and the ``del``.
+# Both wrappers pass everything on: what is sent or thrown in, GeneratorExit included, reaches the body
+# unchanged. And they keep nothing: hence the list that is empty at every ``yield``, and the ``del``. Else
+# the wrapper's frame would keep an item alive, or an exception whose traceback leads back to that frame.
 
 
 def generator(
@@ -121,7 +121,7 @@ def generator(
     Args:
         function: The generator function.
         scope: Makes the scope of one generator.
-        is_awaitable: Whether its generators can be awaited: ``types.coroutine`` has made it.
+        is_awaitable: Whether its generators can be awaited: `function` is decorated with ``types.coroutine``.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
@@ -163,7 +163,7 @@ def generator(
 
 
 def awaitable_generator(made: Any) -> bool:
-    """Tell whether a generator, or those of a generator function, can be awaited, as ``types.coroutine`` has it."""
+    """Tell whether a generator, or those of a generator function, can be awaited, thanks to ``types.coroutine``."""
     code = getattr(made, "gi_code", None) or getattr(made, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
@@ -210,11 +210,11 @@ def async_generator(
 
 
 def _first(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    """Take the first step of `inner`, without the event loop getting to know it.
+    """Take the first step of `inner` without registering it with the event loop.
 
-    A loop closes the async generators that it knows: when it ends, all at the same time, and each one that is
-    forgotten. The wrapper is one of them, and closes `inner` itself; closing it from two sides is an error. Without
-    any finalizer Python would close it, but not what it awaits then.
+    A loop closes the async generators that it knows: each one that is garbage, and all concurrently when it shuts down.
+    It knows the wrapper, which closes `inner` itself; closing `inner` from two sides is an error. A finalizer is set
+    all the same: without one Python closes a garbage generator itself, without running what it then awaits.
     """
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(firstiter=None, finalizer=_leave_to_wrapper)
@@ -225,13 +225,13 @@ def _first(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
 
 
 def _leave_to_wrapper(_: object) -> None:
-    """Leave a generator that is garbage to the wrapper, which is garbage as well and has a finalizer of its own."""
+    """Do nothing: the wrapper of a garbage generator is garbage, too, and its own finalizer closes both."""
 
 
 def hide_frame(error: BaseException) -> None:
-    """Take the frame that has just caught `error` out of its traceback; to be followed by ``raise``.
+    """Remove the frame that has just caught `error` from its traceback; call before a bare ``raise``.
 
-    ``raise`` without an argument adds no new entry, so that the traceback is the one that there would be without us.
+    A bare ``raise`` adds no entry, so the traceback is as if the wrapper did not exist.
     """
     traceback = error.__traceback__
     if traceback is not None:

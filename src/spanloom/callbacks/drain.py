@@ -1,9 +1,8 @@
-"""The drain: a thread of a handler's own that hands it ended events in lists.
+"""The drain: a handler's own thread, which hands it ended events in lists.
 
-Producers append to a bounded deque, which is all they ever do; the oldest event gives way when it
-is full. The thread sleeps until the first event, then looks every `INTERVAL_S`, and goes back to
-sleep when nothing is running any more. One thread per handler: a handler that hangs keeps nobody
-but itself from its events.
+Producers only append to a bounded deque; when it is full, the oldest event is dropped. The thread
+sleeps until the first event, then looks every `INTERVAL_S`, and goes back to sleep when nothing is
+running any more. One thread per handler: a handler that hangs delays no other one.
 """
 
 from __future__ import annotations
@@ -35,33 +34,33 @@ CAPACITY: Final = 100_000
 CHUNK: Final = 512
 """Events per call of ``on_events``: about 0.1 ms of a statistics handler."""
 HOLD_NS: Final = 1_000_000
-"""How long the thread works before it lets the loop's thread have the GIL, a fifth of the interpreter's own
-switch interval. The pause itself, a timer of the kernel's, may take as long as a list of events does."""
+"""Nanoseconds that the thread works before it yields the GIL to the loop's thread: a fifth of the interpreter's own
+switch interval. The pause itself, a kernel timer, may take as long as a list of events."""
 BACKLOG: Final = CAPACITY // 4
-"""Events beyond which the thread works on until the interpreter takes the GIL from it, which is after 5 ms. Who only
-gets it for 1 ms in 6 falls behind a batch of jobs that hardly wait, and would lose what is more than `CAPACITY`."""
+"""Events waiting above which the thread no longer yields and works until the interpreter takes the GIL from it, after
+5 ms. With the GIL for only 1 ms in 6, it would fall behind a batch of jobs that hardly wait, and lose events."""
 MOVING_NS: Final = 1_000_000_000
-"""How long a handler may have had its list in hand, or its thread may have used no CPU time since: it hangs then, for
-all that can be told. The clock on the wall alone would call a thread dead that merely does not get the GIL: SQLite
-gives it away at each row, and a loop that never waits keeps it for milliseconds."""
+"""A handler hangs if it has had its list for that long and its thread has used no CPU time for that long. Wall time
+alone would also condemn a thread that merely does not get the GIL: SQLite releases it at each row, and a loop that
+never waits keeps it for milliseconds."""
 PATIENCE_NS: Final = 10_000_000_000
-"""How long a list may be in hand however busy the thread is: it may be in a circle."""
+"""A handler also hangs if it has had its list for that long, however much CPU time it uses: it may loop for ever."""
 RELIEF_S: Final = 0.002
-"""How long who makes events should wait when half of `CAPACITY` does; twice as long for each tenth more."""
+"""Seconds that producers should pause when half of `CAPACITY` is waiting; doubled for each further tenth."""
 INTERVAL_S: Final = 0.1
 BURST: Final = BACKLOG // 4
-"""Events that have come during a look beyond which the thread looks again at once. With fewer, what a handler does once
-for each look, such as a transaction, would cost more than what it does with the events."""
+"""Events that came during a look from which on the thread looks again at once. With fewer, what a handler does once per
+look, such as a transaction, would cost more than what it does with the events."""
 
 
 class TraceStarted(msgspec.Struct, frozen=True):
-    """Stands among the events where a trace began."""
+    """Marks, among the events, where a trace began."""
 
     trace: Trace
 
 
 class TraceEnded(msgspec.Struct, frozen=True):
-    """Stands among the events where a trace ended. Its map is made on the handler's thread: it may be large."""
+    """Marks, among the events, where a trace ended. Its map, which may be large, is made on the handler's thread."""
 
     trace: Trace
 
@@ -75,8 +74,8 @@ class Drain:
     Args:
         guard: The handler's.
         on_events: Its hook for lists.
-        marks: Whether `TraceStarted` and `TraceEnded` will be among the events: looking for them takes
-            as long as handing over does.
+        marks: Whether `TraceStarted` and `TraceEnded` may be among the events: looking for them takes
+            as long as the delivery itself.
     """
 
     def __init__(self, guard: Guard, on_events: Callable[[Sequence[Event]], object], *, marks: bool) -> None:
@@ -86,7 +85,7 @@ class Drain:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with nothing buffered and no thread: as made, and after a fork in the child."""
+        """Start anew with nothing buffered and no thread: at construction, and in a forked child."""
         self.outbox: deque[Event | TraceStarted | TraceEnded] = deque(maxlen=CAPACITY)
         self._in_hand = 0
         self._taken_ns = 0
@@ -96,7 +95,7 @@ class Drain:
         self._parked = True
         self._stirred = False
         self._closed = False
-        # Re-entrant: a signal handler that emits events may interrupt whoever holds it.
+        # Re-entrant: a signal handler that emits events may interrupt the thread that holds it.
         self._lock = threading.RLock()
         self._delivery = threading.Lock()
         self._wake = threading.Event()
@@ -109,21 +108,22 @@ class Drain:
 
     @property
     def pending(self) -> int:
-        """Events that wait here or are in the handler's hands; some that go from one to the other may count twice.
+        """Number of events that wait here or are in the handler's hands; one that is moving may count twice.
 
-        Without a lock: who asks may hold one that a finalizer waits for which the garbage collector runs in `_take`.
+        Takes no lock. The caller may hold one of its own, and `_take` may run the garbage collector, with a finalizer
+        that waits for the caller's lock: a deadlock.
         """
         waiting, in_hand = (
             self.outbox.copy(),
             self._in_hand,
-        )  # in this order: what has left the one is in the other
+        )  # in this order: an event that has left the outbox is already counted in hand
         return self._count_events(waiting) + in_hand
 
     def relief_s(self) -> float:
-        """Return for how long a pause of who makes events would help: not at all unless half of what may wait does.
+        """Return the seconds that producers should pause so that the handler can catch up.
 
-        Nor with a handler that hangs. One that is only slow, or gets little of a busy machine, is given the more time
-        the less room there is, up to 2**5 times `RELIEF_S`.
+        0 while at most half of `CAPACITY` is waiting, and 0 for a handler that hangs. A handler that is only slow, or
+        gets little CPU time, is given more time the less room is left, up to 2**5 times `RELIEF_S`.
         """
         excess = len(self.outbox) - CAPACITY // 2
         if excess <= 0 or self._closed or self._thread is None:
@@ -158,13 +158,13 @@ class Drain:
             self._ring()
 
     def stir(self) -> None:
-        """Tell that an event is open, from any thread; wake the thread if it sleeps."""
+        """Note, from any thread, that an event has started; wake the thread if it sleeps."""
         self._stirred = True
         if self._parked:
             self._ring()
 
     def batch_started(self) -> None:
-        """Look every `INTERVAL_S` from now on: a batch appends to `outbox` without a word."""
+        """Look every `INTERVAL_S` from now on: a batch appends to `outbox` without waking the thread."""
         with self._lock:
             self._batches += 1
         if self._parked:
@@ -173,10 +173,10 @@ class Drain:
     def batch_ended(self) -> None:
         """Undo one `batch_started`; the thread looks once more before it sleeps."""
         with self._lock:
-            self._batches = max(0, self._batches - 1)  # a forked child may end what its parent started
+            self._batches = max(0, self._batches - 1)  # a forked child may end its parent's batch
 
     def ask(self) -> int:
-        """Ask the thread to hand over everything appended before this call; `flush` waits for it."""
+        """Ask the thread to deliver everything appended before this call; return a ticket for `flush`."""
         with self._lock:
             self._asked += 1
             asked = self._asked
@@ -184,7 +184,13 @@ class Drain:
         return asked
 
     def flush(self, timeout: float, asked: int) -> bool:
-        """Wait for what was asked for; return False if `timeout` s did not do."""
+        """Wait until what `ask` asked for is delivered; return False if `timeout` seconds did not suffice.
+
+        Delivers in the caller's thread if there is no other. Returns False at once on the handler's own thread.
+
+        Raises:
+            HandlerError: a hook failed on the thread since the last flush, under ``raise_handler_errors``.
+        """
         thread = self._thread
         if thread is threading.current_thread():
             return False
@@ -204,12 +210,12 @@ class Drain:
         return done
 
     def close(self) -> None:
-        """Stop the thread once it is through with what it has in hand; does not wait for it."""
+        """Stop the thread after its present look; does not wait for it."""
         self._closed = True
         self._wake.set()
 
     def call_on_events(self, events: Sequence[Event]) -> None:
-        """Call the hook and, if it is async, run it to its end on this thread's own loop."""
+        """Call the hook and, if it is async, run it to completion on this thread's own loop."""
         result = self._on_events(events)
         if inspect.isawaitable(result):
             if self._runner is None:
@@ -221,12 +227,12 @@ class Drain:
             self._parked = False
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=f"spanloom-{self._guard.name}", daemon=True)
-                self._thread = thread  # before the start: a hook that flushes asks whose thread it is on
+                self._thread = thread  # before the start: `flush` compares it, perhaps called by a hook
                 try:
                     thread.start()
                 except RuntimeError:
                     self._thread = None
-                    return  # the interpreter is shutting down: flush() hands over in its caller's thread
+                    return  # the interpreter is shutting down: flush() delivers in its caller's thread
         self._wake.set()
 
     def _run(self) -> None:
@@ -246,16 +252,16 @@ class Drain:
                 self._parked = parked = not (handed or self._batches or is_open)
             waiting = len(self.outbox)
             if waiting >= BURST or (parked and (waiting or self._stirred)):
-                continue  # too much to let it lie, or pushed before anyone could see that we park
+                continue  # too much to leave waiting, or pushed before a producer could see that we park
             if not self._closed:
-                # Some of what waits came when the look began.
+                # Some of what waits came when the look began, so count from there.
                 timeout = left_s(next_ns) if waiting >= CHUNK else INTERVAL_S
                 self._wake.wait(None if parked else timeout)
         if self._runner is not None:
             self._runner.close()
 
     def _hand_over(self) -> int:
-        """Hand over what is there now. What comes meanwhile is for the next time, or a flush would never end."""
+        """Deliver what is there now; return its number. What comes meanwhile waits, else a flush might never end."""
         handed = 0
         left = len(self.outbox)
         pause_at = monotonic_ns() + HOLD_NS
@@ -271,7 +277,7 @@ class Drain:
         return handed
 
     def _tick(self) -> bool:
-        """Let a handler look that looks at open events; return True if there are any, and it has to look again."""
+        """Call ``on_tick`` of a handler that has it; return True if it is to be called again in `INTERVAL_S`."""
         if not self._guard.watches:
             return False
         try:
@@ -282,10 +288,10 @@ class Drain:
 
     def _take(self) -> list[Event | TraceStarted | TraceEnded]:
         outbox = self.outbox
-        count = min(CHUNK, len(outbox))  # nobody else takes, so what len() counts is there
+        count = min(CHUNK, len(outbox))  # nobody else takes any, so all that len() counts are there
         self._taken_ns = monotonic_ns()
-        self._in_hand = count  # before they leave, or `pending` would see them in neither place
-        chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of what a loop takes
+        self._in_hand = count  # before they leave, else `pending` would see them in neither place
+        chunk = list(map(deque.popleft, repeat(outbox, count)))  # two thirds of the time of a loop
         self._in_hand = self._count_events(chunk)
         return chunk
 
@@ -302,7 +308,7 @@ class Drain:
         return len(events)
 
     def _deliver_marked(self, chunk: list[Event | TraceStarted | TraceEnded]) -> int:
-        """Deliver events around which traces begin and end: each mark in its place."""
+        """Deliver events with marks of traces among them, each mark in its place; return the number of events."""
         handed = 0
         events: list[Event] = []
         for item in chunk:
@@ -321,7 +327,7 @@ class Drain:
         try:
             return self._guard.call(hook, *args)
         except HandlerError as error:
-            self._failure = error  # raise_handler_errors: flush() raises it, a thread has no caller
+            self._failure = error  # raise_handler_errors: raised by flush(), as a thread has no caller
             return False
 
 
@@ -332,8 +338,8 @@ async def _finish(awaitable: Awaitable[object]) -> None:
 class _DrainLoop(asyncio.SelectorEventLoop):
     """The loop of an async batch hook, which a forked child drops without closing it.
 
-    Parent and child share one epoll instance: closing the loop in the child would take the parent's
-    wake-up pipe off the list, and the parent's loop would never hear of its threads again.
+    Parent and child share one epoll instance: closing the loop in the child would unregister the
+    parent's wake-up pipe, and other threads could never wake the parent's loop again.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Making events: from the start of one to its end, and which is current where.
+"""Make events, from start to end, and keep track of the current event of each context.
 
 Theory of operation. `begin` makes the record of an event, puts it into the table of open events
 and calls the inline start hooks; `finish` completes the record, moves it to the flight recorder,
@@ -6,8 +6,8 @@ calls the inline end hooks and appends it to the drains. Which event is current 
 ContextVar of this object, so tasks and threads have stacks of their own, and two managers never
 see each other's events. Runners open a `BatchScope` instead, which does the same for many jobs.
 
-One noun, and a little long: what is done at each event stands in `begin`, `finish` and `emit` themselves, as a helper
-between them would be a call for every event.
+Over 400 lines, though one noun: what is done for each event stands in `begin`, `finish` and `emit` themselves, as a
+shared helper would cost a call per event.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ R = TypeVar("R")
 
 
 class Emitter:
-    """The making half of a `CallbackManager`: whatever opens, ends or emits events goes through it.
+    """The half of a `CallbackManager` that makes events: all that open, end or emit events go through it.
 
     Args:
         table: The handlers.
@@ -56,8 +56,8 @@ class Emitter:
     Attributes:
         current: The current event of each context.
         recorder: The flight recorder, or ``None`` if that is switched off.
-        active: Whether anyone would notice an event: the flight recorder or a handler.
-        route: Tells who gets the events of a type.
+        active: Whether there is a flight recorder or a handler, so that events are worth making.
+        route: Returns the route of the events of a type; see `HandlerTable.route`.
     """
 
     def __init__(self, table: HandlerTable, recorder: FlightRecorder | None) -> None:
@@ -76,15 +76,15 @@ class Emitter:
         self._open: dict[int, Event] = {}
         self._held: dict[int, tuple[ScopeEvent, Route]] = {}
         self._held_traces: dict[int, EventContext] = {}
-        # Weak: a batch whose event loop was closed under it must not be kept alive by being shown.
+        # Weak: a batch whose event loop was closed while it ran must not be kept alive by this table.
         self._batches: dict[int, weakref.ref[BatchScope]] = {}
         self._produced = 0
 
     def relief_s(self) -> float:
-        """Return for how long a pause of who makes events would help the handlers that take them in lists, in seconds.
+        """Return the seconds that producers should pause so that handlers that take lists can catch up.
 
-        All of them, also those that want no jobs: a job may have events of its own. A hook that makes events cannot
-        wait for its own handler.
+        The maximum over all of them, those that want no jobs included: a job may have events of its own. Handlers whose
+        hooks are running in this thread do not count: a hook cannot wait for its own handler.
         """
         relief_s = 0.0
         for guard in self._table.guards:
@@ -125,9 +125,9 @@ class Emitter:
         *,
         name: str | None = None,
     ) -> int:
-        """Start an event that no block encloses, and return its id.
+        """Start an event without a ``with`` block, and return its id.
 
-        It does not become the current event: what follows is not its child unless it says so by
+        It does not become the current event: a later event is its child only if given its id as
         `parent_id`. Prefer `event`, which cannot be left open.
 
         Args:
@@ -163,7 +163,7 @@ class Emitter:
         *,
         error: BaseException | None = None,
     ) -> None:
-        """End the event that `on_event_start` gave this id, wherever it stands in the tree.
+        """End an event by the id that `on_event_start` returned, wherever it is in the tree.
 
         Args:
             event_id: What `on_event_start` returned.
@@ -193,7 +193,7 @@ class Emitter:
 
         Args:
             type, payload, name: As for `event`.
-            parent: The event that it belongs to, for who tells of somebody else's; ``None`` for the current one.
+            parent: The parent, if not the current event; an ended one is replaced as in `begin`.
         """
         parent = parent or self.current.get()
         if parent is not None and parent.end_ns is not None:
@@ -234,10 +234,14 @@ class Emitter:
         attempt: int | None = None,
         counts: BatchCounts | None = None,
     ) -> tuple[ScopeEvent, Route]:
-        """Open an event; for `EventContext` and runners. Whoever calls it must call `finish`.
+        """Open an event; for `EventContext` and runners. The caller must call `finish`.
 
-        A `parent` that has ended is current only because nobody could take it back: a generator was left early, a task
-        has outlived the block that started it. The event lies under the innermost one around it that is open.
+        A `parent` may have ended and still be current: a generator was left early, or a task has outlived the block
+        that started it. Then the innermost open event around it is the parent.
+
+        Raises:
+            BaseException: what a start hook raised under ``raise_handler_errors``, or a signal's handler; the event has
+                been ended.
         """
         if parent is not None and parent.end_ns is not None:
             parent = self.open_around(parent)
@@ -267,7 +271,7 @@ class Emitter:
                     self._tell_start(trace)
                 if route.starts:
                     route.start(event)
-            except BaseException as error:  # a handler's, a signal's: nobody else will end the event
+            except BaseException as error:  # from a handler or a signal: nobody else would end the event
                 self.finish(event, route, error)
                 raise
         return event, route
@@ -277,12 +281,12 @@ class Emitter:
         if error is not None:
             try:
                 fail_scope(event, error)
-            except RecursionError:  # nothing more can be called
+            except RecursionError:  # the stack has no room for another call
                 write_event(event, "failure", ERROR)
                 write_event(event, "error", NO_STACK)
         write_event(event, "end_ns", monotonic_ns())
         if self._open.pop(event.event_id, None) is None:
-            return  # this is a forked child, and the event its parent's: it ends over there
+            return  # a forked child, and an event of its parent process, which ends it
         self._produced += 1
         recorder = self.recorder
         if recorder is not None:
@@ -298,7 +302,7 @@ class Emitter:
     def leave(
         self, begun: tuple[ScopeEvent, Route], outer: Event | None, error: BaseException | None
     ) -> None:
-        """End what `begin` returned, and make `outer` current if the event still is; for runners."""
+        """End what `begin` returned, and make `outer` current if the event is still current; for runners."""
         event, route = begun
         current = self.current
         # Not Token.reset: see EventContext.end.
@@ -307,7 +311,7 @@ class Emitter:
         self.finish(event, route, error)
 
     def open_around(self, event: Event) -> Event | None:
-        """Return the innermost open event that lies around `event`, which has ended; ``None`` if there is none."""
+        """Return the innermost open event around `event`, which has ended; ``None`` if there is none."""
         job, parent_id = event.job, event.parent_id
         while parent_id is not None:
             is_job = job is not None and job.event_id == parent_id
@@ -321,7 +325,7 @@ class Emitter:
         return None
 
     def attempt_around(self, event: Event) -> int | None:
-        """Return the number of the attempt that `event`, an open one, is or happened in; ``None`` for none."""
+        """Return the number of the attempt that the open `event` is or is in, within its job; ``None`` for none."""
         around: Event | None = event
         while around is not None and around.job is not around:
             if around.attempt is not None:
@@ -344,7 +348,7 @@ class Emitter:
         if event is not None:
             return event
         attempt = self._open.get(event_id ^ 1)
-        if type(attempt) is Try and attempt.is_retry:  # and so is its retry: see there
+        if type(attempt) is Try and attempt.is_retry:  # its retry is open, too: see `Try`
             return attempt.whole
         for scope in self.running():
             for job in scope.jobs.open_jobs():
@@ -355,7 +359,7 @@ class Emitter:
     # traces ---------------------------------------------------------------------------------------
 
     def as_trace(self, name: str) -> EventContext:
-        """Return a context whose event is the root of a trace, or a child if one is open already."""
+        """Return a context whose event is the root of a new trace, or a child of the current event if there is one."""
         return EventContext(self, EventType.TRACE, name, None)
 
     def start_trace(self, name: str) -> int:
@@ -401,8 +405,8 @@ class Emitter:
             name: Label of the event; by default the function's qualified name.
 
         Raises:
-            TypeError: `name` is a function: the parentheses are missing; or, by the decorator, what it is given is
-                no function.
+            TypeError: `name` is a function, as the parentheses are missing. The decorator raises it if what it
+                decorates is not a function.
         """
         if callable(name):
             raise TypeError("trace() makes a decorator: write @manager.trace(), with parentheses")
@@ -412,7 +416,7 @@ class Emitter:
         told = self._table.trace_guards
         if delivering.guards:
             told = tuple(guard for guard in told if guard not in delivering.guards)
-        # Whoever comes later gets no end: what it sees end, it has seen start.
+        # Remembered, so that a handler added later gets no end of a trace whose start it has not seen.
         self._told[trace.trace_id] = told
         for guard in told:
             guard.start_trace(trace)
@@ -426,7 +430,7 @@ class Emitter:
     # batches, for runners ---------------------------------------------------------------------------
 
     def batch_opened(self, event_id: int, scope: BatchScope) -> None:
-        """Take a running batch into the table of open events; for `BatchScope`."""
+        """Add a running batch to the table of open events; for `BatchScope`."""
         self._batches[event_id] = weakref.ref(scope)
 
     def batch_closed(self, event_id: int, jobs: int) -> None:

@@ -1,8 +1,8 @@
-"""Handlers of the process: they get the events of every manager, whoever makes it and whatever handlers it is given.
+"""Handlers of the process: they get the events of every manager, whoever makes it and whatever handlers it has.
 
-For what looks at a whole program from outside, as ``spanloom run`` does. The program's own managers are left as they
-are: their `handlers` and `stats` do not show such a handler, and neither `set_handlers` nor `close` takes it out. It
-has one guard for all managers, so one thread and one order of events, and is closed when the process ends.
+For tools that observe a whole program from outside, such as ``spanloom run``. The program's own managers do not show
+such a handler in `handlers` and `stats`, and neither `set_handlers` nor `close` removes it. It has one guard for all
+managers, hence one thread and one order of events, and is closed when the process ends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ __all__ = ["EVERYWHERE", "Everywhere"]
 
 
 class Table(Protocol):
-    """What a manager keeps its handlers in."""
+    """The table of a manager's handlers."""
 
     def refresh(self) -> None:
-        """Look at `Everywhere.guards` again."""
+        """Read `Everywhere.guards` again."""
 
 
 class Everywhere:
@@ -38,11 +38,11 @@ class Everywhere:
         self._tables: weakref.WeakSet[Table] = weakref.WeakSet()
 
     def join(self, table: Table) -> None:
-        """Take in a table that has just been made, and have it look."""
+        """Add a table that has just been made, and let it read `guards`."""
         with self._lock:
             self._tables.add(table)
         if self.guards:
-            table.refresh()  # only now: what is added between looking and joining would be missed
+            table.refresh()  # after joining: else a handler added in between would be missed
 
     def add(self, handler: object) -> Guard:
         """Give `handler` the events that start from now on, of all managers there are and will be.
@@ -57,7 +57,7 @@ class Everywhere:
         return guard
 
     def remove(self, guard: Guard) -> None:
-        """Undo one `add`; closing it is for the caller."""
+        """Undo one `add`; the caller must close the guard."""
         with self._lock:
             self.guards = tuple(other for other in self.guards if other is not guard)
         self._refresh()
@@ -69,11 +69,11 @@ class Everywhere:
             table.refresh()
 
     def after_fork(self) -> None:
-        """Forget what only the parent process can deliver."""
+        """Drop, in a forked child, what only the parent process can deliver."""
         self._lock = threading.RLock()
         for guard in self.guards:
             guard.after_fork()
 
 
 EVERYWHERE: Final = Everywhere()
-"""There is one process."""
+"""The one instance: there is one process."""

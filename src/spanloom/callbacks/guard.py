@@ -1,14 +1,14 @@
 """The guard: the only code that calls a handler, so that no handler can harm the work.
 
-A hook that raises, whatever it raises, or that holds its caller for more than `SLOW_S`, puts its
-handler into quarantine: logged once with the traceback, counted, and not called again until it is
-added anew. Retrying a failing handler would repeat its damage a thousand times a second.
+If a hook raises anything, or an inline hook holds its caller for more than `SLOW_S`, its handler is
+quarantined: logged once with the traceback, counted, and not called again until it is added anew. To
+retry a failing handler would repeat its damage a thousand times a second.
 
-What a signal raises while a hook happens to run, ``KeyboardInterrupt`` before all, is not the hook's:
-it goes on to the program, and the handler stays.
+An exception that a signal's handler raises while a hook happens to run, above all
+``KeyboardInterrupt``, is not the hook's: it propagates to the program, and the handler stays.
 
-One noun, and long all the same: each kind of hook is called where the work is, without a helper between them that
-every event would pay for, so what surrounds the call stands there several times.
+Over 400 lines, though one noun: the code around a hook's call is repeated for each kind of hook, as a shared helper
+would cost a call per event.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ __all__ = ["EventHook", "Guard", "delivering"]
 
 SLOW_S: Final = 5.0
 """Seconds an inline hook may hold its caller: far above any honest hook, far below a hang. Not less: on a machine with
-six times the work that it has processors for, a hook of some microseconds was seen to wait 1.8 s for the interpreter
-and a processor, and nothing tells that from a hook that blocks."""
+six times more work than processors, a hook of some microseconds was seen to wait 1.8 s for the GIL and a processor, and
+that cannot be told from a hook that blocks."""
 
 EventHook = Callable[[Event], object]
 
@@ -56,7 +56,7 @@ class _Delivering(threading.local):
 
 
 delivering: _Delivering = _Delivering()
-"""Whose hooks are running in this thread: what they emit is not sent to them again."""
+"""The guards whose hooks are running in this thread: events that these hooks emit are not sent to them."""
 
 
 class Guard:
@@ -99,7 +99,7 @@ class Guard:
             )
             hooks["on_events"] = self.drain.call_on_events
         self.watches: bool = self.drain is not None and hooks["on_tick"] is not None
-        """Whether its thread has to know that something is open."""
+        """Whether its thread has to be told of starts, for ``on_tick``."""
         self._inline: tuple[str, ...] = INLINE if self.drain is None else ON_EVENT
 
     # what is called, by whom ----------------------------------------------------------------------
@@ -110,12 +110,12 @@ class Guard:
 
     @property
     def binds_jobs(self) -> bool:
-        """Whether the handler says itself, batch by batch, what is to be called with each job."""
+        """Whether the handler gives, by its ``job_hooks``, the functions to call with the jobs of each batch."""
         return self.drain is not None and self.defines_inline("job_hooks", EventType.JOB)
 
     @property
     def lapsed(self) -> bool:
-        """Whether its inline hooks are not called any more."""
+        """Whether its inline hooks are no longer called."""
         return self.quarantined or self._closed
 
     def wants_type(self, type: str) -> bool:
@@ -123,11 +123,11 @@ class Guard:
         return self.wants is None or type in self.wants
 
     def defines_inline(self, hook: str, type: str) -> bool:
-        """Tell whether the handler has that inline hook and wants it called for events of that type."""
+        """Tell whether the handler has that hook and `wants_inline` includes that type."""
         return self._hooks[hook] is not None and (self.wants_inline is None or type in self.wants_inline)
 
     def start_hooks(self, type: str) -> list[EventHook]:
-        """Return what is to be called with each event of that type that starts."""
+        """Return the functions to call with each started event of that type."""
         hooks: list[EventHook] = []
         if self.watches:
             hooks.append(self._stir)
@@ -136,17 +136,17 @@ class Guard:
         return hooks
 
     def end_hooks(self, type: str) -> list[EventHook]:
-        """Return what is to be called with each event of that type that ends: it delivers, and accounts for it."""
+        """Return the functions to call with each ended event of that type; they deliver it and account for it."""
         inline = self.defines_inline("on_event_end", type)
         return [partial(self._deliver, "on_event_end", inline)] if inline or self.drain is not None else []
 
     def start(self, event: Event) -> None:
-        """Deliver the start of an event that no route leads here."""
+        """Deliver the start of an event directly, without a route; for runners."""
         for hook in self.start_hooks(event.type):
             hook(event)
 
     def end(self, event: Event) -> None:
-        """Deliver its end, and account for it."""
+        """Deliver the end of such an event, and account for it."""
         for hook in self.end_hooks(event.type):
             hook(event)
 
@@ -154,7 +154,7 @@ class Guard:
         cast("Drain", self.drain).stir()
 
     def attach(self, manager: CallbackManager) -> None:
-        """Show the handler the open events of the manager that it is put into; of several, if it is the process's."""
+        """Add the open events of `manager` to the handler's view; the first time, call ``attached`` with the view."""
         with self._lock:
             known, now = self._open, monotonic_ns()
             if known is None:
@@ -165,17 +165,17 @@ class Guard:
             self.call("attached", view)
 
     def tick(self) -> bool:
-        """Have the handler look at what is open; return True if anything is, or it asks to look again."""
+        """Call ``on_tick``; return True if any event is open, or if the hook asks for another call."""
         answer = self._invoke("on_tick")
         return answer is True or (answer is not _FAILED and bool(self._open))
 
     def pause(self, event: Event) -> None:
-        """Tell that the body of the event's generator does not run for a while."""
+        """Deliver that the body of the event's generator is suspended."""
         if self.defines_inline("on_event_pause", event.type):
             self.call("on_event_pause", event)
 
     def resume(self, event: Event) -> None:
-        """Tell that it runs again, perhaps in another context."""
+        """Deliver that it runs again, perhaps in another context."""
         if self.defines_inline("on_event_resume", event.type):
             self.call("on_event_resume", event)
 
@@ -184,19 +184,19 @@ class Guard:
         self._deliver("on_event", self.defines_inline("on_event", event.type), event)
 
     def job_end(self, event: Event) -> None:
-        """Deliver an ended job; its batch accounts for it, and its drain has it already."""
+        """Deliver an ended job inline; its batch accounts for it, and a drain has it already."""
         if self.call("on_event_end", event) and self.drain is None:
             self.delivered(1)
 
     def job_hooks(self, batch: Event, *, first: bool) -> tuple[EventHook | None, EventHook | None]:
-        """Return what a runner is to call with each started and with each ended job of `batch`.
+        """Return the functions for a runner to call with each started and each ended job of `batch`.
 
-        That is what the handler's own ``job_hooks`` says, where it has one and takes lists; by default its
-        ``on_event_start`` and ``on_event_end``, as far as it has them and wants them for jobs.
+        The handler's own ``job_hooks`` decides, if it has one and takes lists. Otherwise they are its
+        ``on_event_start`` and ``on_event_end``, if it has them and wants them for jobs.
 
         Args:
             batch: The event of the batch, just started.
-            first: No other handler is called between the stamp of such an event and this one.
+            first: Whether no other hook is called between the time stamp of a job's event and this hook.
         """
         start, end = (
             self._hooks[hook] if self.defines_inline(hook, EventType.JOB) else None
@@ -217,7 +217,7 @@ class Guard:
         return start, end
 
     def _job_hook(self, hook: str, function: EventHook, *, first: bool) -> EventHook:
-        """Return `function` with what `_invoke` puts around it, all constants bound: it is called with every job."""
+        """Return `function` guarded as by `_invoke`, with all constants bound, as it is called with every job."""
         if type(function) is QuickHook:
             return self._quick_hook(hook, function.quick, self._job_hook(hook, function.full, first=first))
         alone, here, slow_ns = (self,), delivering, SLOW_S * 1e9
@@ -230,7 +230,7 @@ class Guard:
                 here.guards = (*outer, self)
             else:
                 here.guards = alone
-            # The event was stamped a moment ago; only what other handlers did since then needs another look.
+            # The event was stamped a moment ago; read the clock again only if other hooks have run since.
             began = (event.end_ns or event.start_ns) if first else monotonic_ns()
             try:
                 function(event)
@@ -264,7 +264,7 @@ class Guard:
         return guarded
 
     def start_trace(self, trace: Trace) -> None:
-        """Tell of a new trace: in order with the events where the handler takes lists."""
+        """Deliver the start of a trace; in order with the events if the handler takes lists."""
         if not self.defines("start_trace"):
             return
         if self.drain is not None:
@@ -273,7 +273,7 @@ class Guard:
             self.call("start_trace", trace.trace_id, trace.name)
 
     def end_trace(self, trace: Trace) -> None:
-        """Tell of the end of a trace: in order with the events where the handler takes lists."""
+        """Deliver the end of a trace; in order with the events if the handler takes lists."""
         if not self.defines("end_trace"):
             return
         if self.drain is not None:
@@ -303,7 +303,7 @@ class Guard:
 
     def _invoke(self, hook: str, *args: object) -> object:
         function = self._hooks[hook]
-        # Even a handler in quarantine may close its files and restore its terminal.
+        # A quarantined handler may still close its files and restore its terminal.
         if function is None or (self.quarantined and hook != "close"):
             return _FAILED
         outer = delivering.guards
@@ -313,7 +313,7 @@ class Guard:
         started = monotonic_ns()
         try:
             result = function(*args)
-        except BaseException as error:  # a handler may raise anything and must not be felt
+        except BaseException as error:  # a handler may raise anything, and must not affect the work
             if is_from_signal(error):
                 raise
             self.fail(hook, error)
@@ -329,18 +329,18 @@ class Guard:
         self.fail(hook, TimeoutError(f"{hook} held its caller for {held_s:.1f} s (allowed: {SLOW_S} s)"))
 
     def ask(self) -> int:
-        """Ask for what is buffered to be handed over, without waiting for that."""
+        """Ask for delivery of what is buffered, without waiting; return a ticket for `flush` and `close`."""
         return 0 if self.drain is None else self.drain.ask()
 
     def flush(self, timeout: float, asked: int | None = None) -> bool:
-        """Have what is buffered handed over, then call the handler's own ``flush``.
+        """Deliver what is buffered, then call the handler's own ``flush``.
 
         Args:
             timeout: Seconds to wait.
-            asked: What `ask` returned, if it was asked before.
+            asked: What `ask` returned, if it was called before.
 
         Returns:
-            False if time ran out, or if the handler's ``flush`` says so by returning False.
+            False if time ran out, or if the handler's ``flush`` returned False.
         """
         until_ns = deadline_ns(timeout)
         if self.drain is not None and not self.drain.flush(timeout, asked or self.ask()):
@@ -349,13 +349,13 @@ class Guard:
 
     @property
     def needs_close(self) -> bool:
-        """Whether the end of the process has something to do here."""
+        """Whether the handler needs a flush or a close at the end of the process."""
         return self.drain is not None or self.defines("flush") or self.defines("close")
 
     def close(self, timeout: float, asked: int | None = None) -> bool:
-        """Flush, call the handler's ``close`` and stop its thread; False if time ran out.
+        """Flush, call the handler's ``close`` and stop its thread; return False if time ran out.
 
-        Nothing is called inline any more from here on, also for events that are open now.
+        From here on no inline hook is called, not even for events that are open now.
         """
         self._closed = True
         self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
@@ -380,8 +380,8 @@ class Guard:
                 )
         finally:
             try:
-                # A handler that could not flush, or not in time, still has its files and threads to let go of; one
-                # whose thread has not come back may not be called by another.
+                # A handler that could not flush must still release its files and threads. But one that is still busy on
+                # its own thread must not be called from another.
                 if came_back:
                     self.call("close")
             finally:
@@ -390,14 +390,18 @@ class Guard:
         return done
 
     def after_fork(self) -> None:
-        """Forget what only the parent process can deliver."""
+        """Drop, in a forked child, what only the parent process can deliver."""
         self._lock = threading.RLock()
         self._produced = self._delivered = 0
         if self.drain is not None:
             self.drain.reset()
 
     def fail(self, hook: str, error: BaseException) -> None:
-        """Count a failure and put the handler into quarantine; log the first one."""
+        """Count a failure, quarantine the handler, and log the first failure.
+
+        Raises:
+            HandlerError: under ``raise_handler_errors``, from `error`.
+        """
         with self._lock:
             self.errors += 1
             first = not self.quarantined
@@ -408,11 +412,11 @@ class Guard:
             raise HandlerError(f"{self.name}.{hook} raised {type(error).__name__}") from error
 
     def _log_failure(self, hook: str, error: BaseException) -> None:
-        """Say it with the traceback; without, if its exception cannot be shown; not at all, if the log fails, too."""
+        """Log with the traceback; without it if that fails; not at all if that fails, too."""
         message = "handler %s failed in %s and gets no more events; add it again to try anew"
         try:
             _logger.error(message, self.name, hook, exc_info=(type(error), error, error.__traceback__))
-        except Exception:  # noqa: BLE001 -- a filter of the program's log, or an exception with attributes of its own
+        except Exception:  # noqa: BLE001 -- from a filter of the program's log, or from the exception's own attributes
             with suppress(Exception):
                 _logger.error(message, self.name, hook)
 
@@ -424,12 +428,12 @@ class Guard:
             self._produced += count
 
     def delivered(self, count: int) -> None:
-        """Account for `count` events that a hook took."""
+        """Account for `count` events that a hook has taken."""
         with self._lock:
             self._delivered += count
 
     def stats(self, running: Callable[[], int] = lambda: 0) -> HandlerStats:
-        """Return the counts; `running` counts the produced events that are not accounted for yet."""
+        """Return the counts; `running` returns the number of produced events that are not accounted for yet."""
         produced, pending, delivered = self._counts(running)
         lost = self._of_handler("lost", delivered)
         waiting = self._of_handler("waiting", delivered - lost)
@@ -444,18 +448,18 @@ class Guard:
         )
 
     def _of_handler(self, what: str, most: int) -> int:
-        """Return a number that the handler gives of what it took."""
+        """Return the handler's count `what`, of the events that it took, at most `most`; 0 if it has none."""
         number = getattr(self.handler, what, 0)
         return min(number, most) if type(number) is int else 0
 
     def account(self, running: Callable[[], int] = lambda: 0) -> tuple[int, int]:
-        """Return how many events the handler should have got, and how many of those did not come to it."""
+        """Return how many events the handler should have received, and how many of those were lost."""
         produced, pending, delivered = self._counts(running)
         return produced, produced - delivered - pending
 
     def _counts(self, running: Callable[[], int]) -> tuple[int, int, int]:
-        # In the order in which an event passes these places: one that moves on meanwhile is seen too late,
-        # never too early, so it cannot be taken for lost. What is too much then is cut off.
+        # Read in the order in which an event moves on: one that moves meanwhile may be counted twice, but is
+        # never missed, so it cannot be taken for lost. What is counted twice is cut off.
         produced = self._produced + running()
         pending = 0 if self.drain is None else self.drain.pending
         delivered = self._delivered

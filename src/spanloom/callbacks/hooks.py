@@ -1,4 +1,4 @@
-"""The hooks of a handler: what they are called, and which of them it has."""
+"""The hooks of a handler: their names, and which of them it has."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ON_EVENT: Final = (
     "on_event",
     "job_hooks",
 )
-"""Called where the work is, with an event."""
+"""Called inline, in the task or thread of the work, with an event."""
 INLINE: Final = (*ON_EVENT, "start_trace", "end_trace")
-"""Called where the work is, unless the handler takes lists."""
+"""Called inline; the last two only if the handler does not take lists."""
 HOOKS: Final = (*INLINE, "on_events", "attached", "on_tick", "flush", "close")
-"""All that a handler may have; at least one of them it must have."""
+"""All hooks; a handler must have at least one of them."""
 
 
 def hook_of(handler: object, name: str) -> Callable[..., object] | None:
@@ -44,10 +44,10 @@ def hook_of(handler: object, name: str) -> Callable[..., object] | None:
 
 
 def types_of(handler: object, attribute: str) -> frozenset[str] | None:
-    """Return the types of events that a handler names in `attribute`; ``None`` if it does not say.
+    """Return the event types that a handler gives in `attribute`; ``None`` if it gives none.
 
     Raises:
-        TypeError: it gives a string.
+        TypeError: it gives a string instead of a set.
     """
     types = getattr(handler, attribute, None)
     if isinstance(types, str):

@@ -45,7 +45,7 @@ class CallbackManager(RetryEmitter):
         deep: Measure the busy time of jobs (`Event.busy_ns`).
 
     Raises:
-        TypeError: a handler defines no hook, or an inline hook is ``async def``, or it is a class and no object of one;
+        TypeError: a handler defines no hook, has an ``async def`` hook other than ``on_events``, or is a class;
             `handlers` is not iterable, or `recorder` is not an int.
         ValueError: `recorder` is negative.
     """
@@ -73,7 +73,7 @@ class CallbackManager(RetryEmitter):
     # looking ------------------------------------------------------------------------------------------
 
     def in_flight(self) -> list[Event]:
-        """Return every open event, oldest first; safe from any thread. ``age_ns`` tells its age."""
+        """Return every open event, oldest first; safe from any thread."""
         found = both(self._open.copy().values())
         for scope in self.running():
             found.extend(scope.jobs.open_jobs())
@@ -87,13 +87,13 @@ class CallbackManager(RetryEmitter):
     def opened_since(
         self, start_ns: int, batches_since_ns: int, end_ns: int | None = None, *, jobs: bool
     ) -> list[Event]:
-        """Return what is open and started at `start_ns` or later, and perhaps some more; for `OpenEvents`.
+        """Return the open events that started at `start_ns` or later, and perhaps some others; for `OpenEvents`.
 
         Args:
-            start_ns: From when on.
-            batches_since_ns: Leave out the jobs of batches that started before.
-            end_ns: What started then or later may be left out; ``None`` for nothing.
-            jobs: Look for jobs, too.
+            start_ns: Earliest start.
+            batches_since_ns: Leave out the jobs of batches that started before this time.
+            end_ns: Events that started at this time or later may be left out; ``None`` for no bound.
+            jobs: Include jobs.
         """
         found = both(newest(self._open, _start_of, start_ns, end_ns))
         if jobs:
@@ -103,8 +103,8 @@ class CallbackManager(RetryEmitter):
         return found
 
     def stats(self) -> ManagerStats:
-        """Return the accounts: what was produced, and what became of it handler by handler."""
-        produced = self._produced  # before the batches: one that closes meanwhile is not counted twice
+        """Return how many events were produced, and what became of them, handler by handler."""
+        produced = self._produced  # before the batches: else one that closes meanwhile counts twice
         batches = self.running()
         handlers = tuple(guard.stats(partial(self.unaccounted, guard)) for guard in self._table)
         return ManagerStats(
@@ -118,7 +118,7 @@ class CallbackManager(RetryEmitter):
         )
 
     def unaccounted(self, guard: Guard) -> int:
-        """Return how many jobs of running batches have ended that are not in the accounts of `guard` yet."""
+        """Return how many ended jobs of running batches are not in the accounts of `guard` yet."""
         return sum(scope.unaccounted(guard) for scope in self.running())
 
     # handlers -----------------------------------------------------------------------------------------
@@ -129,45 +129,47 @@ class CallbackManager(RetryEmitter):
         return [guard.handler for guard in self._table]
 
     def guard(self, handler: object) -> Guard:
-        """Return a guard around a handler that is to see one event only; for runners."""
+        """Return a guard for a handler that is not added and gets events directly, as a progress bar; for runners."""
         return self._table.guard(handler)
 
     def add_handler(self, handler: object) -> None:
-        """Add a handler: it gets the events that start from now on; of jobs, those of batches that do.
+        """Add a handler: it gets the events that start from now on, and the jobs of batches that start from now on.
 
-        A handler that is there already is taken out of quarantine.
+        A handler that is there already is taken out of quarantine instead.
 
         Raises:
-            TypeError: it defines no hook, or an inline hook is ``async def``.
+            TypeError: it defines no hook, or a hook other than ``on_events`` is ``async def``.
         """
         self._table.add(handler)
 
     def remove_handler(self, handler: object, timeout: float = EXIT_TIMEOUT_S) -> bool:
-        """Take a handler out, hand over what waits for it within `timeout` s, and close it.
+        """Remove a handler, deliver what is buffered for it within `timeout` seconds, and close it.
 
         Returns:
             True if it got everything in time.
 
         Raises:
             ValueError: it is not a handler of this manager, or `timeout` is NaN.
-            TypeError: `timeout` is no number.
+            TypeError: `timeout` is not a number.
         """
         timeout = _checked(timeout)
         return close_all([self._table.remove(handler)], timeout)
 
     def set_handlers(self, handlers: Iterable[object], timeout: float = EXIT_TIMEOUT_S) -> None:
-        """Have exactly these handlers; those that are not among them any more are closed.
+        """Replace all handlers; those that are not among the new ones are closed within `timeout` seconds all together.
 
         Raises:
-            TypeError: one of them defines no hook, or an inline hook is ``async def``.
+            TypeError: one of them defines no hook, or a hook other than ``on_events`` is ``async def``; `handlers` is
+                not iterable, or `timeout` is not a number.
+            ValueError: `timeout` is NaN.
         """
         timeout = _checked(timeout)
         close_all(self._table.replace(handlers), timeout)
 
     def flush(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
-        """Hand over everything that ended before this call.
+        """Deliver everything that ended before this call.
 
-        Blocks its thread for at most `timeout` seconds, ``math.inf`` for as long as it takes; on an event loop use
+        Blocks its thread for at most `timeout` seconds; ``math.inf`` waits as long as it takes. On an event loop use
         ``aclose``, or ``await asyncio.to_thread(manager.flush)``.
 
         Returns:
@@ -176,7 +178,7 @@ class CallbackManager(RetryEmitter):
         return flush_all(self._table.guards, _checked(timeout))
 
     def close(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
-        """Hand over everything, close the handlers and take them out; the recorder goes on.
+        """Deliver everything, close the handlers and remove them; the flight recorder goes on.
 
         Returns:
             True if every handler got everything within `timeout` seconds, all together.
@@ -185,7 +187,7 @@ class CallbackManager(RetryEmitter):
         return close_all(self._table.replace(()), timeout)
 
     async def aclose(self, timeout: float = EXIT_TIMEOUT_S) -> bool:
-        """Do what `close` does, without holding the event loop; not undone by a cancel."""
+        """Do what `close` does, in a thread. If this call is cancelled, closing goes on in the background."""
         return await asyncio.shield(asyncio.to_thread(self.close, timeout))
 
     def __repr__(self) -> str:
@@ -201,15 +203,15 @@ class CallbackManager(RetryEmitter):
         self.close()
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, what only the parent process can end and deliver."""
+        """Drop, in a forked child, what only the parent process can end and deliver."""
         self._forget_open()
         self._table.after_fork()
-        # The parent's open event is not this process's: it would never end here.
+        # The current event is the parent process's: it would never end here.
         self.current.set(None)
 
 
 def _checked(timeout: float) -> float:
-    """Return `timeout` as it can be counted with, before a handler is taken out that could not be closed then."""
+    """Return `timeout` as an int or float, or raise before any handler is removed."""
     timeout = check_number(timeout, "timeout")
     if math.isnan(timeout):
         raise ValueError("timeout must be a number of seconds (got nan)")
@@ -229,7 +231,7 @@ def _heard(reference: weakref.ref[CallbackManager], by_handlers: bool) -> None:
 
 
 def running_batches() -> list[tuple[CallbackManager, ScopeEvent]]:
-    """Return the batches that are running, of all managers, each with the manager that carries its events."""
+    """Return the running batches of all managers, each with its manager."""
     return [(manager, scope.event) for manager in list(_managers) for scope in manager.running()]
 
 
@@ -241,13 +243,13 @@ _managers: weakref.WeakSet[CallbackManager] = weakref.WeakSet()
 
 
 def living_managers() -> list[CallbackManager]:
-    """Return the managers of the process, in no order."""
+    """Return the managers of the process, in no particular order."""
     return list(_managers)
 
 
 def _after_fork() -> None:
     EVERYWHERE.after_fork()
-    for table in unclosed_tables():  # those of managers that are gone, too
+    for table in unclosed_tables():  # includes those of managers that no longer exist
         table.after_fork()
     for manager in list(_managers):
         manager.after_fork()

@@ -1,4 +1,4 @@
-"""What a handler without inline hooks can see of the events that have not ended."""
+"""A handler's view of the events that have not ended."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["OpenEvents", "newest"]
 
 FIRST: Final = 64
-"""Entries looked at first, and then ever four times as many: most batches have no more open."""
+"""Entries looked at first, then four times as many each time: most batches have no more open."""
 
 T = TypeVar("T")
 
 
 class OpenEvents:
-    """The open events that one handler will get the end of: those of its manager, or of all if it is the process's.
+    """The open events whose end one handler will get: those of its managers; of all for a handler of the process.
 
     Args:
         guard: The handler's.
 
     Attributes:
-        deep: Whether a manager measures busy time, or did that is gone.
+        deep: Whether any of these managers measures busy time, or did while it existed.
     """
 
     def __init__(self, guard: Guard) -> None:
         self.deep: bool = False
         self._guard = guard
-        # Weak: a handler may outlive its managers. With each, when the handler was added: what started before that
-        # ends without it.
+        # Weak, as a handler may outlive its managers. With each the time when the handler was added: it gets no end of
+        # what started before.
         self._added: tuple[tuple[weakref.ref[CallbackManager], int], ...] = ()
 
     def add(self, manager: CallbackManager, since_ns: int) -> None:
-        """Look at the events of `manager`, too, that start at `since_ns` or later; not from two threads at once."""
+        """Include the events of `manager` that start at `since_ns` or later; not from two threads at once."""
         living = (added for added in self._added if added[0]() is not None)
         self._added = (*living, (weakref.ref(manager), since_ns))
         self.deep = self.deep or manager.deep
@@ -52,13 +52,13 @@ class OpenEvents:
                 yield manager, since_ns
 
     def __bool__(self) -> bool:
-        """Whether any event at all is open."""
+        """Whether any event is open, wanted or not."""
         return any(manager.has_open for manager, _ in self._managers())
 
     def between(self, start_ns: int, end_ns: int) -> Iterator[Event]:
-        """Yield what is open now and started at `start_ns` or later and before `end_ns`; safe from any thread.
+        """Yield the events open now with ``start_ns <= event.start_ns < end_ns``; safe from any thread.
 
-        Takes time in proportion to what has started since `start_ns`, not to what is open.
+        Costs time in proportion to the events started since `start_ns`, not to all open ones.
         """
         guard = self._guard
         wants, wants_jobs = guard.wants, guard.wants_type(EventType.JOB)
@@ -72,7 +72,7 @@ class OpenEvents:
             ]
 
     def account(self) -> tuple[int, int]:
-        """Return how many events the handler should have got, and how many of those were lost on their way."""
+        """Return how many events the handler should have received, and how many of those were lost."""
         guard = self._guard
         return guard.account(lambda: sum(manager.unaccounted(guard) for manager, _ in self._managers()))
 
@@ -80,38 +80,39 @@ class OpenEvents:
 def newest(
     table: dict[int, T], start_of: Callable[[T], int | None], since_ns: int, until_ns: int | None = None
 ) -> list[T]:
-    """Return at least the values of `table` that started in a stretch of time; safe from any thread.
+    """Return at least the values of `table` that started in an interval; safe from any thread.
 
     Args:
-        table: Values in the order of their start, which another thread adds to and takes from.
+        table: Values in order of their start; another thread may add and remove some meanwhile.
         start_of: Returns when a value started; ``None`` if it has not yet.
-        since_ns: From when on.
-        until_ns: Before when; ``None`` for all that started since.
+        since_ns: Begin of the interval.
+        until_ns: Its end, exclusive; ``None`` for no bound.
     """
     count = FIRST
     while True:
         try:
-            found = list(
-                islice(reversed(table.values()), count)
-            )  # one step for the interpreter, most of the time
-        except RuntimeError:  # the table has changed under it after all
+            found = list(islice(reversed(table.values()), count))  # atomic under the GIL, most of the time
+        except RuntimeError:  # the table has changed during the iteration after all
             return list(table.copy().values())
         if len(found) < count:
             break
-        # The oldest first; those that have not started yet tell nothing.
+        # The oldest that has started decides.
         starts = (start_of(value) for value in reversed(found))
         oldest_ns = next((start_ns for start_ns in starts if start_ns is not None), None)
         if oldest_ns is not None and oldest_ns < since_ns:
             break
         count *= 4
-    # Whoever gets a value looks at it, and they lie all over the memory: it pays to look at some of them to find the
-    # ends of the stretch.
+    # Callers read every value returned, and values are scattered in memory: reading a few of them first, to find the
+    # ends of the interval, pays off.
     first = 0 if until_ns is None else _turn(found, start_of, until_ns)[0]
     return found[first : _turn(found, start_of, since_ns)[1]]
 
 
 def _turn(found: list[T], start_of: Callable[[T], int | None], at_ns: int) -> tuple[int, int]:
-    """Return between which two places of `found`, the newest first, there is the first that started before `at_ns`."""
+    """Return two indexes of `found`, newest first, between which lies the first that started before `at_ns`.
+
+    Binary search, to within `FIRST` values.
+    """
     low, high = 0, len(found)
     while high - low > FIRST:
         middle = (low + high) // 2

@@ -13,7 +13,7 @@ from spanloom.events.event import Event
 __all__ = ["DEFAULT_CAPACITY", "FlightRecorder"]
 
 DEFAULT_CAPACITY: Final = 4096
-"""Events kept: under 1 MB, small enough to stay in a processor's cache while it turns over."""
+"""Events kept: under 1 MB, so that the ring stays in a processor's cache."""
 
 
 class FlightRecorder:
@@ -36,7 +36,7 @@ class FlightRecorder:
 
     @property
     def capacity(self) -> int:
-        """How many events are kept at most."""
+        """Most events kept."""
         return self._ring.maxlen or 0
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
-"""What the layers above offer those below: handlers by name, and the patching of libraries.
+"""What higher layers provide to lower ones: handlers by name, and the patching of libraries.
 
-This layer knows neither; the composition root says how it is done.
+This layer implements neither; the composition root registers the functions that do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _instrumenting: Callable[[], Callable[[], object]] | None = None
 
 
 def set_handler_loader(loader: Callable[[str], Callable[[], object]]) -> None:
-    """Say how the name of a handler becomes its class; called once, by the composition root."""
+    """Set the function that returns a handler's class by its name; called once, by the composition root."""
     global _loader  # noqa: PLW0603 -- set once, at import
     _loader = loader
 
@@ -23,7 +23,7 @@ def load_handler(name: str) -> Callable[[], object]:
     """Return the class of the handler called `name`.
 
     Raises:
-        LookupError: there is no handler of that name; the message lists those there are.
+        LookupError: there is no handler of that name; the message lists the names. Also without a loader.
     """
     if _loader is None:
         raise LookupError(f"no handler {name!r}: import spanloom, not its parts, to have handlers by name")
@@ -31,15 +31,15 @@ def load_handler(name: str) -> Callable[[], object]:
 
 
 def set_instrumenting(begin: Callable[[], Callable[[], object]]) -> None:
-    """Say how libraries are patched as the environment says; called once, by the composition root.
+    """Set the function behind `instrument_libraries`; called once, by the composition root.
 
     Args:
-        begin: Patches them, and returns what undoes it.
+        begin: Patches the libraries and returns a function that undoes it.
     """
     global _instrumenting  # noqa: PLW0603 -- set once, at import
     _instrumenting = begin
 
 
 def instrument_libraries() -> Callable[[], object]:
-    """Patch the libraries that ``SPANLOOM_INSTRUMENT`` names, or else all; return what undoes it."""
+    """Patch the libraries that ``SPANLOOM_INSTRUMENT`` names, or else all; return a function that undoes it."""
     return (lambda: None) if _instrumenting is None else _instrumenting()

@@ -1,4 +1,4 @@
-"""Making the events of a retried call: the retry, and its first attempt, which mostly is the only one."""
+"""Make the events of a retried call: the retry, and its first attempt, mostly the only one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Begun = tuple[ScopeEvent, Route]
 
 
 class BegunRetry(msgspec.Struct, eq=False):
-    """A retry and its first attempt as two events, for handlers that get the one and the other.
+    """A retry and its first attempt as two events, for when there are handlers.
 
     Attributes:
         whole: The retry.
         attempt: Its first attempt.
-        outer: What was current before.
+        outer: The event that was current before.
     """
 
     whole: Begun
@@ -37,10 +37,10 @@ class BegunRetry(msgspec.Struct, eq=False):
 
 
 class RetryEmitter(Emitter):
-    """An `Emitter` that takes a lighter record for attempts where no handler listens: `Try`."""
+    """An `Emitter` that uses a lighter record, `Try`, for retries and attempts when there are no handlers."""
 
     def begin_retry(self, name: str) -> Try | BegunRetry:
-        """Open a retry and its first attempt, and make that current; `end_retry` or `fail_retry` must follow."""
+        """Open a retry and its first attempt, and make the attempt current; `end_retry` or `fail_retry` must follow."""
         current = self.current
         outer = current.get()
         if self._table.guards or (outer is not None and outer.end_ns is not None):
@@ -61,14 +61,18 @@ class RetryEmitter(Emitter):
         """End both: the first attempt has succeeded."""
         if (
             type(begun) is not Try
-        ):  # not isinstance(): that asks the metaclass of a Struct, at ten times the cost
+        ):  # not isinstance(): for a Struct it goes through the metaclass, at ten times the cost
             self.leave(begun.attempt, begun.whole[0], None)
             self.leave(begun.whole, begun.outer, None)
         elif self.end_attempt(begun, begun.outer, None):
             self._produced += 1  # the retry
 
     def fail_retry(self, begun: Try | BegunRetry, error: BaseException) -> tuple[Begun, Event | None]:
-        """End the first attempt, make the retry current, and return that, for `leave`, and what was current before."""
+        """End the first attempt and make the retry current; return the arguments for the `leave` that ends the retry.
+
+        Returns:
+            The retry, and the event that was current before it.
+        """
         if type(begun) is not Try:
             self.leave(begun.attempt, begun.whole[0], error)
             return begun.whole, begun.outer
@@ -79,7 +83,7 @@ class RetryEmitter(Emitter):
         return (whole, self.route(_RETRY)), begun.outer
 
     def begin_attempt(self, name: str, number: int, outer: Event | None) -> Try | Begun:
-        """Open attempt `number` under `outer`, the current event, and make it current; `end_attempt` must follow."""
+        """Open attempt `number` under the current event, `outer`, and make it current; `end_attempt` must follow."""
         if self._table.guards or outer is None or outer.end_ns is not None:
             begun = self.begin(_ATTEMPT, name, None, outer, None, number)
             self.current.set(begun[0])
@@ -92,10 +96,15 @@ class RetryEmitter(Emitter):
         return attempt
 
     def end_attempt(self, begun: Try | Begun, outer: Event | None, error: BaseException | None) -> bool:
-        """End an attempt that `error` ended, if that is not ``None``, and make `outer` current again.
+        """End an attempt, and make `outer` current again.
+
+        Args:
+            begun: What `begin_attempt` returned.
+            outer: What was current before.
+            error: What ended it; ``None`` if it succeeded.
 
         Returns:
-            False if this is a forked child, and the event its parent's: it ends over there.
+            False in a forked child for an event of its parent process, which ends it.
         """
         if type(begun) is not Try:
             self.leave(begun, outer, error)

@@ -1,4 +1,4 @@
-"""The route: who gets an event of one type. Worked out once, then one attribute access per event."""
+"""The route: who gets the events of one type. Computed once, then one attribute access per event."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ JobHooks = tuple[list[tuple[EventHook, Guard]], list[EventHook]]
 
 
 class Route:
-    """The interested handlers, sorted by what they define.
+    """The interested handlers, sorted by the hooks they define.
 
-    An event keeps the route of its start until its end: a handler that is added in between gets
-    neither, so that every end it sees had a start.
+    An event keeps the route of its start until its end. A handler that is added in between gets
+    neither, so for every end that it sees it has seen the start.
 
     Attributes:
-        type: The event type that it is for.
-        guards: All that may get such an event, in the order in which the handlers were added.
-        starts: What is called with a started event: for those that define ``on_event_start`` and want it for this type,
-            or whose thread looks at open events.
-        ends: What is called with an ended event, for those that get it, in its task or in lists.
-        takers: These.
+        type: The event type.
+        guards: All handlers that want the type, in the order in which they were added.
+        starts: Functions to call with a started event: of handlers that define ``on_event_start`` and want it for this
+            type, or that have ``on_tick`` and take lists.
+        ends: Functions to call with an ended event: of handlers that get it, inline or in lists.
+        takers: These handlers.
     """
 
     __slots__ = ("_job_hooks", "ends", "guards", "starts", "takers", "type")
@@ -42,34 +42,37 @@ class Route:
         return Route(self.type, tuple(guard for guard in self.guards if guard not in guards))
 
     def start(self, event: Event) -> None:
-        """Tell everyone of a start."""
+        """Deliver the start of an event."""
         for hook in self.starts:
             hook(event)
 
     def pause(self, event: Event) -> None:
-        """Tell everyone that the body of the event's generator does not run for a while."""
+        """Deliver that the body of the event's generator is suspended."""
         for guard in self.guards:
             guard.pause(event)
 
     def resume(self, event: Event) -> None:
-        """Tell everyone that it runs again."""
+        """Deliver that it runs again."""
         for guard in self.guards:
             guard.resume(event)
 
     def end(self, event: Event) -> None:
-        """Tell everyone of an end."""
+        """Deliver the end of an event."""
         for hook in self.ends:
             hook(event)
 
     def point(self, event: Event) -> None:
-        """Tell everyone of a point event."""
+        """Deliver a point event."""
         for guard in self.guards:
             guard.point(event)
 
     def job_hooks(self, batch: Event) -> JobHooks:
-        """Return what a runner calls with each started job of `batch`, and whose it is; and with each ended one.
+        """Return the functions for a runner to call with each started and each ended job of `batch`.
 
-        The jobs are accounted for in bulk.
+        Jobs are accounted for in bulk, by `batch_ended`.
+
+        Returns:
+            Pairs of a function for started jobs and its guard; functions for ended jobs.
         """
         if self._job_hooks is not None:
             return self._job_hooks
@@ -85,12 +88,12 @@ class Route:
             if end is not None:
                 sinks.append(end)
                 inline += 1
-        if not any(guard.binds_jobs for guard in self.guards):  # those say it batch by batch
+        if not any(guard.binds_jobs for guard in self.guards):  # these differ from batch to batch
             self._job_hooks = starts, sinks
         return starts, sinks
 
     def batch_started(self) -> None:
-        """Wake the drains: jobs will end without a word to them."""
+        """Wake the drains, which are not told of the end of each job."""
         for guard in self.takers:
             if guard.drain is not None:
                 guard.drain.batch_started()

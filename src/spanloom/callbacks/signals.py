@@ -1,8 +1,8 @@
-"""Tell what a signal raised from what the code raised that it interrupted.
+"""Tell an exception that a signal's handler raised from one of the code that it interrupted.
 
-Python runs a signal's handler between any two instructions of the main thread, and what that raises comes out of
-whatever was being run. If that was a handler's hook, nothing but the traceback says whose it is: it ends in the
-signal's handler, or, for Python's own handler of SIGINT, which has no frame, at an instruction that raises nothing.
+Python runs a signal's handler between any two instructions of the main thread, and what the handler raises propagates
+from there. If a hook was running, only the traceback tells the two apart: it contains a frame of the signal's handler.
+Python's own SIGINT handler has no frame; with it, the traceback ends at an instruction that is not a ``raise``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_from_signal(error: BaseException) -> bool:
         error: Just caught.
     """
     if threading.current_thread() is not threading.main_thread():
-        return False  # where no signal's handler ever runs
+        return False  # signal handlers run in the main thread only
     last: TracebackType | None = error.__traceback__
     codes: list[CodeType] = []
     while last is not None:

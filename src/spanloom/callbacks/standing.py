@@ -1,4 +1,4 @@
-"""Since when each running batch has stood still: no job of it started, ended or tried again."""
+"""How long each running batch has stood still: no job of it has started, ended or been retried."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ __all__ = [
 ]
 
 STALL_AFTER_S: Final = 30.0
-"""Seconds without progress after which a batch is said to stand still, if nobody says anything else."""
+"""Seconds without progress after which a batch is reported to stand still, by default."""
 LATE_S: Final = 10.0
-"""From here on a pause between two looks is not counted: the process was stopped, or the machine slept."""
+"""Seconds between two looks above which the time is not counted: the process was stopped, or the machine slept."""
 PATIENCE: Final = 2.0
-"""Of the longest time that a batch stood still before, and went on: as long may pass again."""
+"""Factor on the longest time that a batch stood still before going on; a batch is not reported earlier."""
 
 StallAfter = float | Literal["default"] | None
-"""Seconds; ``None`` for never; ``"default"`` for what holds for the process."""
+"""Seconds; ``None`` for never; ``"default"`` for the stall time of the process."""
 
 STALL_AFTER: Final[dict[int, float | None]] = {}
-"""What the caller of a runner has said of his batch, by its event id, while it runs."""
+"""Stall times given to runners, by the event id of the batch, while it runs."""
 
 
 def check_stall_after(stall_after: StallAfter) -> StallAfter:
     """Return `stall_after`, the argument of a runner.
 
     Raises:
-        ValueError: it is not more than 0, or another word than ``"default"``.
+        ValueError: it is not a number above 0, ``None`` or ``"default"``.
     """
     if stall_after is None or stall_after == "default":
         return stall_after
@@ -53,10 +53,10 @@ def check_stall_after(stall_after: StallAfter) -> StallAfter:
 
 
 def may_rest(batch: ScopeEvent) -> bool:
-    """Tell whether a batch may well have nothing to do.
+    """Tell whether a batch may legitimately have nothing to do.
 
-    A group of tasks of any kind may be of servers that nobody calls, and a batch none of whose jobs is in flight waits
-    for its input, or for who takes its results.
+    The tasks of an asyncio or anyio task group may be idle servers. A batch with no job in flight waits for its input,
+    or for the consumer of its results.
     """
     runner = batch.payload.get(keys.RUNNER)
     if isinstance(runner, str) and runner.startswith(("asyncio.", "anyio.")):
@@ -65,13 +65,13 @@ def may_rest(batch: ScopeEvent) -> bool:
 
 
 class Stand:
-    """How far a batch was when it was looked at last, and since when it is there.
+    """The progress of a batch at the last look, and since when it has made no more.
 
     Attributes:
-        event: Of the batch.
-        since_s: Since when nothing of it, and of the batches inside of it, has moved; by the monotonic clock.
-        still_s: For how long it has been seen to stand still.
-        longest_s: The longest that it stood still before that.
+        event: The batch's event.
+        since_s: When it, or a batch inside one of its jobs, was last seen to move, on the monotonic clock.
+        still_s: Seconds that it has been seen to stand still.
+        longest_s: Longest time in seconds that it stood still before that and then went on.
         moves: How often it has been seen to move.
     """
 
@@ -86,45 +86,45 @@ class Stand:
         self._done: object = _done(event)
 
     def has_moved(self) -> bool:
-        """Look how far the batch is; tell whether that is farther than at the last look."""
+        """Look at the batch's progress; tell whether it has changed since the last look."""
         before, self._done = self._done, _done(self.event)
         return before != self._done
 
     def stay(self, now_s: float) -> None:
-        """Take down that it has not moved."""
+        """Note that it has not moved."""
         self.still_s = now_s - self.since_s
 
     def move(self, now_s: float) -> None:
-        """Take down that it, or one inside of it, has moved."""
-        # Seen to stand still at two looks at least, else it may have moved all the time.
+        """Note that it, or a batch inside it, has moved."""
+        # Only what was seen at two looks counts: in between, it may have moved all the time.
         self.longest_s = max(self.longest_s, self.still_s)
         self.since_s, self.still_s = now_s, 0.0
         self.moves += 1
 
     def limit_s(self, usual_s: float | None) -> float | None:
-        """Return after how long it is said to stand still; ``None`` for never.
+        """Return the seconds after which it is reported to stand still; ``None`` for never.
 
         Args:
-            usual_s: The time that holds for the process.
+            usual_s: The stall time of the process, used unless the batch has its own.
         """
         limit_s = STALL_AFTER.get(self.event.event_id, usual_s)
         return None if limit_s is None else max(limit_s, PATIENCE * self.longest_s)
 
 
 class Standing:
-    """The batches that run, and since when each stands still, from one look to the next. For one thread."""
+    """The running batches, and how long each has stood still, from look to look. For one thread."""
 
     def __init__(self) -> None:
         self._stands: dict[int, Stand] = {}
         self._looked_s: float | None = None
 
     def look(self, now_s: float) -> list[tuple[CallbackManager, Stand]]:
-        """Look at all batches; return them with their managers, in no order.
+        """Look at all batches; return them with their managers, in no particular order.
 
-        What moves in a batch that runs inside of a job moves the batch of that job, too.
+        Progress of a batch inside a job counts as progress of the job's batch, too.
 
         Args:
-            now_s: By the monotonic clock.
+            now_s: Seconds on the monotonic clock.
         """
         self._leave_out(now_s)
         known, self._stands = self._stands, {}
@@ -159,7 +159,7 @@ class Standing:
         return found
 
     def copy(self) -> Standing:
-        """Return one that knows the same, for another thread."""
+        """Return a copy, for another thread."""
         other = Standing()
         other._looked_s = self._looked_s
         for event_id, stand in self._stands.items():
@@ -167,7 +167,7 @@ class Standing:
         return other
 
     def _leave_out(self, now_s: float) -> None:
-        """Leave the time out in which nobody could look: nothing else could move either."""
+        """Do not count a long time without a look: the batches could not move then either."""
         before_s, self._looked_s = self._looked_s, now_s
         if before_s is not None and now_s - before_s > LATE_S:
             for stand in self._stands.values():
@@ -175,7 +175,7 @@ class Standing:
 
 
 def outer_id(batch: ScopeEvent) -> int | None:
-    """Return the event id of the batch in whose job `batch` runs; ``None`` if it is in none."""
+    """Return the event id of the batch in whose job `batch` runs; ``None`` if it runs in no job."""
     return None if batch.job is None else batch.job.batch_id
 
 
@@ -183,5 +183,5 @@ def _done(batch: ScopeEvent) -> object:
     counts = batch.counts
     if counts is None:
         return None
-    # Not those that were cancelled: who gives up a batch that stands still has not made it go on.
+    # Without cancelled jobs: to give up a batch that stands still does not make it move.
     return counts.started, counts.ended - counts.cancelled, counts.retried, counts.failed

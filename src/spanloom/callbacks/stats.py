@@ -1,4 +1,4 @@
-"""The accounts of a manager: nothing is lost silently."""
+"""The accounts of a manager: every loss is counted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class HandlerStats(msgspec.Struct, frozen=True):
         handler: Class name of the handler.
         produced: Ended and point events of the types it wants, since it was added.
         delivered: Those that a hook took without raising.
-        dropped: Those lost: its buffer was full, a hook raised, or it was in quarantine.
-        pending: Those that wait in its buffer.
+        dropped: Those lost: its buffer was full, a hook raised, it was in quarantine, or its attribute
+            ``lost`` counts them.
+        pending: Those that wait in its buffer, or that its attribute ``waiting`` counts.
         errors: Hook calls that failed.
-        quarantined: True once a hook has failed: it gets nothing any more.
+        quarantined: True once a hook has failed: it gets no more events until it is added again.
     """
 
     handler: str

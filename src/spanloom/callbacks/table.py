@@ -1,4 +1,4 @@
-"""The handlers of one manager: who is there, who gets what, and how they are flushed and closed."""
+"""The handlers of one manager: which there are, which events each gets, and how they are flushed and closed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 EXIT_TIMEOUT_S: Final = 2.0
-"""Seconds that the end of the process waits for the handlers of all managers together."""
+"""Seconds that the end of the process waits for all handlers of all managers together."""
 CLOSE_GRACE_S: Final = 0.1
-"""Seconds on top, should one have used them up: the others have nothing left to do, but have to say so."""
+"""Least seconds for closing, if flushing has used up the others: handlers with nothing left to do still need a call."""
 
 LAST: Final = -1_000
-"""Among the finalizers of multiprocessing: code that still runs in others may have events."""
+"""Exit priority in multiprocessing, so low that we come last: other finalizers may still emit events."""
 
 MAX_ROUTES: Final = 1_000
-"""Event types whose route is remembered; a program that makes up a type per event must not fill the memory."""
+"""Event types whose route is cached; a program that makes up a type per event must not fill the memory."""
 
-# Strong, and in order: a manager may be gone long before the process ends, but what its handlers
-# have not been given yet must not go with it.
+# Strong references, in order: a manager may be gone long before the process ends, but what its handlers
+# have not received yet must not be lost with it.
 _unclosed: dict[HandlerTable, None] = {}
 
 
@@ -49,18 +49,18 @@ class HandlerTable:
     """An ordered set of guarded handlers; readers never wait for writers.
 
     Attributes:
-        own: Those of this manager, in order.
-        guards: The same, and after them those of the process.
-        routes: What `route` has found so far; to be asked first where a call would be felt. A route
-            with guards depends on the thread, too.
-        trace_guards: Those that want to hear of traces.
-        attach: Called with each guard that is put into the table, before it gets anything.
-        heard: Called with whether there are any guards, whenever those have changed.
+        own: Handlers of this manager, in order.
+        guards: These, followed by those of the process.
+        routes: Cache of `route`, for hot paths. Use a cached route directly only if it has no guards:
+            with guards, the route depends on the thread, too.
+        trace_guards: Handlers with a hook for traces.
+        attach: Called with each guard that is put into the table, before it gets any event.
+        heard: Called whenever the guards have changed, with whether there are any.
     """
 
     def __init__(self, *, raise_errors: bool) -> None:
-        self.attach: Callable[[Guard], object] = id  # nobody looks at open events
-        self.heard: Callable[[bool], object] = id  # nor asks whether anyone listens
+        self.attach: Callable[[Guard], object] = id  # does nothing, until a manager sets it
+        self.heard: Callable[[bool], object] = id  # the same
         self._raise_errors = raise_errors
         self._everywhere: tuple[Guard, ...] = ()
         self._put(())
@@ -84,7 +84,7 @@ class HandlerTable:
         return iter(self.own)
 
     def refresh(self) -> None:
-        """Have the handlers that the process has now."""
+        """Take over the present handlers of the process."""
         with self._lock:
             for guard in EVERYWHERE.guards:
                 if guard not in self._everywhere:
@@ -93,7 +93,7 @@ class HandlerTable:
             self._put(self.own)
 
     def route(self, type: str) -> Route:
-        """Return who gets events of that type which the calling thread emits now."""
+        """Return the route of events of that type that the calling thread emits now."""
         route = self.routes.get(type)
         if route is None:
             if not self.routes:
@@ -108,7 +108,7 @@ class HandlerTable:
         return route
 
     def guard(self, handler: object) -> Guard:
-        """Return a new guard around `handler`, which is not in the table by that."""
+        """Return a new guard around `handler`, without adding it to the table."""
         return Guard(handler, raise_errors=self._raise_errors)
 
     def add(self, handler: object) -> None:
@@ -123,7 +123,7 @@ class HandlerTable:
             self._put((*self.own, guard))
 
     def replace(self, handlers: Iterable[object]) -> list[Guard]:
-        """Put exactly `handlers` in; return the guards of those that are not there any more."""
+        """Replace all handlers by `handlers`; return the guards of those that were removed."""
         given: object = handlers
         if not isinstance(given, Iterable):
             name = type(given).__name__
@@ -143,7 +143,7 @@ class HandlerTable:
         return gone
 
     def remove(self, handler: object) -> Guard:
-        """Take `handler` out and return its guard.
+        """Remove `handler` and return its guard.
 
         Raises:
             ValueError: it is not there.
@@ -160,22 +160,22 @@ class HandlerTable:
         return [guard.name for guard in self.own]
 
     def after_fork(self) -> None:
-        """Forget what only the parent process can deliver."""
+        """Drop, in a forked child, what only the parent process can deliver."""
         self._lock = threading.RLock()
-        self.routes = {}  # a route remembers where its drains put ended jobs, and they begin anew
+        self.routes = {}  # a route holds the outboxes of its drains, which are replaced
         for guard in self.own:
             guard.after_fork()
 
 
 def hand_over_to(handler: object, timeout: float) -> bool:
-    """Give `handler` what has ended, without flushing it.
+    """Deliver to `handler` all events that have ended, without calling its ``flush``.
 
     Args:
-        handler: In the tables of any number of managers.
+        handler: May be in the tables of any number of managers.
         timeout: Seconds to wait.
 
     Returns:
-        False if that was not enough, or if a hook of the handler is what calls.
+        False if time ran out, or if the caller is a hook of the handler.
     """
     until_ns = deadline_ns(timeout)
     done = True
@@ -198,14 +198,14 @@ def close_all(guards: Iterable[Guard], timeout: float) -> bool:
 
 def _all(guards: Iterable[Guard], finish: Callable[[Guard, float, int], bool], timeout: float) -> bool:
     until_ns = deadline_ns(timeout)
-    # First all are asked: they work at the same time, and one that hangs takes no time from the others.
+    # Ask all first: they work concurrently, and one that hangs takes no time from the others.
     asked = [(guard, guard.ask()) for guard in guards]
     done = True
     failure: HandlerError | None = None
     for guard, ticket in asked:
         try:
             done &= finish(guard, left_s(until_ns), ticket)
-        except HandlerError as error:  # raise_handler_errors: after all of them have had their turn
+        except HandlerError as error:  # raise_handler_errors: raised after all have had their turn
             failure = failure or error
     if failure is not None:
         raise failure
@@ -219,17 +219,18 @@ _registered = 0
 
 
 def _flush_before_others() -> None:
-    """Have the handlers flushed before whatever has been registered with ``atexit`` until now.
+    """Make ``atexit`` flush the handlers before it calls any function registered so far.
 
-    What a handler passes events on to may have an end of its own there, as a provider of OpenTelemetry has that was
-    made after spanloom was imported: what came later would be lost. So the first event that a handler gets moves us to
-    the front. Only the flush: code that still runs then may have events, and handlers are closed after it.
+    A handler's target may shut itself down there, such as an OpenTelemetry provider made after spanloom was imported:
+    events delivered later would be lost. ``atexit`` calls the last registered function first, so this registers the
+    flush anew at the first event. Only the flush: functions called after it may emit events, so handlers are closed
+    later.
 
-    Not if we are there already: up to 3.13 CPython never uses the place of a function again that it has let go of, so
-    each move takes memory for good and makes the next one slower.
+    Nothing is done if no function was registered since: up to CPython 3.13 an unregistered function's place is never
+    reused, so each registration takes memory for good and slows down the next.
     """
     global _registered  # noqa: PLW0603 -- there is one list of these functions in a process
-    if atexit._ncallbacks() != _registered:  # noqa: SLF001 -- or nobody knows whether others have come
+    if atexit._ncallbacks() != _registered:  # noqa: SLF001 -- nothing public tells whether others were registered
         atexit.unregister(_flush_at_exit)
         atexit.register(_flush_at_exit)
         _registered = atexit._ncallbacks()  # noqa: SLF001 -- the same
@@ -240,7 +241,7 @@ def _flush_at_exit() -> None:
     try:
         flush_all(guards, _exit_seconds_left())
     except HandlerError:
-        pass  # it has been logged, and there is nobody left to raise it to
+        pass  # it has been logged, and no caller is left to raise it to
 
 
 def _close_at_exit() -> None:
@@ -259,7 +260,7 @@ def _exit_seconds_left() -> float:
 
 
 class _Exiting:
-    """What multiprocessing refers to weakly."""
+    """The object that ``multiprocessing`` keeps a weak reference to."""
 
     known: bool = False
 
@@ -268,10 +269,10 @@ _exiting: Final = _Exiting()
 
 
 def close_with_multiprocessing() -> None:
-    """Have the handlers closed at the end of a child of ``multiprocessing``, too, which has no ``atexit``.
+    """Close the handlers at the end of a ``multiprocessing`` child, too, where ``atexit`` does not run.
 
-    It leaves by ``os._exit``, after finalizers of its own. Those made until then are forgotten as it starts, so ours is
-    made in what is called after that, and at once for a child that is past it already.
+    Such a child leaves by ``os._exit``, after running the finalizers of ``multiprocessing``. As it starts, it drops
+    those it has inherited. So ours is made in a hook that is called after that, or at once if the child has started.
     """
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and not _exiting.known:

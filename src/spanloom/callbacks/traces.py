@@ -1,4 +1,4 @@
-"""The traces that a manager can still tell about."""
+"""The traces that a manager remembers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from spanloom.events.trace import Trace
 __all__ = ["TraceTable"]
 
 KEPT_TRACES: Final = 1024
-"""Ended traces whose map can still be asked for."""
+"""Ended traces that are kept at most."""
 KEPT_ENTRIES: Final = 100_000
-"""Events that the kept traces remember all together: some 15 MB."""
+"""Events in all kept traces together, at most, unless one trace alone has more: some 15 MB."""
 
 
 class TraceTable:
-    """All open traces, and the last ended ones as far as `KEPT_TRACES` and `KEPT_ENTRIES` allow.
+    """All open traces, and the last ended ones within `KEPT_TRACES` and `KEPT_ENTRIES`.
 
-    Safe from any thread: every step is one operation on a built-in container.
+    Safe from any thread: every change of a container is one atomic operation. Only the number of entries, against which
+    `KEPT_ENTRIES` is checked, may drift when two threads end traces at once.
 
     Attributes:
-        open: The traces whose root has started and not ended, by id; written by who starts a root.
+        open: The traces whose root has started and not ended, by id; written by the code that starts a root.
     """
 
     __slots__ = ("_ended", "_entries", "open")
@@ -32,15 +33,15 @@ class TraceTable:
         self._entries = 0
 
     def ended(self, trace: Trace) -> None:
-        """Note that the root of `trace` has ended; forget the oldest ended ones if there are too many.
+        """Move `trace`, whose root has ended, to the ended ones; drop the oldest of them if there are too many.
 
-        A trace that is not open was noted before, and is not noted again.
+        Does nothing for a trace that is not open: it was moved before.
         """
         if self.open.pop(trace.trace_id, None) is None:
             return
         ended = self._ended
         ended.append(trace)
-        self._entries += trace.__len__()  # not len(trace): the same, for half of the price
+        self._entries += trace.__len__()  # half the cost of len(trace)
         while len(ended) > KEPT_TRACES or (self._entries > KEPT_ENTRIES and len(ended) > 1):
             try:
                 self._entries -= ended.popleft().__len__()

@@ -1,10 +1,10 @@
-"""The record of an attempt where no handler listens, and of the retry around it as far as that is the same.
+"""The record of an attempt when there are no handlers; it also stands for the retry around its first attempt.
 
-Nearly every retried call succeeds at once, and then its ``retry`` and its ``attempt`` tell the same story twice: they
-start together, end together and have one name. So as long as that is all there is, one record stands for both, in the
-table of open events as in the flight recorder. It is the attempt; `Try.whole` makes the retry for whoever looks.
+Nearly every retried call succeeds at once. Then its ``retry`` and its ``attempt`` start together, end together and have
+the same name. So until the first attempt fails, one record stands for both, in the table of open events and in the
+flight recorder. It is the attempt; `Try.whole` makes the retry when someone reads it.
 
-What a record can tell when it is asked is not worked out before: most attempts are never looked at.
+Everything that can be derived is derived on access: most attempts are never read.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 __all__ = ["Try", "both", "fail_try", "new_pair_id"]
 
 _making = threading.RLock()
-"""Held while a retry, or the trace of one, is made: who works and who looks may want it at the same time. Re-entrant:
-so may a signal handler that looks."""
+"""Held while a retry, or the trace of one, is made: the working thread and a reader may make it at the same time.
+Re-entrant, because a reader may be a signal handler."""
 
 
 def new_pair_id() -> int:
-    """Return a fresh id for an attempt; with its lowest bit flipped it is that of the retry around it. Neither is 0."""
+    """Return a fresh id for an attempt; with its lowest bit flipped it is the id of the retry. Neither is 0."""
     event_id = random_bits(64)
     return event_id if event_id > 1 else new_pair_id()
 
 
 @final
 class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """An attempt, and if it is the first one, perhaps in it the retry. See `Event` for the fields.
+    """An attempt; the first one may stand for its retry, too. See `Event` for the fields.
 
-    Who ends it writes `end_ns` and then looks for a retry or a trace that was made meanwhile; who makes one writes it
-    down and then looks for the end. So whichever is first, one of the two completes it.
+    The thread that ends it writes `end_ns`, then looks for a retry or trace made meanwhile. A reader that makes one
+    stores it, then looks at `end_ns`. So in either order, one of the two ends the retry and the trace.
     """
 
     name: str
     event_id: int
     start_ns: int
     home: Event | TraceTable
-    """The event around it, or around its retry; of a retry that is the root of a trace, where that is to be kept."""
+    """The event around it or, if `is_retry`, around its retry. If that retry is a root, the table for its trace."""
     attempt: int
     is_retry: bool
-    """Whether it is the first one of a retry, and stands for that, too, as long as it has not failed."""
+    """Whether it is the first attempt of a retry, and stands for the retry, too, as long as it has not failed."""
     end_ns: int | None = None
     failure: EventStatus | None = None
     error: ErrorInfo | None = None
     data: dict[str, object] | None = None
     made: ScopeEvent | None = None
-    """The retry, once someone has looked at it."""
+    """The retry, once it has been read."""
     root: Trace | None = None
-    """The trace of a retry that is its root, once someone has asked for it."""
+    """The trace, if the retry is its root, once it has been read."""
 
     type: ClassVar[EventType] = EventType.ATTEMPT
     counts: ClassVar[None] = None
@@ -80,7 +80,7 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
     @property
     def outer(self) -> Event | None:
-        """The event around the attempt or, if it stands for a retry, around that; ``None`` if that is a root."""
+        """The event around the attempt or, if `is_retry`, around its retry; ``None`` if the retry is a root."""
         home = self.home
         return None if isinstance(home, TraceTable) else home
 
@@ -105,7 +105,7 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
     @property
     def whole(self) -> ScopeEvent:
-        """The retry: open as long as this is, unless this has failed and another attempt may follow."""
+        """The retry. It ends with this attempt, unless this has failed: then its runner ends it."""
         return self.made or self._make_whole()
 
     def _make_root(self, traces: TraceTable) -> Trace:
@@ -135,7 +135,7 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
         return whole
 
     def settle(self) -> None:
-        """Complete what was made of it before its end, if it has succeeded."""
+        """End the retry and the trace that were made of it, if it has succeeded."""
         if self.failure is not None:
             return
         if self.made is not None:
@@ -145,13 +145,13 @@ class Try(Event, msgspec.Struct, frozen=True, eq=False, weakref=True):
 
 
 def fail_try(event: Try, error: BaseException) -> None:
-    """Write what ended `event`, before its end."""
+    """Set the status and the error of `event` from `error`; call before setting ``end_ns``."""
     write_event(event, "failure", status_of(error))
     write_event(event, "error", ErrorInfo.of(error))
 
 
 def _after_fork() -> None:
-    global _making  # noqa: PLW0603 -- a thread that the child does not have may have held it
+    global _making  # noqa: PLW0603 -- it may have been held by a thread that the child does not have
     _making = threading.RLock()
 
 
@@ -159,7 +159,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def both(events: Iterable[Event]) -> list[Event]:
-    """Return `events` with each retry in its place: an open one before its attempt, an ended one after it."""
+    """Return `events` with the retries that a `Try` stands for: an open one before its attempt, an ended one after."""
     found: list[Event] = []
     for event in events:
         if type(event) is not Try or not event.is_retry or event.failure is not None:

@@ -1,14 +1,14 @@
-"""The watchdog: a batch that stands still is reported, though nobody has asked for that.
+"""The watchdog: reports a batch that stands still, by default.
 
-Theory of operation. A short batch pays for a timer of its loop, one for all batches that are open there at a time: set
-when the first begins, cancelled when the last ends. When it fires, after `LONG_S`, a thread is started. It lives as
-long as batches are open, looks once a second how far they have come, and imports nothing. Only when one has not moved
-for a third of its stall time, or `LOOK_AFTER_S`, it has the diagnosis watch the process, which is imported in that
-thread: it would hold the loop. The diagnosis writes the report, and leaves when everything moves again. A loop that is
-blocked before the timer has fired is not seen.
+Theory of operation. A short batch costs only its share of a timer: each loop has one for all its open batches, set when
+the first begins, cancelled when the last ends. When the timer fires, after `LONG_S`, a thread is started. It lives as
+long as batches are open, looks at their progress every `STEP_S`, and imports nothing. Only when a batch has not moved
+for a third of its stall time, at most `LOOK_AFTER_S`, does it start the diagnosis, which is imported in this thread, as
+the import would block the loop. The diagnosis writes the report, and is ended when everything moves again. A loop that
+is blocked before its timer fires is not noticed.
 
-The thread is made by ``_thread``, as that of the diagnosis is, stopped before a fork and started again in the parent.
-A loop whose time is not the machine's, as in simulations and tests, gets no timer: it would jump to it.
+The thread is made by ``_thread``, like that of the diagnosis. It is stopped before a fork and restarted in the parent.
+A loop with a virtual clock, as in simulations and tests, gets no timer: the clock would jump to it.
 """
 
 from __future__ import annotations
@@ -30,33 +30,34 @@ from spanloom.callbacks.standing import STALL_AFTER, STALL_AFTER_S, Stand, Stand
 __all__ = ["WATCHDOG", "LoopTimer", "Watchdog"]
 
 LONG_S: Final = 1.0
-"""From here on a batch is not a short one."""
+"""Seconds from which on a batch is not a short one."""
 FEW: Final = 1
-"""Times in a second that the timer of a loop is cancelled when its last batch ends."""
+"""Settings of a loop's timer per second that are cancelled when the last batch ends; later ones are left running."""
 STEP_S: Final = 1.0
+"""Seconds between two looks of the thread."""
 LOOK_AFTER_S: Final = 10.0
-"""How long a batch must stand still to be looked at, if its stall time is not less than three times that."""
+"""Most seconds that a batch must stand still before the diagnosis is started; a third of its stall time if less."""
 CALM_S: Final = 5.0
-"""How long everything must move for the diagnosis to leave."""
+"""Seconds for which everything must move before the diagnosis is ended."""
 GROWN: Final = 1.2
-"""Of the longest time that a batch stood still before."""
+"""The diagnosis is not started before this multiple of the longest time that the batch stood still before."""
 STOP_S: Final = 2.0
-"""How long a fork waits for the thread, which may be importing."""
+"""Seconds that a fork waits for the thread, which may be importing."""
 NEAR_S: Final = 60.0
-"""How far apart the clocks of a loop and of the machine may be: uvloop's stands still during a turn."""
+"""Seconds by which a loop's clock may differ from the machine's: uvloop's stands still during a turn of the loop."""
 
 _logger = logging.getLogger("spanloom.diagnosis")
 
 Begin = Callable[[Standing, float | None], Callable[[], object]]
-"""Has the process watched: takes what is known of the batches, and the stall time that holds for the process. Returns
-what ends it."""
+"""Starts the diagnosis: takes what is known of the batches, and the stall time of the process. Returns a function that
+ends it."""
 
 
 class LoopTimer:
-    """The open batches of a loop, and the timer that is set while there are any.
+    """The number of open batches of a loop, and the timer that is set while there are any.
 
-    To set and cancel a timer costs a tenth of what a batch of four jobs does. Where batches follow each other quickly,
-    it is left as it is between them, for a second at most.
+    Setting and cancelling a timer costs a tenth of a batch of four jobs. Where batches follow each other quickly, the
+    timer is left running between them, for `LONG_S` at most.
 
     Attributes:
         open: How many batches are open.
@@ -69,7 +70,7 @@ class LoopTimer:
         self.open: int = 0
         self.is_set: bool = False
         self._loop = weakref.ref(loop, gone)
-        # Weak, as it leads to the loop, which this must not keep.
+        # Weak: it refers to the loop, which this must not keep alive.
         self._handle: weakref.ref[TimerHandle] | None = None
         self._cancels = False
         self._set_s = 0.0
@@ -77,7 +78,7 @@ class LoopTimer:
         self._sets = 0
 
     def leave(self) -> None:
-        """Take down that a batch has ended."""
+        """Note that a batch has ended."""
         self.open -= 1
         if self._cancels and not self.open:
             handle = None if self._handle is None else self._handle()
@@ -86,10 +87,10 @@ class LoopTimer:
             self._cancels = self.is_set = False
 
     def set(self, loop: AbstractEventLoop) -> None:
-        """Have `WATCHDOG` look after the batches if one is open for long."""
+        """Set the timer that starts `WATCHDOG` if a batch is open for `LONG_S`."""
         self.is_set = True
         self._set_s = now_s = monotonic()
-        if not -NEAR_S < loop.time() - now_s < NEAR_S:  # not the machine's time
+        if not -NEAR_S < loop.time() - now_s < NEAR_S:  # a virtual clock
             return
         if now_s - self._second_s > LONG_S:
             self._second_s, self._sets = now_s, 0
@@ -100,20 +101,20 @@ class LoopTimer:
 
     def _fire(self, loop: AbstractEventLoop) -> None:
         self._cancels = self.is_set = False
-        if not self.open or monotonic() - self._set_s < LONG_S / 2:  # it has jumped
+        if not self.open or monotonic() - self._set_s < LONG_S / 2:  # the loop's clock has jumped
             return
         if max((event.age_ns for _, event in running_batches()), default=0) >= LONG_S * 1e9:
             WATCHDOG.start()
-        else:  # none of those that are open has been all the time
+        else:  # the batches that are open began after the timer was set
             self.set(loop)
 
 
 class Watchdog:
-    """Looks after the batches of this process as long as there are any.
+    """Watches the batches of this process as long as there are any.
 
     Attributes:
-        is_needed: Whether batches whose caller says nothing are looked after: not if the program has itself watched, or
-            wants no reports.
+        is_needed: Whether batches with the default ``stall_after`` are watched: not if the program watches itself by
+            `watch`, or has switched reports off.
     """
 
     def __init__(self) -> None:
@@ -135,30 +136,29 @@ class Watchdog:
         self._changing = _thread.allocate_lock()
         self._ident: int | None = None
         self._stopping = False
-        self._bell = (
-            _thread.allocate_lock()
-        )  # held, but for the moment in which the thread is told to look up
+        self._bell = _thread.allocate_lock()  # released only to wake the thread
         self._bell.acquire()
         self._running = _thread.allocate_lock()  # held by the thread while it runs
 
     def wire(self, begin: Begin, stall_after: Callable[[], float | None]) -> None:
-        """Say who watches the process, and what stall time holds for it; called once, by the composition root.
+        """Set what starts the diagnosis, and the stall time; called once, by the composition root.
 
         Args:
             begin: See `Begin`.
-            stall_after: Returns the time in seconds, ``None`` for never; asked before the thread is first started.
+            stall_after: Returns the stall time of the process in seconds, ``None`` for never; called at each start of
+                the thread.
         """
         self._begin, self._stall_after = begin, stall_after
 
     def relieve(self) -> None:
-        """Do nothing any more: somebody else watches the process, for good."""
+        """Stop for good: something else watches the process from now on."""
         self.is_needed, self._is_relieved = False, True
 
     # batches ------------------------------------------------------------------------------------------
 
     def batch_began(self) -> LoopTimer | None:
-        """Take down that a batch of the running loop has begun; whoever gets a timer must call its `leave`."""
-        timer = self._timers.get(id(_get_running_loop()))  # documented for who implements loops
+        """Note that a batch of the running loop has begun; a caller that gets a timer must call its `leave`."""
+        timer = self._timers.get(id(_get_running_loop()))  # documented for event loop implementers
         if timer is None or not timer.is_set:
             return self._set_timer()
         timer.open += 1
@@ -182,7 +182,7 @@ class Watchdog:
 
         try:
             timer = self._timers[key] = LoopTimer(loop, forget)
-        except TypeError:  # a loop to which there are no weak references
+        except TypeError:  # a loop class without weak references
             return None
         return timer
 
@@ -203,7 +203,7 @@ class Watchdog:
             self._running.acquire()
             try:
                 self._ident = _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # no more threads are to be had
+            except RuntimeError:  # the system has no more threads
                 self._running.release()
 
     def _run(self) -> None:
@@ -213,7 +213,7 @@ class Watchdog:
             while not self._is_over():
                 self._look(monotonic())
                 self._bell.acquire(timeout=STEP_S)
-        except BaseException:  # a mistake of ours must not show up as a thread that died
+        except BaseException:  # a bug of ours must not show up as a traceback of a dead thread
             _logger.debug("the watchdog has ended", exc_info=True)
             self._begin = self._ident = None
         finally:
@@ -229,7 +229,7 @@ class Watchdog:
         return False
 
     def _look(self, now_s: float) -> None:
-        """Have the process watched if a batch stands still; leave it alone if none has for some time."""
+        """Start the diagnosis if a batch stands still; end it if none has for `CALM_S`."""
         if any(_is_due(stand, self._usual_s) for _, stand in self._standing.look(now_s)):
             self._calm_s = now_s + CALM_S
             if self._end is None and self._begin is not None:
@@ -240,7 +240,7 @@ class Watchdog:
     def _have_watched(self, begin: Begin) -> None:
         try:
             self._end = begin(self._standing.copy(), self._usual_s)
-        except Exception as error:  # noqa: BLE001 -- whatever it is: it is tried again with the next look
+        except Exception as error:  # noqa: BLE001 -- anything: the next look tries again
             if not self._has_failed:
                 self._has_failed = True
                 what = f"{type(error).__name__}: {error}"
@@ -254,29 +254,29 @@ class Watchdog:
     # forks --------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Have no thread while the process is copied."""
+        """Stop the thread, waiting for `STOP_S` at most."""
         self._was_running = self._ident is not None
         if self._was_running:
             self._stopping = True
-            with contextlib.suppress(RuntimeError):  # rung already
+            with contextlib.suppress(RuntimeError):  # it has been released already
                 self._bell.release()
             if self._running.acquire(timeout=STOP_S):
                 self._running.release()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Restart the thread if it was running."""
         self._stopping = False
         if self._was_running:
             self.start()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew, with no batch open: those of the parent are not this process's."""
+        """Start anew, without the batches of the parent process."""
         STALL_AFTER.clear()
         self._forget()
 
 
 def _is_due(stand: Stand, usual_s: float | None) -> bool:
-    """Tell whether a batch has stood still for so long that it is looked at what it waits for."""
+    """Tell whether a batch has stood still long enough to start the diagnosis."""
     limit_s = stand.limit_s(usual_s)
     if limit_s is None:
         return False
@@ -284,7 +284,7 @@ def _is_due(stand: Stand, usual_s: float | None) -> bool:
 
 
 WATCHDOG: Final = Watchdog()
-"""There is one process."""
+"""The one instance: there is one process."""
 
 os.register_at_fork(
     before=WATCHDOG.before_fork,
