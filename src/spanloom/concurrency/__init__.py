@@ -1,6 +1,6 @@
-"""Running many awaitables: one engine, one noun per file on top, imported by whoever uses it.
+"""Run many awaitables: one engine, and on top of it one noun per file.
 
-Nothing is offered here: what watches a program needs a few of them, and users have the rest from `spanloom`.
+Exports nothing: users import from `spanloom`, and other packages import the few modules that they need.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A limiter that finds out how many calls a server can take at once."""
+"""A limiter that finds out how many concurrent calls a server can take."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from spanloom.events.types import EventType
 __all__ = ["AdaptiveLimiter", "LimitChange"]
 
 HISTORY: Final = 100
-"""Changes that are remembered."""
+"""Changes kept in `AdaptiveLimiter.changes`."""
 LEAST_SPREAD: Final = 0.35
-"""Coefficient of variation that a throughput is taken to have at least: ends of calls come in bunches."""
+"""Least coefficient of variation assumed for call durations, as calls tend to end in bunches."""
 SHORTEST_S: Final = 1e-6
-"""What a call is taken to last at least."""
+"""Least duration assumed for a call, in seconds."""
 LEAST_USE: Final = 0.5
-"""Share of the slots that must be in use on average, or the server is not what limits; as in Netflix's limits."""
+"""Share of the slots that must be in use on average; else the server is not the bottleneck, as in Netflix's limits."""
 
 ALL_USED: Final = 0.9
-"""Share of the slots that must have been in use on average, or few calls ended because few were made."""
+"""Share of the slots that must be in use on average for a collapse; else few calls ended because few were made."""
 LEFT_OVER: Final = 0.25
-"""Share of the slots in which calls may still run that began under another limit, when a measurement begins."""
+"""Share of the slots that may still be held by calls from before the last change when a measurement begins."""
 
 REFUSED: Final = 0.5
-"""Share of failed calls above which nobody waits for the end of an interval, if the limit has just been raised."""
+"""Share of failed calls above which a measurement ends early, if the limit was raised last."""
 
 LONGEST_LEFT_OVER: Final = 10
-"""Durations of a call after which nobody waits for those any more: they may hang."""
+"""Mean call durations after which a measurement begins even so: calls from before the change may hang."""
 
 
 class LimitChange(NamedTuple):
     """One change of an adaptive limit."""
 
     at_s: float
-    """When, on the limiter's clock."""
+    """When it happened, on the limiter's clock."""
     previous: int
     limit: int
     reason: str
@@ -55,42 +55,41 @@ class LimitChange(NamedTuple):
 
 
 class AdaptiveLimiter(HeedfulBlock, Slots):
-    """As many holders at once as the server can take: found by trying, and followed when it changes.
+    """As many holders at once as the server can take: finds that limit by trial, and follows its changes.
 
-    The limit starts at `initial` and doubles until the calls become slower, or more of them bring no more
-    throughput; from then on it stays where a few calls queue at the server. Errors take a share of it away at
-    once. The limit that failed is remembered, approached again in ever smaller steps, and tried again after ever
-    longer waits. Now and then, and when calls become slower, it is lowered for one measurement, to tell a queue from
-    a server that has become slower. `spanloom.concurrency.gradient` has the rule, and says whose work it is.
+    The limit starts at `initial` and doubles until calls become slower, or until more of them bring no more
+    throughput. From then on it stays where a few calls queue at the server. Errors lower it at once. A limit that
+    failed is remembered, approached again in ever smaller steps, and retried after ever longer waits. Now and then,
+    and when calls become slower, the limit is lowered for one measurement, to tell a queue from a server that has
+    become slower. `spanloom.concurrency.gradient` documents the rule and its sources.
 
-    Use it as ``limit=`` of one or several runners: each attempt of a job is then measured, pauses of a retry policy
-    left out. By itself, ``async with limiter:`` takes a slot and measures the block.
+    Use it as ``limit=`` of one or several runners: it then measures each attempt of a job, without the back-offs of a
+    retry policy. By itself, ``async with limiter:`` takes a slot and measures the block.
 
     Each change is a point event of type ``limit_change``, with the reason. First come, first served; waits are
-    events of type ``slot_wait``. A limit that is lowered takes no slot from who holds one. Cancelled calls and such
-    that raise no `Exception` count for nothing. Not safe to use from several event loops at the same time.
+    events of type ``slot_wait``. Lowering the limit revokes no slot that is held. Calls that are cancelled, or raise
+    anything else but an `Exception`, are not counted. Not safe to use from several event loops at the same time.
 
     Args:
         initial: Slots at the start, from `minimum` to `maximum`.
         minimum: Fewest slots, at least 1.
         maximum: Most slots.
-        adaptation_interval: Seconds that a measurement lasts at least. It also lasts as long as the slots take to
-            be used once, and begins when the calls that were running at the last change have ended. It ends sooner
-            where most calls fail under a limit that was raised last.
-        throughput_window: Calls of which a measurement has at least so many, or twice as many as there are slots,
-            whichever is less.
+        adaptation_interval: Least duration of a measurement in seconds, rounded up to whole mean durations of a call. A
+            measurement begins when most calls that were running at the last change have ended. It ends early if
+            most calls fail after the limit was raised.
+        throughput_window: Least number of calls in a measurement, or twice the number of slots, whichever is less.
         increase_threshold: The limit grows only while the throughput is above this share of what it was before.
         decrease_threshold: A growth after which the throughput is below this share of what it was is taken back.
         stability_window: Measurements that must agree before the limit changes its direction.
-        error_backoff_factor: What is left of the limit when calls fail, between 0 and 1.
-        error_tolerance: Share of failed calls that is taken for normal; 0 to back off at every single error.
+        error_backoff_factor: Factor on the limit when calls fail, between 0 and 1.
+        error_tolerance: Share of failed calls that is normal, from 0 and below 1; 0 to back off at every single error.
         is_overload: Tells which exceptions count as errors; by default every `Exception` does.
-        name: What events call it.
+        name: Its name in events.
         clock: Monotonic seconds; by default the running loop's clock.
 
     Raises:
         ValueError: a number is out of range, or they contradict each other.
-        TypeError: a number of slots or calls is not an int, or another one is no number.
+        TypeError: a number of slots, calls or measurements is not an int, or another argument is not a number.
     """
 
     def __init__(
@@ -140,11 +139,11 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         self._clock = clock
         self._changed_at = -math.inf
         self._running = 0
-        """Calls that run now: fewer than slots in use, where some pause between attempts."""
+        """Calls running now; fewer than the slots in use while some jobs back off."""
         self._left_over = 0
         """Calls still running that began before the last change."""
         self._latency_s: float | None = None
-        """Moving mean of the durations of calls; only decides for how long to measure."""
+        """Moving average of call durations; used only to decide how long to measure."""
         self._measure = _Measure(-math.inf)
         self.changes: deque[LimitChange] = deque(maxlen=HISTORY)
         """The last changes, oldest first."""
@@ -160,10 +159,10 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         return self._rule.maximum
 
     def resize(self, size: int) -> None:
-        """Have `size` slots from now on, and go on finding the limit from there; for who knows something about it.
+        """Set the limit to `size`, and go on adapting from there; for code that knows more about the server.
 
-        More slots go to the longest waiting at once. Of fewer, those that are held stay held. The reason of the change
-        is ``resize``.
+        Additional slots go to the longest waiting tasks at once. Slots that are held stay held. The reason of the
+        change is ``resize``.
 
         Raises:
             ValueError: `size` is not from `minimum` to `maximum`.
@@ -176,13 +175,13 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             self._change(self._clock(), size, "resize")
 
     def attempt(self) -> _Attempt:
-        """Return what measures one call, to be entered by whoever holds a slot; runners do that by themselves."""
+        """Return an async context manager that measures one call of a slot's holder; runners enter it by themselves."""
         return _Attempt(self)
 
     # measuring ------------------------------------------------------------------------------------------
 
     def _begin_anew(self) -> None:
-        """Measure as at the start, as if no call ran: the ends of those that do are not told any more."""
+        """Measure as at the start, as if no call were running: the ends of running calls will not be reported."""
         self._running = self._left_over = 0
         self._measure = _Measure(-math.inf)
 
@@ -197,7 +196,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         return now
 
     def _ended(self, started_at: float, error: BaseException | None) -> None:
-        """Take the end of a call, and decide if it completes a measurement."""
+        """Count the end of a call, and decide whether it completes a measurement."""
         now = self._clock()
         measure = self._measure
         measure.use(self._running, now)
@@ -211,7 +210,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
                 measure.started -= 1
             return
         elif started_at < self._changed_at:
-            return  # a failure under a limit that is no more has had its consequences
+            return  # a failure under an earlier limit has had its consequences
         elif self._is_overload is None or self._is_overload(error):
             measure.errors += 1
         self._decide(measure, now)
@@ -226,7 +225,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             since_s = now - self._changed_at
             if since_s >= self._latency_s and (
                 self._left_over <= LEFT_OVER * self._size or since_s >= LONGEST_LEFT_OVER * self._latency_s
-            ):  # what ran at the change has ended, by and large
+            ):  # most calls that ran at the change have ended
                 measure.begin(now)
             return
         measure.count += 1
@@ -246,14 +245,14 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         if seconds < self._interval_s:
             return
         if measure.count >= min(self._window, 2 * self._size):
-            # Whole rounds of the slots: of calls that all take the same time, each round ends in one moment.
+            # Whole rounds of the slots: calls of equal duration end all at once, round by round.
             round_s = max(self._latency_s or 0.0, SHORTEST_S)
             if seconds >= math.ceil(self._interval_s / round_s) * round_s:
                 self._turn(now, measure.result(self._size, now))
                 return
         if measure.expected is None:
             measure.expected = self._rule.expected(self._size)
-        # Of calls that all take the same time, a whole round may be about to end.
+        # Less one round: calls of equal duration may all be about to end.
         if (
             is_collapse(measure.expected * seconds - self._size, measure.count)
             and measure.used_s >= ALL_USED * self._size * seconds
@@ -261,10 +260,10 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             self._turn(now, measure.result(self._size, now), collapsed=True)
 
     def _is_refused(self, measure: _Measure, started: int, now: float) -> bool:
-        """Tell whether a limit that was raised has most calls of a whole round fail: that is not waited for.
+        """Tell whether most calls of a whole round fail under a limit that was raised last: then do not wait longer.
 
-        Only once, as TCP reacts once to the losses of a round trip (RFC 9002, 7.3.2): what is lowered then is measured
-        for an interval, so that a short failure of the server does not take the limit down to nothing.
+        Only once, as congestion control reacts once to the losses of a round trip (RFC 9002, 7.3.2): the lowered limit
+        is measured for an interval, so that a short failure of the server does not take the limit to its minimum.
         """
         return (
             self._rule.has_grown
@@ -275,7 +274,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         )
 
     def _turn(self, now: float, seen: Measurement, *, collapsed: bool = False) -> None:
-        """End a measurement, and have the limit that follows from it."""
+        """End a measurement, and set the limit that follows from it."""
         change = self._rule.collapsed(seen) if collapsed else self._rule.next(seen)
         if change.limit == self._size:
             self._measure = _Measure(now)
@@ -284,7 +283,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
             self._change(now, change.limit, change.reason)
 
     def _change(self, now: float, limit: int, reason: str) -> None:
-        """Have another limit, tell of it, and measure anew."""
+        """Set another limit, emit its event, and start a new measurement."""
         previous = self._size
         self._measure = _Measure(now)
         self._changed_at = now
@@ -309,7 +308,7 @@ def _above_zero(value: float, what: str, *, below: float = math.inf) -> float:
 
 
 class _Measure:
-    """What is seen from one decision to the next."""
+    """The counters of a measurement, from one decision to the next."""
 
     __slots__ = (
         "at_s",
@@ -328,7 +327,7 @@ class _Measure:
     def __init__(self, since_s: float) -> None:
         self.since_s = since_s
         self.from_s: float | None = None
-        """Since when ends are counted; ``None`` while the effects of the last change are not over."""
+        """Since when ends of calls are counted; ``None`` while the effects of the last change last."""
         self.started = 0
         self.errors = 0
         self.count = 0
@@ -336,11 +335,11 @@ class _Measure:
         self.total_s = 0.0
         self.squares = 0.0
         self.expected: float | None = None
-        """Throughput that the rule expects; ``None`` until it was asked."""
+        """Throughput that the rule expects; ``None`` until it is needed."""
         self.used_s = 0.0
-        """Seconds that slots were in use since `from_s`, all together."""
+        """Slot-seconds in use since `from_s`."""
         self.at_s = since_s
-        """Until when `used_s` counts."""
+        """Time up to which `used_s` counts."""
 
     def begin(self, now: float) -> None:
         """Count ends from now on."""
@@ -348,7 +347,7 @@ class _Measure:
         self.used_s = 0.0
 
     def use(self, slots: int, now: float) -> None:
-        """Take note that so many slots were in use until now."""
+        """Count `slots` as in use since the last call."""
         if self.from_s is not None:
             self.used_s += slots * (now - self.at_s)
             self.at_s = now

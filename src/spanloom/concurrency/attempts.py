@@ -1,4 +1,4 @@
-"""The loop of attempts and back-offs, whoever decides how long to pause."""
+"""The loop of attempts and back-offs; the policy is a function."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ async def make_attempts(
         pause_after: Given the exception and the number of the attempt, from 1, returns the seconds
             to pause, or ``None`` to raise the exception.
         attempt_timeout: Seconds that one attempt may take, or ``None``.
-        deadline: On the loop's clock, as far as the caller knows one.
-        failed: What the first attempt has come to, if that was made already.
+        deadline: On the loop's clock, if the caller knows one. No pause begins that would end later.
+        failed: The failed first attempt, if it has been made already.
 
     Raises:
         Exception: what the last attempt raised.
@@ -103,7 +103,7 @@ async def make_retry(
 
     Args:
         call, pause_after, attempt_timeout, deadline: As for `make_attempts`.
-        name: Name of the events; empty to take that of `call`.
+        name: Name of the events; empty for the name of `call`.
 
     Raises:
         BaseException: as `make_attempts` does.
@@ -130,13 +130,13 @@ async def make_retry(
 
 
 class Failed(msgspec.Struct, frozen=True, eq=False):
-    """What the first attempt of a retry has come to, if another one is to follow.
+    """A failed first attempt that another one is to follow.
 
     Attributes:
         manager: Carries the events.
         whole: The event of type ``retry`` around the attempts; ``None`` if nobody listens.
-        outer: The event that was current before.
-        cancels: How often the task had been cancelled before.
+        outer: The event that was current before the retry.
+        cancels: What `cancels_of_task` returned before the attempt.
         pause_s: Seconds to pause.
         reason: Name of the exception's class.
     """
@@ -157,17 +157,20 @@ def first_failed(
     pause_after: PauseAfter,
     deadline: float = math.inf,
 ) -> Failed | None:
-    """Take the end of a retry's first attempt that raised.
+    """End a retry's first attempt, which raised, and decide whether another one follows.
 
     Args:
         manager: Carries the events.
         begun: What its `begin_retry` returned; ``None`` if nobody listens.
         error: What the attempt raised.
-        cancels: What `cancels_of_task` returned before.
+        cancels: What `cancels_of_task` returned before the attempt.
         pause_after, deadline: As for `make_attempts`.
 
     Returns:
-        What `try_again` goes on with; ``None`` if `error` is to be raised, and the retry has ended with it.
+        The argument for `try_again`; ``None`` if the caller must raise `error`: the retry has been ended with it.
+
+    Raises:
+        BaseException: what `pause_after` raised; the retry has been ended with it.
     """
     whole = outer = None
     if begun is not None:
@@ -184,7 +187,7 @@ def first_failed(
     finally:
         if end is not None and whole is not None:
             manager.leave(whole, outer, end)
-        end = None  # or its traceback and this frame would keep each other alive
+        end = None  # else its traceback and this frame would keep each other alive
     return None
 
 
@@ -196,7 +199,7 @@ async def try_again(
     attempt_timeout: float | None,
     deadline: float = math.inf,
 ) -> T:
-    """Make the other attempts of a retry whose first one has failed, and end it; see `make_retry`."""
+    """Make the further attempts of a retry whose first one failed, then end the retry; see `make_retry`."""
     failure: BaseException | None = None
     try:
         return await make_attempts(call, name, pause_after, attempt_timeout, deadline, failed=failed)
@@ -210,7 +213,7 @@ async def try_again(
 
 
 def cancels_of_task() -> int:
-    """Return how often the cancel of the current task has been asked for and not been taken back."""
+    """Return ``cancelling()`` of the current task: requests to cancel it, less those taken back; 0 without a task."""
     task = current_task()
     return 0 if task is None else task.cancelling()
 
@@ -222,18 +225,18 @@ def _pause_s(
     if not isinstance(error, Exception):
         return None
     if cancels_of_task() > cancels:
-        return None  # it answers a cancel with an exception of its own; another attempt would undo the cancel
+        return None  # it turned a cancel into an exception of its own; another attempt would undo the cancel
     pause_s = pause_after(error, number)
     return None if pause_s is None or too_late(pause_s, deadline) else pause_s
 
 
 def too_late(pause: float, deadline: float) -> bool:
-    """Tell whether a pause of that many seconds would end after the deadline, or after any that is in force."""
+    """Tell whether a pause of `pause` seconds would end after `deadline`, or after `effective_deadline`."""
     return asyncio.get_running_loop().time() + pause > min(deadline, effective_deadline())
 
 
 async def back_off(manager: CallbackManager, name: str, number: int, pause: float, reason: str) -> None:
-    """Sleep `pause` seconds after failed attempt `number`, seen by handlers and by the batch's counts."""
+    """Sleep `pause` seconds after failed attempt `number`, with a ``backoff`` event, and count it in the batch."""
     if not manager.active:
         await asyncio.sleep(pause)
         return

@@ -1,4 +1,4 @@
-"""The ``async with`` block of a limiter that heeds how it goes: slot, attempt, and the way out of both."""
+"""The ``async with`` block of a limiter that observes calls: takes a slot and enters an attempt."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NO_TASK = _NoTask()
 
 
 class HeedfulBlock:
-    """Makes a limiter with `attempt` one for ``async with``.
+    """Mix-in that makes a limiter with `attempt` usable in ``async with``.
 
-    A limiter is one object for all who use it, and its ``__aexit__`` is not told which block ends, so each task's
-    attempts are remembered, those inside last. An async generator may end its block in another task than it began it
-    in: that finds nothing, and what it left goes with its task.
+    All users share one limiter, and its ``__aexit__`` is not told which block ends. So each task has a stack of its
+    attempts. An async generator may leave its block in another task than it entered it in. Then only the slot is given
+    back: the attempt is not exited, and is dropped with the first task.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class HeedfulBlock:
             WeakKeyDictionary()
         )
 
-    if TYPE_CHECKING:  # the limiter has them, perhaps from another base
+    if TYPE_CHECKING:  # defined by the limiter or another base class
 
         async def acquire(self) -> None: ...
         def release(self) -> None: ...

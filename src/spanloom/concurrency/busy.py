@@ -1,28 +1,27 @@
 """Busy time: how long a job holds the event loop, step by step.
 
-Deep timing puts a clock around every callback of the loop while a batch that asked for it is
-running, and takes it away afterwards. Each callback then costs some 0.6 us more (1.2 on loops that
-are not asyncio's), which is why it is a choice. The time of a callback belongs to the job whose context
-it runs in. So what counts for a job is
+Deep timing wraps every callback of the loop in a clock while a batch with ``deep`` is running, and
+removes it afterwards. Each callback then costs some 0.6 us more (1.2 on loops that are not
+asyncio's), so it is optional. A callback's time belongs to the job in whose context it runs. What
+counts for a job is
 
 * each step of its own task, from being resumed until it suspends or ends;
 * each step of the tasks that it started, and of theirs;
 * each callback that it scheduled: ``call_soon``, ``call_later``, a future's done-callback,
   ``add_reader`` and so on;
 
-and what does not count is what runs in threads, and the waiting in between.
+What runs in threads, and the waiting in between, does not count.
 
 asyncio's own loops run every callback by ``asyncio.Handle._run``, which is replaced. Others, such as
 uvloop's, have handles of their own in C. There the methods that schedule a callback are replaced on
-the loop object, through which asyncio's tasks and futures look them up, too. The one thing this does
-not see is what such a loop calls without having been asked to: the methods of the protocols of its
-transports, such as ``data_received``.
+the loop object; asyncio's tasks and futures look them up there, too. What such a loop calls without
+being asked to is not measured: the methods of its transports' protocols, such as ``data_received``.
 
-Nothing of the user's is wrapped: a coroutine stepped by a wrapper would lose its name and its stack
-in every other tool. The clock stands below the task, where its frame is the loop's affair. The
-alternatives: ``sys.monitoring`` starts at 3.12, calls back for every function of the program that is
-resumed, and its tool ids belong to debuggers and profilers; asyncio's tasks written in Python are
-slower and, from 3.12 on, unknown to ``current_task`` as it is written in C.
+No user code is wrapped: a coroutine stepped by a wrapper would lose its name and stack in every
+other tool. The clock is below the task, among the loop's frames. Rejected alternatives:
+``sys.monitoring`` needs 3.12, calls back for every function that is resumed, and its tool ids are
+for debuggers and profilers; asyncio's tasks in Python are slower and, from 3.12 on, unknown to the
+``current_task`` written in C.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ _lock = threading.Lock()
 _attached: list[ContextVar[Event | None]] = []
 """One entry per batch."""
 _credited: tuple[ContextVar[Event | None], ...] = ()
-"""The same, each variable once: of batches side by side that share a manager, one step is busy time of one job."""
+"""The same, each variable once: a step counts once, however many concurrent batches share a manager."""
 _clocks: dict[asyncio.AbstractEventLoop | None, _Clock] = {}
-"""By loop; under ``None`` the one of all of asyncio's own."""
-_SEAM: Final = "_run"  # not public, but the one seam there is, the same from Python 3.4 to 3.14
+"""By loop; under ``None`` the clock of all of asyncio's own loops."""
+_SEAM: Final = "_run"  # not public, but the only place, and the same from Python 3.4 to 3.14
 _SCHEDULERS: Final = {
     "call_soon": 0,
     "call_soon_threadsafe": 0,
@@ -65,7 +64,7 @@ class _Step(threading.local):
 
 
 _step = _Step()
-"""When the step that this thread runs began, or when its current job did."""
+"""When the step that this thread is running began, or its current job in it."""
 
 
 class BusyMeter:
@@ -114,18 +113,18 @@ class BusyMeter:
                 clock.remove()
 
     def begin(self, record: JobEvent) -> None:
-        """Count for `record` from its start on: what this step did before that was not the job's."""
+        """Count for `record` from its start on, without what this step did before."""
         _step.mark_ns = record.start_ns
 
     def split(self, record: JobEvent) -> None:
-        """Give `record` the time since the step or its last split began; the rest is for the next."""
+        """Credit `record` with the time since the step or the last split began; what follows is for the next job."""
         now = monotonic_ns()
         _credit(record, now - _step.mark_ns)
         _step.mark_ns = now
 
 
 class _Clock(Protocol):
-    """Stands around the callbacks of a loop from `install` to `remove`; `users` counts the batches."""
+    """Times the callbacks of a loop from `install` to `remove`; `users` is the number of batches."""
 
     users: int
 
@@ -148,12 +147,12 @@ class _HandleClock:
     def remove(self) -> None:
         if (
             getattr(asyncio.Handle, _SEAM) is self._mine
-        ):  # else somebody has put something around it; it goes on
+        ):  # else it has been wrapped by other code, and stays inside that wrapper
             setattr(asyncio.Handle, _SEAM, self._original)
 
 
 class _LoopClock:
-    """The clock of one loop that has handles of its own."""
+    """The clock of one loop with handles of its own."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
@@ -171,7 +170,7 @@ class _LoopClock:
     def remove(self) -> None:
         for name, schedule in self._mine.items():
             if vars(self._loop).get(name) is not schedule:
-                continue  # somebody has put something around it; it goes on, and what it times is nobody's
+                continue  # wrapped by other code: it stays, and what it times is credited to no job
             if name in self._before:
                 setattr(self._loop, name, self._before[name])
             else:
@@ -183,8 +182,8 @@ def _scheduling(original: Callable[..., object], place: int) -> Callable[..., ob
 
     def schedule(*args: Any, **kwargs: Any) -> object:
         callback = args[place] if len(args) > place else None
-        # What cannot be called is for the loop to refuse. What is timed already comes from another
-        # of these methods, by which the loop has implemented this one.
+        # A callback that cannot be called is for the loop to refuse. One that is timed already comes from
+        # another of these methods, which the loop implements by calling this one.
         if callback is not _call and callable(callback):
             args = (*args[:place], _call, *args[place:])
         return original(*args, **kwargs)
@@ -193,7 +192,7 @@ def _scheduling(original: Callable[..., object], place: int) -> Callable[..., ob
 
 
 def _call(callback: Callable[..., object], *args: object) -> None:
-    """Call back, in the context that the loop has entered, and credit whose context it is."""
+    """Run the callback in the context that the loop has entered, and credit the job of that context."""
     _step.mark_ns = monotonic_ns()
     try:
         callback(*args)
@@ -205,7 +204,7 @@ def _call(callback: Callable[..., object], *args: object) -> None:
 
 def _timed(original: Callable[[Any], None], clock: _Clock) -> Callable[[Any], None]:
     def _run(self: Any) -> None:
-        if not clock.users:  # left where it was, inside of somebody else's: another clock may be around that
+        if not clock.users:  # left inside another wrapper: a newer clock may be around that
             original(self)
             return
         _step.mark_ns = monotonic_ns()
@@ -232,7 +231,7 @@ def _credit(record: JobEvent, busy_ns: int) -> None:
 
 
 def _warn(loop: asyncio.AbstractEventLoop) -> None:
-    global _warned  # noqa: PLW0603 -- once per process: every batch would say the same
+    global _warned  # noqa: PLW0603 -- once per process, not for every batch
     if not _warned:
         _warned = True
         _logger.warning(

@@ -23,7 +23,7 @@ from spanloom.concurrency.tenacity import TenacityPolicy, is_tenacity
 __all__ = ["check_jobs", "compose", "start"]
 
 CHECKED: Final = 1000
-"""Jobs looked at before anything starts: 0.5 ms. What comes after is looked at when its turn comes."""
+"""Jobs checked before anything starts: 0.5 ms. Later ones are checked when they start."""
 
 T = TypeVar("T")
 Call = Callable[[Any], Awaitable[Any]]
@@ -47,10 +47,10 @@ def compose(
 
     Args:
         call: Makes the awaitable of one attempt; ``None`` if the item is the job.
-        timeout: Seconds for all attempts and pauses of a job together, or ``None``.
+        timeout: Seconds for all attempts and back-offs of a job together, or ``None``.
         retry: A `RetryPolicy`, a tenacity ``AsyncRetrying``, or ``None``.
         name: Name of the attempts' events; by default that of each item.
-        limit: The batch's; one that heeds attempts sees each of them, and a rate counts each of them.
+        limit: The batch's limit. A `HeedfulLimiter` observes each attempt; a `RateLimiter` counts each.
 
     Raises:
         ValueError: `timeout` is not above 0.
@@ -67,8 +67,8 @@ def compose(
         rate = limit if isinstance(limit, RateLimiter) else None
         if heed is not None or rate is not None:
             if isinstance(policy, RetryPolicy) and policy.attempt_timeout is not None:
-                # Its deadline belongs into what is heeded: a call that took too long is a failure, no cancel. And a
-                # wait for the limiter is no part of the call.
+                # The attempt's timeout goes inside: the limiter must see a TimeoutError, not a cancel, and a wait for
+                # the limiter is no part of the attempt.
                 once = _timing_out(once, policy.attempt_timeout)
                 policy = msgspec.structs.replace(policy, attempt_timeout=None)
             if heed is not None:
@@ -81,7 +81,7 @@ def compose(
 
 
 def check_jobs(jobs: object, *, retry: object) -> None:
-    """Make sure that jobs which are to be retried can be: as far as can be told without consuming any.
+    """Make sure that jobs with a retry policy can be retried, as far as possible without consuming any.
 
     Raises:
         TypeError: one of them is a coroutine, which runs only once.
@@ -145,7 +145,7 @@ def _retrying(
     name: str | None,
     timeout: float | None,
 ) -> Call:
-    """Return what tries an item until it succeeds; `attempts` returns what makes the awaitable of each try of one."""
+    """Return a function that tries an item until it succeeds; `attempts(item)` returns the function for one try."""
 
     def retrying(item: Any) -> Awaitable[Any]:
         return policy.attempt(attempts(item), name or name_of(item) or "attempt")
@@ -159,7 +159,7 @@ def _retrying(
 
 
 def _rated(call: Call, rate: RateLimiter) -> Callable[[Any], Callable[[], Awaitable[Any]]]:
-    """Return what makes the attempts of an item: the job has waited for the start of the first, each other waits."""
+    """Return the `attempts` for `_retrying`: the job has acquired `rate` for its first try; each further try waits."""
 
     def attempts(item: Any) -> Callable[[], Awaitable[Any]]:
         starts = itertools.count()
@@ -175,7 +175,7 @@ def _rated(call: Call, rate: RateLimiter) -> Callable[[Any], Callable[[], Awaita
 
 
 def _heeded(call: Call | None, attempt: Callable[[], AbstractAsyncContextManager[object]]) -> Call:
-    """Return `call` with a limiter's eye on it: what starts, how long it takes, how it ends."""
+    """Return `call` observed by a limiter: each call runs inside ``async with attempt()``."""
 
     async def heeded(item: Any) -> Any:
         async with attempt():

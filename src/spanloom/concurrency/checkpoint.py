@@ -1,4 +1,4 @@
-"""What a runner needs of a checkpoint: the running side knows nothing of files."""
+"""The protocols of a checkpoint, as runners use it: this side knows nothing of files."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ __all__ = ["Checkpointing", "ResultLog", "check_checkpoint"]
 
 
 class ResultLog(Protocol):
-    """The stored results, as one batch sees them. Used on the loop's thread."""
+    """The stored results of one batch. Used on the loop's thread."""
 
     def key_of(self, item: object) -> object:
-        """Return the key of the next item, in the order of the input; raise if it has none of its own."""
+        """Return the key of the next item, in input order; raise if it has none, or not a unique one."""
 
     def find(self, keys: Sequence[Any]) -> Awaitable[list[tuple[object] | None]]:
-        """Return for each key the stored result, in a tuple of its own, or ``None`` if there is none."""
+        """Return, for each key in order, ``(result,)``, or ``None`` if none is stored."""
 
     def store(self, key: Any, value: object) -> Awaitable[None]:
-        """Return when the result is stored for good; what a cancelled caller has handed over is stored, too."""
+        """Store a result; done when it is committed. If the caller is cancelled, it is stored all the same."""
 
     async def close(self) -> None:
-        """Return when everything handed over is stored; a cancel is raised after that."""
+        """Wait until all results passed to `store` are stored; a cancel is raised after that."""
 
     def abandon(self) -> None:
-        """Let go of the log where nothing can be awaited any more."""
+        """Close the log without waiting, where nothing can be awaited any more."""
 
 
 class Checkpointing(Protocol):
-    """What the ``checkpoint`` of a runner must be able to do; `spanloom.Checkpoint` is one."""
+    """What a runner takes as its ``checkpoint``; `spanloom.Checkpoint` is one."""
 
     @property
     def grace_s(self) -> float | None:
-        """Seconds that running jobs may take to end after Ctrl-C; ``None`` to leave that alone."""
+        """Seconds that running jobs may take to end after Ctrl-C; ``None`` not to handle Ctrl-C."""
 
     async def open(self, function: Any, total: int | None) -> ResultLog:
-        """Return the results as a batch sees them that runs `function`, or jobs if that is ``None``."""
+        """Return the results of a batch.
+
+        Args:
+            function: What is called with the items; ``None`` if they are jobs.
+            total: Number of items, or ``None`` if unknown.
+        """
 
 
 def check_checkpoint(checkpoint: object) -> None:

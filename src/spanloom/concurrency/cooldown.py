@@ -1,4 +1,4 @@
-"""A pause for all who share it, when one of them is told that it asks too often."""
+"""A pause for all callers of a server, when it tells one of them that there are too many requests."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ __all__ = ["Cooldown"]
 
 
 class Cooldown(HeedfulBlock):
-    """Pauses all calls when one of them is refused for asking too often; then starts slowly.
+    """Pause all calls when one of them is refused for exceeding a rate limit; then start slowly.
 
-    Pause number k in a row lasts ``min(longest_s, pause_s * multiplier ** (k - 1))`` seconds, and at least as long
-    as the ``Retry-After`` of the refusal asks for, however long that is. A call that succeeds ends the row. Pauses
-    are counted: a refusal of a call that started before the present pause belongs to that pause, so fifty
-    refusals at once make one pause, not fifty; the longest ``Retry-After`` among them counts.
+    Pause number k in a row lasts ``min(longest_s, pause_s * multiplier ** (k - 1))`` seconds, or longer if the
+    ``Retry-After`` of the refusal asks for it. A successful call that started after the last pause ends the row. A
+    refusal of a call that started before the present pause begins no new one, so fifty refusals at once make one
+    pause, not fifty; the longest ``Retry-After`` among them counts.
 
-    After a pause, start number n of the next `slow_start_items` comes no earlier than
-    ``initial + (final - initial) * n / slow_start_items`` seconds after the one before it, with the two delays of
-    the slow start. Calls that run already go on. First come, first served; waits are events of type ``slot_wait``,
-    and each pause is a point event of type ``cooldown``.
+    After a pause, start number n (from 0) of the next `slow_start_items` comes no earlier than
+    ``initial + (final - initial) * n / slow_start_items`` seconds after the start before it, or after the end of the
+    pause; initial and final are the two delays of the slow start. Running calls go on. First come, first served; waits
+    are events of type ``slot_wait``, and each pause is a point event of type ``cooldown``.
 
-    Use it as ``limit=`` of runners: each attempt of a job waits for the end of a pause, and is watched; the
+    Use it as ``limit=`` of runners: each attempt of a job waits for the end of a pause and is observed; its
     exception still reaches the job's retry policy. By itself, ``async with cooldown:`` does the same for a block.
-    One limiter may hold others back: ``Cooldown(AdaptiveLimiter())``.
+    It can wrap another limiter: ``Cooldown(AdaptiveLimiter())``.
 
     Args:
-        limiter: What else bounds the calls: a number of slots, a limiter, or ``None`` for nothing. A `RateLimiter`
-            counts calls when they start, so that it holds after a pause as well: `acquire` alone does not ask it.
+        limiter: Further bound of the calls: a number of slots, a limiter, or ``None`` for none. A `RateLimiter`
+            counts a call when it starts, after a pause, not in `acquire`.
         pause_s: Seconds of the first pause in a row, 0 or more.
-        longest_s: Seconds of the longest pause, unless a server asks for more.
-        multiplier: By what each further pause in a row is longer, at least 1.
+        longest_s: Seconds of the longest pause, at least `pause_s`, unless a server asks for more.
+        multiplier: Factor from one pause in a row to the next, at least 1.
         slow_start_items: Starts after a pause that are spread; 0 to start all at once.
         slow_start_initial_delay_s: Seconds before the first of them.
-        slow_start_final_delay_s: Seconds before the last.
+        slow_start_final_delay_s: Seconds that the delay approaches with the last of them.
         is_refusal: Tells which exceptions are refusals; by default `is_rate_limit`: HTTP 429, 503 with a
             ``Retry-After``, and what clients call rate-limit errors.
-        name: What events call it.
+        name: Its name in events.
         clock: Monotonic seconds; by default the running loop's clock.
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `limiter` is neither an int nor a limiter, or something else is no number.
+        TypeError: `limiter` is neither an int nor a limiter, or another argument is not a number.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Cooldown(HeedfulBlock):
         if limiter is not None and not isinstance(limiter, Limiter):
             raise TypeError(f"limiter must be an int, a limiter or None, not {type(limiter).__name__}")
         self._rate = limiter if isinstance(limiter, RateLimiter) else None
-        # Calls wait for a rate when they start. One call waits for that, the others to be that one: or a batch would
-        # start all its jobs, for them to wait.
+        # A call waits for the rate when it starts. A single slot lets one call at a time wait for it: else a batch
+        # would start all its jobs only to have them wait.
         self._limiter = limiter if self._rate is None else Slots(1, name)
         self._is_refusal = Judge(is_refusal, name)
         self.name = name
@@ -94,7 +94,7 @@ class Cooldown(HeedfulBlock):
         self._until = -math.inf
         self._in_a_row = 0
         self._slow = 0
-        """Starts since the last pause, while they are spread."""
+        """Starts since the last pause, while the slow start lasts."""
         self._slowly = False
         self._last_start = -math.inf
         self._line = Line(clock)
@@ -118,7 +118,7 @@ class Cooldown(HeedfulBlock):
         return self._until <= self._clock() and (self._limiter is None or self._limiter.try_acquire())
 
     async def acquire(self) -> None:
-        """Take a slot, and wait for the end of a pause. Cancelled while it waits, it has taken none."""
+        """Take a slot, and wait for the end of a pause. If cancelled while waiting, it has taken none."""
         if self.try_acquire():
             return
         limiter = self._limiter
@@ -148,21 +148,21 @@ class Cooldown(HeedfulBlock):
             door.release()
 
     def attempt(self) -> _Attempt:
-        """Return what waits for a pause before one call, and watches how that ends; runners enter it by themselves."""
+        """Return an async context manager for one call: waits for its start, observes its end. Runners enter it."""
         return _Attempt(self)
 
     # pausing --------------------------------------------------------------------------------------------
 
     def pause(self, seconds: float | None = None, *, reason: str = "pause()") -> None:
-        """Begin a pause, or make the present one longer: nobody starts a call before it ends.
+        """Begin a pause, or extend the present one: no call starts before it ends.
 
         Args:
-            seconds: So long from now, 0 or more; ``None`` for what is next in the row.
-            reason: What the event says.
+            seconds: Duration from now, 0 or more; ``None`` for that of the next pause in the row.
+            reason: The reason in the event.
 
         Raises:
-            ValueError: `seconds` is negative or not finite: nobody would ever start again.
-            TypeError: it is no number.
+            ValueError: `seconds` is negative or not finite.
+            TypeError: it is not a number.
         """
         self._begin(self._next_s() if seconds is None else _at_least(0.0, seconds, "seconds"), reason, None)
 
@@ -171,7 +171,7 @@ class Cooldown(HeedfulBlock):
         if generation == self.generation:
             reason = "Retry-After" if retry_after_s else "refused"
             self._begin(max(self._next_s(), retry_after_s), reason, error)
-        else:  # of a call that started before this pause
+        else:  # the call started before this pause
             self._until = max(self._until, self._clock() + retry_after_s)
 
     def _next_s(self) -> float:
@@ -231,7 +231,7 @@ def _at_least(low: float, value: float, what: str, named: str = "") -> float:
 
 
 class _Attempt:
-    """One call: waits for its start, and remembers which pause was the last one then."""
+    """One call: waits for its start, and remembers the number of the last pause before it."""
 
     __slots__ = ("_cooldown", "_generation", "_inner")
 

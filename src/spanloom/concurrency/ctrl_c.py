@@ -1,18 +1,18 @@
-"""Ctrl-C while a batch runs that can be resumed: first the running jobs may end, then they are cancelled.
+"""Ctrl-C while a batch with a checkpoint runs: first its running jobs may end, then they are cancelled.
 
 Rules.
 1. SIGINT is taken over while such a batch runs in the main thread, and only from Python's own handler or that of
-   ``asyncio.Runner``: a program with a handler of its own has decided otherwise. It is given back before anything is
-   raised, so that whoever installed it finds it in its place.
-2. The first Ctrl-C has every batch start no more jobs and wait for those that run, each for its grace period. The
-   second cancels these. One that comes while the loop has not even taken note of the one before, or a third, raises
-   ``KeyboardInterrupt`` where the program is, as in any program: somebody's code does not let the loop turn. If
-   that is so until the grace period is over, which no loop can tell then, a thread presses it in the user's place.
-3. All batches have stopped before the first one raises, since ``KeyboardInterrupt`` breaks off the loop. A batch
-   inside a job of another one is a part of that job, and does not wait for the others.
-4. In the main task, or where nobody knows which one that is, a batch raises ``KeyboardInterrupt``. In any other task
-   that would tear the program apart, so there the main task is cancelled, as asyncio's own handler would have done,
-   the batch ends as cancelled, and ``asyncio.run`` raises ``KeyboardInterrupt``.
+   ``asyncio.Runner``: a program's own handler is left alone. The previous handler is restored before anything is
+   raised, so that its owner finds it in its place.
+2. On the first Ctrl-C every batch starts no more jobs and waits for the running ones, for its grace period. The second
+   cancels these. A third raises ``KeyboardInterrupt`` where the program is, as usual; so does one that comes before the
+   loop has processed the last one, because then some code blocks the loop. If the loop has not processed the first one
+   by the end of the grace period, a thread sends the second in the user's place.
+3. All batches have stopped before the first one raises, since ``KeyboardInterrupt`` ends the loop. A batch inside a job
+   of another batch is part of that job, and does not wait for the others.
+4. In the main task, or if the main task is unknown, a batch raises ``KeyboardInterrupt``. In another task that would
+   break off the program, so there the main task is cancelled, as asyncio's own handler would do, the batch ends as
+   cancelled, and ``asyncio.run`` raises ``KeyboardInterrupt``.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ __all__ = ["Batch", "Watch", "blocking", "watch"]
 
 
 class Batch(Protocol):
-    """What is stopped in two steps."""
+    """A batch that can be stopped in two steps."""
 
     def drain(self) -> None:
         """Start no more jobs."""
 
     def stop(self, error: BaseException | None) -> None:
-        """Cancel those that run, too."""
+        """Cancel the running jobs, too."""
 
 
 class Watch:
-    """One batch's part in Ctrl-C. Made by `watch`.
+    """The handling of Ctrl-C for one batch. Made by `watch`.
 
     Attributes:
-        task: In which the batch is awaited.
+        task: The task in which the batch is awaited.
         grace_s: Seconds that its running jobs may run on.
-        inner: Whether it is part of a job of another one.
-        stopped: Whether nothing of it runs any more.
+        inner: Whether it runs in a job of another watched batch.
+        stopped: Whether all its jobs have ended.
     """
 
     def __init__(self, keyboard: _Keyboard, batch: Batch, grace_s: float, *, inner: bool) -> None:
@@ -63,13 +63,15 @@ class Watch:
         self.stopped: bool = False
 
     async def settle(self, failure: BaseException | None) -> bool:
-        """Wait, once the batch has stopped, until all others have; return whether to raise ``KeyboardInterrupt``.
+        """Wait until all other batches have stopped, too; return whether to raise ``KeyboardInterrupt``.
+
+        Call it when the batch has stopped.
 
         Args:
             failure: What the batch would raise.
 
         Raises:
-            asyncio.CancelledError: the main task raises it.
+            asyncio.CancelledError: Ctrl-C was pressed, and this is not the main task.
         """
         if not self._keyboard.interrupts or isinstance(
             failure, (KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -84,16 +86,16 @@ class Watch:
         return True
 
     def drain(self) -> None:
-        """Let the batch come to its end, for as long as its grace period."""
+        """Start no more jobs; cancel the running ones after the grace period."""
         self._batch.drain()
         self._timer = asyncio.get_running_loop().call_later(self.grace_s, self.stop)
 
     def stop(self) -> None:
-        """Have it end now."""
+        """Cancel the running jobs now."""
         self._batch.stop(None)
 
     def end(self) -> None:
-        """Be no part of it any more."""
+        """Stop watching the batch."""
         if self._timer is not None:
             self._timer.cancel()
         self._keyboard.remove(self)
@@ -106,7 +108,7 @@ class _Keyboard:
         self.loop = loop
         self.main_task: asyncio.Task[Any] | None = _main_task_of(previous)
         self.interrupts: bool = False
-        """Whether Ctrl-C was pressed and the batches are to raise it."""
+        """Whether Ctrl-C was pressed and the batches are to raise ``KeyboardInterrupt``."""
         self._previous = previous
         self._installed = True
         self._thread = threading.get_ident()
@@ -135,7 +137,7 @@ class _Keyboard:
         await waiter
 
     def release(self) -> None:
-        """Give SIGINT back."""
+        """Restore the previous handler of SIGINT."""
         global _keyboard  # noqa: PLW0603 -- there is one SIGINT
         if _keyboard is self:
             _keyboard = None
@@ -149,18 +151,18 @@ class _Keyboard:
         self.interrupts = self._pressed <= 2 and self._taken == self._pressed - 1
         if not self.interrupts:
             self.release()
-            # Not a plain raise: this handler is installed no more, and what is raised must be seen to be a signal's.
+            # Not a plain raise: this handler is no longer installed, so `is_from_signal` could not recognize it.
             signal.default_int_handler(number, frame)
-        self.loop.call_soon_threadsafe(self._take)  # which wakes a loop that sleeps
+        self.loop.call_soon_threadsafe(self._take)  # wakes a sleeping loop
         if self._pressed == 1:
             grace_s = max((watch.grace_s for watch in self._watches), default=0.0)
             with suppress(
                 RuntimeError
-            ):  # no thread any more; what `threading` does first may hold a lock just now
+            ):  # no more threads. `_thread`, because `threading` takes a lock that may be held just now
                 _thread.start_new_thread(self._press_in_the_end, (grace_s,))
 
     def _press_in_the_end(self, grace_s: float) -> None:
-        """Press it a second time, once the grace period is over, if the loop has not taken note of the first."""
+        """Send a second Ctrl-C after the grace period, if the loop has not processed the first."""
         time.sleep(grace_s)
         if self._installed and not self._taken:
             if sys.platform == "win32":
@@ -168,7 +170,7 @@ class _Keyboard:
             else:
                 signal.pthread_kill(
                     self._thread, signal.SIGINT
-                )  # a real one: it ends a call of the system, too
+                )  # a real signal: it interrupts a system call, too
 
     def _take(self) -> None:
         self._taken += 1
@@ -179,7 +181,7 @@ class _Keyboard:
                 watch.stop()
 
     def _look(self) -> None:
-        """See whether those who wait in `settle` are all that there are."""
+        """Release those that wait in `settle` if all outer batches have stopped."""
         outer = [watch for watch in self._watches if not watch.inner]
         if not self._waiters or not all(watch.stopped for watch in outer):
             return
@@ -200,14 +202,14 @@ _enclosing: ContextVar[_Keyboard | None] = ContextVar("spanloom_ctrl_c", default
 
 @contextmanager
 def watch(batch: Batch, grace_s: float | None) -> Iterator[Watch | None]:
-    """Have `batch` stopped by Ctrl-C in the block.
+    """Stop `batch` by Ctrl-C while the block runs; see the rules of the module.
 
     Args:
         batch: Awaited in the current task.
         grace_s: Seconds for which its running jobs may run on; ``None`` not to watch.
 
     Yields:
-        Its part in it; ``None`` where SIGINT is somebody else's.
+        Its `Watch`; ``None`` if Ctrl-C is not handled here.
     """
     keyboard = None if grace_s is None else _take_over()
     if keyboard is None:
@@ -222,16 +224,16 @@ def watch(batch: Batch, grace_s: float | None) -> Iterator[Watch | None]:
         watching.end()
         try:
             _enclosing.reset(token)
-        except ValueError:  # closed by the garbage collector, in whatever context
+        except ValueError:  # closed by the garbage collector, in another context
             pass
 
 
 @contextmanager
 def blocking() -> Iterator[None]:
-    """Have Ctrl-C raise ``KeyboardInterrupt`` in a block that calls plain functions of the user's.
+    """Make Ctrl-C raise ``KeyboardInterrupt`` in a block that calls synchronous user functions.
 
-    asyncio's own handler would cancel the main task, of which the function, and the loop that it holds up, learn
-    nothing. Any other handler, ours for batches with a checkpoint included, is left in place.
+    asyncio's own handler would only cancel the main task, which has no effect while the function blocks the loop. Any
+    other handler, including ours for batches with a checkpoint, is left in place.
     """
     is_main = threading.current_thread() is threading.main_thread()
     previous = signal.getsignal(signal.SIGINT) if is_main else None
@@ -247,7 +249,7 @@ def blocking() -> Iterator[None]:
 
 
 def _take_over() -> _Keyboard | None:
-    """Return what stands for SIGINT in this thread's loop, or ``None`` where it is to be left alone."""
+    """Return the `_Keyboard` of this thread's loop, installing it if need be; ``None`` to leave SIGINT alone."""
     global _keyboard  # noqa: PLW0603 -- there is one SIGINT
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -255,9 +257,9 @@ def _take_over() -> _Keyboard | None:
     if _keyboard is not None:
         if _keyboard.loop is loop:
             return _keyboard
-        if _keyboard.loop.is_running():  # one inside the other, by whatever trick
+        if _keyboard.loop.is_running():  # a loop inside a running loop
             return None
-        _keyboard.release()  # a loop that was left in the middle of a batch
+        _keyboard.release()  # its loop was left in the middle of a batch
     previous = signal.getsignal(signal.SIGINT)
     if previous is not signal.default_int_handler and _main_task_of(previous) is None:
         return None
@@ -266,21 +268,21 @@ def _take_over() -> _Keyboard | None:
 
 
 def _main_task_of(handler: Any) -> asyncio.Task[Any] | None:
-    """Return the task that a handler of ``asyncio.Runner`` cancels; ``None`` if it is another handler."""
+    """Return the task that the SIGINT handler of an ``asyncio.Runner`` cancels; ``None`` for any other handler."""
     if isinstance(handler, partial) and isinstance(getattr(handler.func, "__self__", None), asyncio.Runner):
         return cast("asyncio.Task[Any] | None", handler.keywords.get("main_task"))
     return None
 
 
 def _if_valid(handler: Any) -> Any:
-    """Return `handler`, or Python's own in place of that of a Runner that does not run any more.
+    """Return `handler`, or Python's own handler in place of that of a Runner that is no longer running.
 
-    A Runner takes its handler back when it ends, if it is installed then. If ours was, because something broke off
-    the loop, the Runner is past that when its batches are cancelled, and nobody else would take it back.
+    A Runner removes its handler when it ends, but only if that is installed. If something ended the loop while ours was
+    installed, the Runner cancels its batches after that step. Restoring its handler then would leave it for good.
     """
     if _main_task_of(handler) is None:
         return handler
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 -- whether it runs is written nowhere else
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 -- only the stack tells whether it is running
     while frame is not None:
         if (
             frame.f_code is asyncio.Runner.run.__code__

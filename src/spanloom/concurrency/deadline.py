@@ -1,4 +1,4 @@
-"""The deadline that the current task runs under, whoever set it."""
+"""The deadline under which the current task runs, whoever set it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_TIMERS: Final = 1000
 
 
 def effective_deadline() -> float:
-    """Return the earliest enclosing deadline on the loop's clock; ``math.inf`` if there is none.
+    """Return the earliest enclosing deadline on the loop's clock; ``math.inf`` if none is known.
 
     Knows anyio's cancel scopes and ``asyncio.timeout`` (and what is built on it: ``timeout_at``,
     ``wait_for`` from Python 3.12 on, and the ``timeout`` of our own runners).
@@ -23,19 +23,18 @@ def effective_deadline() -> float:
 
 
 def _anyio_deadline() -> float:
-    # Who has not imported anyio has no cancel scope, and need not pay for the import.
+    # A program that has not imported anyio has no cancel scope, and need not pay for the import.
     deadline = getattr(sys.modules.get("anyio"), "current_effective_deadline", None)
-    # None as well while another thread is importing it.
+    # Also None while another thread is importing anyio.
     return math.inf if deadline is None else float(deadline())
 
 
 def _asyncio_deadline() -> float:
     """Look for the current task's timeouts among the loop's timers.
 
-    A running ``asyncio.Timeout`` is registered nowhere but in the timer that will end it. Looking
-    takes some 50 ns a timer, before each back-off, and each sleeping job has a timer: with more than
-    `MAX_TIMERS` of them there is no answer. A loop without that list (uvloop) gives none either. A
-    back-off is then cut short by the timeout itself.
+    An active ``asyncio.Timeout`` is known only by its timer. Looking costs some 50 ns a timer before
+    each back-off, and each sleeping job has a timer. So the answer is ``math.inf`` if there are more
+    than `MAX_TIMERS`, or if the loop has no such list (uvloop); the timeout then ends a back-off itself.
     """
     loop: Any = asyncio.get_running_loop()
     timers = getattr(loop, "_scheduled", None)

@@ -27,16 +27,16 @@ def end_record(
     """Count the end in the batch, and complete and deliver the job's event.
 
     Args:
-        record: The job's event, if anybody wants it.
+        record: The job's event, if anyone wants it.
         scope: The batch's events.
-        busy: Measures busy time, if that is wanted.
+        busy: Measures busy time, if deep timing is on.
         error: What ended the job.
-        start: Deliver the start first: the job was ended before its first step.
+        start: Deliver the start first, because the job ended before its first step.
         ended_ns: When it ended; ``None`` for now.
 
     Returns:
-        What a handler did where that is to be felt (``raise_handler_errors``); never raised from here,
-        because the job has to leave the table of the living in any case.
+        The failure of a handler under ``raise_handler_errors``. Returned, not raised: the caller must
+        remove the job from the table of live jobs in any case.
     """
     if issubclass(type(error), (CancelledError, GeneratorExit)):  # see status_of
         scope.counts.cancelled += 1

@@ -1,12 +1,12 @@
-"""What both lanes have in common: a run's beginning, its early end, and its clean-up.
+"""The common base of both lanes: how a run begins, ends early, and cleans up.
 
 Rules.
 1. Whatever ends a batch early (a failure that counts, a cancel from outside, an exception of the
-   input) cancels what is alive and waits for all of it before it is raised.
+   input) cancels all live jobs and waits for their end before it is raised.
 2. Tasks are cancelled once, as by asyncio.TaskGroup. A further cancel from outside is remembered
-   and raised at the end: handed on, it would break off the jobs' own clean-up, which anyio's
-   scopes, cancelling anew at every turn of the loop, would do every time.
-3. A cancel from outside is always raised, even when it arrives while siblings are waited for.
+   and raised at the end. Passed on, it would break off the jobs' own clean-up; anyio's scopes, which
+   cancel anew at every turn of the loop, would do so every time.
+3. A cancel from outside is always raised, even if it arrives while jobs are being awaited.
 4. The loop is held for `SLICE_NS` at a time, whatever the number of jobs.
 """
 
@@ -29,9 +29,9 @@ from spanloom.events.event import JobEvent
 __all__ = ["SLICE_NS", "Engine"]
 
 SLICE_NS: Final = 5_000_000
-"""How long the engine works before it lets others run: half of the 10 ms that we promise."""
+"""Nanoseconds that the engine works before it lets the loop turn: half of the 10 ms that we promise."""
 CANCEL_SLICE: Final = 1000
-"""Tasks cancelled in one go: some 2 ms."""
+"""Tasks cancelled between two turns of the loop: some 2 ms."""
 
 
 class Engine(ABC):
@@ -42,7 +42,7 @@ class Engine(ABC):
         sink: Takes each job's end and decides which failures end the batch.
         limit: Most jobs alive at once; ``None`` for no bound.
         call: Makes the awaitable of an item, inside its job; ``None`` if the item is the job.
-        backlog: Number of results that nobody has taken yet; they count against `limit`.
+        backlog: Returns the number of results not taken yet, which count against `limit`; or ``None``.
     """
 
     __slots__ = (
@@ -104,8 +104,8 @@ class Engine(ABC):
         """Return the events of the jobs that are alive; safe from any thread.
 
         Args:
-            since_ns: Jobs that started before that may be left out, where that saves time.
-            until_ns: The same of those that started then or later.
+            since_ns: Jobs that started earlier may be left out, where that saves time.
+            until_ns: So may jobs that started at this time or later; ``None`` for no bound.
         """
 
     # for the runner -----------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Engine(ABC):
     async def run(
         self, scope: BatchScope, current: Callable[[JobEvent], object], busy: BusyMeter | None = None
     ) -> None:
-        """Run all jobs; return when the last one has ended.
+        """Run all jobs; return when the last one has ended, or when the sink has stopped the batch.
 
         Args:
             scope: The batch's events.
@@ -122,6 +122,7 @@ class Engine(ABC):
 
         Raises:
             BaseException: what ended the batch early; every started job has ended by then.
+            RuntimeError: it is not awaited in a task.
         """
         self._scope, self._current, self._busy = scope, current, busy
         caller = asyncio.current_task()
@@ -143,19 +144,19 @@ class Engine(ABC):
                 cancelled = await self._clean_up()
                 if (interrupt := self._interrupt) is not None:
                     if interrupt.fired and isinstance(error, Exception):
-                        error = None  # from the input, on being interrupted; the job's own failure is raised
+                        error = None  # of the input, which we interrupted; the job's failure is raised
                     error = interrupt.undo(error)
             for reason in (cancelled, error, self._error):
                 if reason is not None:
                     raise reason
         finally:
-            # A frame that holds an exception which holds the frame keeps all locals alive.
+            # An exception and a frame that refer to each other would keep all locals alive.
             error = cancelled = reason = self._error = None
             self._caller = cast("Any", None)
             self._forget()
 
     async def give_up(self, error: BaseException) -> None:
-        """Close what would have been run, in place of `run`: the batch could not begin, because of `error`."""
+        """Close the input instead of `run`: the batch could not begin, because of `error`, which is not raised here."""
         self.stop(error)
         self._error = None
         try:
@@ -194,8 +195,8 @@ class Engine(ABC):
     async def _work_off(self) -> None:
         """Run all jobs; return when none is alive and none is to come, or the batch was stopped."""
 
-    def _forget(self) -> None:  # noqa: B027 -- a lane may have nothing to let go of
-        """Let go of what would tie this object into a cycle."""
+    def _forget(self) -> None:  # noqa: B027 -- a lane may have nothing to drop
+        """Drop references that form cycles with this object."""
 
     async def _wait(self) -> None:
         self._waiter = waiter = asyncio.get_running_loop().create_future()
@@ -205,7 +206,7 @@ class Engine(ABC):
             self._waiter = None
 
     async def _clean_up(self) -> CancelledError | None:
-        """Wait until nothing is alive; return the last cancel from outside that came meanwhile."""
+        """Cancel and close what is left, wait until no job is alive, and return the last cancel from outside."""
         cancelled: CancelledError | None = None
         done = False
         while not done:
@@ -236,7 +237,7 @@ class Engine(ABC):
                 task.cancel()
 
     def _adopt(self, future: asyncio.Future[Any]) -> None:
-        """Cancel a future that was given to us and never awaited, and wait for its end."""
+        """Cancel a future of the input that was never awaited, and make `_clean_up` wait for its end."""
         key = -1 - len(self._alive)
         while key in self._alive:
             key -= 1

@@ -1,7 +1,7 @@
-"""What the ``with`` and ``async with`` blocks are about that a suspended frame is in, read off its stack.
+"""The context managers whose ``with`` and ``async with`` blocks a suspended frame is in, read from its stack.
 
-The end of a block lies there until it is called: up to CPython 3.13 as a bound method, from 3.14 on as the function and
-its object, one after the other, as ``LOAD_SPECIAL`` leaves them.
+The exit method of a block is on the stack until it is called: up to CPython 3.13 as a bound method, from 3.14 on as the
+function followed by its object, as ``LOAD_SPECIAL`` leaves them.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from typing import Any, Final, NamedTuple
 __all__ = ["EXITS", "Exit", "exits_in", "exits_of"]
 
 EXITS: Final = frozenset({"__aexit__", "__exit__"})
-"""Of a ``with`` statement's manager: one of these is on the stack of the frame that is inside."""
+"""Names of exit methods: one is on the stack of a frame for each block that it is in."""
 _IS_METHOD: Final = 1 << 17
-"""``Py_TPFLAGS_METHOD_DESCRIPTOR``: of types whose instances are called with their object as the first argument."""
+"""``Py_TPFLAGS_METHOD_DESCRIPTOR``: set on types whose instances are called with their object as the first argument."""
 
 _WRAPPERS: Final = frozenset({"_Bound", "BoundFunctionWrapper"})
-"""Types of wrapt's, ours of it included: a method that was patched, looked up in an instance."""
+"""Types of patched bound methods: wrapt's, and ours that derives from it."""
 
 
 class Exit(NamedTuple):
-    """The end of a block: what will be called, unbound, and whose it is."""
+    """The exit of a block: the unbound exit method, and its context manager."""
 
     function: Any
     manager: Any
 
 
 def exits_of(suspended: object) -> list[Exit]:
-    """Return the ends of the blocks that a suspended coroutine or generator is in, the outermost first.
+    """Return the exits of the blocks that a suspended coroutine or generator is in, the outermost first.
 
-    That of a block which it is about to enter is among them.
+    A block that it is about to enter is among them.
     """
     return exits_in(get_referents(suspended))
 
 
 def exits_in(referents: Sequence[Any]) -> list[Exit]:
-    """Return what `exits_of` does, given what the coroutine or generator refers to."""
+    """Do what `exits_of` does, given the ``gc.get_referents`` of the coroutine or generator."""
     if sys.version_info >= (3, 14):
         return _unbound(referents)
     return [found for value in referents if (found := _bound(value)) is not None]
 
 
 def _bound(value: Any) -> Exit | None:
-    """Return the end of a block that `value` is, if it is one that knows its object."""
+    """Return the exit that `value` is, if it is a bound exit method."""
     kind = type(value)
     if kind.__name__ in _WRAPPERS:
         value = value.__wrapped__
@@ -60,7 +60,7 @@ def _bound(value: Any) -> Exit | None:
 def _unbound(referents: Sequence[Any]) -> list[Exit]:
     found = []
     for value, following in pairwise((*referents, None)):
-        bound = _bound(value)  # what is no plain function is bound still
+        bound = _bound(value)  # an exit method that is not a plain function is still bound
         if bound is not None:
             found.append(bound)
         # A frame's own function is followed by its code.

@@ -1,4 +1,4 @@
-"""What measurements of calls under a limit prove: which differences are none, and what chance does not explain."""
+"""Statistics of measurements of calls under a limit: which differences are significant."""
 
 from __future__ import annotations
 
@@ -20,39 +20,41 @@ __all__ = [
 ]
 
 EVIDENCE: Final = math.log(100)
-"""How unlikely so many errors must be at the tolerated rate before they count as overload: one in a hundred."""
+"""Negative logarithm of the probability below which chance is ruled out: one in a hundred."""
 COLLAPSED: Final = 0.5
-"""Share of the calls that should have ended below which a measurement is not waited for."""
+"""Share of the expected calls; a measurement may end early only if fewer have ended."""
 FINEST: Final = 0.02
-"""A latency is never taken for more exact than this: servers have their moods."""
+"""Least relative error assumed for a latency, because servers vary."""
 
 
 class Measurement(NamedTuple):
-    """What was seen of calls under one limit."""
+    """A measurement of calls under one limit."""
 
     limit: int
     throughput: float
-    """Calls that ended well, per second."""
+    """Successful calls per second."""
     deviation: float
     """Standard error of the throughput, as a share of it."""
     started: int
-    """Calls that started. Those that ended would not do: failures come quickly, and would be seen alone at first."""
+    """Calls that started. Not those that ended: failures come quickly, and would be over-represented at first."""
     errors: int
     """Those of them that have failed."""
     is_full: bool
-    """Whether all slots were taken."""
+    """Whether the slots were used: all of them at some time, and at least half of them on average."""
 
 
 class Seen(NamedTuple):
-    """What is known of a limit."""
+    """The latency known for a limit."""
 
     limit: int
     latency_s: float
+    """Mean seconds of a call: limit / throughput."""
     deviation: float
+    """Standard error of the latency, as a share of it."""
 
 
 def is_overload(started: int, errors: int, allowed: float) -> bool:
-    """Tell whether so many errors are more than an `allowed` share of the calls, and no chance.
+    """Tell whether the errors are significantly more than an `allowed` share of the calls.
 
     By Chernoff's bound on the tail of a binomial distribution: the probability of at least `errors` is at most
     ``exp(-started * D)``, with D the relative entropy of the share seen and the allowed one.
@@ -69,7 +71,7 @@ def is_overload(started: int, errors: int, allowed: float) -> bool:
 
 
 def is_collapse(expected: float, count: int) -> bool:
-    """Tell whether far fewer calls have ended than were expected, and chance does not explain it.
+    """Tell whether significantly fewer calls have ended than expected, and fewer than half.
 
     By Chernoff's bound on the lower tail of a Poisson distribution: the probability of at most `count` is at most
     ``exp(count - expected - count * ln(count / expected))``.
@@ -85,27 +87,27 @@ def throughput_of(seen: Seen) -> float:
 
 
 def noise(one: Seen, other: Seen) -> float:
-    """Return twice the standard error of their ratio: a difference within it may be chance (1 in 20)."""
+    """Return twice the relative standard error of the ratio of two latencies; chance exceeds it 1 time in 20."""
     return 2 * math.hypot(one.deviation, other.deviation)
 
 
 def apart(one: Seen, other: Seen) -> float:
-    """Return by how many times their noise the latencies differ."""
+    """Return the relative difference of two latencies, in units of their `noise`."""
     return abs(one.latency_s / other.latency_s - 1) / noise(one, other)
 
 
 def are_alike(one: Seen, other: Seen) -> bool:
-    """Tell whether the latencies differ by no more than chance explains."""
+    """Tell whether two latencies differ by no more than their `noise`."""
     return apart(one, other) <= 1
 
 
 def is_steady(previous: Seen | None, seen: Seen) -> bool:
-    """Tell whether one limit brought the same twice in a row."""
+    """Tell whether two measurements in a row were of the same limit and are alike."""
     return previous is not None and previous.limit == seen.limit and are_alike(previous, seen)
 
 
 def pooled(one: Seen, other: Seen) -> Seen:
-    """Return the mean of two measurements of the same, weighted by their exactness."""
+    """Return the mean of two latencies of one limit, weighted by inverse variance."""
     w1, w2 = one.deviation**-2, other.deviation**-2
     latency_s = (one.latency_s * w1 + other.latency_s * w2) / (w1 + w2)
     return Seen(other.limit, latency_s, max(FINEST, (w1 + w2) ** -0.5))

@@ -38,7 +38,7 @@ class _FillSink(Sink):
 
     @property
     def total(self) -> int | None:
-        """How many items will be taken, unless more of them fail; ``None`` if nobody knows how many there are."""
+        """Number of items that will be taken if no more fail; ``None`` if the input has no known length."""
         return None if self._total is None else min(self._total, self._size + self.failures)
 
     def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
@@ -57,7 +57,7 @@ class _FillSink(Sink):
 
 
 def _allowed(share: float) -> int:
-    """Return how many failures are no more than `share`, of which 29 may be 28.999999999999996: 0.29 * 100."""
+    """Return the largest integer not above `share`, up to rounding errors: ``0.29 * 100`` is 28.999999999999996."""
     if share >= sys.maxsize:
         return sys.maxsize
     nearest = round(share)
@@ -75,9 +75,9 @@ async def fill_batch(
 ) -> list[R]:
     """Return `size` results of ``await func(item)``; a failed item is replaced by the next one.
 
-    Starts `size` items at once. A failed item is not tried again: the next item of `source` takes
-    its place, for loops that need batches of a constant size. An iterator is left where the last
-    item was taken, so the next call goes on from there.
+    Starts `size` items at once. A failed item is not retried: the next item of `source` takes its
+    place. For loops that need batches of a constant size. An iterator is left after the last item
+    taken, so the next call goes on from there.
 
     Args:
         func: Takes one item and returns an awaitable.
@@ -88,7 +88,7 @@ async def fill_batch(
         stall_after: As for `run_jobs`.
 
     Returns:
-        The results in order of their items in `source`; fewer than `size` if that ran out.
+        The results in the order of their items in `source`; fewer than `size` if it ran out of items.
 
     Raises:
         TooManyFailuresError: more than ``max_failure_fraction * size`` items failed; its

@@ -1,4 +1,4 @@
-"""Functions whose calls are awaited, checked where they are given: else each call would fail, and be tried again."""
+"""Checks of functions whose calls are awaited, made early: else each call would fail, and be retried."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _YIELDS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def check_function(func: Any, runner: str) -> None:
-    """Make sure that `func` can be called with an item, and that there is something to await then.
+    """Make sure that `func` can be called, and that its result can be awaited; see `check_awaitable`.
 
     Raises:
-        TypeError: it cannot, or it yields.
+        TypeError: it is not callable, or is a generator function.
     """
     if not callable(func):
         raise TypeError(
@@ -26,13 +26,13 @@ def check_function(func: Any, runner: str) -> None:
 
 
 def check_awaitable(function: object, caller: str) -> None:
-    """Make sure that what `function` returns can be awaited, as far as can be told without calling it.
+    """Make sure that the result of `function` can be awaited, as far as can be told without calling it.
 
     Raises:
-        TypeError: it is a generator function, or an async one.
+        TypeError: it is a generator function or an async generator function.
     """
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if (
         flags & _YIELDS and not flags & inspect.CO_ITERABLE_COROUTINE
-    ):  # which ``types.coroutine`` has made of it
+    ):  # a generator function decorated with ``types.coroutine`` may be awaited
         raise TypeError(f"{caller} awaits what a function returns, but {name_of(function)} yields")

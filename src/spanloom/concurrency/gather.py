@@ -17,7 +17,7 @@ __all__ = ["batch_gather", "gather"]
 T = TypeVar("T")
 
 COMPARED: Final = 10_000
-"""Awaitables looked at in one go, in search of one that was given twice: 1 ms."""
+"""Awaitables checked for duplicates between two turns of the loop: 1 ms."""
 
 
 @overload
@@ -36,13 +36,13 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
 
     Args:
         aws: Coroutines, tasks, futures or other awaitables.
-        return_exceptions: Put an ``Exception`` in the place of its result instead of raising it.
+        return_exceptions: Return an ``Exception`` in place of the result instead of raising it.
 
     Raises:
-        Exception: the first failure, the very object.
+        Exception: the first failure, the same object.
         asyncio.CancelledError: if this call or one of the awaitables is cancelled; it is never a
             result, not even with `return_exceptions`.
-        TypeError: one of them is not awaitable; it counts as its failure.
+        TypeError: one of them is not awaitable; this is its failure, like any other.
     """
     sink = ListSink("return" if return_exceptions else "raise")
     if len(aws) <= COMPARED:
@@ -59,14 +59,14 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
 
 
 async def _count(aws: tuple[Awaitable[Any], ...], sink: ListSink) -> int:
-    """Return how many different awaitables there are, without holding the loop."""
+    """Return the number of distinct awaitables, without blocking the loop for long."""
     seen: set[int] = set()
     try:
         for start in range(0, len(aws), COMPARED):
             seen.update(map(id, aws[start : start + COMPARED]))
             await asyncio.sleep(0)
     except asyncio.CancelledError as error:
-        # Nobody will start them now. A batch that is stopped before it begins closes them, and raises.
+        # They will not be started. A batch that is stopped before it begins closes them, and raises.
         run = Run.unbounded("gather", aws, sink)
         run.engine.stop(error)
         await run.run()
@@ -109,10 +109,9 @@ async def batch_gather(
     desc: str | None = None,
     stall_after: StallAfter = "default",
 ) -> list[T] | list[T | Exception]:
-    """Run awaitables chunk after chunk: the next chunk starts when the last one has ended.
+    """Run awaitables chunk after chunk: a chunk starts when all of the chunk before it have ended.
 
-    That is on purpose, for servers that take work in waves. `run_jobs` keeps `workers` slots busy
-    instead, and is faster.
+    For servers that take work in waves. `run_jobs`, which keeps `workers` slots busy, is faster.
 
     Args:
         aws: Awaitables or functions that return one, as for `run_jobs`.

@@ -1,33 +1,32 @@
-"""The rule by which an adaptive limiter finds its limit: measurements in, limits out, and no clock or task.
+"""The rule by which an adaptive limiter finds its limit: measurements in, limits out, without clock or task.
 
 Five published rules work together:
 
 * **Gradient** (Netflix, concurrency-limits, ``GradientLimit``): with ``gradient = fastest / latency``, at most 1, the
-  next limit is ``limit * gradient + sqrt(limit)``, and at least half the limit. (Netflix holds the gradient itself
-  above 0.5: then a limit of 8 never falls, since half of it and its root are more than 6.) While nothing queues, the
-  gradient is 1 and the limit grows by its root; it settles where what queues at the server is about that root.
+  next limit is ``limit * gradient + sqrt(limit)``, and at least half the limit. (Netflix bounds the gradient itself by
+  0.5: then a limit of 8 never falls, since its half and its root are more than 6.) Without a queue, the gradient is 1
+  and the limit grows by its root; it settles where about that root of calls queue at the server.
 * **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles.
-* **Multiplicative decrease** on errors, and the memory of where they came (CUBIC, RFC 9438, 4.6 and its W_max): below
-  the limit that has failed, the next one is half-way between the present one and that (the binary search of BIC, Xu,
-  Harfoush and Rhee, INFOCOM 2004), or farther, if it is known to do more (CUBIC's quick way back, 4.4); on its doorstep
-  the rule waits, twice as long after each time that it failed again, or until it is known to do more than the present
-  one: chance may call a limit a failure that was none. So a higher limit that failed before is remembered as well.
-* **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that has
-  always been too high has never seen an idle server. Once in a while the limit is lowered for one measurement. If that
-  makes the calls no faster, then it is the server that became slower, and the latency seen is the new normal. Where
-  calls queue, and after a slow start that went too far, the probe comes sooner: on a server that overload makes slow,
-  the root that the gradient lets queue costs throughput. What the server holds without a queue is at least
-  ``throughput * fastest`` (BBR's bandwidth-delay product), and less than a limit under which calls queue: the probe
-  tries their geometric mean. If less does as much, the limit before counts as failed, and is approached in small steps.
-  Where errors have just taken as much away, they were the probe (BBR leaves one out after a sample as good, too).
-* **Collapse** (TCP's retransmission timeout, RFC 5681, 3.1): a server that has lost its capacity may need longer for
-  the calls of one measurement than the measurement is worth. When far fewer calls end than the limit is known to
-  bring, and chance does not explain it, the measurement ends at once, what was known is forgotten, and the limit
-  becomes that geometric mean.
+* **Multiplicative decrease** on errors, with memory (CUBIC, RFC 9438, 4.6 and its W_max). Below a limit that has
+  failed, the next one is half-way to it (the binary search of BIC, Xu, Harfoush and Rhee, INFOCOM 2004), or farther, if
+  a higher one is known to do more (CUBIC's fast return, 4.4). Right below it the rule waits, twice as long after each
+  further failure, or until the failed limit is known to do more than the present one: chance may make a good limit
+  fail. For the same reason a higher limit that failed earlier is remembered, too.
+* **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that was
+  always too high has never seen an idle server. So now and then the limit is lowered for one measurement. If that makes
+  calls no faster, the server itself has become slower, and this latency is the new normal. If calls queue, and after a
+  slow start that went too far, the probe comes sooner: on a server that overload slows down, the root of calls that the
+  gradient lets queue costs throughput. The server holds at least ``throughput * fastest`` calls without a queue (BBR's
+  bandwidth-delay product), and fewer than a limit under which calls queue: the probe tries their geometric mean. If the
+  lower limit does as much, the one before counts as failed, and is approached in small steps. If errors have just
+  lowered the limit as much, they were the probe (BBR skips one after an equally good sample, too).
+* **Collapse** (TCP's retransmission timeout, RFC 5681, 3.1): a server that has lost its capacity may take too long to
+  complete the calls of one measurement. When significantly fewer calls end than the limit is known to bring, the
+  measurement ends at once, what was known is forgotten, and the limit becomes that geometric mean.
 
-Latency is measured as limit / throughput (Little's law): the mean duration of the calls that have ended so far would
-leave out those that take long. How exact it is, is measured as well, and a difference within twice the error is none.
-`KnownLimits` has what all measurements of a limit say together.
+Latency is measured as limit / throughput (Little's law): the mean duration of calls that have ended would leave out the
+long ones. Its standard error is measured, too, and a difference within twice that error counts as none. `KnownLimits`
+combines all measurements of a limit.
 
 Source of the terms: https://github.com/Netflix/concurrency-limits and the RFCs named.
 """
@@ -54,41 +53,41 @@ from spanloom.concurrency.known import KnownLimits
 __all__ = ["Change", "GradientRule"]
 
 STEEPEST: Final = 0.5
-"""What is left of a limit at least: one measurement never more than halves it."""
+"""Least share of the limit that the gradient leaves, or the withdrawal of a growth that lowered the throughput."""
 SEVERE: Final = 0.7
-"""A gradient below which nobody waits for a second measurement."""
+"""Gradient below which the limit falls without waiting for further measurements."""
 PROBE_SHARE: Final = 0.7
-"""What is left of the limit while the rule probes."""
+"""Share of the limit during a regular probe."""
 PROBE_EVERY: Final = 30
 """Measurements from probe to probe: the probes cost 1 % of the throughput."""
 QUEUED: Final = 0.9
-"""A gradient below which a limit at rest is probed sooner: what queues may be what makes the server slow."""
+"""Gradient below which a steady limit is probed sooner: the queue may be what makes the server slow."""
 LEAST_LEFT: Final = 0.2
-"""What is left of a limit at least after that: the calls that ended were too few to believe in less."""
+"""Least share of the limit left by a collapse: too few calls have ended to justify less."""
 PATIENCE: Final = 3
-"""Measurements until then at first; twice as many after each probe that has brought nothing."""
+"""Measurements before such an early probe, at first; doubled by each probe that brings nothing."""
 LONGEST_HOLD: Final = 3
-"""Doublings of the wait before a limit that has failed is tried again."""
+"""Most doublings of the wait before a failed limit is tried again."""
 SLOW_START_GAIN: Final = 0.3
-"""What share of the limit's growth must be found in the throughput's, or the limit was too high before."""
+"""Share of the limit's relative growth that the throughput must show; else the limit before was too high already."""
 
 
 class Change(NamedTuple):
-    """A limit, and why; no reason if it is the one that it was."""
+    """The next limit, and the reason; no reason if the limit stays."""
 
     limit: int
     reason: str
 
 
 class GradientRule(msgspec.Struct, eq=False):
-    """Says, measurement by measurement, what the limit should be next. See the module for the rule.
+    """Compute the next limit, measurement by measurement. See the module for the rule.
 
     Attributes:
         minimum, maximum: Bounds of the limit.
-        increase_threshold: A limit may only grow while the throughput is more than this share of the one before.
-        decrease_threshold: A throughput below this share of the one before, after the limit has grown, takes that back.
+        increase_threshold: The limit grows on only while the throughput is above this share of the one before.
+        decrease_threshold: If the throughput falls below this share of the one before, the growth is taken back.
         stability_window: Measurements that must agree before the limit changes its direction.
-        error_backoff_factor: What is left of the limit when calls fail.
+        error_backoff_factor: Factor on the limit when calls fail.
         error_tolerance: Share of errors that is no sign of overload.
     """
 
@@ -111,25 +110,26 @@ class GradientRule(msgspec.Struct, eq=False):
     _agreeing: int = 0
     """Measurements in a row that would turn the direction."""
     _failed: int | None = None
-    """Lowest limit that did not work."""
+    """The limit that failed last."""
     _failed_above: tuple[int, int] | None = None
-    """A higher one that had not worked when that failed, and the failures then."""
+    """A higher limit that had failed before it, and `_failures` then."""
     _failures: int = 0
+    """Failures in a row."""
     _hold: int = 0
     """Measurements to wait before `_failed` is tried again."""
     _until_probe: int = PROBE_EVERY
     _patience: int = PATIENCE
     """Measurements from probe to probe while calls queue."""
     _probing: Seen | None = None
-    """What was seen before a probe, while one is on."""
+    """The measurement before a probe, during the probe."""
 
     @property
     def has_grown(self) -> bool:
-        """Whether the limit was raised when it last changed: what it was before has worked."""
+        """Whether the last change raised the limit."""
         return self._last > 0
 
     def is_overload(self, started: int, errors: int) -> bool:
-        """Tell whether so many errors are more than those tolerated, and no chance."""
+        """Tell whether the errors are significantly more than those tolerated."""
         return is_overload(started, errors, self.error_tolerance)
 
     def next(self, measured: Measurement) -> Change:
@@ -139,7 +139,7 @@ class GradientRule(msgspec.Struct, eq=False):
             self._known.drop(limit)
             return self._back_off(limit, limit * self.error_backoff_factor, "errors")
         if not measured.is_full or not measured.throughput:
-            self._previous = None  # nobody wanted more: what was seen is not the server's limit
+            self._previous = None  # too few calls were made: the server was not the bottleneck
             return Change(limit, "")
         seen = Seen(limit, limit / measured.throughput, max(FINEST, measured.deviation))
         previous = self._previous
@@ -169,11 +169,11 @@ class GradientRule(msgspec.Struct, eq=False):
         return self._steer(previous, seen, gradient, gain)
 
     def expected(self, limit: int) -> float:
-        """Return the throughput that `limit` brings at least, by what is known; 0 if nothing is."""
+        """Return the least throughput to expect of `limit`; 0 if nothing is known. See `KnownLimits.expected`."""
         return self._known.expected(limit)
 
     def collapsed(self, measured: Measurement) -> Change:
-        """Return the limit to have after `measured`, which was cut short since far fewer calls ended than expected."""
+        """Return the limit to have after `measured`, which was cut short by a collapse; see the module."""
         limit = measured.limit
         fastest_s = limit / measured.throughput if self._fastest is None else self._fastest.latency_s
         middle = math.sqrt(limit * measured.throughput * fastest_s)
@@ -184,23 +184,23 @@ class GradientRule(msgspec.Struct, eq=False):
         return self._back_off(limit, max(limit * LEAST_LEFT, middle), "throughput fell")
 
     def moved(self) -> None:
-        """Take note that somebody else has changed the limit: what comes next is no answer to a step of this rule."""
+        """Note that other code has changed the limit: the next measurement does not judge a step of this rule."""
         self._previous = self._probing = None
         self._agreeing = self._grown = self._last = 0
 
     # the parts ------------------------------------------------------------------------------------------
 
     def _remember(self, seen: Seen) -> Seen:
-        """Return what is known of this limit: the mean of all measurements since the server last changed."""
+        """Add a measurement, and return the mean of all of this limit since the server last changed."""
         seen, has_changed = self._known.add(seen)
         if has_changed:
             self._patience = PATIENCE
         return seen
 
     def _was_in_vain(self, previous: Seen, seen: Seen, gain: float | None) -> bool:
-        """Tell whether a limit that has grown made the calls slower, and them no more.
+        """Tell whether the growth of the limit made calls slower, without more throughput.
 
-        Not of a single slot, unless it has failed before: what that brings is less than chance may take away.
+        A growth by one slot is judged only if that limit failed before: one slot brings less than chance takes away.
         """
         return (
             gain is not None
@@ -234,8 +234,8 @@ class GradientRule(msgspec.Struct, eq=False):
 
     def _steer(self, previous: Seen | None, seen: Seen, gradient: float, gain: float | None) -> Change:
         wanted = _wanted(seen.limit, gradient)
-        slack = max(1.0, math.sqrt(seen.limit) / 2)  # or noise would move a limit that is where it should be
-        slack = min(slack, seen.limit / 2)  # or a single slot would never become two
+        slack = max(1.0, math.sqrt(seen.limit) / 2)  # else noise would move a limit that is right
+        slack = min(slack, seen.limit / 2)  # else a single slot would never become two
         if wanted <= seen.limit - slack:
             return self._shrink(previous, seen, wanted, severe=gradient < SEVERE)
         if wanted >= seen.limit + slack:
@@ -254,7 +254,7 @@ class GradientRule(msgspec.Struct, eq=False):
                 return Change(seen.limit, "")
             return self._to(seen.limit, self._failed, "try again")
         if self._grown >= self.stability_window and self._failed is None:
-            wanted = 2 * seen.limit  # far from any limit, it seems
+            wanted = 2 * seen.limit  # it seems to be far from the server's limit
         return self._to(seen.limit, self._below_failed(seen.limit, wanted), "room")
 
     def _below_failed(self, limit: int, wanted: float) -> float:
@@ -271,8 +271,8 @@ class GradientRule(msgspec.Struct, eq=False):
             return Change(seen.limit, "")
         if severe and self._last > 0:
             self._fail(seen.limit)
-        # Do the calls queue, or did the server become slower? The next measurement tells, if this one is sound: what
-        # was seen while the server changed is a mixture.
+        # Do calls queue, or has the server become slower? The next measurement tells, if this one is sound: one taken
+        # while the server changed mixes both.
         stayed = previous is not None and previous.limit == seen.limit
         sound = is_steady(previous, seen) if stayed else self._last < 0
         self._probing = seen if sound else None
@@ -287,11 +287,11 @@ class GradientRule(msgspec.Struct, eq=False):
             self._slow_start = False
             self._until_probe = 1  # perhaps what it falls back to is too high, too
         elif reason == "errors" and wanted <= limit * PROBE_SHARE:
-            self._until_probe = PROBE_EVERY  # a probe would go no lower
+            self._until_probe = PROBE_EVERY  # a regular probe would go no lower
         self._probing = None
         self._fail(limit)
         change = self._to(limit, min(math.floor(wanted), limit - 1), reason)
-        self._last = 0  # growing again is no turn: what has failed is remembered
+        self._last = 0  # growing again is no change of direction: what has failed is remembered
         return change
 
     def _fail(self, limit: int) -> None:
@@ -302,7 +302,7 @@ class GradientRule(msgspec.Struct, eq=False):
         self._wait()
 
     def _pass(self, limit: int) -> None:
-        """Take note that `limit` works, which is not below the one that had failed."""
+        """Note that `limit` works; it is the failed one, or above it."""
         above, self._failed_above = self._failed_above, None
         self._failed, self._failures, self._grown = None, 0, 0
         if above is not None and above[0] > limit:
@@ -313,10 +313,10 @@ class GradientRule(msgspec.Struct, eq=False):
         self._hold = self.stability_window << min(self._failures - 1, LONGEST_HOLD)
 
     def _to_probe(self, previous: Seen | None, seen: Seen, queueless: float) -> int:
-        """Return the limit to probe now; the present one if it is not yet time."""
+        """Return the limit to probe now; the present one if no probe is due."""
         self._until_probe -= 1
         if self._until_probe <= 0:
-            return round(seen.limit * PROBE_SHARE)  # of 4 that is 3, and not half of it
+            return round(seen.limit * PROBE_SHARE)  # rounded: 3 of 4, not 2
         waited = self._until_probe <= PROBE_EVERY - self._patience
         if not (waited and queueless < QUEUED and is_steady(previous, seen)):
             return seen.limit
@@ -328,7 +328,7 @@ class GradientRule(msgspec.Struct, eq=False):
         return self._to(seen.limit, lower, "probe")
 
     def _after_probe(self, before: Seen, seen: Seen) -> Change:
-        """Compare what is seen with what was, at a higher limit, before."""
+        """Compare the measurement of a probe with the one before it, at a higher limit."""
         self._probing = None
         self._patience = min(2 * self._patience, PROBE_EVERY)
         if seen.limit >= before.limit:
@@ -336,12 +336,12 @@ class GradientRule(msgspec.Struct, eq=False):
         slower = seen.latency_s / before.latency_s
         if slower > 1 + noise(
             before, seen
-        ):  # at fewer calls: the server has changed meanwhile, so look again
+        ):  # slower with fewer calls: the server has changed meanwhile, so measure again
             self._last = -1
             return Change(seen.limit, "")
-        if slower > math.sqrt(seen.limit / before.limit):  # a queue would make it fall as the limit does
+        if slower > math.sqrt(seen.limit / before.limit):  # with a queue, latency would fall like the limit
             self._fastest = (
-                seen  # it hardly fell, so nothing queued: as fast as this is the server, and no faster
+                seen  # it hardly fell, so nothing queued: this is the fastest that the server can be now
             )
             self._last = 0
             return self._to(seen.limit, before.limit, "no queue")
@@ -350,9 +350,9 @@ class GradientRule(msgspec.Struct, eq=False):
         if fastest is None or seen.latency_s < fastest.latency_s:
             self._fastest = seen
             if fastest is None or seen.latency_s < fastest.latency_s * (1 - noise(fastest, seen) / 2):
-                self._until_probe = 1  # perhaps there is a queue still
+                self._until_probe = 1  # there may still be a queue
         if throughput_of(seen) >= throughput_of(before):
-            self._fail(before.limit)  # so that the way back up is one of small steps
+            self._fail(before.limit)  # so that the limit grows back in small steps
             self._patience = PATIENCE
         self._last = -1
         return Change(seen.limit, "")  # less does as much

@@ -1,4 +1,4 @@
-"""Waiting in the caller's own task for something that another task may have to break off."""
+"""A wait in the caller's own task that another task can break off."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Interrupt:
-    """The way of asyncio.TaskGroup: cancel the waiting task, and take the cancel back afterwards.
+    """Breaks off a wait as asyncio.TaskGroup does: cancel the waiting task, and take the cancel back later.
 
-    The input of a batch is awaited in the caller's task, where a job that fails cannot raise. A
-    task in between would be simpler, but the user's async iterator would then run in it.
+    The input of a batch is awaited in the caller's task, where a failing job cannot raise. Awaiting it
+    in a task of its own would be simpler, but the user's async iterator would then run in that task.
 
     Args:
         owner: The task that waits.
@@ -34,7 +34,7 @@ class Interrupt:
         self.fired: bool = False
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Await something that `fire` may break off."""
+        """Await `awaitable`; `fire` may break it off with a ``CancelledError``."""
         self._waiting = True
         try:
             return await awaitable
@@ -42,13 +42,20 @@ class Interrupt:
             self._waiting = False
 
     def fire(self) -> None:
-        """Break off the wait, if there is one now. The cancel is delivered before the wait can return."""
+        """Break off the present wait, if there is one. The cancel is delivered before the wait can return."""
         if self._waiting and not self.fired:
             self.fired = True
             self._owner.cancel()
 
     def undo(self, error: BaseException | None) -> BaseException | None:
-        """Take the cancel of `fire` back, once the wait is over; return what is left to raise of `error`."""
+        """Take back the cancel of `fire` after the wait.
+
+        Args:
+            error: What the wait raised.
+
+        Returns:
+            `error`; ``None`` in place of the ``CancelledError`` of `fire`, unless a cancel came from outside, too.
+        """
         if not self.fired:
             return error
         self.fired = False

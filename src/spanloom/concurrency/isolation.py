@@ -1,10 +1,10 @@
-"""How the fast lane keeps jobs, and the code of the input, apart without a task for each.
+"""How the fast lane isolates jobs, and the code of the input, without a task for each.
 
-A context keeps its variables in an immutable map, which a set replaces. The map is all that a
-copied `Context` refers to, so ``gc.get_referents`` returns the map itself, and while it is the same
-one nothing was set (tests/concurrency/test_workers.py holds this to be so). Else the values are
-compared one by one, by identity: equality of contexts would run code of the user's, and take a list
-for an equal other list.
+A context keeps its variables in an immutable map, which setting a variable replaces. A copied
+`Context` refers only to that map, so ``gc.get_referents`` returns it, and while it is the same
+object nothing was set (checked by tests/concurrency/test_workers.py). Otherwise the values are
+compared one by one, by identity: comparing contexts for equality would run user code, and would
+take a list for another, equal one.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ _CONTAINERS: Final[tuple[Iterable[object], ...]] = (
     range(1 << 63),
 )
 _BUILT_IN: Final = frozenset(type(iter(container)) for container in _CONTAINERS)
-"""Iterators that hand out what a built-in container holds."""
+"""Types of the iterators over built-in containers."""
 
 
 def differ(before: Context, after: Context) -> bool:
-    """Tell whether a variable is bound to another object than before: a set that was undone is none."""
+    """Tell whether any variable is bound to another object than before; setting and resetting one is no difference."""
     return len(before) != len(after) or any(
         after.get(key, MISSING) is not value for key, value in before.items()
     )
 
 
 def in_context(iterator: Iterator[object], context: Context) -> Iterator[object]:
-    """Return an iterator over the same items whose code runs in `context`; what happens per item is all C.
+    """Return an iterator over the same items whose code runs in `context`; per item, only C code runs.
 
-    A generator, because that is final: it asks an input that has ended or raised for nothing more, however
-    many workers still look for jobs. And not ``iter(function, sentinel)``: that asks every item whether it
-    equals the sentinel.
+    A generator, because it does not resume: an input that has ended or raised is never asked again, however
+    many workers still look for jobs. Not ``iter(function, sentinel)``, which compares every item with the
+    sentinel.
     """
     yield from map(context.run, repeat(next), repeat(iterator))
 
 
 def is_quiet(iterator: Iterator[object]) -> bool:
-    """Tell whether pulling from `iterator` runs no code of the user's, as far as its type can tell.
+    """Tell whether pulling from `iterator` runs no user code, as far as its type tells.
 
-    ``map(fetch, urls)`` is quiet where ``fetch`` is a coroutine function: to call one makes a
-    coroutine, and runs nothing of it.
+    ``map(fetch, urls)`` is quiet if ``fetch`` is a coroutine function: calling it only makes a
+    coroutine.
     """
     kind = type(iterator)
     if kind is map:
@@ -66,7 +66,7 @@ def is_quiet(iterator: Iterator[object]) -> bool:
 
 
 def _makes_coroutines(function: Any) -> bool:
-    # Not inspect.iscoroutinefunction(): that takes a mark which any function may be given for the fact.
+    # Not inspect.iscoroutinefunction(): it also believes a mark that any function can be given.
     while (kind := type(function)) is partial or kind is MethodType:
         function = function.func if kind is partial else function.__func__
     return kind is FunctionType and bool(function.__code__.co_flags & CO_COROUTINE)

@@ -1,4 +1,4 @@
-"""`run_jobs`: awaitables, a few at a time, results in input order."""
+"""`run_jobs`: run awaitables, a few at a time, with results in input order."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ async def run_jobs(
 ) -> list[T] | list[T | Exception]:
     """Run jobs, at most `workers` at a time, and return their results in input order.
 
-    The input is pulled lazily, in the caller's task: a generator makes a job when a slot is free
-    for it. With ``isolation="task"`` each job runs in a task of its own with a copy of the caller's
-    context; ``isolation="context"`` shares worker tasks between jobs, costs a third, and still
-    keeps what a job sets in its context from all others; ``current_task()`` is then shared.
+    The input is pulled lazily: a generator makes a job when a slot is free for it. With
+    ``isolation="task"`` the input is pulled in the caller's task, and each job runs in a task of its
+    own with a copy of the caller's context. ``isolation="context"`` costs a third: jobs share worker
+    tasks, and so ``current_task()``, and a worker may pull the input. What a job sets in its context is
+    still invisible to all others.
 
     Args:
         jobs: Coroutines, other awaitables, or functions without arguments that return one;
@@ -79,29 +80,30 @@ async def run_jobs(
         workers: How many run at once, at least 1, or a limiter.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of the jobs' function.
-        stall_after: Seconds without a job that starts, ends or is tried again, after which it is logged why the batch
-            stands still, and told every handler; above 0. ``None`` for never; ``"default"`` for what holds for the
-            process: 30 s, or as ``SPANLOOM_STALL_AFTER`` says.
+        stall_after: Seconds, above 0, in which no job starts, ends or is retried, after which a diagnosis is logged and
+            sent to every handler. ``None`` for never; ``"default"`` for the stall time of the process: 30 s, or
+            ``SPANLOOM_STALL_AFTER``.
         on_error: ``"raise"``: the first failure cancels the other jobs, and is raised when they
             have ended. ``"return"``: the exception takes the place of the result. ``"skip"``: the
             failed job is left out of the list.
-        timeout: Seconds for each job, attempts and pauses included; then it fails with
+        timeout: Seconds for each job, attempts and back-offs included; then it fails with
             ``TimeoutError``.
         retry: `RetryPolicy` or tenacity ``AsyncRetrying`` for each job; jobs must be functions then.
-        isolation: ``"task"`` or ``"context"``; with a checkpoint, jobs have tasks of their own.
-        checkpoint: A `Checkpoint`: a job whose result it has does not run, and a job has ended when its
-            result is stored. Jobs need keys then: its ``key``, or ``functools.partial`` as jobs.
+        isolation: ``"task"`` or ``"context"``. With a limiter, a checkpoint or an async input, jobs have tasks
+            of their own in either case.
+        checkpoint: A `Checkpoint`: a job whose result it has does not run, and a job ends only when its
+            result is stored. Jobs then need keys: by its ``key``, or by being ``functools.partial`` objects.
 
     Returns:
         The results; ``None`` is a result like any other.
 
     Raises:
-        Exception: the first failure, the very object, with ``on_error="raise"``.
+        Exception: the first failure, the same object, with ``on_error="raise"``.
         CheckpointError: the checkpoint cannot be read or written, whatever `on_error` is.
-        KeyboardInterrupt: Ctrl-C was pressed, and there is a checkpoint: when the running jobs have ended. See
+        KeyboardInterrupt: Ctrl-C was pressed, with a checkpoint: raised when the running jobs have ended. See
             `partial_outcomes`.
         asyncio.CancelledError: if this call or one of the jobs is cancelled, whatever `on_error` is;
-            all jobs have ended by then. So it is with ``KeyboardInterrupt`` and ``SystemExit``.
+            all jobs have ended by then. The same holds for ``KeyboardInterrupt`` and ``SystemExit``.
         ValueError: an argument is out of range; nothing has been consumed.
         TypeError: an argument is of the wrong type; nothing has been consumed.
     """

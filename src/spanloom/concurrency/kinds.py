@@ -1,4 +1,4 @@
-"""What the jobs of one batch are called, where each is an awaitable of its own and they may be of several kinds."""
+"""The names of the jobs of one batch, where each job is an awaitable and they may have several names."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from spanloom.events.event import JobFamily
 __all__ = ["Kinds"]
 
 MAX_KINDS: Final = 1_000
-"""Names told apart in one batch; who makes up a name for each job has the others called like the first one."""
+"""Names told apart in one batch; jobs with further names get the name of the first job."""
 
 
 class Kinds:
-    """The families of a batch: one for each name among its jobs, alike in all else.
+    """The families of a batch: one for each name among its jobs, equal in all else.
 
     Attributes:
-        code: What the coroutines run that have the batch's own family, once one has been seen: most batches have only
-            those, and a comparison with it is all that they pay.
+        code: The code of the coroutines with the batch's own family, once one has been seen. Most batches have only
+            these, and pay only for a comparison with it.
     """
 
     __slots__ = ("_by_code", "_by_name", "_own", "_subject", "code")
@@ -40,7 +40,7 @@ class Kinds:
         return bool(self._by_name)
 
     def of(self, item: object) -> JobFamily:
-        """Return the family of the job that `item` is, or stands for."""
+        """Return the family of the job of `item`."""
         job = self._subject(item)
         if type(job) is not CoroutineType:
             return self._named(name_of(job))
@@ -54,7 +54,7 @@ class Kinds:
 
     def _named(self, name: str | None) -> JobFamily:
         own, by_name = self._own, self._by_name
-        if name is None or name == own.name:  # which it may have got from the first job, after we were made
+        if name is None or name == own.name:  # read here, as it may be set by the first job only now
             return own
         family = by_name.get(name)
         if family is None:

@@ -1,4 +1,4 @@
-"""What is known of the limits that an adaptive limiter has had since its server last changed."""
+"""What an adaptive limiter knows of limits that it has tried since its server last changed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from spanloom.concurrency.evidence import Seen, apart, noise, pooled, throughput
 __all__ = ["KnownLimits"]
 
 CERTAIN: Final = 1.5
-"""Times the noise, which is two standard errors, by which a limit that does not do what it did proves a new server."""
+"""Difference in units of `noise` (2 standard errors), above which one measurement proves a change of the server."""
 REMEMBERED: Final = 16
-"""Limits of which it is remembered what they did."""
+"""Limits kept."""
 
 
 class KnownLimits:
-    """The mean of all measurements of each limit; those seen last are kept.
+    """The mean of all measurements of each limit; of the limits measured last.
 
-    They count together until the server has changed: one measurement is more than three standard errors off, or two
-    in a row are more than two. (The rules of Western Electric's Statistical Quality Control Handbook, 1956. If one at
-    two standard errors were enough, chance would have all forgotten at every twentieth measurement.)
+    Measurements are averaged until the server has changed: one is more than three standard errors off, or two in a row
+    are more than two off. (The rules of Western Electric's Statistical Quality Control Handbook, 1956. If one at two
+    standard errors were enough, chance would discard everything at every twentieth measurement.)
     """
 
     __slots__ = ("_in_doubt", "_seen")
 
     def __init__(self) -> None:
         self._seen: dict[int, Seen] = {}
-        """By limit; those seen last at the end."""
+        """By limit; the one measured last at the end."""
         self._in_doubt = False
-        """Whether a limit did not do what it had done, the last time that one was compared."""
+        """Whether the last comparison was more than two standard errors off."""
 
     def add(self, seen: Seen) -> tuple[Seen, bool]:
-        """Return what is known of this limit now, and whether the server has changed: then, all else is forgotten."""
+        """Add a measurement; return the new mean of its limit, and whether the server has changed.
+
+        If it has, all earlier measurements are forgotten.
+        """
         known = self._seen.pop(seen.limit, None)
         has_changed = False
         if known is not None:
@@ -48,31 +51,31 @@ class KnownLimits:
         return seen, has_changed
 
     def drop(self, limit: int) -> None:
-        """Forget what `limit` did: it does so no more."""
+        """Forget the measurements of `limit`: they no longer hold."""
         self._seen.pop(limit, None)
 
     def forget(self) -> None:
-        """Know nothing."""
+        """Forget all measurements."""
         self._seen.clear()
         self._in_doubt = False
 
     def expected(self, limit: int) -> float:
-        """Return the throughput that `limit` brings at least, by what is known of it and of others; 0 if nothing is.
+        """Return the least throughput to expect of `limit`, by what is known of all limits; 0 if nothing is.
 
-        A lower limit has brought it already. A higher one brings it in proportion: it may have held a queue.
+        At least that of any lower limit, and of a higher limit its share in proportion: there, calls may have queued.
         """
         return max(
             (throughput_of(seen) * min(1.0, limit / seen.limit) for seen in self._seen.values()), default=0.0
         )
 
     def most(self, limit: int) -> float:
-        """Return the highest throughput of `limit`, which is known, and those below it."""
+        """Return the highest throughput of the limits up to `limit`, which must be known."""
         return max(throughput_of(seen) for seen in self._seen.values() if seen.limit <= limit)
 
     def better(self, seen: Seen) -> Seen | None:
-        """Return a lower limit that is known to do more, if there is one.
+        """Return a lower limit that is known to have more throughput, if there is one.
 
-        By one standard error only: if that was chance, both do much the same, and the lower one keeps no queue.
+        One standard error suffices: if it was chance, both do much the same, and the lower one has no queue.
         """
         best = max(self._seen.values(), key=throughput_of)
         if best.limit < seen.limit and throughput_of(best) > throughput_of(seen) * (
@@ -82,12 +85,12 @@ class KnownLimits:
         return None
 
     def does_more(self, limit: int, seen: Seen) -> bool:
-        """Tell whether `limit` is known to do more than `seen`."""
+        """Tell whether `limit` is known to have more throughput than `seen`."""
         known = self._seen.get(limit)
         return known is not None and throughput_of(known) > throughput_of(seen)
 
     def worked(self, limit: int, failed: int) -> int | None:
-        """Return the highest limit below `failed` that is known to do more than `limit`, which is known and lower."""
+        """Return the highest limit between `limit`, which must be known, and `failed` that has more throughput."""
         done = throughput_of(self._seen[limit])
         return max(
             (

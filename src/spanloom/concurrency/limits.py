@@ -1,4 +1,4 @@
-"""What bounds how many jobs run at once: the protocol of limiters, and the plain one."""
+"""What bounds how many jobs run at once: the protocols of limiters, and the plain one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Limiter(Protocol):
     """What a runner's ``limit=`` takes besides a number. May be shared by any number of batches."""
 
     def try_acquire(self) -> bool:
-        """Take a slot if one is free now and nobody waits for one; never waits."""
+        """Take a slot if one is free and no task waits for one; return whether it did. Never waits."""
 
     async def acquire(self) -> None:
-        """Take a slot, first come, first served. Cancelled while it waits, it has taken none."""
+        """Take a slot, first come, first served. If cancelled while waiting, it has taken none."""
 
     def release(self) -> None:
         """Give the slot back."""
@@ -27,33 +27,32 @@ class Limiter(Protocol):
 
 @runtime_checkable
 class HeedfulLimiter(Limiter, Protocol):
-    """A limiter that heeds how the calls go which it lets through, as `AdaptiveLimiter` and `Cooldown` do.
+    """A limiter that observes the calls of its slots' holders, as `AdaptiveLimiter` and `Cooldown` do.
 
-    A runner enters `attempt` around every attempt of a job that holds a slot, back-offs left out.
+    A runner enters `attempt` around every attempt of a job that holds a slot, without back-offs.
     """
 
     def attempt(self) -> AbstractAsyncContextManager[object]:
-        """Return what is to be entered around one call: it may wait at its start, and sees how the call ends."""
+        """Return an async context manager for one call: it may wait on entry, and sees on exit how the call ended."""
 
 
 class FixedLimiter(Slots):
     """At most `size` holders at once.
 
-    First come, first served: a slot that is given back goes to the longest waiting, even if
-    somebody else asks in the same moment. Use it as ``limit=`` of one or several runners, or by
-    itself with ``async with limiter:``. A wait that is not over at once is an event of type
-    ``slot_wait``.
+    First come, first served: a slot that is given back goes to the longest waiting task, even if
+    another task asks at the same moment. Use it as ``limit=`` of one or several runners, or by
+    itself with ``async with limiter:``. A wait for a slot is an event of type ``slot_wait``.
 
     Not safe to use from several event loops at the same time.
 
-    A wait that can never end is refused: where the holders of all slots wait, themselves or through tasks that they
-    await, for a slot of this limiter, and for nothing else, the last wait that begins raises `NestedLimiterError`
-    instead of leaving all of them waiting for ever. ``docs/reference/limiting.md`` says what is certain enough for it.
+    A deadlock is refused: if the holders of all slots wait, themselves or through tasks that they await, for a slot of
+    this limiter and for nothing else, the wait that began last raises `NestedLimiterError`. See
+    ``docs/reference/limiting.md`` for what counts as certain.
 
     Args:
         size: Number of slots, at least 1.
-        name: What events call it.
-        refuse_nested: Refuse such waits. False if somebody else may end them, by `resize` for instance.
+        name: Its name in events.
+        refuse_nested: Refuse such waits. False if other code may end them, for example by `resize`.
 
     Raises:
         ValueError: `size` is below 1.
@@ -64,10 +63,10 @@ class FixedLimiter(Slots):
         super().__init__(check_count(size, "size"), name, refuse_nested=refuse_nested)
 
     def resize(self, size: int) -> None:
-        """Have `size` slots from now on.
+        """Set the number of slots.
 
-        More slots go to the longest waiting at once. Of fewer, those that are held stay held: nobody
-        new gets one until so many have been given back.
+        Additional slots go to the longest waiting tasks at once. Slots that are held stay held: with
+        fewer slots, no task gets one until fewer than `size` are held.
 
         Raises:
             ValueError: `size` is below 1.

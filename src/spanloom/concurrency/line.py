@@ -1,4 +1,4 @@
-"""A line of tasks, each of which may go on at a moment that is computed when it is first in it."""
+"""A queue of tasks, each of which may go on at a time that is computed when it is first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Line"]
 
 
 class Line:
-    """First come, first served. The first one sleeps until its moment; who is cancelled leaves as if it had never come.
+    """First come, first served. The first task sleeps until its time; a cancelled one leaves without a trace.
 
     Args:
         clock: Monotonic seconds.
@@ -27,11 +27,11 @@ class Line:
         return len(self._waiting)
 
     async def wait(self, allowed_at: Callable[[float], float], take: Callable[[float], None]) -> None:
-        """Wait for the turn, then until the moment; take it.
+        """Wait to be first, then until the allowed time; then call `take`.
 
         Args:
-            allowed_at: Given the present, returns the earliest moment at which the caller may go on.
-            take: Called with the moment at which it does, before anybody else is asked.
+            allowed_at: Given the present time, returns the earliest time at which the caller may go on.
+            take: Called with the time at which it goes on, before the next task computes its own.
         """
         self._forget_dead()
         turn = asyncio.get_running_loop().create_future()
@@ -39,19 +39,19 @@ class Line:
         try:
             if self._waiting[0] is not turn:
                 await turn
-            # Again after each sleep: a timer may fire a tick early, and the moment may have moved.
+            # Again after each sleep: a timer may fire a tick early, and the allowed time may have changed.
             while (delay := allowed_at(now := self._clock()) - now) > 0:
                 await self._sleep_for(delay)
             take(now)
         finally:
-            with suppress(ValueError):  # its loop is gone, and it was forgotten
+            with suppress(ValueError):  # its loop was closed, and it was removed
                 self._waiting.remove(turn)
             self._forget_dead()
             if self._waiting and not self._waiting[0].done():
                 self._waiting[0].set_result(None)
 
     def look_again(self) -> None:
-        """Have the first one compute its moment anew, which may have come nearer."""
+        """Let the first task compute its time anew, as it may be earlier now."""
         if self._sleep is not None and not self._sleep.get_loop().is_closed():
             _wake(self._sleep)
 
@@ -63,11 +63,11 @@ class Line:
             await sleep
         finally:
             timer.cancel()
-            if self._sleep is sleep:  # not that of who came after its loop was closed
+            if self._sleep is sleep:  # else that of a later task, after this one's loop was closed
                 self._sleep = None
 
     def _forget_dead(self) -> None:
-        """Let go of those first in line whose loop is gone: they will never go on, and all others wait for them."""
+        """Remove the first tasks while their loop is closed: they would never go on, and block all others."""
         while self._waiting and self._waiting[0].get_loop().is_closed():
             self._waiting.popleft()
 

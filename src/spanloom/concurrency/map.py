@@ -108,9 +108,9 @@ async def async_map(
     stall_after: StallAfter = "default",
     checkpoint: Checkpointing | None = None,
 ) -> list[R] | list[R | Exception] | list[tuple[int, R]] | list[tuple[int, R | Exception]]:
-    """Call ``await func(item)`` for every item, and return the results in input order.
+    """Run ``await func(item)`` for every item, and return the results in input order.
 
-    `func` is called inside the job, so what it does before its first await belongs to the job, too.
+    `func` is called inside the job, so what it does before its first await is part of the job, too.
     See `run_jobs` for how the input is pulled and what `isolation` means.
 
     Args:
@@ -118,22 +118,22 @@ async def async_map(
         items: Any iterable, iterator, async iterable or async iterator.
         limit: How many run at once, at least 1, or a limiter; ``None`` runs all items at once.
         on_error: ``"raise"``, ``"return"`` or ``"skip"``, as for `run_jobs`.
-        with_index: Return pairs of an item's position in the input and its result: of use with
+        with_index: Return pairs ``(index, result)``, with the index in the input from 0; useful with
             ``on_error="skip"``.
-        timeout: Seconds for each item, attempts and pauses included.
+        timeout: Seconds for each item, attempts and back-offs included.
         retry: `RetryPolicy` or tenacity ``AsyncRetrying`` for each item.
         isolation: ``"task"`` or ``"context"``.
         show_progress: Show a progress bar, unless a handler shows one already.
         desc: Name of the batch; by default the name of `func`.
         stall_after: As for `run_jobs`.
-        checkpoint: A `Checkpoint`: an item whose result it has is not given to `func`, and a job has ended when
+        checkpoint: A `Checkpoint`: `func` is not called with an item whose result it has, and a job ends only when
             its result is stored.
 
     Returns:
         The results, or with `with_index` pairs ``(index, result)``, in input order.
 
     Raises:
-        Exception, asyncio.CancelledError, KeyboardInterrupt, ValueError, TypeError: as `run_jobs` does.
+        Exception, CheckpointError, asyncio.CancelledError, KeyboardInterrupt, ValueError, TypeError: as `run_jobs`.
     """
     check_function(func, "async_map")
     sink = list_sink(on_error, checkpoint)
@@ -161,12 +161,12 @@ async def async_map(
 
 
 def note_not_awaitable(error: TypeError, func: Callable[..., object]) -> None:
-    """Say in a note what to do about `error`, if it is Python's: what `func` returned cannot be awaited."""
+    """Add a note with advice to `error`, if Python raised it here because the result of `func` cannot be awaited."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     if at is None or "await" not in str(error) or at.tb_frame.f_globals.get("__package__") != __package__:
-        return  # raised in func itself, or further below
+        return  # raised in func or in what it calls
     name = name_of(func)
     error.add_note(
         f"`{name}` has to return an awaitable: make it an `async def` or, if it blocks, "

@@ -1,4 +1,4 @@
-"""What functions, and jobs by their functions, are called in events and findings."""
+"""The names of functions, and of jobs by their functions, in events and findings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ __all__ = ["bare_name", "name_family", "name_of"]
 
 
 def bare_name(qualname: str) -> str:
-    """Return a qualified name without the functions it was made in: ``Shop.sell`` of ``main.<locals>.Shop.sell``."""
+    """Return a qualified name without enclosing functions: ``Shop.sell`` for ``main.<locals>.Shop.sell``."""
     return qualname.rpartition("<locals>.")[2]
 
 
 def name_family(family: JobFamily, item: object) -> None:
-    """Name a family after its first job, if there was nothing to take a name from before the batch began."""
+    """Name a family after its first job, unless it had a name before."""
     if not family.name:
         family.name = name_of(item) or "job"
 
 
 def name_of(job: object) -> str | None:
-    """Return what the author calls `job`: the qualified name of its function, without ``<locals>``."""
+    """Return the qualified name of the function of `job`, without enclosing functions; ``None`` if it has none."""
     if type(job) is CoroutineType:
         return bare_name(job.__qualname__)
     while isinstance(job, functools.partial):
         job = job.func
     try:
         name = getattr(job, "__qualname__", None)
-    except Exception:  # noqa: BLE001 -- a `__getattr__` of the program's own, which knows no such name
+    except Exception:  # noqa: BLE001 -- raised by the job's own `__getattr__`
         name = None
     if not isinstance(name, str):
         if not callable(job):

@@ -1,14 +1,14 @@
-"""Whether a wait for a slot can ever end: who holds the slots, and what each of them waits for.
+"""Whether a wait for a slot can ever end: which tasks hold the slots, and what each of them waits for.
 
-A job that holds a slot of a limiter and waits for jobs that need a slot of the same limiter waits for ever as soon as
-the holders of all slots do so: each waits for a slot that only one of them could give back. `ring` tells whether a wait
-that has just begun closes such a ring. It says so only if that is certain: all slots are accounted for, and each of
-their holders is known to go on only when one of them gives a slot back. Who has a deadline, or waits for anything else
-besides, may go on.
+Suppose a job holds a slot of a limiter and waits for jobs that need a slot of the same limiter. As soon as the holders
+of all slots do so, all wait for ever: each waits for a slot that only one of them could give back. `ring` tells whether
+a wait that has just begun closes such a circle. It does so only if that is certain: all slots are accounted for, and
+each holder is known to go on only when one of them gives a slot back. A task with a deadline, or one that waits for
+anything else, may go on.
 
-Nothing is noted where slots are taken: a job knows its batch, and whoever is inside of ``async with limiter`` has the
-end of that block on the stack of its suspended frame. Whoever calls ``acquire`` without it is not taken for a holder:
-the slot may be given back by a timer.
+Acquiring a slot records nothing: a job knows its batch, and a task inside ``async with limiter`` has the exit of that
+block on the stack of its suspended frame. A task that calls ``acquire`` directly does not count as a holder: the slot
+may be given back by a timer.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 __all__ = ["refusal_of", "ring"]
 
 MAX_DEPTH: Final = 50
-"""Tasks and frames that are gone through, one below the other. What is deeper than that is not certain."""
+"""Depth of nested tasks and of nested frames up to which is searched; beyond it nothing is certain."""
 _HARMLESS: Final = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition, asyncio.TaskGroup)
 _MAY_BREAK_OFF: Final = frozenset({"cancel", "deadline", "reschedule", "expired"})
-"""Methods by which a block is known that may end the wait inside of it: ``anyio.CancelScope`` and its like."""
+"""A context manager with one of these methods may end the wait inside its block: ``anyio.CancelScope`` and the like."""
 
 _OURS: Final = (str(Path(__file__).resolve().parents[1]), str(Path(asyncio.__file__).parent))
 Task = asyncio.Task[Any]
 
 
 def ring(limiter: Slots, in_use: int, latest: Task, waiting: Iterable[Task]) -> list[Task] | None:
-    """Return who holds the slots of a limiter, if none of them can ever give one back; ``None`` if that is not certain.
+    """Return the tasks that hold the slots of a limiter, if none can ever give one back; ``None`` if not certain.
 
     Args:
-        limiter: All its slots are in use.
-        in_use: How many that are.
-        latest: Whose wait has begun last. It takes a few microseconds to find that neither it nor who waits for it
-            holds a slot, as of nearly all waits.
-        waiting: All who wait for a slot.
+        limiter: The limiter; all its slots are in use.
+        in_use: Number of slots in use.
+        latest: The task whose wait began last. Nearly always neither it nor a task that waits for it holds a slot,
+            which is found in a few microseconds.
+        waiting: All tasks that wait for a slot.
     """
     if not any(_slots_of(task, limiter) for task in _who_waits_for(latest)):
         return None
@@ -93,7 +93,7 @@ def _cannot_break_off(owner: object) -> bool:
 
 
 def _may_be_cut_off(task: Task) -> bool:
-    """Tell whether a task, or one that waits for its end, has a deadline: that would end the wait of each of them."""
+    """Tell whether a task, or one that waits for its end, has a deadline: it would end the whole circle."""
     return any(
         not all(map(_cannot_break_off, _blocks(each))) or any(map(_has_deadline, _callbacks(each)))
         for each in _who_waits_for(task)
@@ -101,7 +101,7 @@ def _may_be_cut_off(task: Task) -> bool:
 
 
 def _has_deadline(callback: object) -> bool:
-    """Tell whether a task calls at its end what `asyncio.wait_for` up to Python 3.11 has given it."""
+    """Tell whether a done-callback is that of `asyncio.wait_for` up to Python 3.11."""
     return type(callback) is functools.partial and getattr(callback.func, "__name__", "") == "_release_waiter"
 
 
@@ -109,9 +109,9 @@ def _has_deadline(callback: object) -> bool:
 
 
 def _who_waits_for(task: Task) -> list[Task]:
-    """Return a task, the tasks that wait for its end, those that wait for theirs, and so on."""
+    """Return `task`, the tasks that wait for its end, those that wait for theirs, and so on."""
     found = [task]
-    for each in found:  # it grows meanwhile
+    for each in found:  # the list grows meanwhile
         found += [parent for parent in _parents(each) if parent not in found]
         if len(found) > MAX_DEPTH:
             break
@@ -137,7 +137,7 @@ def _parents(task: Task) -> list[Task]:
 
 
 def _outer(callback: FunctionType) -> list[object]:
-    """Return the future that `asyncio.gather` returned, if that has told one of its tasks to call `callback`."""
+    """Return the future that `asyncio.gather` returned, if `callback` is its done-callback on a task; else nothing."""
     if callback.__qualname__ != "gather.<locals>._done_callback":
         return []
     cells = dict(zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=True))
@@ -149,11 +149,11 @@ def _callbacks(future: object) -> list[object]:
 
 
 def _needed_by(task: Task) -> list[Task]:
-    """Return the tasks without all of which a task cannot go on; none if it may be woken by something else."""
+    """Return the tasks whose end a task waits for; none if something else may wake it."""
     awaited: object = getattr(task, "_fut_waiter", None)
     if isinstance(awaited, asyncio.Task):
         return [awaited]
-    children = getattr(awaited, "_children", None)  # of what `asyncio.gather` returned
+    children = getattr(awaited, "_children", None)  # if `asyncio.gather` returned it
     if children is not None:
         return _open_tasks(children)
     for suspended in _suspended(task):
@@ -166,7 +166,7 @@ def _needed_by(task: Task) -> list[Task]:
 
 
 def _open_tasks(futures: Iterable[object]) -> list[Task]:
-    """Return those that have not ended; none of them if one is not a task."""
+    """Return those of `futures` that have not ended; nothing if one of them is not a task."""
     found: list[Task] = []
     for future in futures:
         if not isinstance(future, asyncio.Task):
@@ -193,11 +193,11 @@ def _suspended(task: Task) -> Iterator[object]:
 
 
 def _blocks(task: Task) -> Iterator[object]:
-    """Yield what the ``with`` and ``async with`` blocks are about that a suspended task is in."""
+    """Yield the context managers of the ``with`` and ``async with`` blocks that a suspended task is in."""
     entering = False
     for suspended in reversed(list(_suspended(task))):
         owners = [end.manager for end in exits_of(suspended)]
-        # The end of a block is on the stack, and on top of it, before its beginning is over.
+        # The exit of a block is on top of the stack even while its `__aenter__` is still running.
         yield from owners[:-1] if entering else owners
         entering = getattr(suspended, "__name__", "") == "__aenter__"
 
@@ -208,7 +208,7 @@ def _blocks(task: Task) -> Iterator[object]:
 def refusal_of(
     limiter: Slots, in_use: int, latest: Task, waiting: Iterable[Task]
 ) -> NestedLimiterError | None:
-    """Return what a wait that can never end is to raise, and tell all handlers; ``None`` if it may end. See `ring`."""
+    """Return the error for a wait that can never end, and emit a ``stall`` event; else return ``None``. See `ring`."""
     waiting = list(waiting)
     holders = ring(limiter, in_use, latest, waiting)
     if holders is None:
@@ -227,7 +227,7 @@ def refusal_of(
 
 
 def _tell(limiter: Slots, message: str, jobs: list[str], place: str) -> None:
-    # In the form of `spanloom.diagnosis.Finding.to_json`, so that the record has the verdict where its readers look.
+    # In the form of `spanloom.diagnosis.Finding.to_json`, so that readers of the record find the verdict.
     finding = {
         "code": "NESTED_LIMITER",
         "message": message,
@@ -244,7 +244,7 @@ def _tell(limiter: Slots, message: str, jobs: list[str], place: str) -> None:
 
 
 def _wanted_for(task: Task) -> str:
-    """Return what a slot is wanted for: the job that a batch is to start, or what the task itself does."""
+    """Return what a slot is wanted for: the job that the task's batch is about to start, or the task's own function."""
     for suspended in _suspended(task):
         for value in gc.get_referents(suspended):
             if isinstance(value, Engine):
@@ -265,7 +265,7 @@ def _name(task: Task) -> str:
 
 
 def _place(task: Task) -> str:
-    """Return ``file:line`` where the program itself waits."""
+    """Return ``file:line`` where the task waits in the program's own code."""
     place = "?"
     for frame in _frames(task):
         if not _is_ours(frame):

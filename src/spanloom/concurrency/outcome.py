@@ -1,4 +1,4 @@
-"""What became of one job."""
+"""How one job ended."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True):
-    """How one job ended: of a `stream`, or of a batch with a checkpoint that Ctrl-C has ended.
+    """How one job ended; yielded by `stream`, and returned by `partial_outcomes`.
 
     Attributes:
         index: Position of the job in the input, from 0.
         value: What it returned; ``None`` if it failed.
-        error: The exception that it raised, the very object; ``None`` if it returned.
+        error: The exception that it raised, the same object; ``None`` if it returned.
         status: An `EventStatus`: ``ok``, ``error``, ``timeout``, or ``skipped`` if a checkpoint had its value.
         attempts: Tries made; 1 unless a retry policy was given.
         queue_ns: Nanoseconds from when it could have run until its first step.
         run_ns: Nanoseconds from its first step to its end, back-offs included.
-        busy_ns: Nanoseconds of that in which it held the event loop; ``None`` unless deep timing is on.
+        busy_ns: Part of `run_ns` in which it held the event loop; ``None`` unless deep timing is on.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""Which exceptions say that a server has too much to do."""
+"""Which exceptions mean that a server is overloaded."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Judge", "is_rate_limit", "status_code_of"]
 TOO_MANY_REQUESTS: Final = 429
 UNAVAILABLE: Final = 503
 _NAMES: Final = frozenset({"RateLimitError", "TooManyRequests", "TooManyRequestsError", "ResourceExhausted"})
-"""What clients that keep no status code call their exceptions."""
+"""Exception classes of clients that keep no status code."""
 
 _logger = logging.getLogger("spanloom.concurrency")
 
 
 class Judge:
-    """Asks the user's function whether an exception counts, and never raises: what it is asked of is raised already.
+    """Asks the user's function whether an exception counts. Never raises: the exception itself is being raised.
 
     Args:
         counts: The function.
-        name: The limiter's, for the log.
+        name: Name of the limiter, for the log.
     """
 
     def __init__(self, counts: Callable[[Exception], bool], name: str) -> None:
@@ -33,7 +33,7 @@ class Judge:
         self._has_failed = False
 
     def __call__(self, error: Exception) -> bool:
-        """Return its verdict; False if it raises, which is logged once."""
+        """Return the function's verdict; False if it raises, which is logged once."""
         try:
             return bool(self._counts(error))
         except Exception:
@@ -50,10 +50,10 @@ class Judge:
 
 
 def is_rate_limit(error: BaseException) -> bool:
-    """Tell whether a server refused because it was asked too often.
+    """Tell whether a server refused a call because of a rate limit.
 
-    That is HTTP status 429 (RFC 6585, section 4), 503 with a ``Retry-After`` (RFC 9110, section 15.6.4), and
-    exceptions whose class, or a base of it, is called like those of openai, anthropic and google's clients.
+    That is HTTP status 429 (RFC 6585, section 4), 503 with a ``Retry-After`` (RFC 9110, section 15.6.4), and, without a
+    status, exceptions whose class, or a base of it, is named like those of openai's, anthropic's and google's clients.
     """
     code = status_code_of(error)
     if code is not None:
@@ -62,7 +62,7 @@ def is_rate_limit(error: BaseException) -> bool:
 
 
 def status_code_of(error: BaseException) -> int | None:
-    """Return the HTTP status that `error` carries, or ``None``: as httpx, aiohttp, requests and openai keep it."""
+    """Return the HTTP status that `error` carries, as those of httpx, aiohttp, requests and openai; else ``None``."""
     response = attribute_of(error, "response")
     for owner in (error, response):
         for name in ("status_code", "status", "code"):
@@ -70,5 +70,5 @@ def status_code_of(error: BaseException) -> int | None:
             if isinstance(code, int) and not isinstance(code, bool):
                 if 100 <= code <= 599:
                     return code
-                break  # none: it means no other by its other names, and aiohttp warns of one of them
+                break  # not a status: the other names would be no better, and aiohttp warns about one of them
     return None

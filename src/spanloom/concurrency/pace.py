@@ -13,16 +13,16 @@ __all__ = ["Pace"]
 class Pace:
     """Tells workers when to let the loop turn.
 
-    A job that suspends lets it turn anyway. So a worker looks at the clock only when it has ended two
-    jobs and no other worker has ended one in between; and once one of them finds that time is up, all
-    that still work in this turn of the loop stop after the job they are at.
+    A job that suspends lets it turn anyway. So a worker reads the clock only if it has ended two jobs
+    with no other worker's in between. Once one worker finds that time is up, all others that run in
+    this turn of the loop stop after their present job.
 
-    The same when handlers cannot follow: then time is up after every job, and the pause is a real one.
+    When handlers fall behind, time is up after every job, and the workers sleep instead.
 
     Attributes:
-        last: The slot whose worker ended the last job.
+        last: The slot of the worker that ended the last job.
         until_ns: When time is up.
-        over: Whether somebody has found that it is.
+        over: Whether time is up for all workers.
     """
 
     __slots__ = ("_relief_s", "last", "over", "until_ns")
@@ -34,7 +34,7 @@ class Pace:
         self._relief_s = 0.0
 
     def relieve(self, relief_s: float) -> None:
-        """Have every worker pause for `relief_s` seconds after each job from now on; 0 for not any more."""
+        """Make every worker pause for `relief_s` seconds after each job from now on; 0 ends this."""
         if relief_s or self._relief_s:
             self._relief_s = relief_s
             self.over = relief_s > 0
@@ -45,6 +45,6 @@ class Pace:
         try:
             await asyncio.sleep(self._relief_s)
         finally:
-            if first:  # and so the first to come back: the others have not begun their next turn
+            if first:  # and so the first to resume, before the others go on
                 self.over = self._relief_s > 0
                 self.until_ns = monotonic_ns() + SLICE_NS

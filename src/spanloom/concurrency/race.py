@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _RaceSink(Sink):
-    """Takes the first end, or the first good one."""
+    """Keeps the first result, and all exceptions."""
 
     def __init__(self, *, success: bool) -> None:
         self._success = success
@@ -35,8 +35,8 @@ class _RaceSink(Sink):
 async def race(*aws: Awaitable[T], first: Literal["completed", "success"] = "completed") -> T:
     """Run awaitables at once, return the result of the first to end, and cancel the others.
 
-    All of them have ended when this returns. Of several that end in the same turn of the event
-    loop the one that ended first wins, not an arbitrary one.
+    All of them have ended when this returns. If several end in the same turn of the event loop, the
+    one that ended first wins.
 
     Args:
         aws: At least one coroutine, task, future or other awaitable.
@@ -44,9 +44,9 @@ async def race(*aws: Awaitable[T], first: Literal["completed", "success"] = "com
             ``"success"``: the first to succeed wins; failures count only if all fail.
 
     Raises:
-        Exception: the winner's, the very object.
+        Exception: the winner's, the same object.
         ExceptionGroup: with ``first="success"``, if all failed: all of their exceptions, in the
-            order in which they came.
+            order in which they were raised.
         asyncio.CancelledError: if this call, or one of them before there was a winner, is cancelled.
         ValueError: there are no awaitables, or `first` is not one of the two.
     """

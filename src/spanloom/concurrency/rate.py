@@ -1,4 +1,4 @@
-"""A bound on how much may start in a span of time: requests a second, tokens a minute."""
+"""A bound on how much may start per time: requests a second, tokens a minute."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ class RateLimiter:
     The rule is the sliding-window log: with one unit a start, start number k may happen no earlier than
     `period_s` after start number ``k - max_rate``. A burst of `max_rate` is therefore allowed after a pause,
     and is followed by a pause. First come, first served: the first in line sleeps until its start is allowed,
-    the others wait for their turn to be first, so that one who needs much is not overtaken for ever by those
-    who need little; and a cancelled one leaves the line as if it had never come.
+    the others wait for their turn, so that a large request is not overtaken for ever by small ones. A
+    cancelled one leaves the line without having taken anything.
 
-    A limiter of tokens a minute is asked for as many as a call is expected to need, and told later what it
-    really took::
+    For tokens a minute, acquire as many as a call is expected to need, and charge the difference later::
 
         tokens = RateLimiter(90_000, 60, name="tokens")
         await tokens.acquire(estimate)
         answer = await client.complete(prompt)
         tokens.charge(answer.usage.total_tokens - estimate)
 
-    aiolimiter, the field's library, is a leaky bucket: it lets up to ``2 * max_rate`` starts into
-    one period (a full burst, and what leaks meanwhile), which is what providers answer with 429,
-    and it cannot be asked whether it would wait. Hence this one.
+    aiolimiter, the usual library, is a leaky bucket: it allows up to ``2 * max_rate`` starts in one
+    period (a full burst, and what leaks meanwhile), which providers answer with 429, and it cannot
+    tell whether it would wait. Hence this one.
 
-    As ``limit=`` of a runner it counts every attempt of a job. In a `Cooldown` it counts when the pause is over.
+    As ``limit=`` of a runner it counts every attempt of a job. In a `Cooldown` it counts when a call starts, after a
+    pause.
 
-    A rate has no holders: `release` does nothing, and jobs may overlap without bound. Put an
-    ``async with FixedLimiter(n)`` into the job to bound them, too.
+    A rate has no holders: `release` does nothing, and any number of jobs may overlap. Use
+    ``async with FixedLimiter(n)`` inside the job to bound them, too.
 
     Args:
         max_rate: Units per period, at least 1.
         period_s: Length of the period in seconds, above 0.
-        name: What events call it.
+        name: Its name in events.
         clock: Monotonic seconds; by default the running loop's clock.
 
     Raises:
-        ValueError: `max_rate` is below 1, or `period_s` is not above 0.
-        TypeError: `max_rate` is not an int, or `period_s` is no number.
+        ValueError: `max_rate` is below 1, or `period_s` is not above 0 and finite.
+        TypeError: `max_rate` is not an int, or `period_s` is not a number.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RateLimiter:
         self.max_rate: int = check_count(max_rate, "max_rate")
         self.name = name
         self._clock = clock
-        self._log: deque[tuple[float, int]] = deque()  # what of the last period counts: when, and how much
+        self._log: deque[tuple[float, int]] = deque()  # what still counts: when, and how much
         self._used = 0
         self._line = Line(clock)
 
@@ -78,7 +78,7 @@ class RateLimiter:
         return f"<RateLimiter {self.name} {self.max_rate} per {self.period_s} s>"
 
     def try_acquire(self, amount: int = 1) -> bool:
-        """Take `amount` if that is allowed now and nobody waits; return whether it did.
+        """Take `amount` if that is allowed now and no task waits; return whether it did.
 
         Raises:
             ValueError: `amount` is below 1, or more than a period allows at all.
@@ -92,7 +92,7 @@ class RateLimiter:
         return True
 
     async def acquire(self, amount: int = 1) -> None:
-        """Wait until `amount` is allowed, and take it. Cancelled while it waits, it has taken nothing.
+        """Wait until `amount` is allowed, and take it. If cancelled while waiting, it has taken nothing.
 
         Raises:
             ValueError: `amount` is below 1, or more than a period allows at all: it could wait for ever.
@@ -104,7 +104,7 @@ class RateLimiter:
             await self._line.wait(partial(self._allowed_at, amount), partial(self._take, amount))
 
     def delay_s(self, amount: int = 1) -> float:
-        """Return the seconds until `amount` is allowed, if nobody takes anything before; 0 if it is now.
+        """Return the seconds until `amount` is allowed, if nothing else is taken before; 0 if it is allowed now.
 
         Raises:
             ValueError: `amount` is below 1, or more than a period allows at all.
@@ -115,13 +115,13 @@ class RateLimiter:
         return max(0.0, self._allowed_at(amount, now) - now)
 
     def charge(self, amount: int) -> None:
-        """Count `amount` as used just now, whether it is allowed or not: those who come next wait for it.
+        """Count `amount` as used just now, whether it is allowed or not: later requests wait for it.
 
         Args:
-            amount: How much more a call took than it had acquired. Below 0, so much is given back, and who waits for
-                it goes on at once. It is taken off what was acquired first of all that counts, whoever acquired it:
-                that of the caller itself is as old or younger, so that no window ever holds more than is allowed. What
-                was acquired longer than a period ago does not count any more: of that there is nothing to give back.
+            amount: How much more a call took than it had acquired. Below 0, so much is given back, and a waiting task
+                that fits now goes on. It is taken off the oldest amounts that still count, whoever acquired them: the
+                caller's own is no older, so no window ever holds more than is allowed. Amounts acquired longer than a
+                period ago no longer count, and cannot be given back.
 
         Raises:
             TypeError: `amount` is not an int.
@@ -170,19 +170,19 @@ class RateLimiter:
         self._used += amount
 
     def _allowed_at(self, amount: int, now: float) -> float:
-        """Return the earliest moment, on the limiter's clock, at which `amount` more is allowed."""
+        """Return the earliest time, on the limiter's clock, at which `amount` more is allowed."""
         log, period_s = self._log, self.period_s
         self._forget(now)
         excess = self._used + amount - self.max_rate
         if excess <= 0:
             return -math.inf
-        for when, taken in log:  # seldom more than the first few: those in front are what has to expire
+        for when, taken in log:  # seldom more than the first few: the oldest expire first
             excess -= taken
             if excess <= 0:
                 return when + period_s
-        return now  # nothing is left that could expire: not reached, as `amount` fits into a period
+        return now  # never reached: `amount` fits once everything has expired
 
     def _forget(self, now: float) -> None:
-        """Let go of what is too old to count."""
+        """Remove what is too old to count."""
         while self._log and self._log[0][0] + self.period_s <= now:
             self._used -= self._log.popleft()[1]

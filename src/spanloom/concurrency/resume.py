@@ -1,10 +1,10 @@
-"""Batches with a checkpoint: what is done is skipped, what is to be done is stored before it counts.
+"""Batches with a checkpoint: jobs whose result is stored are skipped, and a job ends only when its result is stored.
 
-Theory of operation. The pump asks the checkpoint for some items at a time which of them are done. Those become events
-with the status ``skipped`` and never a task; the others run as in any `Window`, but that a job does not end before its
-result is committed. Items are looked up ahead of their turn only as far as that changes nothing for the input: a list
-by the hundred, a generator by as many as may start now, and more only while all of them turn out to be done.
-The keys of a list are made before its first job starts: two that are equal must not be found after thousands of calls.
+Theory of operation. The pump asks the checkpoint, for some items at a time, which of them are done. These become events
+with the status ``skipped``, without a task. The others run as in any `Window`, but a job does not end before its result
+is committed. Items are pulled ahead for the look-up only as far as the input does not notice: hundreds from a list;
+from a generator as many as may start now, and more only while all of them turn out to be done. The keys of a list are
+made before its first job starts: a duplicate must not be found only after thousands of calls.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ __all__ = ["ResumedSink", "ResumedWindow", "partial_outcomes"]
 LOOKED_UP: Final = 500
 """Items looked up at once: 2 ms of the checkpoint's thread."""
 LOOK_AHEAD_NS: Final = 2_000_000
-"""How long items are gathered for one look-up, where they do not come by themselves."""
+"""Nanoseconds after the first item for which further items are gathered for one look-up."""
 SKIPPED: Final = EventStatus.SKIPPED
 _NOT_ENDED: Final = 0
 _STATUSES: Final = (None, OK, SKIPPED, ERROR, TIMEOUT)
-"""By the number that a sink keeps for a job."""
+"""Statuses by the number that `ResumedSink` stores for a job."""
 
 
 class ResumedSink(ListSink):
-    """Results in input order, and of each job how it ended, for the outcomes that Ctrl-C leaves.
+    """Results in input order, and how each job ended, for the outcomes that are left after Ctrl-C.
 
     Attributes:
-        lenient: Whether the batch is ending anyway, so that no failure ends it.
-        broken: What the checkpoint has raised because it can store no more. A job may raise the same class: there may
-            be a batch with another checkpoint inside of it.
+        lenient: Whether the batch is ending anyway, so that a failure does not end it.
+        broken: The exceptions of the checkpoint, after which it can store no more. Compared by identity: a job may
+            raise the same class, from a batch inside it with a checkpoint of its own.
     """
 
     def __init__(self, on_error: OnError) -> None:
@@ -63,8 +63,8 @@ class ResumedSink(ListSink):
         self.values: list[object] | None = None
         self.lenient: bool = False
         self.broken: list[Exception] = []
-        # Numbers, not the jobs' events: those are 120 bytes each, and a million of them hold the loop for 0.1 s
-        # whenever Python's collector looks at them.
+        # Numbers, not the jobs' events: these have 120 bytes each, and a million of them would block the loop for 0.1 s
+        # whenever the garbage collector scans them.
         self._statuses = bytearray()
         self._times = array("q")
         self._more: dict[int, tuple[int, int | None]] = {}
@@ -81,7 +81,7 @@ class ResumedSink(ListSink):
         return self._on_error == "raise" and not self.lenient
 
     def outcomes(self) -> list[Outcome[Any]]:
-        """Return what became of the jobs that have ended; to be called once, instead of `results`."""
+        """Return the outcomes of the jobs that have ended; call it once, instead of `results`."""
         found = [
             self._outcome(index, value)
             for index, value in enumerate(self._list)
@@ -120,7 +120,7 @@ class ResumedSink(ListSink):
 
 
 class _Ticket(msgspec.Struct, eq=False, gc=False):
-    """An item that was looked up."""
+    """An item that was pulled, with its key and the stored result, if there is one."""
 
     item: Any
     ready_ns: int | None
@@ -129,11 +129,11 @@ class _Ticket(msgspec.Struct, eq=False, gc=False):
 
 
 class ResumedWindow(Window):
-    """A window over what a checkpoint does not have. See `Window` for the other arguments.
+    """A window that runs the jobs whose results a checkpoint does not have. See `Window` for the arguments.
 
     Attributes:
-        log: The checkpoint as this batch sees it; given before `run`.
-        grace_s: Seconds that running jobs have after Ctrl-C; ``None`` to leave that alone.
+        log: The stored results of this batch; set before `run`.
+        grace_s: Seconds that running jobs may take to end after Ctrl-C; ``None`` not to handle Ctrl-C.
     """
 
     __slots__ = ("_ahead", "_context", "_draining", "_ended", "_keyed", "_make", "_reach", "grace_s", "log")
@@ -155,8 +155,8 @@ class ResumedWindow(Window):
         self._ended = False
         self._reach = LOOKED_UP if source.quiet else 1
         self._draining = False
-        # By the hundred, in dicts: the garbage collector looks into a deque of a million, and holds the loop meanwhile,
-        # but not into dicts that hold nothing that it would have to look into.
+        # In dicts of some hundred: the garbage collector would scan a deque of a million, and block the loop meanwhile,
+        # but it does not track dicts that hold only objects that it does not track.
         self._keyed: deque[dict[int, _Ticket]] | None = None
         self._context: Context = copy_context()
         self.log: ResultLog = cast("ResultLog", None)
@@ -194,7 +194,7 @@ class ResumedWindow(Window):
     def stop(self, error: BaseException | None) -> None:
         if not (
             self._draining and isinstance(error, CancelledError)
-        ):  # a job's own; the batch is ending anyway
+        ):  # a job was cancelled; the batch is ending anyway
             super().stop(error)
 
     # the pump ---------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class ResumedWindow(Window):
     async def _work_off(self) -> None:
         await super()._work_off()
         if self._draining:
-            self.stop(None)  # has what was not started closed
+            self.stop(None)  # so that jobs that were not started are closed
 
     async def _fill_waiting(self) -> None:
         try:
@@ -214,7 +214,7 @@ class ResumedWindow(Window):
                 raise
 
     async def _fill_resumed(self) -> None:
-        """Start as many jobs as may start, and skip as many as are done before them."""
+        """Start as many jobs as may start, and skip those before them that are done."""
         deadline = monotonic_ns() + START_SLICE_NS
         while not self._stopping and not self._draining and self._room() != 0:
             if not self._ahead:
@@ -232,11 +232,11 @@ class ResumedWindow(Window):
                 deadline = monotonic_ns() + START_SLICE_NS
 
     async def _start(self) -> bool:
-        """Start the next job, as soon as there is a slot; return False if it must not start any more."""
+        """Start the next job as soon as there is a slot; return False if the batch was stopped meanwhile."""
         limiter = self._limiter
         if limiter is not None and not limiter.try_acquire():
             await cast("Interrupt", self._interrupt).wait(limiter.acquire())
-            if self._stopping or self._draining:  # the limiter had a slot for us although we interrupted it
+            if self._stopping or self._draining:  # we got a slot although we interrupted the wait
                 limiter.release()
                 return False
         ticket = self._ahead.popleft()
@@ -246,7 +246,7 @@ class ResumedWindow(Window):
         return True
 
     async def _look_up(self) -> None:
-        """Pull some items, and ask which of them are done."""
+        """Pull some items, and ask the checkpoint which of them are done."""
         source, log, ahead = self._source, self.log, self._ahead
         if self._keyed is None:
             self._keyed = deque()
@@ -255,7 +255,7 @@ class ResumedWindow(Window):
             if self._stopping or self._draining:
                 return
         wait = cast("Interrupt", self._interrupt).wait
-        # An async input may let wait for its next item, and what it has given must start meanwhile; so may a limiter.
+        # One at a time with an async input or a limiter: while we wait for either, earlier items must have started.
         room = 1 if self._limiter is not None or source.asynchronous is not None else self._room()
         wanted = LOOKED_UP if room is None else min(max(room, self._reach), LOOKED_UP)
         deadline: int | None = None
@@ -274,7 +274,7 @@ class ResumedWindow(Window):
                 self._ended = True
                 break
             ticket = _Ticket(item, ready_ns)
-            ahead.append(ticket)  # first, so that it will be closed whatever its key may raise
+            ahead.append(ticket)  # before its key is made, which may raise: so it will be closed
             ticket.key = log.key_of(item)
             if deadline is None:
                 deadline = monotonic_ns() + LOOK_AHEAD_NS
@@ -287,7 +287,7 @@ class ResumedWindow(Window):
             self._reach = 1 if None in found else min(2 * self._reach, LOOKED_UP)
 
     async def _key_all(self, items: Iterator[Any]) -> None:
-        """Make the keys of all items of a list, so that nothing runs if two of them are equal."""
+        """Make the keys of all items of a list, so that no job runs if two keys are equal."""
         keyed, log = cast("deque[dict[int, _Ticket]]", self._keyed), self.log
         some: dict[int, _Ticket] = {}
         deadline = monotonic_ns() + START_SLICE_NS
@@ -310,7 +310,7 @@ class ResumedWindow(Window):
         except KeyboardInterrupt as error:
             if self._draining and hasattr(
                 error, "outcomes"
-            ):  # of a batch inside this job, which has stopped, too
+            ):  # from a batch inside this job, which Ctrl-C has stopped, too
                 raise CancelledError("Ctrl-C") from error
             raise
         try:
@@ -323,7 +323,7 @@ class ResumedWindow(Window):
         return value
 
     def _skip(self, ticket: _Ticket, value: object) -> None:
-        """Tell that a job is done already."""
+        """Emit the event of a job that is done already, and keep its value."""
         scope, index, now = self._scope, self._started, monotonic_ns()
         family = cast("JobFamily", scope.family)
         if not index:
@@ -338,7 +338,7 @@ class ResumedWindow(Window):
         discard(ticket.item, self._adopt)
         try:
             if scope.starts is not None:
-                self._context.run(self._tell_start, record)  # what is set there is the job's
+                self._context.run(self._tell_start, record)  # not in the caller's: hooks may set variables
         finally:
             write_event(record, "end_ns", now)
             self._sink.ok(index, record, value)
@@ -375,7 +375,7 @@ class ResumedWindow(Window):
 
 
 def _interruption(scope: BatchScope, sink: ResumedSink) -> KeyboardInterrupt:
-    # Not a class of our own: Python ends a program by SIGINT, which a shell shows as 130, for this very class only.
+    # Not a subclass: Python ends the process by SIGINT, which a shell shows as 130, only for exactly this class.
     outcomes = sink.outcomes()
     total = scope.counts.total
     of = "" if total is None else f" of {total}"
@@ -385,13 +385,13 @@ def _interruption(scope: BatchScope, sink: ResumedSink) -> KeyboardInterrupt:
 
 
 def partial_outcomes(error: KeyboardInterrupt) -> list[Outcome[Any]]:
-    """Return what had become of a batch's jobs when Ctrl-C ended it, in input order.
+    """Return the outcomes of the jobs that had ended when Ctrl-C ended their batch, in input order.
 
     Args:
-        error: What a runner with a checkpoint has raised. Its attribute ``outcomes`` is the same list; Python's own
-            class knows of no such attribute, and a subclass would make Python end with 1 instead of by SIGINT.
+        error: Raised by a runner with a checkpoint. Its attribute ``outcomes`` is the same list; this function exists
+            because type checkers do not know the attribute.
 
     Returns:
-        The outcomes of the jobs that have ended; empty if `error` comes from somewhere else.
+        The outcomes; empty if `error` comes from somewhere else.
     """
     return list(getattr(error, "outcomes", ()))

@@ -30,41 +30,41 @@ _random = random.Random()  # noqa: S311 -- jitter, not crypto
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """When to try again, and after what pause. Has no state: share one among any number of calls.
+    """When to try again, and after what pause. Stateless: share one among any number of calls.
 
     The pause after failed attempt k (from 1) is::
 
         pause = min(max_delay, base_delay * multiplier ** (k - 1)) * (1 - jitter * u)
         pause = max(pause, Retry-After)
 
-    with u drawn evenly from [0, 1): exponential back-off with "equal jitter" as M. Brooker describes
-    it in *Exponential Backoff and Jitter* (AWS Architecture Blog, 2015), taken off and not put on, so
-    that `max_delay` is kept and calls that reached it still spread out. ``jitter=1`` is his "full
-    jitter". A ``Retry-After`` that the exception carries (RFC 9110, 10.2.3; seconds or HTTP-date, in
-    ``error.retry_after``, ``error.headers`` or ``error.response.headers``) is a floor, and may exceed
-    `max_delay`: the server knows.
+    with u uniform in [0, 1): exponential back-off with jitter as M. Brooker describes it in
+    *Exponential Backoff and Jitter* (AWS Architecture Blog, 2015). The jitter is subtracted, so that
+    `max_delay` holds and calls that reached it still spread out. ``jitter=0.5`` is his "equal jitter",
+    ``jitter=1`` his "full jitter". A ``Retry-After`` of the exception (RFC 9110, 10.2.3; seconds or
+    HTTP-date, in ``error.retry_after``, ``error.headers`` or ``error.response.headers``) is a minimum,
+    and may exceed `max_delay`.
 
-    If the pause would end after the deadline that the task runs under (anyio's effective deadline,
-    ``asyncio.timeout``, the ``timeout`` of a runner), there is no pause: the attempt's own exception
-    is raised at once, which says more than the timeout that would follow.
+    If the pause would end after the task's deadline (anyio's effective deadline, ``asyncio.timeout``,
+    the ``timeout`` of a runner), there is no pause: the attempt's own exception is raised at once,
+    which says more than the timeout that would follow.
 
     Args:
         attempts: Most attempts, at least 1.
         base_delay: Pause after the first failure, in seconds, 0 or more.
         max_delay: Longest pause in seconds, 0 or more.
         multiplier: Factor from one pause to the next, at least 1.
-        jitter: Share of the pause that chance may take off, from 0 to 1.
+        jitter: Largest share of the pause that is subtracted at random, from 0 to 1.
         retry_on: Exception classes to retry; others are raised at once.
-        classify: Called with each exception: ``True`` retries it, ``False`` raises it, a number
-            retries it after at least that many seconds, ``None`` leaves it to `retry_on`. What it raises itself is
-            raised, and has the attempt's exception as its ``__context__``.
+        classify: Called with the exception of each attempt but the last: ``True`` retries it, ``False``
+            raises it, a number retries it after at least that many seconds, ``None`` leaves it to `retry_on`.
+            An exception of its own is raised, with the attempt's exception as its ``__context__``.
         attempt_timeout: Seconds that one attempt may take before it fails with ``TimeoutError``;
             ``None`` for no bound.
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: `attempts` is not an int, another one is no number, or `retry_on` holds something else than
-            exception classes.
+        TypeError: `attempts` is not an int, another one is not a number, or `retry_on` holds anything but subclasses
+            of `Exception`.
     """
 
     attempts: int = 3
@@ -102,7 +102,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
                 )
 
     def _number(self, name: str) -> float:
-        """Return a field, which is a number of Python's own from here on."""
+        """Return a field as an int or float, and store it so."""
         given = getattr(self, name)
         number = check_number(given, name)
         if number is not given:
@@ -140,14 +140,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def attempt(
         self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf
     ) -> Coroutine[Any, Any, T]:
-        """Return a coroutine that calls until an attempt succeeds or the policy gives up; for runners.
+        """Return a coroutine that makes attempts until one succeeds or the policy gives up; for runners.
 
         Each attempt and each pause is an event named `name`.
 
         Args:
             call: Makes the awaitable of one attempt.
             name: Name of the events.
-            deadline: On the loop's clock, as far as the caller knows one.
+            deadline: On the loop's clock, if the caller knows one.
         """
         return make_attempts(call, name, self.pause_after, self.attempt_timeout, deadline)
 
@@ -158,7 +158,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             A coroutine function with the signature of `fn`.
 
         Raises:
-            TypeError: `fn` is not callable, or it yields.
+            TypeError: `fn` is not callable, or is a generator function.
         """
         given: object = fn
         if not callable(given):
@@ -178,11 +178,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
         @functools.wraps(fn)
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            # As in make_retry, which would be a coroutine more: nearly every call succeeds at once.
+            # As in make_retry, inlined to save a coroutine: nearly every call succeeds at once.
             manager = get_callback_manager()
             task = current_task()
             cancels = 0 if task is None else task.cancelling()
-            del task  # or it and this frame might keep each other alive
+            del task  # else it and this frame might keep each other alive
             begun = manager.begin_retry(name) if manager.active else None
             try:
                 value = await fn(*args, **kwargs)
@@ -218,8 +218,8 @@ async def retry(
     """Call `fn` until it succeeds, with pauses in between; return its result.
 
     The pause after failed attempt k is ``min(max_delay, base_delay * multiplier ** (k - 1))``, less a
-    random share of up to `jitter`, and at least what a ``Retry-After`` of the exception asks for.
-    `RetryPolicy` tells the whole formula and its source, and what each argument means.
+    random share of up to `jitter`, and at least the ``Retry-After`` of the exception. See `RetryPolicy`
+    for the whole formula, its source, and the other arguments.
 
     Emits one event of type ``retry`` around events of the types ``attempt`` and ``backoff``.
 
@@ -230,11 +230,11 @@ async def retry(
         What the first successful attempt returned.
 
     Raises:
-        Exception: what the last attempt raised, the very object: when attempts are used up, when it
+        Exception: what the last attempt raised, the same object: when attempts are used up, when it
             is not to be retried, or when the next pause would end after the deadline.
         asyncio.CancelledError: as soon as the task is cancelled; a cancel is never retried.
         ValueError: an argument is out of range; `fn` has not been called.
-        TypeError: `fn` is not callable.
+        TypeError: `fn` is not callable, or an argument is of the wrong type; `fn` has not been called.
     """
     options = (attempts, base_delay, max_delay, multiplier, jitter, retry_on, classify, attempt_timeout)
     if options == _DEFAULTS:

@@ -9,19 +9,19 @@ from typing import Any, Final
 __all__ = ["attribute_of", "parse_retry_after", "retry_after_of"]
 
 MAX_S: Final = 7 * 86_400.0
-"""A longer ``Retry-After`` (infinity and not-a-number included) is taken for nonsense."""
+"""Seconds, a week; a ``Retry-After`` that is not below (infinity and not-a-number included) is ignored."""
 
 
 def retry_after_of(error: BaseException, *, now: datetime | None = None) -> float | None:
-    """Return the seconds that the server asked to wait, or ``None`` if it did not say.
+    """Return the seconds that the server asked to wait, at least 0; ``None`` if it did not ask.
 
     Looks, in this order, at ``error.retry_after`` (a number of seconds, a date or a header's text),
     ``error.headers`` and ``error.response.headers`` (httpx, aiohttp, requests, openai, anthropic,
-    botocore's dict are all found this way). Never raises: a header that makes no sense is no header.
+    botocore's dict are all found this way). Never raises: a header that makes no sense is ignored.
 
     Args:
         error: What the attempt raised.
-        now: The present, for dates; by default the clock's.
+        now: The present time, for dates; by default the system clock's.
     """
     for value in _candidates(error):
         seconds = parse_retry_after(value, now=now)
@@ -31,11 +31,11 @@ def retry_after_of(error: BaseException, *, now: datetime | None = None) -> floa
 
 
 def parse_retry_after(value: object, *, now: datetime | None = None) -> float | None:
-    """Return what a ``Retry-After`` value means in seconds from `now`, at least 0; ``None`` if nothing.
+    """Return a ``Retry-After`` value as seconds from `now`, at least 0; ``None`` if it is not valid.
 
     Args:
-        value: Seconds as a number or as digits, a `datetime`, or an HTTP-date.
-        now: The present, for dates; by default the clock's.
+        value: Seconds as a number or as text, a `datetime`, or an HTTP-date; text may be bytes.
+        now: The present time, for dates; by default the system clock's.
     """
     if isinstance(value, bool) or value is None:
         return None
@@ -46,7 +46,7 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
     if isinstance(value, str):
         text = value.strip()
         if text.replace(".", "", 1).isdecimal() and text.isascii():
-            return _sane(float(text))  # the RFC has whole seconds; several providers send fractions
+            return _sane(float(text))  # the RFC allows only whole seconds; several providers send fractions
         from email.utils import parsedate_to_datetime  # 5 ms, and most servers send a number
 
         try:
@@ -60,7 +60,7 @@ def parse_retry_after(value: object, *, now: datetime | None = None) -> float | 
 
 
 def _sane(seconds: float) -> float | None:
-    """Return `seconds` as a pause: at least 0, and nothing if no server can have meant it."""
+    """Return `seconds`, at least 0; ``None`` if it is not below `MAX_S`."""
     return float(max(0, seconds)) if seconds < MAX_S else None
 
 
@@ -76,10 +76,10 @@ def _candidates(error: BaseException) -> list[object]:
 
 
 def attribute_of(owner: object, name: str) -> object:
-    """Return what an exception, or what it carries, calls `name`; ``None`` if there is none, or it cannot be told."""
+    """Return attribute `name` of `owner`; ``None`` if it is missing, or if reading it raises."""
     try:
         return getattr(owner, name, None)
-    except Exception:  # noqa: BLE001 -- a property of somebody else's, such as one that has no response yet
+    except Exception:  # noqa: BLE001 -- a foreign property, such as one that needs a response that never came
         return None
 
 
@@ -89,5 +89,5 @@ def _header(headers: object) -> object:
         return None
     try:
         return get("retry-after") or get("Retry-After")
-    except Exception:  # noqa: BLE001 -- somebody else's mapping; without the header we still retry
+    except Exception:  # noqa: BLE001 -- a foreign mapping; without the header we still retry
         return None

@@ -1,4 +1,4 @@
-"""From a runner's arguments to a run: the batch's scope around the engine, and nothing else."""
+"""A run of a batch, made from a runner's arguments: the batch's events around its engine."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ Isolation = Literal["task", "context"]
 
 
 class Run(msgspec.Struct, eq=False):
-    """One batch: what it runs, how it is bounded, what it is called. Made by `bounded` or `unbounded`.
+    """One batch: what it runs, its bound, its name. Made by `bounded` or `unbounded`.
 
     Attributes:
         runner: Name of the public function.
         source: The input.
-        engine: Runs it.
-        limit: What the batch's event says of its bound.
-        job_name: The jobs' name, if it is known before they are.
+        engine: Runs the jobs.
+        limit: The bound as the batch's event shows it.
+        job_name: The jobs' name, if it is known before the first job.
         desc: Name of the batch; by default the jobs' name.
         show_progress: Show a progress bar, unless a handler shows one already.
-        stall_after: Seconds without progress after which the batch is said to stand still; ``None`` for never.
+        stall_after: Seconds without progress after which the batch is reported; ``None`` for never, ``"default"`` for
+            the stall time of the process.
     """
 
     runner: str
@@ -58,7 +59,7 @@ class Run(msgspec.Struct, eq=False):
 
     @classmethod
     def unbounded(cls, runner: str, aws: tuple[Any, ...], sink: Sink) -> Run:
-        """Return the run of the awaitables that a caller gave as arguments, all of them at once.
+        """Return a run of awaitables given as arguments, all of them at once.
 
         Args:
             runner: Name of the public function.
@@ -94,15 +95,15 @@ class Run(msgspec.Struct, eq=False):
             source: The input.
             sink: Takes the results.
             limit: Number of slots, a limiter, or ``None``.
-            what: What the caller's parameter for `limit` is called.
-            call: Makes the awaitable of an item; ``None`` if the item is it.
-            function: What to take the jobs' name from, if not from the first item.
+            what: Name of the caller's parameter for `limit`, for error messages.
+            call: Makes the awaitable of an item; ``None`` if the item is the job.
+            function: Gives the jobs' name; ``None`` to take it from the first item.
             desc: Name of the batch; by default the jobs' name.
-            isolation: ``"task"`` or ``"context"``. The latter is a permission: where the fast lane does
-                not apply (a limiter, no limit, an async input), jobs have tasks of their own, too.
+            isolation: ``"task"`` or ``"context"``. The latter only permits the fast lane: where that does not apply (a
+                limiter, no limit, an async input, a checkpoint, `chunked`, `quota`), jobs have tasks of their own.
             show_progress: Show a progress bar, unless a handler shows one already.
-            stall_after: Seconds without progress after which the batch is said to stand still, above 0; ``None`` for
-                never, ``"default"`` for what holds for the process.
+            stall_after: Seconds without progress, above 0, after which the batch is reported; ``None`` for never,
+                ``"default"`` for the stall time of the process.
             chunked, quota, backlog: See `Window`.
 
         Raises:
@@ -111,7 +112,7 @@ class Run(msgspec.Struct, eq=False):
         """
         limiter: Limiter | None = None
         if limit is None or isinstance(limit, int):
-            # No more than a list can have: what counts them by C code takes no larger number.
+            # At most what a list can hold: C code that counts jobs takes no larger number.
             size = None if limit is None else min(check_count(limit, what), sys.maxsize)
         elif isinstance(limit, Limiter):
             size, limiter = None, limit
@@ -151,10 +152,10 @@ class Run(msgspec.Struct, eq=False):
         return cls(runner, source, engine, shown, job_name, desc, show_progress, stall_after)
 
     async def run(self, *, always: bool = False) -> None:
-        """Run it under the ambient manager.
+        """Run the batch under the ambient manager.
 
         Args:
-            always: Make job events even if nobody listens; the sink wants them.
+            always: Make job events even if nobody listens, because the sink needs them.
 
         Raises:
             BaseException: what ended the batch early; every started job has ended by then.
@@ -208,22 +209,22 @@ class Run(msgspec.Struct, eq=False):
             error = None
 
     def _guard(self, scope: BatchScope) -> LoopTimer | None:
-        """Have the batch looked after while it runs."""
+        """Have `WATCHDOG` watch the batch with its own stall time, unless that is never."""
         if self.stall_after != "default":
             STALL_AFTER[scope.event.event_id] = self.stall_after
-        if scope.family is None or self.stall_after is None:  # nobody hears of it
+        if scope.family is None or self.stall_after is None:  # nobody listens, or never
             return None
         return WATCHDOG.batch_began()
 
     async def resume(self, checkpoint: Checkpointing | None, function: object = None) -> None:
-        """Run what a checkpoint does not have yet; all of it if there is none.
+        """Run the jobs whose results a checkpoint does not have yet; all if there is no checkpoint.
 
         Args:
-            checkpoint: Has the results of earlier runs, and takes those of this one.
-            function: What all items are given to; ``None`` if they are jobs.
+            checkpoint: Has the results of earlier runs, and stores those of this one.
+            function: What is called with the items; ``None`` if they are jobs.
 
         Raises:
-            BaseException: what ended the batch early; all that its jobs have returned is stored by then.
+            BaseException: what ended the batch early; all results returned by its jobs are stored by then.
         """
         if checkpoint is None:
             await self.run()
@@ -251,7 +252,7 @@ class Run(msgspec.Struct, eq=False):
 
 
 def list_sink(on_error: str, checkpoint: object) -> ListSink:
-    """Return what collects the results of a batch.
+    """Return the sink that collects the results of a batch.
 
     Args:
         on_error: The caller's argument.
@@ -267,7 +268,7 @@ def list_sink(on_error: str, checkpoint: object) -> ListSink:
 
 
 class _Progress:
-    """A progress bar for one batch, where the user has set up none."""
+    """A progress bar for one batch, if no handler shows one."""
 
     def __init__(self, manager: CallbackManager, event: Event) -> None:
         self._guard = manager.guard(load_handler("progress")())

@@ -17,29 +17,29 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""Stands in a list of results where a failed job is left out. ``None`` is a value."""
+"""Placeholder in a list of results for a job without one. ``None`` is a value."""
 
 
 class Sink:
-    """Takes the end of each job from the engine, on the loop's thread, the moment it happens.
+    """Takes the end of each job from the engine, on the loop's thread, when it happens.
 
     Attributes:
-        values: If not ``None``, the engine appends `MISSING` for each started job and writes the
-            value of a job that ended well at the job's index itself, without a call of `ok`.
+        values: If not ``None``, the engine does not call `ok`: it appends `MISSING` for each started
+            job, and stores the value of a successful one at the job's index.
     """
 
     values: list[object] | None = None
 
     def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
-        """Take a value, if `values` is ``None``. Return True to stop the batch here, without an error."""
+        """Take a value, if `values` is ``None``; return True to stop the batch without an error."""
         return False
 
     def failed(self, index: int, record: JobEvent | None, error: Exception) -> bool:
-        """Take an exception. Return True to cancel the other jobs and raise it."""
+        """Take an exception; return True to cancel the other jobs and raise it."""
         return True
 
     def late(self, error: Exception) -> None:
-        """Take an exception of a job that was being cancelled when it raised; it changes nothing any more."""
+        """Take an exception that was raised after the batch was stopped; it has no effect."""
 
 
 class ListSink(Sink):
@@ -56,17 +56,17 @@ class ListSink(Sink):
         return self._on_error == "raise"
 
     def results(self) -> list[object]:
-        """Return the results, without the failed jobs of ``on_error="skip"``; to be called once."""
+        """Return the results, without the failed jobs of ``on_error="skip"``; call it once."""
         if self._on_error == "raise":
             return self._list
-        # The traceback of an error leads to the frame of its job, and that to the list which the
-        # engine writes to: if that were the list with the error in it, only the collector could free it.
+        # A new list. An error's traceback refers to the job's frame, and that to the list that the engine
+        # writes to: with the error in that list, only the garbage collector could free the cycle.
         results = [value for value in self._list if value is not MISSING]
         self._list.clear()
         return results
 
     def pairs(self) -> list[tuple[int, object]]:
-        """Return pairs of index and result, otherwise as `results`; to be called once."""
+        """Return pairs of index and result, otherwise like `results`; call it once."""
         pairs = [(index, value) for index, value in enumerate(self._list) if value is not MISSING]
         self._list.clear()
         return pairs

@@ -1,4 +1,4 @@
-"""Slots: the part that limiters of a number of holders have in common."""
+"""Slots: the common base of limiters that bound the number of holders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from spanloom.events.types import EventType
 __all__ = ["Slots"]
 
 LOOK_S: Final = 0.02
-"""How long a wait of a limiter that was moving has begun before it is looked whether it can end; 0.01 % of a core."""
+"""Seconds after which a wait is checked for a deadlock, if a slot was given back recently; costs 0.01 % of a core."""
 
 
 class Slots:
     """At most `size` holders at once, first come, first served; the base of limiters.
 
-    A slot that is given back goes to the longest waiting, even if somebody else asks in the same
-    moment. A wait that is not over at once is an event of type ``slot_wait``.
+    A slot that is given back goes to the longest waiting task, even if another task asks at the same
+    moment. A wait for a slot is an event of type ``slot_wait``.
 
     Not safe to use from several event loops at the same time.
     """
@@ -31,8 +31,9 @@ class Slots:
         self.name = name
         self._refuses = refuse_nested
         self._looking: asyncio.AbstractEventLoop | None = None
-        """The loop that is going to look whether a wait can end; one that was closed before that never will."""
+        """The loop on which a check for a deadlock is scheduled; a closed one never runs it."""
         self._moves = False
+        """Whether a slot has been given back since the last check was scheduled."""
         self._in_use = 0
         self._waiters: OrderedDict[asyncio.Future[None], asyncio.Task[Any] | None] = OrderedDict()
 
@@ -46,16 +47,16 @@ class Slots:
 
     @property
     def in_use(self) -> int:
-        """Slots that are held now; more than `size` for a while after the size was lowered."""
+        """Number of slots held now; may exceed `size` for a while after that was lowered."""
         return self._in_use
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for a slot now."""
+        """Number of tasks that wait for a slot now."""
         return sum(not waiter.done() for waiter in self._waiters)
 
     def try_acquire(self) -> bool:
-        """Take a slot if one is free and nobody waits; return whether it did."""
+        """Take a slot if one is free and no task waits; return whether it did."""
         if self._waiters:
             self._forget_dead()
         if self._in_use < self._size and not self._waiters:
@@ -64,10 +65,10 @@ class Slots:
         return False
 
     async def acquire(self) -> None:
-        """Take a slot; wait for it if need be. Cancelled while it waits, it has taken none.
+        """Take a slot, waiting for one if need be. If cancelled while waiting, it has taken none.
 
         Raises:
-            NestedLimiterError: the wait could never end, and the limiter is one that refuses those.
+            NestedLimiterError: the wait could never end, and the limiter refuses such waits.
         """
         if self.try_acquire():
             return
@@ -76,8 +77,8 @@ class Slots:
             waiter = loop.create_future()
             self._waiters[waiter] = asyncio.current_task()
             if self._refuses and self._looking is not loop:
-                # Not now: only of a task that is suspended can be seen what it holds and waits for. And not with every
-                # wait of a batch that moves: where a slot has been given back since the last look, a little later.
+                # Not now: what a task holds and waits for can be seen only when it is suspended. And later still if a
+                # slot has been given back since the last check, so that a batch that moves does not pay for each wait.
                 self._looking = loop
                 if self._moves:
                     self._moves = False
@@ -96,7 +97,7 @@ class Slots:
         """Give a slot back.
 
         Raises:
-            RuntimeError: no slot is held: `release` was called once too often.
+            RuntimeError: no slot is held, so `release` was called too often.
         """
         if not self._in_use:
             raise RuntimeError(f"{self.name}.release() was called more often than acquire(): no slot is held")
@@ -114,7 +115,7 @@ class Slots:
         self.release()
 
     def _refuse_if_nested(self) -> None:
-        """Have the last wait that began fail, if it is certain that the holders of all slots wait for one of them."""
+        """Make the wait that began last fail, if it is certain that the holders of all slots wait for a slot."""
         self._looking = None
         tasks = {
             task: waiter for waiter, task in self._waiters.items() if task is not None and not waiter.done()
@@ -130,12 +131,12 @@ class Slots:
             tasks[latest].set_exception(refusal)
 
     def _resize(self, size: int) -> None:
-        """Have `size` slots from now on. Who holds one above that keeps it; who waits gets what is new."""
+        """Set the number of slots. Holders keep theirs; additional slots go to waiting tasks."""
         self._size = size
         self._hand_on()
 
     def _hand_on(self) -> None:
-        """Give free slots to who waits: they go from hand to hand and are never free in between."""
+        """Give free slots to waiting tasks directly, so that they are never free in between."""
         while self._waiters and self._in_use < self._size:
             waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done() and not waiter.get_loop().is_closed():
@@ -143,7 +144,7 @@ class Slots:
                 waiter.set_result(None)
 
     def _forget_dead(self) -> None:
-        """Let go of those first in line whose loop is gone: they, and what they hold, can be collected then."""
+        """Remove the first waiters while their loop is closed, so that they can be garbage-collected."""
         waiters = self._waiters
         while waiters and next(iter(waiters)).get_loop().is_closed():
             waiters.popitem(last=False)

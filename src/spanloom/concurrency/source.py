@@ -14,11 +14,11 @@ import msgspec
 __all__ = ["Source", "discard"]
 
 _QUIET: Final = frozenset({list, tuple, range, set, frozenset, dict, str, bytes})
-"""Iterating over these runs no code of the user's."""
+"""Iterating over these runs no user code."""
 _OWNED: Final = frozenset({list, tuple, set, frozenset})
-"""What is in these was made for this call, whatever it takes of it."""
+"""Jobs in these exist already, made for this call, so those that are not started must be closed."""
 CLOSE_SLICE: Final = 2000
-"""Unstarted jobs closed in one go: some 2 ms."""
+"""Unstarted jobs closed between two turns of the loop: some 2 ms."""
 
 
 class Source(msgspec.Struct, eq=False):
@@ -27,9 +27,9 @@ class Source(msgspec.Struct, eq=False):
     Attributes:
         sync: The iterator, or ``None`` for an asynchronous input.
         asynchronous: The async iterator, or ``None``.
-        total: How many items there are; ``None`` if the input cannot tell.
-        first: The first item of a list or tuple of jobs, to take a name from; else ``None``.
-        quiet: True if pulling runs no code of the user's.
+        total: Number of items; ``None`` if the input cannot tell.
+        first: The first item of a list or tuple of jobs, from which to take a name; else ``None``.
+        quiet: True if pulling runs no user code.
         fixed: True if the input cannot change while it is pulled.
         jobs: True if the items are the jobs themselves.
     """
@@ -45,17 +45,17 @@ class Source(msgspec.Struct, eq=False):
 
     @classmethod
     def together(cls, aws: tuple[object, ...]) -> Source:
-        """Return the source of the awaitables that a caller gave as arguments."""
+        """Return the source of awaitables given as arguments."""
         jobs = iter(aws)
         return cls(jobs, None, len(aws), aws[0] if aws else None, True, True, True, jobs)
 
     @classmethod
     def of(cls, items: object, what: str = "jobs", *, jobs: bool = True) -> Source:
-        """Return the source of what a runner was given.
+        """Return the source of a runner's input.
 
         Args:
             items: Iterable, iterator, async iterable or async iterator.
-            what: What the caller's parameter is called, for the error message.
+            what: Name of the caller's parameter, for the error message.
             jobs: True if the items are the jobs themselves, not what a function is called with.
 
         Raises:
@@ -76,20 +76,20 @@ class Source(msgspec.Struct, eq=False):
                 f"{what} must be an iterable or async iterable, not {kind.__name__}"
                 + (f"; pass a list: [{what[:-1] or what}]" if inspect.isawaitable(items) else "")
             ) from None
-        # What a generator has not made yet is its own affair, and what somebody's own container does
-        # when it is iterated over, nobody knows.
+        # Only items of built-in containers are closed: a generator has not made its items yet, and iterating
+        # over a foreign container may do anything.
         return cls(sync, None, total, first, quiet, fixed, jobs, sync if jobs and kind in _OWNED else None)
 
     def give_back(self, items: Iterable[object]) -> None:
-        """Have items that were pulled but not started closed by `close_some`, if those of this input are to be."""
+        """Return items that were pulled but not started, for `close_some`, if it closes those of this input."""
         if self._unstarted is not None:
             self._unstarted = chain(items, self._unstarted)
 
     def close_some(self, adopt: Callable[[asyncio.Future[Any]], None]) -> bool:
-        """Close some of the coroutines that nobody will start, so that none warns.
+        """Close some of the coroutines that will not be started, so that Python does not warn about them.
 
         Args:
-            adopt: Called with each task or future that nobody will await.
+            adopt: Called with each task or future that will not be awaited.
 
         Returns:
             True if there are no more.

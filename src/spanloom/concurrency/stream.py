@@ -1,4 +1,4 @@
-"""`stream`: outcomes one by one, as jobs end."""
+"""`stream`: the outcomes of jobs, one by one, as they end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 class StreamSink(Sink):
-    """Turns ends into outcomes, and wakes who waits for one."""
+    """Turns the ends of jobs into outcomes, and wakes the consumers."""
 
     def __init__(self, on_error: OnError) -> None:
         self.ready: deque[Outcome[Any]] = deque()
@@ -36,7 +36,7 @@ class StreamSink(Sink):
         self._waiters: list[asyncio.Future[None]] = []
 
     def ok(self, index: int, record: JobEvent | None, value: object) -> bool:
-        job = cast("JobEvent", record)  # the run was told to always make records
+        job = cast("JobEvent", record)  # the stream runs with `always`
         detail = job.detail
         run_ns = cast("int", job.end_ns) - job.start_ns
         if detail is None:
@@ -74,7 +74,7 @@ class StreamSink(Sink):
         try:
             await waiter
         finally:
-            if waiter in self._waiters:  # whoever looks now and then, with a timeout, may do so for hours
+            if waiter in self._waiters:  # else a consumer that polls with a timeout would leave one each time
                 self._waiters.remove(waiter)
 
 
@@ -126,7 +126,7 @@ class OutcomeStream(Generic[R]):
             if failure is not None and error is None and not self._raised:
                 raise failure
         finally:
-            del pump, failure, cancelled  # or an error and this frame would keep each other alive
+            del pump, failure, cancelled  # else an error and this frame would keep each other alive
 
     def __aiter__(self) -> Self:
         return self
@@ -149,7 +149,7 @@ class OutcomeStream(Generic[R]):
                     try:
                         raise error
                     finally:
-                        del pump, error  # or it and this frame would keep each other alive
+                        del pump, error  # else it and this frame would keep each other alive
                 raise StopAsyncIteration
             await sink.wait()
         outcome = ready.popleft()
@@ -203,7 +203,7 @@ def stream(
     desc: str | None = None,
     stall_after: StallAfter = "default",
 ) -> OutcomeStream[Any]:
-    """Run jobs and hand over the outcome of each as soon as it has ended, in that order.
+    """Run jobs, and yield the outcome of each as soon as it has ended, in completion order.
 
     ::
 
@@ -211,11 +211,11 @@ def stream(
             async for outcome in outcomes:
                 ...
 
-    Jobs run while the body of the loop does something else, up to `limit` outcomes ahead: outcomes
-    that nobody has taken yet hold a slot, so memory stays bounded however slow the consumer is.
-    Leaving the block cancels the running jobs and waits for them; jobs that have not started never
-    start. A failure under ``on_error="raise"`` that the loop did not come to is raised then. The input
-    is pulled by a task of the stream's own, in a copy of the caller's context.
+    Jobs run while the body of the loop is busy, up to `limit` outcomes ahead: an outcome that is not
+    yet taken counts against `limit`, so memory stays bounded however slow the consumer is. Leaving the
+    block cancels the running jobs and waits for them; jobs that have not started never start. A failure
+    under ``on_error="raise"`` that the loop has not reached is raised on leaving, unless the body raised.
+    The input is pulled by a task of the stream's own, in a copy of the caller's context.
 
     Args:
         jobs: A function of one item, together with `items`; or awaitables, or functions that
@@ -223,8 +223,8 @@ def stream(
         items: What to call the function with: any iterable or async iterable.
         limit: How many run at once, at least 1, or a limiter; ``None`` for no bound.
         on_error: ``"return"``: a failure is an outcome with its ``error``. ``"raise"``: the first
-            failure cancels the other jobs and is raised by the iteration, after the outcomes that
-            came before it. ``"skip"``: failures are left out.
+            failure cancels the other jobs and is raised by the iteration, after the outcomes
+            before it. ``"skip"``: failures are left out.
         timeout, retry, isolation, show_progress, desc, stall_after: As for `run_jobs`.
 
     Returns:
@@ -232,8 +232,8 @@ def stream(
 
     Raises:
         ValueError, TypeError: an argument is wrong; nothing has been consumed.
-        RuntimeError: by iterating outside of the ``async with`` block, or entering it twice.
-        asyncio.CancelledError: by iterating, if a job was cancelled by itself or by a stranger.
+        RuntimeError: by iterating outside the ``async with`` block, or by entering it twice.
+        asyncio.CancelledError: by iterating, if a job was cancelled by itself or by other code.
     """
     sink = StreamSink(check_on_error(on_error))
     if items is None:

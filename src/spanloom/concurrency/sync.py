@@ -19,21 +19,21 @@ T = TypeVar("T")
 THREAD: Final = "spanloom-run_sync"
 """Name of the threads in which coroutines of the program run."""
 LOOK_S: Final = 0.1
-"""How often it is looked whether the task that waits is to be cancelled."""
+"""Seconds between two checks whether the waiting task was cancelled."""
 _FOREIGN: Final = ("attached to a different loop", "bound to a different event loop")
-"""What asyncio says of a future and of a lock, an event or a queue that belongs to another loop."""
+"""Parts of asyncio's messages about a future, and about a lock, event or queue, of another loop."""
 
 
 def run_sync(coro: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end and return its result, from code that is not async.
 
-    Without a running event loop in this thread, a new one runs it here. With one (in a notebook, in
-    a callback), a new loop in a new thread does, while this thread, and with it the outer loop,
-    waits: nothing is patched, so a coroutine that needs the outer loop to go on cannot end. Where
-    that shows itself as asyncio's error about another loop, it is explained.
+    Without a running event loop in this thread, a new loop runs it here. With one (in a notebook, in a
+    callback), a new loop in a new thread runs it, while this thread, and so the outer loop, waits.
+    Nothing is patched, so a coroutine that needs the outer loop cannot end; if asyncio reports that as
+    an error about another loop, `NestedLoopError` explains it.
 
-    The coroutine sees a copy of the caller's context: the trace goes on in it. Ctrl-C cancels it, and is raised when it
-    has ended: where it runs in a thread, as the cancel that asyncio makes of it.
+    The coroutine runs in a copy of the caller's context, so the trace goes on in it. Ctrl-C cancels it. When it has
+    ended, ``KeyboardInterrupt`` is raised; if asyncio's handler of the outer loop took the Ctrl-C, ``CancelledError``.
 
     Args:
         coro: The coroutine; it is closed if it cannot be started.
@@ -42,8 +42,8 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
         What the coroutine returns.
 
     Raises:
-        BaseException: what the coroutine raises, the very object.
-        NestedLoopError: it waits for something that belongs to the loop which this call blocks.
+        BaseException: what the coroutine raises, the same object.
+        NestedLoopError: it waits for something that belongs to the loop that this call blocks.
         OSError, RuntimeError: the system has no file descriptors for a new loop, or no new thread.
         TypeError: `coro` is not a coroutine.
     """
@@ -65,12 +65,12 @@ def _run(coro: Coroutine[Any, Any, T], begin: Callable[[asyncio.AbstractEventLoo
                 begin(runner.get_loop())
             result: T = runner.run(coro)
     finally:
-        coro.close()  # there was no loop to be had, for want of file descriptors; after its end this does nothing
+        coro.close()  # in case no loop could be made; does nothing if the coroutine has ended
     return result
 
 
 def _held_up() -> asyncio.Task[Any] | None:
-    """Return the task that waits here, if there is one, and if it is where signals arrive."""
+    """Return the task that runs in this thread, if any; ``None`` outside the main thread, where no signals arrive."""
     if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is None:  # noqa: SLF001 -- as in run_sync
         return None
     return asyncio.current_task()
@@ -85,15 +85,15 @@ def _cancel(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any]) -> 
 def _wait(
     ended: threading.Event, cancel: Callable[[], None], task: asyncio.Task[Any] | None, cancels: int
 ) -> None:
-    """Wait for a thread, and cancel what runs in it if a signal cancels the task that we hold up.
+    """Wait for a thread, and cancel what runs in it if a signal cancels the task that waits here.
 
-    asyncio's handler of SIGINT does no more than that, and the loop, which would see to it, stands still.
+    asyncio's SIGINT handler only cancels the task, which its loop, being blocked, cannot process.
 
     Args:
-        ended: Set when the thread has.
-        cancel: Cancels what runs there.
-        task: The one we hold up, if signals reach this thread.
-        cancels: How often it had been asked to end before.
+        ended: Set when the thread has ended.
+        cancel: Cancels what runs in the thread.
+        task: The task that waits here; ``None`` if signals do not reach this thread.
+        cancels: ``task.cancelling()`` before the wait.
     """
     while not ended.wait(None if task is None else LOOK_S):
         asked = 0 if task is None else task.cancelling()
@@ -103,7 +103,7 @@ def _wait(
 
 
 def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a loop of its own in a new thread, and wait for it; otherwise as `run_sync`."""
+    """Run a coroutine on a new loop in a new thread, and wait for it; otherwise like `run_sync`."""
     context = contextvars.copy_context()
     results: list[T] = []
     errors: list[BaseException] = []
@@ -129,7 +129,7 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     def cancel() -> None:
         begun.wait()
         for loop in loops:
-            with suppress(RuntimeError):  # closed: it has just ended
+            with suppress(RuntimeError):  # the loop was closed: the coroutine has just ended
                 loop.call_soon_threadsafe(_cancel, loop, coro)
 
     task = _held_up()
@@ -138,14 +138,14 @@ def run_in_thread(coro: Coroutine[Any, Any, T]) -> T:
     try:
         thread.start()  # waits until the thread runs, so Ctrl-C may come after that as well as before
         _wait(ended, cancel, task, cancels)
-    except BaseException:  # Ctrl-C, or no more threads are to be had
+    except BaseException:  # Ctrl-C, or the system has no more threads
         if claim.acquire(blocking=False):
             coro.close()
             raise
         cancel()
-        ended.wait()  # nothing outlives it, unless somebody presses once more
+        ended.wait()  # unless Ctrl-C is pressed again
         raise
-    thread.join()  # not before: a join that Ctrl-C breaks off takes the thread for ended
+    thread.join()  # only now: a join that Ctrl-C interrupts would mark the thread as ended
     if not errors:
         return results[0]
     error = errors.pop()

@@ -21,29 +21,29 @@ class CancelListener(Protocol):
     """Hears of cancels."""
 
     def cancel_requested(self, task: JobTask) -> None:
-        """Take note that someone has cancelled the task of a job."""
+        """Note that ``cancel`` was called on the task of a job."""
 
 
 class Job(msgspec.Struct, eq=False):
-    """What the engine knows of a job while it is alive."""
+    """A live job, as the engine sees it."""
 
     window: CancelListener
     index: int
     item: Any
     ready_ns: int | None = None
-    """When its item came, where not all were there from the start."""
+    """When its item came, from an async input; else ``None``."""
     family: JobFamily | None = None
-    """What its event has in common with others; ``None`` if nobody listens."""
+    """What its event shares with those of other jobs; ``None`` if nobody listens."""
     record: JobEvent | None = None
     """Its event, from its first step on."""
 
 
 class JobTask(asyncio.Task[Any]):
-    """A task like any other, but that its window hears of a `cancel` by whoever it may be.
+    """A task that tells its window of each `cancel`, whoever calls it.
 
     A task that is cancelled before its first step never runs its coroutine, so the coroutine could
-    not tell that the job has ended. A done-callback on every task would cost 0.4 us a job, in
-    order to catch what hardly ever happens; this override costs nothing until it does.
+    not report the job's end. A done-callback on every task would cost 0.4 us a job for this rare
+    case; the override costs nothing until it happens.
     """
 
     __slots__ = ("job",)
@@ -64,10 +64,10 @@ def never_started(task: asyncio.Task[Any]) -> bool:
 
 
 def is_at_work(task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether a job is running, and not being closed by whoever runs instead.
+    """Tell whether a job's coroutine is run by its own task, not being closed by other code.
 
     Args:
-        task: The job's; ``None`` in the first step of an eager one, which nobody can close.
+        task: The job's task; ``None`` in the first step of an eager task, which nothing can close.
     """
     if asyncio._get_running_loop() is None:  # noqa: SLF001 -- documented for event loop implementers
         return False
@@ -75,18 +75,18 @@ def is_at_work(task: asyncio.Task[Any] | None) -> bool:
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:
-    """Take note of a task's exception, so that asyncio does not call it "never retrieved"."""
+    """Retrieve a task's exception, so that asyncio does not log it as "never retrieved"."""
     if not task.cancelled():
         task.exception()
 
 
 def records_of(tasks: Collection[asyncio.Task[Any] | None]) -> list[JobEvent | None]:
-    """Return the event of each job that has one yet, and some ``None``."""
+    """Return the events of the jobs of `tasks`; ``None`` for some of those that have none yet."""
     if set(map(type, tasks)) == {JobTask}:
         try:
             return list(map(_record_of, tasks))  # in a third of the time
         except AttributeError:
-            pass  # a task that its job has not been written to yet
+            pass  # a task whose `job` is not set yet
     return [task.job.record for task in tasks if type(task) is JobTask and hasattr(task, "job")]
 
 

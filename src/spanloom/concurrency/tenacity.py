@@ -1,4 +1,4 @@
-"""Policies of tenacity, wherever spanloom takes a policy. tenacity itself is never imported."""
+"""Adapter for tenacity's retry policies. tenacity itself is never imported."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def is_tenacity(policy: object) -> bool:
 
 
 class TenacityPolicy:
-    """A ``tenacity.AsyncRetrying`` as a policy of ours: its rules, our events.
+    """A ``tenacity.AsyncRetrying`` as a policy: its rules, our events.
 
-    Each call works on a copy, because the state of an AsyncRetrying is shared by all of its calls
-    (tenacity #93). Cancels and exits are raised at once, whatever its ``retry`` says.
+    Each call works on a copy, because all calls of an AsyncRetrying share its state (tenacity #93).
+    Cancels and exits are raised at once, whatever its ``retry`` says.
     """
 
-    def __init__(self, retrying: Any) -> None:  # Any: tenacity is not a dependency of ours
+    def __init__(self, retrying: Any) -> None:  # Any: tenacity is not a dependency
         self._retrying = retrying
 
     async def attempt(self, call: Callable[[], Awaitable[T]], name: str, *, deadline: float = math.inf) -> T:
-        """Call until tenacity is content or gives up; see `RetryPolicy.attempt`."""
+        """Make attempts until tenacity accepts the result or gives up; see `RetryPolicy.attempt`."""
         manager = get_callback_manager()
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
@@ -52,7 +52,7 @@ class TenacityPolicy:
                     return await call()
             except BaseException as error:
                 last = error
-                # What answers a cancel is not to be retried either: see make_attempts.
+                # Nor is an exception that answers a cancel retried: see `attempts._pause_s`.
                 if not isinstance(error, Exception) or (task is not None and task.cancelling() > cancels):
                     fatal = error
                 raise
@@ -73,7 +73,7 @@ class TenacityPolicy:
                 if fatal is None:
                     raise
             if fatal is not None:
-                raise fatal  # whatever tenacity has made of it
+                raise fatal  # even if tenacity has handled it
             return value
         finally:
             last = fatal = None

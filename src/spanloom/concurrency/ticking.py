@@ -1,4 +1,4 @@
-"""The clock of limiters: the running loop's, so that a test's virtual clock is theirs, too."""
+"""The clock of limiters: the running loop's, so that they follow a test's virtual clock."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ __all__ = ["loop_time"]
 
 
 def loop_time() -> float:
-    """Return the seconds of the running loop's clock; of the monotonic one, which is the same, outside of loops.
+    """Return seconds on the running loop's clock; on the monotonic clock, asyncio's default, if no loop is running.
 
-    uvloop's stands still while a turn lasts. A start that is dated back by that would let the next one come too early.
+    Also on the monotonic clock under uvloop: its own stands still during a turn of the loop, so a start would be
+    recorded too early, and the next one allowed too early.
     """
     try:
         loop = get_running_loop()

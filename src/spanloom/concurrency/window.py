@@ -1,11 +1,11 @@
 """The default lane: a bounded window that pulls jobs one by one and gives each a task of its own.
 
-Theory of operation. `run` is awaited by the runner's caller, and whatever is the caller's is done
-there: pulling the input (so the user's generator runs in the task and the context of who called),
-starting tasks, and waiting. A job ends in its own task, as the last thing it does: it hands its
-result to the sink, leaves the table of live jobs and wakes the pump, once per turn of the loop
-however many jobs end in it. Compared with a done-callback per task this saves a handle per job,
-and the end is stamped when it happens, not a turn later.
+Theory of operation. `run` is awaited in the caller's task, and does the caller's part there: it pulls
+the input (so the user's generator runs in the task and the context of the caller), starts tasks, and
+waits. A job ends in its own task, as its last step: it passes its result to the sink, leaves the
+table of live jobs and wakes the pump, once per turn of the loop however many jobs end in it. Compared
+with a done-callback per task this saves a handle per job, and the end is stamped when it happens, not
+a turn later.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from spanloom.events.event import JobEvent, detail_of, write_event
 __all__ = ["Window"]
 
 START_SLICE_NS: Final = SLICE_NS // 2
-"""How long jobs are started before others may run: their own first steps come on top, in the next turns."""
+"""Nanoseconds for which jobs are started before the loop turns: their first steps follow in the next turn."""
 LOOK_MASK: Final = 31
-"""The clock, and whether handlers fall behind, are looked at when none of these bits is set in the number of jobs."""
+"""The clock and the handlers' backlog are checked when none of these bits is set in the number of started jobs."""
 UNTOLD_BACKLOG: Final = 100
-"""Outcomes that nobody has taken yet, beyond which a limiter that does not tell its size starts no job."""
+"""Outcomes not yet taken from which on no job starts, with a limiter that has no ``size``."""
 
 
 class Window(Engine):
@@ -48,7 +48,7 @@ class Window(Engine):
     Args:
         limiter: Gives a slot to each job before it is started; ``None`` for none.
         chunked: Start `limit` jobs only when none is alive.
-        quota: Most jobs to start; raised by the sink. ``None`` for no bound.
+        quota: Most jobs to start; the sink may increase it. ``None`` for no bound.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Window(Engine):
     )
 
     patient: ClassVar[bool] = False
-    """Whether something has to be waited for before a job can start, whatever the arguments are."""
+    """Whether starting a job may have to wait, whatever the arguments are."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Window(Engine):
 
     @staticmethod
     def _subject(item: Any) -> object:
-        """Return the job that `item`, one of those that are spawned, stands for."""
+        """Return the job of an item that `spawn` takes."""
         return item
 
     # for the events ---------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Window(Engine):
         super().stop(error)
 
     def cancel_requested(self, task: JobTask) -> None:
-        """Take note that someone has cancelled the task of a job."""
+        """Note that ``cancel`` was called on the task of a job."""
         if never_started(task):
             task.add_done_callback(lambda _: self._ended_unstarted(task.job))
         else:
@@ -127,7 +127,7 @@ class Window(Engine):
     async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()
         self._spawn = self._spawner(loop)
-        # A task factory may be eager: a job then ends, and may end the batch, where it is started.
+        # With an eager task factory a job may end, and end the batch, while it is being started.
         waits = self.patient or self._limiter is not None or self._source.asynchronous is not None
         slow = waits or loop.get_task_factory() is not None
         if slow:
@@ -137,7 +137,7 @@ class Window(Engine):
                 if slow:
                     await self._fill_waiting()
                 else:
-                    # Once per round of jobs, and only while handlers do take events: one that hangs slows nobody.
+                    # Once per round of jobs. 0 for a handler that hangs, so that it does not slow the batch.
                     relief_s = self._scope.relief_s()
                     if self._fill() or relief_s:
                         await asyncio.sleep(relief_s)
@@ -145,7 +145,7 @@ class Window(Engine):
             if self._stopping or not (self._alive or self._backlogged()):
                 return
             self._wake_at = 0 if self._exhausted or self._chunked else len(self._alive)
-            self._waiter = waiter = loop.create_future()  # as in _wait, which would be a coroutine more
+            self._waiter = waiter = loop.create_future()  # as in _wait, inlined to save a coroutine
             try:
                 await waiter
             finally:
@@ -159,7 +159,7 @@ class Window(Engine):
         live = len(self._alive)
         limit = self._limit
         if self._chunked and limit is not None:
-            filled = self._started % limit  # of the present chunk; it may take several rounds to fill
+            filled = self._started % limit  # jobs of the present chunk; it may take several rounds to fill
             return 0 if live and not filled else limit - filled
         waiting = 0 if self._backlog is None else self._backlog()
         room = None if limit is None else limit - live - waiting
@@ -174,7 +174,7 @@ class Window(Engine):
         return not self._exhausted and self._backlog is not None and self._backlog() > 0
 
     def _fill(self) -> bool:
-        """Start as many jobs as may start; return True if time was up before that."""
+        """Start as many jobs as may start; return True if time was up before."""
         room = self._room()
         if room == 0:
             return False
@@ -190,10 +190,10 @@ class Window(Engine):
         return False
 
     async def _fill_waiting(self) -> None:
-        """Start as many jobs as may start, where an item or a slot has to be waited for.
+        """Start as many jobs as may start, waiting for items and slots if need be.
 
-        The item first: whoever took a slot in order to find that there is nothing to do would waste
-        a start of a rate limiter, or wait for slots whose holders wait for the end of this batch.
+        The item first. To take a slot only to find no item would waste a start of a rate limiter, or
+        wait for slots whose holders wait for the end of this batch.
         """
         limiter = self._limiter
         source = self._source
@@ -210,7 +210,7 @@ class Window(Engine):
             except (StopIteration, StopAsyncIteration):
                 self._exhausted = True
                 return
-            if self._stopping:  # the input had an item for us although we interrupted it
+            if self._stopping:  # we got an item although we interrupted the wait
                 discard(item, self._adopt)
                 return
             try:
@@ -219,13 +219,13 @@ class Window(Engine):
             except BaseException:
                 discard(item, self._adopt)
                 raise
-            if limiter is not None and self._stopping:  # and so had a limiter that swallows a cancel
+            if limiter is not None and self._stopping:  # the same, with a limiter that swallows a cancel
                 limiter.release()
                 discard(item, self._adopt)
                 return
             self._spawn(item, ready_ns)
             relief_s = 0.0 if self._started & LOOK_MASK else self._scope.relief_s()
-            # Neither a limiter nor an async iterator has to suspend.
+            # A limiter or an async iterator may never suspend, so let the loop turn.
             if relief_s or monotonic_ns() > deadline:
                 await asyncio.sleep(relief_s)
                 deadline = monotonic_ns() + SLICE_NS
@@ -233,7 +233,7 @@ class Window(Engine):
     # jobs -----------------------------------------------------------------------------------------------
 
     def _spawner(self, loop: asyncio.AbstractEventLoop) -> Callable[..., None]:
-        """Return the function that starts one job; everything constant is bound in it."""
+        """Return the function that starts one job, with all constants bound."""
         live, family, values = self._alive, self._scope.family, self._sink.values
         name = self._scope.job_name
         run_job = self._job_body()
@@ -242,7 +242,7 @@ class Window(Engine):
         )
         tell, caller = awaited_by.TELL, self._caller
         factory = loop.get_task_factory()
-        if factory is not None:  # never empty then, so that each job looks for a cancel at its end
+        if factory is not None:  # makes `_tainted` truthy, so that each job checks for a cancel at its end
             self._tainted.add(cast("asyncio.Task[Any]", asyncio.current_task()))
 
         def spawn(item: object, ready_ns: int | None = None) -> None:
@@ -264,7 +264,7 @@ class Window(Engine):
             task.job = job
             if tell is not None:
                 tell(task, caller)
-            self._started = index + 1  # not before it is alive: another thread would see it as ended
+            self._started = index + 1  # after `live`: else another thread could take the job for ended
 
         return spawn
 
@@ -286,7 +286,7 @@ class Window(Engine):
             self._alive[job.index] = task
             if awaited_by.TELL is not None:
                 awaited_by.TELL(task, self._caller)
-            if self._busy is not None and job.record is not None:  # it has had its first step, in one of ours
+            if self._busy is not None and job.record is not None:  # its first step ran within ours
                 self._busy.split(job.record)
             task.add_done_callback(lambda _: self._ended_unstarted(job))
         else:  # an eager task has ended already
@@ -349,27 +349,27 @@ class Window(Engine):
         return run_job
 
     async def _heed_cancel(self) -> None:
-        """Have a cancel delivered that the job asked for but did not wait for, as its task would."""
+        """Deliver a cancel that was requested while the job ran its last step, as an ordinary task would."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         if task in self._tainted:
             self._tainted.discard(task)
             await asyncio.sleep(0)
-        elif type(task) is not JobTask and task.cancelling():  # we did not hear of it
+        elif type(task) is not JobTask and task.cancelling():  # other task classes do not tell us
             await asyncio.sleep(0)
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
-        """Take the end of a job that raised."""
+        """End a job that raised."""
         harm = end_record(record, self._scope, self._busy, error)
         kind = type(error)  # not isinstance(): that asks the exception for its class, which may raise
         if issubclass(kind, GeneratorExit) and not is_at_work(self._alive.get(index)):
-            self._waiter = None  # closed, perhaps with its loop: there is no task to speak of
+            self._waiter = None  # closed, perhaps with its loop: no task is left to wake
             self._leave(index)
             return
         task = asyncio.current_task()
         if harm is not None:
             self.stop(harm)
         elif issubclass(kind, CancelledError):
-            self.stop(error)  # by itself or by a stranger; when it was us, this changes nothing
+            self.stop(error)  # cancelled by itself or by other code; if it was us, this has no effect
         elif not isinstance(error, Exception):
             self.stop(error)
         elif self._stopping:
@@ -392,7 +392,7 @@ class Window(Engine):
             self.wake()
 
     def _ended_unstarted(self, job: Job) -> None:
-        """Take the end of a job whose task was cancelled before its first step."""
+        """End a job whose task was cancelled before its first step."""
         self._foreign.pop(job.index, None)
         if job.index not in self._alive:
             return

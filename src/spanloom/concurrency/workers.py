@@ -1,12 +1,12 @@
 """The fast lane: `limit` worker tasks that take jobs from the input in turns.
 
 A job has no task of its own here: ``current_task()`` is the worker, which runs many jobs one after
-the other. What a job sets in its context still reaches no other job: if a job has left something
-behind in the context of its worker (`spanloom.concurrency.isolation` tells), that retires in favour
-of a fresh one. So does a worker whose task was cancelled. What a handler sets at the start of every
-job anew is nothing left behind, as long as it does.
+the other. Still, what a job sets in its context is invisible to all other jobs: if a job has changed
+the context of its worker (see `spanloom.concurrency.isolation`), a fresh worker replaces it. So it is
+with a worker whose task was cancelled. Variables that a handler sets anew at the start of every job do
+not count as changes, as long as it does so.
 
-Code of the input runs in a copy of the caller's context, and on a worker's task.
+Code of the input runs in a copy of the caller's context, and in a worker's task.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from spanloom.events.event import JobEvent, JobFamily, write_event
 __all__ = ["Workers"]
 
 PREPARED: Final = 100_000
-"""Longest list of results that is made beforehand: 1 ms."""
+"""Longest list of results that is allocated in advance: 1 ms."""
 HIRE_SLICE: Final = 256
-"""Workers hired in one go: 2 ms."""
+"""Workers started between two turns of the loop: 2 ms."""
 LOOK_EVERY: Final = 32
-"""Jobs after which one of the workers looks whether handlers fall behind."""
+"""Jobs after which one of the workers checks the handlers' backlog."""
 
 
 class _Worker(asyncio.Task[Any]):
-    """A worker's task; remembers a cancel, also one that its job takes back.
+    """A worker's task; remembers a cancel, even one that its job takes back.
 
     Attributes:
         marked: Whether it was ever cancelled.
@@ -68,7 +68,7 @@ def _itself(item: object) -> object:
 class Workers(Engine):
     """An engine whose jobs share tasks. See `Engine` for the arguments.
 
-    Needs a synchronous input and a number of slots; the runner takes a `Window` for anything else.
+    Needs a synchronous input and a number of slots; for anything else the runner uses a `Window`.
     """
 
     __slots__ = (
@@ -125,7 +125,7 @@ class Workers(Engine):
     # workers ------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Let `run` look again, and as many of the workers that wait for room as there is room for."""
+        """Wake `run`, and as many of the workers that wait for room as there is room for."""
         waiting, backlog = self._waiting, self._backlog
         if waiting and backlog is not None:
             room = cast("int", self._limit) - self._running - self._woken - backlog()
@@ -153,7 +153,7 @@ class Workers(Engine):
         limit = cast("int", self._limit)
         for slot in range(limit if total is None else min(limit, total)):
             if slot and slot % HIRE_SLICE == 0:
-                await asyncio.sleep(0)  # also for those hired so far: they may come to the end of the input
+                await asyncio.sleep(0)  # lets the workers so far run, which may exhaust the input
             if self._stopping or self._exhausted:
                 break
             self._hire(slot)
@@ -171,7 +171,7 @@ class Workers(Engine):
         worker.add_done_callback(lambda task: self._retired(slot, task))
 
     def _retired(self, slot: int, worker: asyncio.Task[Any]) -> None:
-        """Take the end of a worker: hire another, or note what it died of."""
+        """Handle the end of a worker: start a fresh one if it asks for that, or stop the batch if it raised."""
         del self._alive[slot]
         if awaited_by.UNTELL is not None:
             awaited_by.UNTELL(worker, self._caller)
@@ -187,10 +187,10 @@ class Workers(Engine):
     # the hot path: a call per step would cost more than the step, and so would a variable of an outer scope
 
     async def _work_unheard(self, slot: int) -> bool:  # noqa: C901 -- see above
-        """Run jobs without events, whose results are all kept, until there are none.
+        """Run jobs without events, with all results kept, until there are none.
 
         Returns:
-            True if a fresh worker should go on instead.
+            True if a fresh worker should go on.
         """
         call, pace, growing = self._call, self._pace, self._growing
         values = cast("list[object]", self._sink.values)
@@ -236,7 +236,7 @@ class Workers(Engine):
         """Run jobs with events until there are none.
 
         Returns:
-            True if a fresh worker should go on instead.
+            True if a fresh worker should go on.
         """
         call, pace, growing, quiet = self._call, self._pace, self._growing, self._quiet
         set_current, busy, backlog = self._current, self._busy, self._backlog
@@ -276,7 +276,7 @@ class Workers(Engine):
                     if starts(record):
                         tainted = True
                     if lapsed is not None:
-                        before = copy_context()  # what was set at this start will be set anew at the next
+                        before = copy_context()  # ignore what this start has set: the next sets it anew
                 if call is not None:
                     value = await call(item)
                 else:
@@ -331,11 +331,11 @@ class Workers(Engine):
         return tainted
 
     def _look(self, slot: int, index: int, item: object) -> int:
-        """Do what need not be done with every job: name the jobs after the first one, give way to the handlers.
+        """Do what need not be done for every job: name the jobs after the first one, and check the handlers' backlog.
 
         Returns:
-            The index from which on this worker is to look again. Each has its turn, so that all of them together do it
-            with every `LOOK_EVERY`th job.
+            The index of the job from which on this worker should look again. The workers take turns, so that together
+            they look at every `LOOK_EVERY`th job.
         """
         if not index:
             name_family(cast("JobFamily", self._scope.family), item)
@@ -344,7 +344,7 @@ class Workers(Engine):
         return (index // turn + 1) * turn + slot * LOOK_EVERY
 
     async def _wait_for_room(self, backlog: Callable[[], int]) -> None:
-        """Wait until one job more would not take more than the slots, with the results that nobody has taken."""
+        """Wait until running jobs and results that are not yet taken are fewer than the slots."""
         limit = cast("int", self._limit)
         while backlog() + self._running >= limit:
             waiter = asyncio.get_running_loop().create_future()
@@ -356,9 +356,9 @@ class Workers(Engine):
                     self._woken -= 1
 
     def _failed(self, index: int, record: JobEvent | None, error: BaseException) -> None:
-        """Take the end of a job that raised."""
+        """End a job that raised."""
         harm = end_record(record, self._scope, self._busy, error)
-        if issubclass(type(error), GeneratorExit):  # closed, perhaps with its loop: nobody is left to be told
+        if issubclass(type(error), GeneratorExit):  # closed, perhaps with its loop: nothing is left to stop
             return
         if harm is not None:
             self.stop(harm)
@@ -370,4 +370,4 @@ class Workers(Engine):
             self.stop(error)
         if self._backlog is not None:
             self._running -= 1
-            self.wake()  # a failure that is skipped makes room, and no consumer will say so
+            self.wake()  # a skipped failure makes room, without a consumer to wake us
