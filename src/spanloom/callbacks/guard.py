@@ -102,7 +102,7 @@ class Guard:
         """Whether its thread has to be told of starts, for ``on_tick``."""
         self._inline: tuple[str, ...] = INLINE if self.drain is None else ON_EVENT
 
-    # what is called, by whom ----------------------------------------------------------------------
+    # what is called --------------------------------------------------------------------------------
 
     def defines(self, hook: str) -> bool:
         """Tell whether the handler has that hook."""

@@ -82,7 +82,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         decrease_threshold: A growth after which the throughput is below this share of what it was is taken back.
         stability_window: Measurements that must agree before the limit changes its direction.
         error_backoff_factor: Factor on the limit when calls fail, between 0 and 1.
-        error_tolerance: Share of failed calls that is normal, from 0 and below 1; 0 to back off at every single error.
+        error_tolerance: Share of failed calls that is normal, from 0 to below 1; 0 backs off at every single error.
         is_overload: Tells which exceptions count as errors; by default every `Exception` does.
         name: Its name in events.
         clock: Monotonic seconds; by default the running loop's clock.
