@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
+from tests.redaction.vendors import COMMANDS, VENDORS
+
 __all__ = ["CONTAINERS", "Sample", "leaked", "leaks", "samples", "shapes", "variants"]
 
 ALNUM = string.ascii_letters + string.digits
@@ -594,7 +596,9 @@ def shapes() -> list[tuple[str, str, str]]:
     """Return all shapes: name, text with blanks, form of what fills them."""
     return [
         *((name, text.replace("{{", "{").replace("}}", "}"), form) for name, text, form in TOKENS),
-        *((name, text, form) for name, text, form in BY_NAME),
+        *BY_NAME,
+        *VENDORS,
+        *COMMANDS,
     ]
 
 

@@ -20,6 +20,13 @@ _PASSWORD_OF: Final = {
     "ldapmodify": ("-w",),
     "smbclient": ("-p",),
     "redis-cli": ("-a",),
+    "sqlcmd": ("-P",),
+    "bcp": ("-P",),
+    "ipmitool": ("-P",),
+    "zip": ("-P",),
+    "unzip": ("-P",),
+    "twine": ("-p",),
+    "openssl": ("-k", "-K"),
 }
 _JOINED: Final = frozenset(
     {"mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb", "mariadb-dump", "sshpass"}

@@ -9,9 +9,10 @@ from spanloom.redaction._marks import CUT, MARK
 
 __all__ = ["redact_blocks"]
 
-_LABEL: Final = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-_BEGIN: Final = re.compile(rf"-----BEGIN {_LABEL}")
-_END: Final = re.compile(rf"-----END {_LABEL}")
+# SSH2 has four dashes and a blank.
+_LABEL: Final = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?(?:-----| ----)"
+_BEGIN: Final = re.compile(rf"----[- ]BEGIN {_LABEL}")
+_END: Final = re.compile(rf"----[- ]END {_LABEL}")
 _BREAK: Final = r"(?:\s|\\+[nr]|%0[AaDd])"
 # Without an end: all lines of base64 that follow, and the piece at the cut.
 _TORN: Final = re.compile(

@@ -22,18 +22,33 @@ _MYSQL: Final = re.compile(
     r"""(\b(?:mysql|mariadb)\w{0,10}\b[^\n;|]{0,300}?[\s"']-p)([^\s"'*,:\\][^\s"'\\]{0,200})"""
 )
 _LOGIN: Final = re.compile(
-    rf"""(\b(?:sshpass|mongosh?|(?:docker|podman|az|cf|oc|skopeo|registry){_GAP}login|(?<=["'])login(?=\\{{0,8}}["'],)|ldapsearch|smbclient)\b"""
+    rf"""(\b(?:sshpass|mongosh?|twine|7za?|(?:docker|podman|az|cf|oc|skopeo|registry){_GAP}login|(?<=["'])login(?=\\{{0,8}}["'],)|ldapsearch|smbclient)\b"""
     rf"""[^\n;|&]{{0,200}}?[\s"']-[pw](?:{_GAP}|(?=\w)))(["']?)([^\s"'*\-,\\][^\s"'\\]{{0,200}})"""
 )
 _REDIS: Final = re.compile(
     rf"""(\bredis-cli\b[^\n;|&]{{0,200}}?[\s"']-a{_GAP})(["']?)([^\s"'*,\\][^\s"'\\]{{0,200}})"""
+)
+_VALUE: Final = r"""(["']?)([^\s"'*\-,\\][^\s"'\\]{0,200})"""
+_CAPITAL: Final = re.compile(
+    rf"""(\b(?:sqlcmd|bcp|ipmitool|zip|unzip)\b[^\n;|&]{{0,200}}?[\s"']-P{_GAP}){_VALUE}"""
+)
+_CIPHER: Final = re.compile(rf"""(\bopenssl\b[^\n;|&]{{0,200}}?[\s"']-[kK]{_GAP}){_VALUE}""")
+_ARGUMENT: Final = re.compile(
+    rf"""(\b(?:vault{_GAP}login|htpasswd{_GAP}(?:-\w{{1,6}}{_GAP}){{0,4}}-\w{{0,4}}b\w{{0,4}}(?:{_GAP}[^\s"',]{{1,200}}){{2}}"""
+    rf"""|rabbitmqctl{_GAP}(?:add_user|change_password|authenticate_user){_GAP}[^\s"',]{{1,200}}){_GAP}){_VALUE}"""
+)
+_SAMBA: Final = re.compile(
+    rf"""(\b(?:smbclient|rpcclient|smbget)\b[^\n;|&]{{0,200}}?[\s"']-U(?:{_GAP}|(?=\w))["']?[^\s"'%,]{{1,100}}%)([^\s"',\\]{{1,200}})"""
+)
+_LITERAL: Final = re.compile(
+    r"""(--from-literal(?:[\s="',\\]{1,6})[\w.\-]{1,200}=)(["']?)([^\s"'\\]{1,400})"""
 )
 _SETTING: Final = re.compile(
     r"""(\b(?:(?:config|configure|requirepass|secret|variable)\s{1,3}set|ENV|ARG|setx|setenv)\s{1,3}(?P<name>[\w.\-]{2,80})\s{1,3}["']?)"""
     r"""(?P<value>[^\s"'=*\-][^\s"']{2,400})"""
 )
 _SQL: Final = re.compile(
-    r"""(?i)(\b(?:identified\s{1,5}(?:with\s{1,5}\w{1,40}\s{1,5})?by|(?:with\s{1,5})?(?:encrypted\s{1,5})?password)(?:\s{1,5}|\()(["']))([^"'\n]{1,400})(?=\2|\n|\Z)"""
+    r"""(?i)(\b(?:identified\s{1,5}(?:with\s{1,5}\w{1,40}\s{1,5})?by|(?:with\s{1,5})?(?:encrypted\s{1,5})?password|(?<=[(,]\s)secret|(?<=[(,])secret|set\s{1,5}password\s{1,5}for\s{1,5}[^\s=]{1,200}\s{0,5}=)(?:\s{1,5}|\()(["']))([^"'\n]{1,400})(?=\2|\n|\Z)"""
 )
 _NETRC: Final = re.compile(r"(\blogin\s{1,8}\S{1,200}\s{1,8}password\s{1,8})(\S{1,400})")
 _BEARER: Final = re.compile(
@@ -55,6 +70,11 @@ _CONSTRUCTED: Final = re.compile(
 )
 _SASL: Final = re.compile(
     r"(\bAUTH(?:ENTICATE)?\s(?:PLAIN|LOGIN|XOAUTH2|OAUTHBEARER|CRAM-MD5|SCRAM-SHA-\d{1,3})\s)([A-Za-z0-9+/]{8,}={0,2})"
+)
+# The columns and values of PostgreSQL's constraint errors.
+_DETAIL: Final = re.compile(r"\bKey \((?P<names>[^()\n]{1,400})\)=\((?P<value>[^\n]{1,4000}?)\)(?=[\s.…]|\Z)")
+_PLIST: Final = re.compile(
+    r"<key>(?P<name>[\w.\-]{2,80})</key>(?:\s|\\+[rnt]){0,20}<string>(?P<value>[^<]{1,4000})"
 )
 # A field's value as quoted by a validator: pydantic, argparse, click.
 _FIELD_ERROR: Final = re.compile(
@@ -88,6 +108,20 @@ _BY_WORD: Final = (
     ("ldap", _LOGIN),
     ("smbclient", _LOGIN),
     ("redis-cli", _REDIS),
+    ("twine", _LOGIN),
+    ("7z", _LOGIN),
+    ("sqlcmd", _CAPITAL),
+    ("bcp", _CAPITAL),
+    ("ipmitool", _CAPITAL),
+    ("zip", _CAPITAL),
+    ("openssl", _CIPHER),
+    ("vault", _ARGUMENT),
+    ("htpasswd", _ARGUMENT),
+    ("rabbitmqctl", _ARGUMENT),
+    ("smbclient", _SAMBA),
+    ("rpcclient", _SAMBA),
+    ("--from-literal", _LITERAL),
+    ("secret", _SQL),
     ("identified", _SQL),
     ("password", _SQL),
     ("login", _NETRC),
@@ -132,6 +166,10 @@ def _by_name(text: str, lower: str, names: Names) -> str:
         text = _FIELD_ERROR.sub(judged, text)
     if "argument" in lower or "invalid value" in lower:
         text = _ARGUMENT_ERROR.sub(judged, text)
+    if "key (" in lower:
+        text = _DETAIL.sub(lambda found: _detail(found, names), text)
+    if "<key>" in lower:
+        text = _PLIST.sub(judged, text)
     if "<" in text:
         text = _ELEMENT.sub(lambda found: _element(found, names), text)
     if "name" in lower or "val" in lower or "text" in lower or "content" in lower:
@@ -142,7 +180,7 @@ def _by_name(text: str, lower: str, names: Names) -> str:
 def _last(found: re.Match[str]) -> str:
     """Redact the last group, and all behind it, of what was found."""
     number = found.re.groups
-    if is_filler(found[number]):
+    if is_filler(found[number]) or (found.re is _ARGUMENT and is_prose(found[number])):
         return found[0]
     return found[0][: found.start(number) - found.start()] + MARK
 
@@ -168,6 +206,16 @@ def _element(found: re.Match[str], names: Names) -> str:
     if not value or is_filler(value) or not is_secret(kind, found[1], value):
         return found[0]
     return found[0][: found.start(2) - found.start()] + MARK
+
+
+def _detail(found: re.Match[str], names: Names) -> str:
+    columns = [column.strip(' "') for column in found["names"].split(", ")]
+    values = found["value"].split(", ", len(columns) - 1)
+    if not any(
+        is_secret(names.kind(column), column, value) for column, value in zip(columns, values, strict=False)
+    ):
+        return found[0]
+    return marked(found, "value")
 
 
 def _field(found: re.Match[str], names: Names) -> str:

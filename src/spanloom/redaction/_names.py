@@ -129,10 +129,10 @@ _HARMLESS: Final = late(
 _HEADERS: Final = late(r"(?:^|_)(?:proxy_)?(?:authorization|cookies?)$")
 _WORDS: Final = late(
     r"(?:^|_)(?:(?:pass|passw|pwd|psw|pw|secret)[0-9]{0,2}|passcode|pin|otp|totp|cvv|cvc|jwt|creds?|secrets|mnemonic|sas"
-    r"|(?:recovery|mfa|otp|verification|backup|sms|two_factor|2fa)_codes?|code_verifier|client_assertion)(?:$|_)"
+    r"|psk|(?:recovery|mfa|otp|verification|backup|sms|two_factor|2fa)_codes?|device_code|code_verifier|client_assertion)(?:$|_)"
 )
 _WRITTEN_TOGETHER: Final = late(
-    "password|passwd|passphrase|passwort|kennwort|motdepasse|contrasena|fsazureaccountkey|storepass$|keypass$|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
+    "password|passwd|passphrase|passwort|wachtwoord|kennwort|motdepasse|contrasen?a$|senha$|samlresponse$|fsazureaccountkey|storepass$|keypass$|credential|seedphrase|secretkey|secretaccess|clientsecret|appsecret|sharedsecret"
     "|(?:user|root|admin|db|ftp|smtp|mail|bind|ldap|sql|proxy|login|ssh|redis|mysql|become|sudo)(?:pass|pwd?)[0-9]{0,2}$"
     "|secret$|api_?key|(?:access|private|secret|signing|signature|encryption|master|account|shared|preshared|license|service"
     "|servicerole|role|app|application|consumer|storage|auth|ssh|deploy|hmac|subscription|functions|session|license"
@@ -160,20 +160,40 @@ _OF_WORDS: Final = frozenset(
             "mnemonic",
             "sas",
             "code",
+            "psk",
         ),
         "client_assertion",
     ]
 )
 _OF_TOGETHER: Final = frozenset(
-    ["contrasena", "credential", "kennwort", "key", "pass", "pw", "secret", "seedphrase", "token"]
+    [
+        *(
+            "contrase",
+            "credential",
+            "kennwort",
+            "key",
+            "pass",
+            "pw",
+            "saml",
+            "secret",
+            "seedphrase",
+            "senha",
+            "token",
+        ),
+        "wachtwoord",
+    ]
 )
-_OF_WEAK: Final = frozenset(["token", "auth", "sess", "sid", "sig", "nonce", "csrf", "xsrf", "bearer"])
+_OF_WEAK: Final = frozenset(
+    ["token", "tkn", "passkey", "hmac", "auth", "sess", "sid", "sig", "nonce", "csrf", "xsrf", "bearer"]
+)
 _WEAK: Final = late(
-    r"(?:^|_)(?:token|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$)|(?:token|auth|sessid|sessionid)$"
+    r"(?:^|_)(?:token|tkn|passkey|hmac|auth|session|sessionid|sess|sid|signature|sig|nonce|csrf|xsrf|bearer)(?:$|_id$|_[0-9]{2,3}$)|(?:token|auth|sessid|sessionid)$"
 )
-_SCREAMING: Final = late(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT)")
-_SCREAMED: Final = ("_SALT", "_PAT")
+_SCREAMING: Final = late(r"[A-Z0-9]+(?:_[A-Z0-9]+)*_(?:SALT|PAT|SK)")
+_SCREAMED: Final = ("_SALT", "_PAT", "_SK")
 _DOUBTFUL: Final = frozenset({"pass", "pin", "otp"})
+_FOREIGN: Final = frozenset({"пароль", "密码", "密碼", "パスワード", "비밀번호", "hasło"})
+"""A password, in words of which `words_of` leaves nothing."""
 
 
 class Names:
@@ -217,6 +237,8 @@ class Names:
         words = words_of(name)
         if words in self.kept:
             return Kind.HARMLESS
+        if not name.isascii() and name.lower() in _FOREIGN:
+            return Kind.SECRET
         if any(f"_{own}_" in f"_{words}_" for own in self.own):
             return Kind.SECRET
         if words.rpartition("_")[2] in _ABOUT or (_has(words, _OF_HARMLESS) and _HARMLESS.search(words)):

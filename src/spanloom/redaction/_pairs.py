@@ -37,6 +37,8 @@ _END: Final = re.compile(r"[\s,;)\]}]|\Z")
 _BLANKS: Final = re.compile(r"[ \t\xa0\u3000]{0,200}")
 _BRACKET: Final = re.compile(r"\s{0,40}([\[({])")
 _BLOCK: Final = re.compile(r"[|>][-+0-9]{0,2}[ \t]{0,8}(\n|\\+n)([ \t]{1,80})")
+_ITEMS: Final = re.compile(r"[ \t]{0,8}(\n|\\+n)([ \t]{0,80}- )")
+_PHRASE: Final = re.compile(r"(?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8}")
 _BARE: Final = re.compile(
     r"""(?:
       [^\s,;&"'`<\\]
@@ -123,7 +125,7 @@ def _kind(text: str, found: re.Match[str], names: Names) -> Kind:
         return kind
     # Only in a pair like ("password", "..."), not in a list of names.
     start = found.start("name")
-    before_quote = text[max(0, start - 42) : start].rstrip("\\\"'`bBuUrR&qot;")[-1:]
+    before_quote = text[max(0, start - 42) : start].rstrip("\\\"'`bBuUrR&qot; ")[-1:]
     return kind if before_quote == "(" or (before_quote == "[" and kind is Kind.HEADER) else Kind.HARMLESS
 
 
@@ -162,13 +164,13 @@ def _value(text: str, found: re.Match[str], kind: Kind, lines: _Lines) -> tuple[
         return _bracketed(text, bracket)
     blanks = _BLANKS.match(text, at)
     at = at if blanks is None else blanks.end()
-    block = _BLOCK.match(text, at)
+    block = _BLOCK.match(text, at) or _ITEMS.match(text, at)
     if block is not None and kind not in (Kind.WEAK, Kind.DOUBTFUL):
         return _indented(text, block)
     if kind is Kind.HEADER:
         return _header(text, found["name"], at, quote_before(text, found.start("name")), lines.end(at))
     separator = found["separator"] or ""
-    bare = _BARE.match(text, at)
+    bare = (_PHRASE.match(text, at) if kind is Kind.SECRET else None) or _BARE.match(text, at)
     if bare is None:
         return None
     stop = at + len(bare[0].rstrip(_TRAILING))
@@ -259,7 +261,7 @@ def _bracketed(text: str, bracket: re.Match[str]) -> tuple[int, int] | None:
 
 
 def _indented(text: str, block: re.Match[str]) -> tuple[int, int] | None:
-    """Return the span of the lines of a YAML block."""
+    """Return the span of the lines of a YAML block, or of the items of a YAML list."""
     line_break, indent = block.groups()
     stop = start = block.end()
     if text.startswith(MARK, start):

@@ -24,6 +24,10 @@ _FORMS: Final = (
     ("sk-proj- sk-ant- sk-or- sk-svcacct- sk-admin- sk-lf- pk-lf- sk-None-", r"[\w\-]", 12),
     ("sk- pplx- jina_ xai- fw_ tgp_v1_ e2b_ gsk_ r8_ hf_ api_org_ csk- ds-", r"[\w\-]", 18),
     ("pcsk_ tvly- nvapi- voyage- lsv2_pt_ lsv2_sk_ wandb_v1_ fal- cr- sk_ps_ essecret_", r"[\w\-]", 18),
+    ("pylf_v1_ apify_api_ sess- m0- sk_ ak_ ak- tk_", r"[\w\-]", 20),
+    ("as- rpa_", "[A-Za-z0-9]", 22),
+    ("fc-", "[0-9a-f]", 32),
+    ("bedrock-api-key-", r"[\w+/=]", 16),
     # code, packages, builds
     ("ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"\w", 12),
     ("glpat- gldt- glrt- glcbt- glptt- glft- glimt- glagent- gloas- glsoat- GR1348941", r"[\w\-.]", 12),
@@ -33,6 +37,15 @@ _FORMS: Final = (
         16,
     ),
     ("ATATT ATCTT ATBB ATSP BBDC-", r"[\w\-=+/]", 16),
+    (
+        "nfp_ nfc_ nfo_ nfu_ nfb_ vercel_blob_rw_ vcp_ vci_ vca_ vcr_ vck_ pnu_ pnb_ xau_ sktsec_ pat_",
+        r"\w",
+        24,
+    ),
+    ("sqp_ squ_ sqa_ rootly_", "[0-9a-f]", 30),
+    ("cio AKCp cmVmdGtu", "[A-Za-z0-9]", 32),
+    ("tfp_ fio-u- rdme_ testsk_ NF-", r"[\w\-.]", 24),
+    ("sdk- mob- api- pat-na1- pat-na2- pat-na3- pat-eu1- pat-ap1-", r"[0-9a-f\-]", 36),
     ("lin_api_ lin_oauth_ ntn_ secret_ figd_ figu_ PMAK- phc_ phx_ CFPAT- pul- HRKU-", r"[\w\-]", 24),
     # clouds
     ("AKIA ASIA ABIA ACCA", r"[A-Z0-9]", 12),
@@ -46,11 +59,21 @@ _FORMS: Final = (
         20,
     ),
     ("sbp_ sb_secret_ sbp_oauth_", r"[\w\-]", 16),
+    ("IQoJb3JpZ2lu FwoGZXIvYXdz FQoGZXIvYXdz", r"[\w+/=%]", 40),
+    ("4/0A AQVN YC", r"[\w\-]", 32),
+    ("AKID s.", "[A-Za-z0-9]", 24),
+    ("SCW A3-", r"[A-Z0-9\-]", 17),
+    ("AVNS_ mdb_sa_sk_ signkey-prod- signkey-test- tr_prod_ tr_dev_ tr_stg_", r"[\w\-]", 16),
+    ("essu_ cflt", r"[\w\-+/=]", 40),
     # money and shops
     ("sk_live_ sk_test_ rk_live_ rk_test_ whsec_ sk_org_", r"[\w+/=]", 12),
     ("shpat_ shpca_ shppa_ shpss_ shptka_ shpua_", r"[0-9a-zA-Z]", 16),
     ("sq0atp- sq0csp- sq0idp- access-sandbox- access-production-", r"[\w\-]", 16),
     ("EAAA EZAK EZTK", r"[\w\-]", 30),
+    ("rzp_live_ rzp_test_", "[A-Za-z0-9]", 12),
+    ("live_ pk_prod_ duffel_test_ shippo_test_ FLWSECK- FLWSECK_TEST- Mid-server-", r"[\w\-]", 20),
+    ("access_token$production$ access_token$sandbox$", r"[\w$]", 16),
+    ("AQE", r"[\w\-+/=]", 60),
     # messages and mail
     (
         "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xapp- xwfp- xoxe.xoxb- xoxe.xoxp-",
@@ -58,6 +81,11 @@ _FORMS: Final = (
         10,
     ),
     ("SG. xkeysib- xsmtpsib-", r"[\w\-.]", 20),
+    ("re_", r"\w", 24),
+    ("md-", r"[\w\-]", 22),
+    ("EAA IGQV IGQW IGAA sl. sl.u.", r"[\w\-]", 60),
+    ("act. rft. clt.", "[A-Za-z0-9!]", 30),
+    ("dG9rO", r"[\w+/=]", 40),
     ("key- pubkey-", "[0-9a-f]", 24),
     ("SK", "[0-9a-f]", 32),
     # watching
@@ -66,10 +94,13 @@ _FORMS: Final = (
         r"[\w\-.+/=]",
         16,
     ),
+    ("hcaik_ hcaic_ hcamk_ hcamc_ hcalk_ hcalc_ hcbik_ hcbic_", "[0-9a-z]", 30),
     # keys of one's own
     ("AGE-SECRET-KEY-1 age-secret-key-1", r"\w", 12),
     ("xprv yprv zprv tprv", r"\w", 60),
     ("ops_eyJ gAAAAA", r"[\w\-+/=]", 40),
+    ("b3BlbnNzaC1rZXktdjE", r"[\w+/=]", 24),  # of OpenSSH, without the lines around it
+    ("base64url.bearer.authorization.k8s.io.", r"[\w\-]", 12),
     ("eyJ eyK", r"[\w\-]", 8),
 )
 _BEHIND: Final = {prefix: (kind, least) for prefixes, kind, least in _FORMS for prefix in prefixes.split()}
@@ -79,6 +110,24 @@ _LONGEST_ESCAPE: Final = 6
 # So short that names begin with them, too: behind these, a run of words and numbers is a name.
 _VAGUE: Final = frozenset(
     "sk- xai- fw_ hf_ r8_ api_org_ csk- ds- fal- cr- secret_ pul- phc_ ntn_ npm_ pypi- key- jina_ voyage-".split()  # noqa: SIM905 -- as above
+) | frozenset(
+    [
+        "sess-",
+        "m0-",
+        "sk_",
+        "ak_",
+        "ak-",
+        "tk_",
+        "as-",
+        "pat_",
+        "live_",
+        "re_",
+        "md-",
+        "YC",
+        "s.",
+        "SCW",
+        "A3-",
+    ]
 )
 # So many random characters are never all lower case: this is a name that happens to begin like a token.
 _WORDS: Final = late(r"[a-z_\-]+")
@@ -119,6 +168,89 @@ _OTHERS: Final = (
             r"(?<![A-Za-z0-9+/\-])(?<!-----\n)(?<!-----\\n)(?P<kept>)MII[A-Za-z0-9+/]{61}(?:(?:\s|\\+n)[A-Za-z0-9+/=]{1,64})++"
         ),
     ),
+    # Mailgun: the key, and the numbers of who may use it
+    (
+        "-",
+        2,
+        late(r"(?<![0-9A-Za-z\-])(?P<kept>)[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}(?![0-9A-Za-z\-])"),
+    ),
+    # Airtable, ClickUp, Asana, Salesforce, Facebook's apps, Convex: an id, then the token
+    ("pat", 1, late(r"(?<![0-9A-Za-z])(?P<kept>pat)[0-9A-Za-z]{14}\.[0-9a-f]{16,}")),
+    ("pk_", 1, late(r"(?<![0-9A-Za-z])(?P<kept>pk_[0-9]{5,12}_)[0-9A-Z]{16,}")),
+    (":", 1, late(r"(?<![\w/.])(?P<kept>[0-2]/[0-9]{13,20}(?:/[0-9]{13,20})?:)[0-9a-f]{32}", re.ASCII)),
+    ("00D", 1, late(r"(?<![0-9A-Za-z])(?P<kept>00D[0-9A-Za-z]{12,15}!)[\w.]{16,}", re.ASCII)),
+    (
+        "|",
+        1,
+        late(
+            r"(?<![\w\-])(?P<kept>(?:[0-9]{13,17}|(?:prod|dev|preview|project):[\w\-:]{1,100})\|)[\w\-]{24,}[\w\-+/=]*",
+            re.ASCII,
+        ),
+    ),
+    # Okta
+    ("00", 1, late(r"(?<![\w\-])(?P<kept>)00(?=[\w\-]*[a-z])(?=[\w\-]*[A-Z])[\w\-]{40}(?![\w\-])", re.ASCII)),
+    # Yandex
+    (
+        "t1.",
+        1,
+        late(
+            r"(?<![\w.])(?P<kept>t1\.)(?:[\w\-]{16,}={0,2}\.[\w\-]{40,}|[\w\-]{8,}(?:={0,2}\.[\w\-]*)?(?=…|\.\.\.))",
+            re.ASCII,
+        ),
+    ),
+    # X
+    (
+        "A" * 20,
+        1,
+        late(
+            r"(?<![\w%+/])(?P<kept>)A{20,24}(?!A)\w[\w+/]{4,}(?:(?:%[23][0-9A-Fa-f]|=)[\w%+/=]{16,}|[\w%+/=]*(?=…|\.\.\.))",
+            re.ASCII,
+        ),
+    ),
+    # Firebase
+    (":APA91", 1, late(r"(?<![\w\-])(?P<kept>)[\w\-]{11,22}:APA91[\w\-]{16,}", re.ASCII)),
+    # Azure: what its services put near the end of their keys
+    *(
+        (
+            held,
+            1,
+            late(rf"(?<![\w+/\-])(?P<kept>)[\w+/\-]{{30,}}{re.escape(held)}[\w+/\-]{{5,}}={{0,2}}", re.ASCII),
+        )
+        for held in ("JQQJ99", "AzCa", "AzSe", "AzFu", "ACDb", "APIM", "+ASt", "+ASb", "+AEh", "+ARm", "AIoT")
+    ),
+    # 64 random bytes: keys of storage accounts, of InfluxDB. A digest says which one it is: sha512-...
+    ("==", 1, late(r"(?<![\w+/=\-])(?P<kept>)[\w+/\-]{86}==(?![\w+/=])", re.ASCII)),
+    # digests of passwords: bcrypt, crypt, Argon2, Django, Werkzeug
+    (
+        "$",
+        2,
+        late(
+            r"(?P<kept>\$(?:2[abxy]?|[1567y]|gy|apr1|sha1|scrypt|argon2(?:id?|d)|pbkdf2(?:-sha[0-9]{1,3})?)\$(?:[\w=,]{1,40}\$){0,3})"
+            r"[A-Za-z0-9./+=$]{22,}"
+        ),
+    ),
+    (
+        "$",
+        2,
+        late(r"(?P<kept>(?:pbkdf2[_:]sha[0-9]{1,3}|scrypt)[:$][0-9:]{1,20}\$)[\w+/=$.\-]{20,}", re.ASCII),
+    ),
+    # a private key in base64: the first words say whether it is one
+    (
+        "LS0tLS1CRUdJTiB",
+        1,
+        late(
+            r"(?P<kept>LS0tLS1CRUdJTiB)(?:QUklW|QR1AgUFJJ|SU0EgUFJJ|FQyBQUklW|EU0EgUFJJ|FTkNSWVBU|PUEVOU1NI)"
+            r"[A-Za-z0-9+/=]*(?:(?:\s|\\+n)[A-Za-z0-9+/=]{16,})*"
+        ),
+    ),
+    # nodes of blockchains, whose path is the key
+    (
+        "infura.io/",
+        1,
+        late(r"(?P<kept>\.infura\.io/(?:ws/)?v3/)[0-9a-f]{16,}"),
+    ),
+    (".alchemy", 1, late(r"(?P<kept>\.alchemy(?:api)?\.(?:com|io)/v2/)[\w\-]{16,}", re.ASCII)),
+    ("quiknode.pro/", 1, late(r"(?P<kept>\.quiknode\.pro/)[0-9a-f]{16,}")),
     # webhooks, whose path is the secret
     (
         "hooks.slack",

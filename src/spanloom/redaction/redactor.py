@@ -41,6 +41,13 @@ _TELLING: Final = [
     "secret",
     "mnemonic",
     "sas",
+    "saml",
+    "psk",
+    "_sk",
+    "tkn",
+    "hmac",
+    "senha",
+    "wachtwoord",
     "seed",
     "key",
     "token",
@@ -63,6 +70,18 @@ _TELLING: Final = [
     "redis-cli",
     "ldapsearch",
     "smbclient",
+    "openssl",
+    "sqlcmd",
+    "ipmitool",
+    "rabbitmqctl",
+    "zip -p",
+    "7z ",
+    "пароль",
+    "密码",
+    "密碼",
+    "パスワード",
+    "비밀번호",
+    "hasło",
     "identified",
     "private-",
     "kty",
@@ -243,6 +262,8 @@ class Redactor:
         if kind is Kind.HARMLESS:
             return self._value(value, depth)
         if kind is Kind.WEAK:
+            if _is_login(name, value):
+                return _plain(value)((self._value(value[0], depth), MARK))
             from spanloom.redaction._telling import is_secret
 
             is_told = isinstance(value, (str, int)) and is_secret(kind, name, str(value))
@@ -274,6 +295,10 @@ class Redactor:
 
     def _sequence(self, sequence: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         out: list[Any] = []
+        if any(isinstance(item, str) and "PRIVATE KEY" in item for item in sequence):
+            from spanloom.redaction._key_lines import without_keys
+
+            sequence = without_keys(sequence)
         programs: list[str] = []
         before: Any = None
         for item in sequence:
@@ -292,7 +317,18 @@ class Redactor:
 
     def _is_pair(self, name: str, sequence: list[Any] | tuple[Any, ...]) -> bool:
         kind = self._names.kind(name)
-        return kind is Kind.HEADER or (isinstance(sequence, tuple) and kind is Kind.SECRET)
+        # What is weak is judged by the looks of the other.
+        return kind in (Kind.HEADER, Kind.WEAK) or (isinstance(sequence, tuple) and kind is Kind.SECRET)
+
+
+def _is_login(name: str, value: object) -> bool:
+    """Tell whether `value` is a user and a password, as clients for HTTP take them: ``auth=("bob", "...")``."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(each, str) for each in value)
+        and name.lower().endswith("auth")
+    )
 
 
 def _plain(sequence: list[Any] | tuple[Any, ...]) -> Callable[[Iterable[Any]], list[Any] | tuple[Any, ...]]:
