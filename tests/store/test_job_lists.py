@@ -34,13 +34,14 @@ class Run:
 
     Args:
         path: The file.
+        keep: As of a `RunWriter`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: Retention | None = None) -> None:
         self.path = path
         self.origin = Origin("made")
         self.writer = RunWriter(
-            path, self.origin, payloads=False, deep=lambda: False, account=lambda: (0, 0), keep=None
+            path, self.origin, payloads=False, deep=lambda: False, account=lambda: (0, 0), keep=keep
         )
 
     def batch(self, *, base_id: int | None = None, ready_ns: int | None = 0) -> JobFamily:
@@ -338,6 +339,33 @@ def test_the_oldest_lists_give_way_and_their_totals_stay(run: Run) -> None:
     assert mine[2:] == ("ok", 20_000, *sums)
     assert totals[1][3:] == (300, 600, 2, 0, 0, 299_002)
     assert {found.status for found in read(run.path)[1]} == {"error"}
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_gave_way_is_not_open_again(tmp_path: Path, is_listed: bool) -> None:
+    """The end of a job that a list still has as open does not leave a file that is too large: the list goes first."""
+    run = Run(tmp_path / "runs.db", Retention(max_bytes=100_000))
+    batch = run.batch()
+    run.write_open([JobEvent(batch, index, run.origin.began_ns + index) for index in range(1_000)])
+    run.writer.tidy()
+    ended = [run.job(batch, index, index, SECOND) for index in range(600)]
+    for part in (ended,) if is_listed else (ended[at : at + 100] for at in range(0, 600, 100)):
+        run.write(part, ended=False)
+    writer = run.writer
+    while not writer.untidy:
+        run.write([run.step(2 * SECOND + at) for at in range(1_000)], ended=False)
+    writer.tidy()
+    assert not writer.thinning.events
+    assert writer.untidy
+    run.write([run.step(3 * SECOND)], ended=False)
+    while writer.untidy:
+        writer.tidy()
+    run.close()
+    assert writer.thinning.events > 600
+    still = list(range(600, 1_000))
+    for is_open in (True, None):
+        assert [found.job_index for found in read(run.path, types=["job"], is_open=is_open)[1]] == still
+    assert numbers(run.path, "SELECT job_index FROM jobs ORDER BY 1") == still
 
 
 HOSTILE = "INSERT INTO job_list VALUES (1, {}, {}, 1, 7, 7, {}, {}, 5, 5, 5, 0, 1, {})"

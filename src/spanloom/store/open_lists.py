@@ -99,6 +99,11 @@ class OpenLists:
         return not all(each.is_written for each in self._lists)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the rows have nothing that has ended: of what is in a row, the end may not leave the file."""
+        return not self._gone and all(each.live == len(each.ids) for each in self._lists)
+
+    @property
     def rows(self) -> list[tuple[int, str]]:
         """Rows to be written: number, text."""
         return [(each.number, each.text) for each in self._lists if not each.is_written]

@@ -121,7 +121,7 @@ class RunWriter:
         self._events = self._jobs = self._failed = self._cancelled = 0
         self._accounted = (0, 0)
         self.thinning: Thinning = Thinning()
-        self._check_at_bytes = 0 if self._keep is None else self._keep.max_bytes
+        self._check_at_bytes = None if self._keep is None else self._keep.max_bytes
 
     @property
     def run_id(self) -> str:
@@ -177,10 +177,16 @@ class RunWriter:
             return
         try:
             self._wait(TIDY_WAIT_S)
+            # While a list of open events still has one, its end must stay, or it would count as open again. The next
+            # write makes the lists exact.
+            is_exact = self.rows.open.is_exact
+            thinning = self.thinning if is_exact else None
             for _ in range(1 + 2 * self._written // LOOKED_AT):
-                self.untidy = sweep(connection, keep, self._run, self.thinning)
+                self.untidy = sweep(connection, keep, self._run, thinning)
                 if not self.untidy:
                     break
+            if not is_exact and keep.max_bytes is not None and used(connection) > keep.max_bytes:
+                self.untidy = True
             self._written = 0
             if self.thinning.events and not self._told_thinned:
                 self._told_thinned = True
@@ -214,7 +220,7 @@ class RunWriter:
     def _write(self, *, ended: bool) -> None:
         connection, rows = self._connection, self.rows
         assert connection is not None  # noqa: S101 -- _open() has made it or raised
-        rows.open.pack(exactly=ended)
+        rows.open.pack(exactly=ended or self.untidy)
         now_wall_ns = wall_ns(monotonic_ns())
         accounted = self._account_now()
         is_first = self._run is None
