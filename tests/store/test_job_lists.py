@@ -426,3 +426,21 @@ def test_a_file_of_the_version_before_lists_is_read_and_brought_up_to_date(tmp_p
     run.close()
     assert look() == ([9, None], 1, {7: 1})
     assert numbers(path, "SELECT count(*) FROM jobs GROUP BY run_id ORDER BY 1") == [2, 300]
+
+
+@pytest.mark.parametrize("version", [0, 2, 4])
+def test_a_reader_follows_a_file_that_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    """Who has a file open, of an older version or an empty one, reads what a newer writer puts into it."""
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        schema.migrate(connection, schema.MIGRATIONS[:version])
+        with StoreReader(path) as store:
+            assert store.runs() == []
+            run = Run(path)
+            batch = run.batch()
+            run.write([run.job(batch, at, at, at + 1) for at in range(300)], ended=False)
+            found = store.runs()[0]
+            assert len(list(store.records(found))) == store.summary(found).jobs == 300
+            assert sum(store.jobs_ended_since(found, 0).values()) == 300
+            run.close()

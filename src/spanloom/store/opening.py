@@ -60,7 +60,8 @@ class Opened:
         path: The file.
 
     Attributes:
-        version: Schema version of the file; 0 if there is nothing in it.
+        version: Schema version of the file; 0 if there is nothing in it. Who writes to it may bring it up to date while
+            it is read: as of the last `fetch`, or `look_again`.
 
     Raises:
         StoreError: it cannot be read; see its subclasses.
@@ -99,6 +100,7 @@ class Opened:
             if (self._state is not None and self._state != self._look_around()) or self._is_outdated():
                 self._renew()
             try:
+                self._look_for_version()
                 found = self._connected().execute(statement, parameters)
                 rows = found.fetchall() if max_bytes is None else _some(found, max_bytes)
             except (sqlite3.Error, UnicodeError) as error:
@@ -107,6 +109,14 @@ class Opened:
             else:
                 if self._state is None or self._state == self._look_around():
                     return rows
+
+    def look_again(self) -> None:
+        """See which version the file has now.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        self.fetch("SELECT 1")
 
     def close(self) -> None:
         """Close the connection; remove the copy, if one was needed."""
@@ -124,6 +134,14 @@ class Opened:
     def _look_around(self) -> State:
         """Return the state of the files, which changes when somebody opens the record to write, or has written."""
         return _stamp(self._path), _stamp(self._wal)
+
+    def _look_for_version(self) -> None:
+        """Take note that who writes to a file of an older version has brought it up to date."""
+        if self.version < len(MIGRATIONS):
+            connection = self._connected()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != self.version:
+                self.version = self._look(connection)
 
     def _is_outdated(self) -> bool:
         """Return whether a copy is read, the original has changed, and the copy has been used long enough."""

@@ -113,6 +113,8 @@ class StoreReader:
     def runs(self, limit: int | None = None) -> list[Run]:
         """Return the runs, the newest first; at most `limit`, or all."""
         if not self._opened.version:
+            self._opened.look_again()
+        if not self._opened.version:
             return []
         with self._reading():
             thinned = _THINNED if self._opened.version >= THINNED_SINCE_VERSION else "0"
