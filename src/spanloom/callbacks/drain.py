@@ -47,7 +47,9 @@ PATIENCE_NS: Final = 10_000_000_000
 """A handler also hangs if it has had its list for that long, however much CPU time it uses: it may loop for ever."""
 RELIEF_S: Final = 0.002
 """Seconds that producers should pause when half of `CAPACITY` is waiting; doubled for each further tenth."""
-INTERVAL_S: Final = 0.1
+INTERVAL_S: Final = 0.08
+"""Seconds between two looks: less than the 0.1 s within which a record has what has ended, because a look and its
+transaction take time, too."""
 BURST: Final = BACKLOG // 4
 """Events that came during a look from which on the thread looks again at once. With fewer, what a handler does once per
 look, such as a transaction, would cost more than what it does with the events."""
