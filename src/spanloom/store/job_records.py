@@ -26,6 +26,7 @@ SELECT first_ns, last_ns, id FROM job_list
 WHERE run = ? AND first_ns <= ? AND last_ns >= ? AND was_open"""
 _LIST: Final = """
 SELECT label, trace, batch_id, base_id, ready_ns, jobs FROM job_list WHERE run = ? AND id = ?"""
+MAX_NS: Final = (1 << 63) - 1
 NOT_A_LIST: Final = "a list of jobs is none"
 
 _Int = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -130,6 +131,8 @@ class JobRecords:
         if starts_ns is not None and not (jobs := [job for job in jobs if job[0] in starts_ns]):
             return iter(())
         starts, ends, indexes = zip(*jobs, strict=True)
+        if ready_ns is not None and max(max(starts) - ready_ns, ready_ns - min(starts)) > MAX_NS:
+            raise ValueError(NOT_A_LIST)
         queued = repeat(0) if ready_ns is None else [start_ns - ready_ns for start_ns in starts]
         same = repeat(label), repeat(trace), repeat(batch_id), repeat(batch_id)
         none = repeat(None)
