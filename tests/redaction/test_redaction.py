@@ -219,6 +219,10 @@ def test_a_name_that_may_tell_goes_by_the_looks_of_its_value() -> None:
     assert redact_named("token", " the") == " the"
     assert redact_named("token", "q8Zr41mPx0Lw") == MARK
     assert redact_named("session", {"user": 1}) == {"user": 1}
+    assert redact_named("auth", "my-secret-token") == MARK
+    assert redact_text("session=SUPERSECRET_7") == f"session={MARK}"
+    assert redact_named("auth", "client_secret_basic") == "client_secret_basic"
+    assert redact_text("token: secret is missing") == "token: secret is missing"
 
 
 def test_secrets_are_found_at_any_place_of_data() -> None:

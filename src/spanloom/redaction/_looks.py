@@ -8,7 +8,16 @@ from typing import Final
 from spanloom.redaction._late import late
 from spanloom.redaction._marks import CUT
 
-__all__ = ["is_count", "is_filler", "is_number_of", "is_plain", "is_prose", "is_wordy", "looks_random"]
+__all__ = [
+    "is_count",
+    "is_filler",
+    "is_number_of",
+    "is_plain",
+    "is_prose",
+    "is_wordy",
+    "looks_random",
+    "says_secret",
+]
 
 _LONG: Final = 20
 _SHORT: Final = 8
@@ -34,6 +43,10 @@ _FILLER: Final = late(
     |\[[\w ]*(?:redacted|secure|hidden|filtered|masked|removed|FILTERED|REDACTED)[\w ]*\]?
     |SecretStr\(['"]?\**['"]?\)?|(?:None|null|nil|NULL|true|false|True|False|undefined|NaN|NoneType|str|string|bytes|bool|int|SecretStr|SecretBytes)""",
     re.VERBOSE,
+)
+# The word itself, and how clients of OpenID authenticate.
+_SECRET_WORDS: Final = frozenset(
+    {"secret", "secrets", "client_secret", "client_secret_basic", "client_secret_post", "client_secret_jwt"}
 )
 _PROSE: Final = frozenset(
     [
@@ -168,6 +181,12 @@ def is_count(name: str, value: str) -> bool:
 def is_number_of(name: str, value: str) -> bool:
     """Return whether `value` is a long number, and `name` that of a token."""
     return value.isdigit() and len(value) >= _LONG_NUMBER and name.lower().endswith("token")
+
+
+def says_secret(value: str) -> bool:
+    """Tell whether `value` calls itself a secret, as those of tests and examples do: ``my-secret-token``."""
+    said = value.lower()
+    return "secret" in said and said not in _SECRET_WORDS and " " not in said
 
 
 def is_filler(value: str) -> bool:

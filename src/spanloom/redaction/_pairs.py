@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from spanloom.redaction._looks import is_count, is_filler, is_number_of, is_prose, looks_random
+from spanloom.redaction._looks import is_count, is_filler, is_number_of, is_prose, looks_random, says_secret
 from spanloom.redaction._marks import MARK
 from spanloom.redaction._names import Kind, Names
 from spanloom.redaction._quotes import QUOTE, closing, quote_before
@@ -218,7 +218,7 @@ def _judged(
 def is_secret(kind: Kind, name: str, value: str) -> bool:
     """Return whether `value` is a secret, by the `kind` of `name` and, where that leaves it open, by its looks."""
     if kind is Kind.WEAK:
-        return looks_random(value) or is_number_of(name, value)
+        return looks_random(value) or is_number_of(name, value) or says_secret(value)
     return kind is not Kind.HARMLESS and not (kind is Kind.DOUBTFUL and is_count(name, value))
 
 
