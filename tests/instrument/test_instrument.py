@@ -88,6 +88,18 @@ def test_a_library_is_patched_when_it_is_imported(library: Any, manager: Callbac
     assert len(tree(manager)) == 1
 
 
+def test_imports_are_watched_for_as_long_as_it_is_needed(library: Any) -> None:
+    """The finders are those that there were, as soon as no library is waited for any more."""
+    finders = list(sys.meta_path)
+    spanloom.instrument("a_library", "logging")
+    assert len(sys.meta_path) == len(finders) + 1
+    spanloom.uninstrument("a_library")
+    library.load()
+    assert len(sys.meta_path) == len(finders) + 1
+    spanloom.uninstrument("logging")
+    assert sys.meta_path == finders
+
+
 async def test_a_call_carries_what_the_target_reads_of_it(library: Any, manager: CallbackManager) -> None:
     """A wrapper is given what a function is bound to and its arguments, of functions and coroutine functions."""
     module = library.load()

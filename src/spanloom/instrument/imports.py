@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from spanloom.callbacks.decorate import hide_frame
 
-__all__ = ["Imported", "when_imported"]
+__all__ = ["Imported", "no_longer_when_imported", "when_imported"]
 
 Imported: TypeAlias = Callable[[ModuleType], object]
 """Is called with a module that has been imported."""
@@ -42,6 +42,15 @@ def when_imported(name: str, function: Imported) -> None:
         _waiting[name] = function
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
+
+
+def no_longer_when_imported(name: str) -> None:
+    """Have nothing called with the module `name` any more; undoes `when_imported`."""
+    with _lock:
+        _waiting.pop(name, None)
+        if not _waiting and _finder in sys.meta_path:
+            # A new list: an import in another thread is perhaps in the middle of the old one, and would miss a finder.
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not _finder]
 
 
 class _Finder(threading.local):

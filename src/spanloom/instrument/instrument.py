@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Final, Protocol, cast
 
 from spanloom.instrument.harmless import warn_once
-from spanloom.instrument.imports import when_imported
+from spanloom.instrument.imports import no_longer_when_imported, when_imported
 from spanloom.instrument.patches import Patches
 from spanloom.instrument.targets import TARGETS, Target
 
@@ -73,16 +73,26 @@ def uninstrument(*targets: str) -> None:
     with _lock:
         gone = {name for name in TARGETS if not targets or name in targets}
         _wanted.difference_update(gone)
-        modules = {TARGETS[name].module for name in gone}
-        others: list[str] = []
-        for name in reversed(tuple(_patched)):
-            # A patch that stays may wrap one that goes: it is undone, too, and made again afterwards.
-            if name in gone or TARGETS[name].module in modules:
-                _patched.pop(name).undo()
-                others.append(name)
-    for name in reversed(others):
+        in_the_way = _in_the_way(gone)
+        undone = [name for name in _patched if name in in_the_way]
+        for name in reversed(undone):
+            _patched.pop(name).undo()
+        for module in {TARGETS[name].module for name in gone} - {TARGETS[name].module for name in _wanted}:
+            no_longer_when_imported(module)
+    for name in undone:
         if name not in gone:
             _begin(name, TARGETS[name])
+
+
+def _in_the_way(gone: set[str]) -> set[str]:
+    """Return the patched targets that go, and those that may wrap one that goes: these are undone and made again."""
+    found = gone & _patched.keys()
+    more = found
+    while more:
+        replaced = set[tuple[int, str]]().union(*(_patched[name].places() for name in found))
+        more = {name for name in _patched.keys() - found if not replaced.isdisjoint(_patched[name].places())}
+        found = found | more
+    return found
 
 
 def instrumented() -> tuple[str, ...]:

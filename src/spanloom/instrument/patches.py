@@ -55,6 +55,11 @@ class Patches:
     def __len__(self) -> int:
         return len(self._done)
 
+    def places(self) -> set[tuple[int, str]]:
+        """Return which attributes have been replaced: the ids of their modules or classes, and their names."""
+        with self._lock:
+            return {(id(done.owner), done.name) for done in self._done}
+
     def is_active(self) -> bool:
         """Return `active`, as a callable."""
         return self.active

@@ -17,6 +17,7 @@ import tenacity
 from stamina.instrumentation import set_on_retry_hooks
 from tqdm.asyncio import tqdm
 
+import spanloom
 from spanloom import Event, current_event, get_callback_manager
 from spanloom.testing import EventCapture
 from tests.instrument.targets.flaky import Flaky
@@ -125,3 +126,23 @@ async def test_a_bar_over_requests_is_one_tree(captured: EventCapture) -> None:
     assert tree(captured, site) == (
         "batch load ok\n  job load #0 ok\n    request GET site ok\n  job load #1 ok\n    request GET site ok"
     )
+
+
+@pytest.mark.parametrize("order", [("tenacity", "stamina"), ("stamina", "tenacity")], ids="+".join)
+@pytest.mark.parametrize("first", ["tenacity", "stamina"])
+def test_libraries_that_share_a_class_are_undone_one_by_one(order: tuple[str, ...], first: str) -> None:
+    """What is made of another library is patched in that; undone in whatever order, nothing is left in it."""
+
+    def inside() -> list[object]:
+        kinds = tenacity.BaseRetrying, tenacity.Retrying, tenacity.AsyncRetrying, tenacity.RetryCallState
+        return [value for kind in kinds for value in vars(kind).values()]
+
+    before = inside()
+    for name in order:
+        spanloom.instrument(name)
+    spanloom.uninstrument(first)
+    (other,) = set(order) - {first}
+    assert spanloom.instrumented() == (other,)
+    assert inside() != before
+    spanloom.uninstrument(other)
+    assert inside() == before
