@@ -273,6 +273,97 @@ def test_methods_are_bound_as_methods_are() -> None:
     assert Part.called(part) is part
 
 
+def test_what_is_kept_in_a_function_is_found_there() -> None:
+    """Its ``__dict__`` is that of the function, for who puts something there and for `functools.wraps` around it."""
+
+    def marked() -> None: ...
+
+    vars(marked)["mark"] = 1
+    decorated = traced(marked)
+    vars(decorated)["later"] = 2
+    assert vars(decorated) is vars(marked)
+    assert vars(traced(Client().method)) is vars(Client.method)
+
+    @functools.wraps(decorated)
+    def around() -> None: ...
+
+    assert vars(around) == {"mark": 1, "later": 2, "__wrapped__": decorated}
+
+
+class AsyncCallable:
+    async def __call__(self, a: int, *, key: str = "k") -> tuple[int, str]:
+        await asyncio.sleep(0)
+        return a, key
+
+
+class GeneratorCallable:
+    def __call__(self, n: int) -> Iterator[int]:
+        yield from range(n)
+
+
+async def test_objects_that_can_be_called_are_of_their_kind(manager: CallbackManager) -> None:
+    """The event of one that returns a coroutine lasts until that has ended; how it is called can be seen as before."""
+    called = traced(attributes=["a", "key"])(AsyncCallable())
+    assert inspect.iscoroutinefunction(called.__call__)
+    assert str(inspect.signature(called)) == str(inspect.signature(AsyncCallable()))
+    assert isinstance(called, AsyncCallable)
+    with pytest.raises(TypeError, match="'a'"):
+        called()  # type: ignore[call-arg]
+    work = called(1, key="x")
+    assert tree(manager) == []
+    assert await work == (1, "x")
+    numbers = traced(GeneratorCallable())(2)
+    assert next(numbers) == 0
+    numbers.close()
+    assert tree(manager) == ["call AsyncCallable ok", "call GeneratorCallable cancelled"]
+    assert manager.recorder is not None
+    assert dict(manager.recorder.ended()[0].payload) == {"a": 1, "key": "x"}
+
+
+async def test_methods_that_are_dispatched_by_type_are_traced_as_one(manager: CallbackManager) -> None:
+    """Above ``singledispatchmethod``: whatever is chosen, it is one event by the name of the method."""
+
+    class Shown:
+        @traced(name="show", attributes=["a", "b"])
+        @functools.singledispatchmethod
+        def show(self, a: object, b: int = 9) -> str:
+            return "object"
+
+        @show.register
+        def _(self, a: int, b: int = 9) -> str:
+            return "int"
+
+        @traced(name="of", attributes=["a", "b"])
+        @functools.singledispatchmethod
+        @classmethod
+        def of(cls, a: object, b: int = 9) -> str:
+            return cls.__name__
+
+        @functools.singledispatchmethod
+        async def later(self, a: object) -> object:
+            await asyncio.sleep(0)
+            return a
+
+    patches = instrument_class(Shown)
+    assert (Shown().show("a", 1), Shown().show(1), Shown().of(1, 2), Shown.of(1, 2)) == (
+        "object",
+        "int",
+        "Shown",
+        "Shown",
+    )
+    assert await Shown().later(3) == 3
+    patches.undo()
+    assert await Shown().later(4) == 4
+    assert manager.recorder is not None
+    assert [(event.name.rpartition(".")[2], dict(event.payload)) for event in manager.recorder.ended()] == [
+        ("show", {"a": "a", "b": 1}),
+        ("show", {"a": 1, "b": 9}),
+        ("of", {"a": 1, "b": 2}),
+        ("of", {"a": 1, "b": 2}),
+        ("later", {}),
+    ]
+
+
 def test_hooks_of_classes_stay_classmethods() -> None:
     """Python makes classmethods of two kinds of functions in the body of a class, traced ones included."""
 
@@ -648,6 +739,32 @@ async def test_arguments_are_attached_on_request_only(manager: CallbackManager) 
     assert dict(fourth.payload) == {"a": 1, "b": "<Secret>", "c": "x" * 499 + "…", "missing": None}
     assert (dict(fifth.payload), dict(sixth.payload)) == ({"n": 3}, {"n": 4})
     assert dict(bound.payload) == {"n": 5}
+
+
+async def test_each_argument_is_that_of_its_parameter(manager: CallbackManager) -> None:
+    """Not what has the name of a positional-only one in ``**others``, nor what stands where ``*rest`` begins."""
+
+    def call(a: int, b: int = 3, /, *rest: int, key: int = 4, **others: int) -> None: ...
+
+    async def later(a: int, b: int = 3, /, *rest: int, key: int = 4, **others: int) -> None: ...
+
+    by_name = traced(attributes=["a", "b", "rest", "key", "others"])
+    by_length = traced(attributes={"rest": len, "others": sorted, "b": str})
+    for function in (by_name(call), by_length(call), by_name(later), by_length(later)):
+        result: Any = cast("Any", function)(1, a=-1, b=-2)
+        if result is not None:
+            await result
+    by_length(call)(1, 2, 5, 6, key=7, z=8)
+    assert manager.recorder is not None
+    names = {"a": 1, "b": 3, "rest": "<tuple>", "key": 4, "others": "<dict>"}
+    lengths = {"rest": 0, "others": "<list>", "b": "3"}
+    assert [dict(event.payload) for event in manager.recorder.ended()] == [
+        names,
+        lengths,
+        names,
+        lengths,
+        {"rest": 2, "others": "<list>", "b": "2"},
+    ]
 
 
 def test_a_selector_that_fails_is_no_failure_of_the_call(

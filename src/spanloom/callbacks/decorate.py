@@ -23,6 +23,7 @@ __all__ = [
     "generator",
     "hide_frame",
     "is_coroutine_function",
+    "is_of_kind",
     "wrap",
 ]
 
@@ -72,9 +73,9 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
     """Wrap `function`, whatever kind of function it is, so that each call runs in a `scope` of its own."""
     # Any: R is the whole return type, which differs from kind to kind.
     wrapped: Any
-    if _is(inspect.isasyncgenfunction, function):
+    if is_of_kind(inspect.isasyncgenfunction, function):
         wrapped = async_generator(cast("Any", function), scope)
-    elif _is(inspect.isgeneratorfunction, function):
+    elif is_of_kind(inspect.isgeneratorfunction, function):
         wrapped = generator(cast("Any", function), scope, is_awaitable=awaitable_generator(function))
     elif is_coroutine_function(function):
         wrapped = _coroutine(function, scope)
@@ -85,10 +86,11 @@ def wrap(function: Callable[P, R], scope: Callable[[], Scope]) -> Callable[P, R]
 
 def is_coroutine_function(function: object) -> bool:
     """Tell whether calling `function` makes a coroutine: it, or its ``__call__``, is an ``async def``."""
-    return _is(inspect.iscoroutinefunction, function)
+    return is_of_kind(inspect.iscoroutinefunction, function)
 
 
-def _is(kind: Callable[[object], bool], function: object) -> bool:
+def is_of_kind(kind: Callable[[object], bool], function: object) -> bool:
+    """Tell whether `function` is of a kind of ``inspect``'s, or its ``__call__``: it may be any object."""
     return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 -- its kind is wanted
 
 

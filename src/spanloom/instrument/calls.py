@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias, cast
 
 from spanloom.callbacks.ambient import get_callback_manager
-from spanloom.callbacks.decorate import async_generator, awaitable_generator, generator, hide_frame
+from spanloom.callbacks.decorate import (
+    async_generator,
+    awaitable_generator,
+    generator,
+    hide_frame,
+    is_coroutine_function,
+    is_of_kind,
+)
 from spanloom.instrument.coroutines import ArgumentsPayload, event_coroutine
 from spanloom.instrument.functions import Args, KwArgs, Wrapper
 from spanloom.instrument.harmless import guarded
@@ -20,7 +27,9 @@ __all__ = ["quick_call_of", "wrapper_of"]
 Payload: TypeAlias = Callable[[Any, Args, KwArgs], dict[str, object] | None]
 
 
-def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Selector | None) -> Wrapper:
+def wrapper_of(
+    function: Callable[..., Any], type: str, name: str, selector: Selector | None, bound: int | None = None
+) -> Wrapper:
     """Return the wrapper to call in place of `function`, so that each call is an event.
 
     Arguments that do not fit raise `TypeError` at the call, as with the function itself, not when it is awaited.
@@ -30,6 +39,8 @@ def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Sel
         type: The events' type.
         name: Their name.
         selector: Selects the arguments that the events record; ``None`` for none.
+        bound: Number of leading parameters that no call is given, since they are bound; ``None`` if that depends on
+            what it is looked up in.
     """
     payload: Payload | None = None
 
@@ -37,15 +48,17 @@ def wrapper_of(function: Callable[..., Any], type: str, name: str, selector: Sel
         is_bound = inspect.ismethod(function)  # its parameters lack the first one then, too
 
         def select(instance: Any, args: Args, kwargs: KwArgs) -> dict[str, object] | None:
-            bound = 0 if instance is None or is_bound else 1
-            return guarded(name, selector.select, args, kwargs, bound)
+            missing = bound
+            if missing is None:
+                missing = 0 if instance is None or is_bound else 1
+            return guarded(name, selector.select, args, kwargs, missing)
 
         payload = select
-    if inspect.isasyncgenfunction(function):
+    if is_of_kind(inspect.isasyncgenfunction, function):
         return _generator(async_generator, type, name, payload)
-    if inspect.isgeneratorfunction(function):
+    if is_of_kind(inspect.isgeneratorfunction, function):
         return _generator(generator, type, name, payload)
-    if inspect.iscoroutinefunction(function):
+    if is_coroutine_function(function):
         return _coroutine(function, type, name, payload)
     return _function(type, name, payload)
 
@@ -63,17 +76,23 @@ def quick_call_of(
         function, type, name, selector: As for `wrapper_of`.
         enabled: Called at each call; ``False``: no event.
     """
-    if function.__class__ is not FunctionType or not function.__code__.co_flags & inspect.CO_COROUTINE:
+    called: Any = getattr(function, "__call__", None)  # noqa: B004 -- what an object that can be called has there
+    if not isinstance(called, MethodType):
+        called = function
+    method = called if isinstance(called, MethodType) else None
+    inner: Any = called if method is None else method.__func__
+    if inner.__class__ is not FunctionType or not inner.__code__.co_flags & inspect.CO_COROUTINE:
         return None  # it may do something at the call already, not only when it is awaited
     payload: ArgumentsPayload | None = None
     if selector is not None:
         select = selector.select
 
         def selected(args: Args, kwargs: KwArgs) -> dict[str, object] | None:
-            return guarded(name, select, args, kwargs)
+            return guarded(name, select, args if method is None else args[1:], kwargs)
 
         payload = selected
-    return event_coroutine(function, function, type, name, payload, enabled)
+    quick = event_coroutine(inner, inner, type, name, payload, enabled)
+    return quick if method is None else MethodType(quick, method.__self__)
 
 
 def _function(type: str, name: str, payload: Payload | None) -> Wrapper:

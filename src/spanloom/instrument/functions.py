@@ -30,6 +30,8 @@ def by_name(function: Any) -> str | tuple[Any, ...]:
 class Copied:
     """A mixin: copying returns the same object, as with functions."""
 
+    __slots__ = ()  # or it would bring a `__dict__` of its own, and hide that of the function that a proxy shows
+
     def __copy__(self) -> Self:
         return self
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from inspect import Parameter
+from typing import Any, Final, NamedTuple
 
 __all__ = ["MAX_TEXT", "Selector"]
 
@@ -13,6 +14,16 @@ MAX_TEXT: Final = 500
 
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 _MISSING: Final = object()
+
+
+class _Wanted(NamedTuple):
+    """One parameter, and what is to be known of its value."""
+
+    name: str
+    kind: object
+    place: int
+    default: object
+    take: Callable[[Any], object] | None
 
 
 class Selector:
@@ -31,7 +42,9 @@ class Selector:
     ) -> None:
         parameters = inspect.signature(function).parameters
         places = {name: place for place, name in enumerate(parameters)}
-        self._wanted: list[tuple[str, int, object, Callable[[Any], object] | None]] = []
+        by_keyword = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
+        self._named = frozenset(name for name, each in parameters.items() if each.kind in by_keyword)
+        self._wanted: list[_Wanted] = []
         for name in names:
             parameter = parameters.get(name)
             if parameter is None:
@@ -39,12 +52,12 @@ class Selector:
                     f"{getattr(function, '__qualname__', function)} has no parameter {name!r}; it has: "
                     + (", ".join(parameters) or "none")
                 )
-            place = -1 if parameter.kind is inspect.Parameter.KEYWORD_ONLY else places[name]
-            default = _MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-            self._wanted.append((name, place, default, names[name] if isinstance(names, Mapping) else None))
+            default = _MISSING if parameter.default is Parameter.empty else parameter.default
+            take = names[name] if isinstance(names, Mapping) else None
+            self._wanted.append(_Wanted(name, parameter.kind, places[name], default, take))
 
     def select(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: int = 0) -> dict[str, object]:
-        """Return the values by name.
+        """Return the values by name; that of ``*args`` is a tuple, that of ``**kwargs`` a dictionary.
 
         Args:
             args: The positional arguments.
@@ -52,11 +65,16 @@ class Selector:
             bound: Parameters that come before the first of `args`, because a method is bound: 0 or 1.
         """
         found: dict[str, object] = {}
-        for name, place, default, take in self._wanted:
-            if name in kwargs:
+        for name, kind, place, default, take in self._wanted:
+            value = default
+            if name in self._named and name in kwargs:
                 value = kwargs[name]
-            else:
-                value = args[place - bound] if 0 <= place - bound < len(args) else default
+            elif kind is Parameter.VAR_POSITIONAL:
+                value = args[place - bound :]
+            elif kind is Parameter.VAR_KEYWORD:
+                value = {key: each for key, each in kwargs.items() if key not in self._named}
+            elif kind is not Parameter.KEYWORD_ONLY and 0 <= place - bound < len(args):
+                value = args[place - bound]
             if value is not _MISSING:
                 found[name] = _safe(value if take is None else take(value))
         return found

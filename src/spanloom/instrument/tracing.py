@@ -22,7 +22,7 @@ T = TypeVar("T")
 Attributes: TypeAlias = Sequence[str] | Mapping[str, Callable[[Any], object]]
 """The parameters whose values an event records; see `traced`."""
 
-_METHODS: Final = (FunctionType, classmethod, staticmethod)
+_METHODS: Final = (FunctionType, classmethod, staticmethod, functools.singledispatchmethod)
 _PROPERTIES: Final = (property, functools.cached_property)
 
 
@@ -55,9 +55,9 @@ def traced(
         def embed(texts: list[str], model: str = "small") -> list[Vector]: ...
 
     Functions, coroutine functions, generators and async generators; also above or below ``@classmethod``,
-    ``@staticmethod``, ``@property`` and ``@cached_property``; of a class, all of its public methods, as by
-    `instrument_class`. The event of a coroutine begins when it is awaited, that of a generator with its first item; it
-    lasts until it is exhausted or closed, and is current only while its body runs.
+    ``@staticmethod``, ``@property``, ``@cached_property`` and ``@singledispatchmethod``; of a class, all of its public
+    methods, as by `instrument_class`. The event of a coroutine begins when it is awaited, that of a generator with its
+    first item; it lasts until it is exhausted or closed, and is current only while its body runs.
 
     What can be seen of the function stays as it was: name, signature, kind, pickling, binding, and the tracebacks of
     what it raises. Tracing what is traced already changes nothing.
@@ -112,7 +112,11 @@ def _traced(
     if type(function) in (classmethod, staticmethod) and isinstance(function.__func__, FunctionType):
         inner = again(function.__func__)
         return function if inner is function.__func__ else type(function)(inner)
-    inner = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
+    inner = function.func if isinstance(function, functools.singledispatchmethod) else function
+    bound: int | None = None
+    if isinstance(inner, (classmethod, staticmethod)):
+        bound = int(isinstance(inner, classmethod))
+        inner = inner.__func__
     if not callable(inner):
         raise TypeError(f"traced() is for functions, methods, properties and classes, not {function!r}")
     selector = Selector(inner, attributes) if attributes else None
@@ -121,7 +125,7 @@ def _traced(
     def quick(function: Any) -> Any:
         return quick_call_of(function, event_type, label, selector, enabled)
 
-    return QuickFunction(function, wrapper_of(inner, event_type, label, selector), enabled, quick)
+    return QuickFunction(function, wrapper_of(inner, event_type, label, selector, bound), enabled, quick)
 
 
 def _like_property(original: property, fget: Any, fset: Any, fdel: Any) -> property:
