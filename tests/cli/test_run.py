@@ -176,6 +176,33 @@ def test_a_module_ends_the_same_way(tmp_path: Path, case: str) -> None:
     assert same(tmp_path, "-m", "package.program").code == code
 
 
+EXIT_IN_A_TASK = """
+    import asyncio
+
+    async def leave():
+        raise SystemExit(8)
+
+    async def main():
+        await asyncio.gather(leave(), asyncio.sleep(5))
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("module", [False, True], ids=["script", "module"])
+def test_a_task_that_still_has_the_exit_is_told_of_without_us(tmp_path: Path, module: bool) -> None:
+    """What asyncio complains of, a ``SystemExit`` that nobody has seen, has the traceback that it has without."""
+    write(tmp_path, program=EXIT_IN_A_TASK)
+    arguments = ["-m", "program"] if module else ["program.py"]
+    plain, recorded = see(tmp_path, *arguments), see(tmp_path, *RUN, *arguments)
+    assert plain.code == recorded.code == 8
+    assert "exception was never retrieved" in plain.err
+    # Before 3.12 an exception has only the frames below the last one that has caught it.
+    above = plain.err.splitlines()[3] if sys.version_info < (3, 12) else "Traceback"
+    assert recorded.err[recorded.err.index(above) :] == plain.err[plain.err.index(above) :]
+    assert "spanloom" not in recorded.err
+
+
 def test_what_cannot_be_started_is_said_the_same_way(tmp_path: Path) -> None:
     """A missing file, a folder without a main program, a missing module: python's own words and exit code."""
     (tmp_path / "empty").mkdir()

@@ -39,7 +39,6 @@ def main(args: Sequence[str] | None = None, prog_name: str | None = None) -> NoR
             pass
         else:
             run()
-            sys.exit()
     from spanloom.cli._main import main as parse
 
     keep_loaded()

@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from spanloom._command import keep_loaded
 from spanloom._wiring import Recording, record_process, watch_process
-from spanloom.cli._script import Program, exit_code_of, module, script
+from spanloom.cli._script import Program, exit_code_of, module, script, without_us
 
 __all__ = ["launch", "program_of"]
 
@@ -42,15 +43,26 @@ def launch(
     stall_after: float | None = None,
     dump_signal: int | None = None,
     verbose: bool = False,
-) -> None:
-    """Run `program` to its end with recording on; the arguments are the options of the command."""
+) -> NoReturn:
+    """Run `program` to its end with recording on; the arguments are the options of the command.
+
+    Raises:
+        SystemExit: the program has ended, or has raised one, with the same code. It is not the same exception: that
+            ends here, without our frames, which would be seen where a task of asyncio complains that it has it still.
+        BaseException: what else the program has raised.
+    """
     if handlers is not None:
         os.environ["SPANLOOM_HANDLERS"] = handlers
     with _loaded_for_good():
         recording = record_process(path, name=name, payloads=payloads, deep=deep, libraries=libraries)
         watch_process(stall_after=stall_after, dump_signal=dump_signal, recording=recording)
+    code: object = None
     try:
         program()
+    except SystemExit as error:
+        recording.end(exit_code_of(error))
+        error.__traceback__ = without_us(error.__traceback__)
+        code = error.code
     except BaseException as error:
         recording.end(exit_code_of(error))
         raise
@@ -59,6 +71,7 @@ def launch(
     finally:
         if verbose:
             _say(recording)
+    raise SystemExit(code)
 
 
 @contextmanager

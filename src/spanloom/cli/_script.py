@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final, cast
 
-__all__ = ["BY_SIGINT", "Program", "exit_code_of", "module", "script"]
+__all__ = ["BY_SIGINT", "Program", "exit_code_of", "module", "script", "without_us"]
 
 STDIN: Final = "-"
 """In place of a file name: the program is read from standard input."""
@@ -33,6 +33,7 @@ NO_SUCH_FILE: Final = 2
 BY_SIGINT: Final = 130
 """What a shell says of a program that Ctrl-C has ended."""
 C_LONG: Final = 1 << 63
+_OURS: Final = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 -- what paths in frames are
 
 _replaced: Final[list[ModuleType]] = []
 """The ``__main__`` of the command, kept alive to the end of the process."""
@@ -185,10 +186,16 @@ def _call(function: Callable[..., object], *arguments: object) -> None:
         raise
 
 
+def without_us(traceback: TracebackType | None) -> TracebackType | None:
+    """Return `traceback` without our frames, which are the first ones."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+        traceback = traceback.tb_next
+    return traceback
+
+
 def _show_without_us(traceback: TracebackType | None) -> None:
     """Remove our frames from the traceback that the interpreter will print."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
-        traceback = traceback.tb_next
+    traceback = without_us(traceback)
     hook = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:

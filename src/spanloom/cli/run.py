@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -106,7 +107,7 @@ def run(
     dump_signal: int | None,
     verbose: bool,
     arguments: tuple[str, ...],
-) -> Callable[[], None]:
+) -> Callable[[], NoReturn]:
     """Run a Python script with recording on.
 
     The script is the same program as without: its arguments, exit code, streams, signals and tracebacks are untouched,
