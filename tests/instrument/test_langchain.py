@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
@@ -20,6 +21,7 @@ from opentelemetry.trace import get_current_span
 
 import spanloom
 from spanloom.handlers.otel import OpenTelemetryHandler
+from spanloom.instrument import harmless
 from spanloom.instrument.langchain import LangChainHandler
 from spanloom.testing import capture_events
 
@@ -270,6 +272,19 @@ def test_nothing_is_seen_any_more_once_it_is_undone() -> None:
     with capture_events() as captured:
         sequence().invoke({"name": "a"})
     assert captured.started == []
+
+
+def test_a_manager_that_has_changed_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If our handler cannot be put among those of a run, the run goes on without it, with one warning."""
+    monkeypatch.setattr(harmless, "_told", set())
+    monkeypatch.delattr(BaseCallbackManager, "add_handler")
+    with capture_events() as captured:
+        for _ in range(2):
+            assert sequence().invoke({"name": "a"})
+    assert captured.started == []
+    assert len([record for record in caplog.records if record.name == "spanloom"]) == 1
 
 
 async def test_nothing_of_a_model_is_current_after_its_call() -> None:

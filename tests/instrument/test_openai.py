@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -488,6 +489,45 @@ def test_a_request_that_cannot_be_read_is_made_all_the_same(
         for _ in range(2):
             assert client.chat.completions.create(**ASK).choices[0].message.content == "".join(PIECES)
     assert captured.started == []
+    assert len([record for record in caplog.records if record.name == "spanloom"]) == 1
+
+
+def test_a_stream_that_is_no_generator_any_more_is_read_all_the_same(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the library reads a body with may be another kind of iterator: its event lacks what was in the chunks."""
+    spanloom.uninstrument("openai")
+    make = openai.Stream.__stream__
+    monkeypatch.setattr(openai.Stream, "__stream__", lambda stream: itertools.chain(make(stream)))
+    monkeypatch.setattr(harmless, "_told", set())
+    spanloom.instrument("openai")
+    with capture_events() as captured:
+        for _ in range(2):
+            chunks = list(client.chat.completions.create(**ASK, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "".join(
+        PIECES
+    )
+    assert [event.type for event in captured.events] == ["attempt", "llm"] * 2
+    assert len([record for record in caplog.records if record.name == "spanloom"]) == 1
+
+
+def test_a_failure_that_cannot_be_made_again_is_that_of_the_library(
+    client: openai.OpenAI,
+    server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without the library's table of exceptions, an attempt fails by what is being handled; the call goes on."""
+    server.failures += [(500, {"retry-after-ms": "1"})]
+    known = client._make_status_error
+    monkeypatch.setattr(
+        client, "_make_status_error_from_response", lambda response: known("", body=None, response=response)
+    )
+    monkeypatch.setattr(type(client), "_make_status_error", None)
+    monkeypatch.setattr(harmless, "_told", set())
+    with capture_events() as captured:
+        assert client.chat.completions.create(**ASK).choices[0].message.content == "".join(PIECES)
+    assert "backoff openai.chat.completions 1. ok" in captured.tree()
     assert len([record for record in caplog.records if record.name == "spanloom"]) == 1
 
 

@@ -203,9 +203,13 @@ def _failure(client: Any, response: Any) -> BaseException | None:
     """Return the library's exception for a response; that of the HTTP library has the whole URL in its text."""
     if response is None:
         return None
+    return guarded("a failed request", _made_again, client, response)
+
+
+def _made_again(client: Any, response: Any) -> BaseException:
     make = client._make_status_error  # noqa: SLF001 -- the library's own table of exceptions by status
-    said = f"Error code: {response.status_code}"
-    return guarded("a failed request", lambda: make(said, body=None, response=response))
+    error: BaseException = make(f"Error code: {response.status_code}", body=None, response=response)
+    return error
 
 
 def _without_body(client: Any, error: BaseException) -> BaseException | None:

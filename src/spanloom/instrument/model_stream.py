@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.functions import Args, KwArgs
+from spanloom.instrument.harmless import guarded
 
 if TYPE_CHECKING:
     from spanloom.instrument.model_call import ModelCall
@@ -89,12 +90,21 @@ def _close_unless_reading(call: ModelCall) -> None:
 
 def read(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs) -> Any:
     """Make the parsing iterator of `stream`, whose chunks are passed to the call of the answer, too."""
-    return _Parsed(make(*args, **kwargs), stream.response)
+    chunks = make(*args, **kwargs)
+    return guarded("a stream", _parsed, chunks, stream) or chunks
 
 
 def read_async(make: Callable[..., Any], stream: Any, args: Args, kwargs: KwArgs) -> Any:
     """Do the same for an asynchronous stream."""
-    return _AsyncParsed(make(*args, **kwargs), stream.response)
+    chunks = make(*args, **kwargs)
+    return guarded("a stream", _parsed, chunks, stream) or chunks
+
+
+def _parsed(chunks: Any, stream: Any) -> object:
+    for kind, proxy in ((Generator, _Parsed), (AsyncGenerator, _AsyncParsed)):
+        if isinstance(chunks, kind):
+            return proxy(chunks, stream.response)
+    raise TypeError(f"it is no generator but of type {type(chunks).__name__}")
 
 
 class _Chunks(Proxy):
@@ -125,7 +135,7 @@ class _Parsed(_Chunks):
             call.finish_reading(error)
             hide_frame(error)
             raise
-        call.take(chunk)
+        guarded("a stream", call.take, chunk)
         return chunk
 
 
@@ -149,5 +159,5 @@ class _AsyncParsed(_Chunks):
             call.finish_reading(error)
             hide_frame(error)
             raise
-        call.take(chunk)
+        guarded("a stream", call.take, chunk)
         return chunk

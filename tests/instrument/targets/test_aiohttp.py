@@ -99,11 +99,16 @@ async def test_a_refusal_is_no_error_and_says_how_long_to_wait(
 async def test_a_refusal_that_is_raised_is_an_error(
     captured: EventCapture, session: aiohttp.ClientSession, site: str
 ) -> None:
-    """With ``raise_for_status`` the request itself fails, and its status is attached all the same."""
+    """With ``raise_for_status`` the request itself fails, and what the server said is attached all the same."""
     with pytest.raises(aiohttp.ClientResponseError):
         await session.get(f"{site}/none", raise_for_status=True)
     assert tree(captured, site) == "request GET site error aiohttp.client_exceptions.ClientResponseError"
-    assert payloads(captured) == [{"method": "GET", **address(site), "status_code": 404}]
+    with pytest.raises(aiohttp.ClientResponseError):
+        await session.get(f"{site}/busy", raise_for_status=True)
+    assert payloads(captured) == [
+        {"method": "GET", **address(site), "status_code": 404},
+        {"method": "GET", **address(site), "status_code": 429, "retry_after_s": 7.0},
+    ]
 
 
 async def test_an_error_that_cannot_be_asked_is_raised_all_the_same(

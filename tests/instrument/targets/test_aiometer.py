@@ -13,6 +13,7 @@ import aiometer
 import pytest
 
 from spanloom import current_event, get_callback_manager, instrument, uninstrument
+from spanloom.instrument import harmless
 from spanloom.testing import EventCapture
 from tests.instrument.targets.observing import observe, seen_from_inside
 from tests.instrument.targets.patching import patched
@@ -165,3 +166,24 @@ def test_a_changed_library_is_left_alone(
     assert len(caplog.records) == 1
     assert "aiometer is not instrumented" in caplog.text
     assert aiometer.run_on_each is inside.run_on_each
+
+
+async def test_a_worker_that_takes_something_else_does_its_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the function cannot be found among what is given to a task, its job is named as the batch is, and runs."""
+    inside = sys.modules["aiometer._impl.run_on_each"]
+    work = inside._worker
+
+    async def work_on(call: tuple[Any, ...]) -> None:
+        await work(*call)
+
+    monkeypatch.setattr(inside, "_worker", work_on)
+    monkeypatch.setattr(harmless, "_told", set())
+    with patched("aiometer") as captured:
+        worker = inside._worker
+        monkeypatch.setattr(inside, "_worker", lambda *call: worker(call))
+        calls = [functools.partial(fetch, number) for number in range(2)]
+        assert await aiometer.run_all(calls) == [0, 1]
+    assert captured.tree() == "batch fetch ok\n  job fetch #0 ok\n  job fetch #1 ok"
+    assert len(caplog.records) == 1

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from spanloom.callbacks.decorate import hide_frame
 from spanloom.concurrency.overload import status_code_of
+from spanloom.concurrency.retry_after import retry_after_of
 from spanloom.instrument.exchange import Exchange, open_exchange
 from spanloom.instrument.functions import Args, KwArgs
 from spanloom.instrument.harmless import guarded
@@ -54,7 +55,7 @@ class _Watching:
             response = await wrapped(*args, **kwargs)
         except BaseException as error:
             if exchange is not None:
-                exchange.answered(guarded("aiohttp", status_code_of, error))
+                exchange.answered(guarded("aiohttp", status_code_of, error), retry_after_of(error))
                 exchange.end(error)
             hide_frame(error)
             raise

@@ -85,6 +85,11 @@ def _opened(args: Args, kwargs: KwArgs) -> _Run | None:
     return _Run(batch, batch.event.start_ns, by_item)
 
 
+def _job_of(run: _Run, args: Args, kwargs: KwArgs) -> object:
+    given = dict(zip(("async_fn", "index", "value"), args, strict=False)) | dict(kwargs)
+    return given["value" if run.by_item else "async_fn"]
+
+
 async def _work(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: KwArgs) -> Any:
     del instance
     try:
@@ -92,10 +97,11 @@ async def _work(wrapped: Callable[..., Any], instance: object, args: Args, kwarg
         if run is None:
             return await wrapped(*args, **kwargs)
         batch = run.batch
+        job = guarded("aiometer", _job_of, run, args, kwargs)
         index = batch.reserve()
         if index is None:
             return await wrapped(*args, **kwargs)
-        record = batch.begin(index, args[2 if run.by_item else 0], run.ready_ns)
+        record = batch.begin(index, job, run.ready_ns)
         try:
             batch.take_first_step(asyncio.get_running_loop().call_soon)
             result = await wrapped(*args, **kwargs)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from spanloom.instrument.functions import Args, KwArgs
+from spanloom.instrument.harmless import guarded
 from spanloom.instrument.langchain import LangChainHandler
 from spanloom.instrument.patches import Patches
 
@@ -26,6 +27,10 @@ def patch(module: ModuleType, patches: Patches) -> None:
 def _configure(configure: Callable[..., Any], _: object, args: Args, kwargs: KwArgs) -> Any:
     """Make the callback manager of a run, with our handler among its own; the runs inside inherit it."""
     manager = configure(*args, **kwargs)
+    guarded("langchain", _join, manager)
+    return manager
+
+
+def _join(manager: Any) -> None:
     if not any(isinstance(handler, LangChainHandler) for handler in manager.handlers):
         manager.add_handler(_HANDLER, inherit=True)
-    return manager
