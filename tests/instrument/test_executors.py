@@ -291,6 +291,23 @@ def calls_objects(pool: Executor) -> object:
     return [pool.submit(each, 5).result() for each in objects], pool.submit(Odd(), 1).result()
 
 
+def left_by_an_error(pool: Executor) -> object:
+    end = pool.shutdown
+
+    def shutdown(wait: bool = True, *, cancel_futures: bool = False) -> None:
+        end(wait, cancel_futures=cancel_futures)
+        raise OSError("interrupted")
+
+    pool.shutdown = shutdown  # type: ignore[method-assign]
+    try:
+        with pool:
+            pool.submit(double, 1)
+    except OSError as error:
+        del pool.shutdown
+        return told(error)
+    return None
+
+
 def programs() -> Iterator[Callable[[Executor], object]]:
     def results(pool: Executor) -> object:
         return [future.result() for future in [pool.submit(double, n) for n in range(5)]]
@@ -334,7 +351,7 @@ def programs() -> Iterator[Callable[[Executor], object]]:
         except (pickle.PicklingError, AttributeError) as error:
             return type(error).__name__, str(error).partition(" at 0x")[0]
 
-    yield from (results, maps, fails, fails_in_map, wrong_arguments)
+    yield from (results, maps, fails, fails_in_map, wrong_arguments, left_by_an_error)
     yield from (calls_objects, after_the_end, what_cannot_be_pickled)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from spanloom.instrument.patches import Patches
+from spanloom.instrument.task_group import TaskGroups
 
 CALLS: list[tuple[object, tuple[Any, ...]]] = []
 
@@ -132,6 +133,32 @@ def test_the_wrapper_is_told_what_the_function_is_bound_to() -> None:
     assert kept[0](client, 9) == 9
     kept[1](10).close()
     assert CALLS == []
+
+
+def test_a_wrapper_is_in_no_traceback() -> None:
+    """Neither what stands in the place of a function, nor what that calls; only what raises itself is seen."""
+
+    class Raising:
+        def plain(self) -> None:
+            raise ValueError("plain")
+
+        async def awaited(self) -> None: ...
+
+    def frames(call: Callable[[], object]) -> list[str]:
+        with pytest.raises((ValueError, TypeError)) as raised:
+            call()
+        return [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)][1:]
+
+    one: Any = Raising()
+    calls: list[Callable[[], object]] = [lambda: [one.plain()], lambda: [one.awaited(1)]]
+    before = [frames(call) for call in calls]
+    patches = Patches()
+    # One of ours that passes the call on and does not take itself out.
+    ours = TaskGroups().leave
+    patches.wrap(Raising, "plain", ours)
+    patches.wrap(Raising, "awaited", ours)
+    assert [frames(call) for call in calls] == before == [["<lambda>", "plain"], ["<lambda>"]]
+    patches.undo()
 
 
 @pytest.mark.parametrize("name", ["plain", "awaited"])

@@ -85,29 +85,29 @@ class _Requests:
     def watch(self, request: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
         """Make a request with an event around it."""
         call = guarded(self._library, self._begin, client, args, kwargs)
-        if call is None:
-            return request(*args, **kwargs)
         try:
             answer = request(*args, **kwargs)
         except BaseException as error:
-            call.fail(error, _without_body(client, error))
+            if call is not None:
+                call.fail(error, _without_body(client, error))
             hide_frame(error)
             raise
-        self._settle(call, answer)
+        if call is not None:
+            self._settle(call, answer)
         return answer
 
     async def watch_async(self, request: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
         """Do the same for an asynchronous client."""
         call = guarded(self._library, self._begin, client, args, kwargs)
-        if call is None:
-            return await request(*args, **kwargs)
         try:
             answer = await request(*args, **kwargs)
         except BaseException as error:
-            call.fail(error, _without_body(client, error))
+            if call is not None:
+                call.fail(error, _without_body(client, error))
             hide_frame(error)
             raise
-        self._settle(call, answer)
+        if call is not None:
+            self._settle(call, answer)
         return answer
 
     def _begin(self, client: Any, args: Args, kwargs: KwArgs) -> ModelCall | None:
@@ -171,31 +171,33 @@ def _settings(body: Mapping[str, object]) -> Iterable[tuple[str, object]]:
 
 def _pause(sleep: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
     call = ModelCall.current.get()
-    if call is None:
-        return sleep(*args, **kwargs)
-    call.begin_pause(_failure(client, kwargs.get("response")))
+    if call is not None:
+        call.begin_pause(_failure(client, kwargs.get("response")))
     try:
         slept = sleep(*args, **kwargs)
     except BaseException as error:
-        call.end_pause(error)
+        if call is not None:
+            call.end_pause(error)
         hide_frame(error)
         raise
-    call.end_pause(None)
+    if call is not None:
+        call.end_pause(None)
     return slept
 
 
 async def _pause_async(sleep: Callable[..., Any], client: Any, args: Args, kwargs: KwArgs) -> Any:
     call = ModelCall.current.get()
-    if call is None:
-        return await sleep(*args, **kwargs)
-    call.begin_pause(_failure(client, kwargs.get("response")))
+    if call is not None:
+        call.begin_pause(_failure(client, kwargs.get("response")))
     try:
         slept = await sleep(*args, **kwargs)
     except BaseException as error:
-        call.end_pause(error)
+        if call is not None:
+            call.end_pause(error)
         hide_frame(error)
         raise
-    call.end_pause(None)
+    if call is not None:
+        call.end_pause(None)
     return slept
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from spanloom.callbacks.decorate import hide_frame
 from spanloom.instrument.functions import Args, Copied, KwArgs, Wrapper, by_name
 
 __all__ = ["stand_in"]
 
 _TOLD_BY_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_OURS: Final = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 -- what paths in frames are
 
 
 def stand_in(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], *, is_method: bool) -> Any:
@@ -55,17 +56,25 @@ def _function(original: Any, wrapper: Wrapper, enabled: Callable[[], bool], is_m
                 return wrapper(MethodType(original, self), self, args, kwargs)
             return original(self, *args, **kwargs)
         except BaseException as error:
-            hide_frame(error)
+            _hide_frames(error)
             raise
 
     def function(*args: Any, **kwargs: Any) -> Any:
         try:
             return wrapper(original, None, args, kwargs) if enabled() else original(*args, **kwargs)
         except BaseException as error:
-            hide_frame(error)
+            _hide_frames(error)
             raise
 
     return functools.wraps(original)(method if is_method else function)
+
+
+def _hide_frames(error: BaseException) -> None:
+    """Take the frame that has just caught `error` out of its traceback, and the wrapper's if it is there still."""
+    traceback = error.__traceback__ and error.__traceback__.tb_next
+    if traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+        traceback = traceback.tb_next
+    error.__traceback__ = traceback
 
 
 class _Alike(Copied):
@@ -84,7 +93,7 @@ class _Alike(Copied):
                 return wrapper(MethodType(original, args[0]), args[0], args[1:], kwargs)
             return wrapper(original, None, args, kwargs)
         except BaseException as error:
-            hide_frame(error)
+            _hide_frames(error)
             raise
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
