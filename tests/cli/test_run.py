@@ -125,6 +125,15 @@ ENDS = {
     "term": ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
     "asyncio": ("import asyncio\nasync def m():\n    await asyncio.sleep(0)\n    1/0\nasyncio.run(m())", 1),
     "asyncio exit": ("import asyncio, sys\nasync def m():\n    sys.exit(5)\nasyncio.run(m())", 5),
+    "gather before a loop": (
+        "import asyncio\nasync def f(): return 1\nbefore = asyncio.gather(f(), f())\n"
+        "print(asyncio.get_event_loop().run_until_complete(before))",
+        int(sys.version_info >= (3, 14)),
+    ),
+    "future before a loop": (
+        "import asyncio\nasync def f(): return 1\nasyncio.ensure_future(f())",
+        int(sys.version_info >= (3, 14)),
+    ),
     "exit hook": ("import atexit\natexit.register(print, 'first')\natexit.register(print, 'second')", 0),
     "exit hook fails": ("import atexit\natexit.register(lambda: 1 / 0)", 0),
     "thread": ("import threading\nthreading.Thread(target=lambda: print('t')).start()", 0),

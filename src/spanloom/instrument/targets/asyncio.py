@@ -10,7 +10,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from spanloom.callbacks.ambient import get_callback_manager
@@ -44,6 +44,20 @@ def patch(module: ModuleType, patches: Patches) -> None:  # noqa: ARG001 -- it i
     patch_acquire(patches, asyncio.Semaphore)
 
 
+def _in_place_of(original: Any, function: Any) -> Any:
+    """Return `function` with the names of `original`, in a module of that name, as far as its frames tell.
+
+    Without a running loop, asyncio warns of that at the first line whose module is none of its own.
+    """
+    made = FunctionType(
+        function.__code__,
+        {**function.__globals__, "__name__": original.__module__},
+        closure=function.__closure__,
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return functools.wraps(original)(made)
+
+
 def _gather(patches: Patches, original: Any) -> Any:
     def gather(*aws: Any, return_exceptions: bool = False) -> Any:
         manager = listening() if patches.active and not by_library() else None
@@ -59,7 +73,7 @@ def _gather(patches: Patches, original: Any) -> Any:
             outer.add_done_callback(functools.partial(_seal, batch))
         return outer
 
-    return functools.wraps(original)(gather)
+    return _in_place_of(original, gather)
 
 
 def _seal(batch: TaskBatch, outer: asyncio.Future[Any]) -> None:
@@ -114,9 +128,8 @@ def _as_completed(patches: Patches, original: Any) -> Any:
             hide_frame(error)
             raise
 
-    return functools.wraps(original)(
-        as_completed_later if inspect.isgeneratorfunction(original) else as_completed
-    )
+    is_later = inspect.isgeneratorfunction(original)
+    return _in_place_of(original, as_completed_later if is_later else as_completed)
 
 
 def _create_task(patches: Patches, original: Any) -> Any:
@@ -151,7 +164,7 @@ def _ensure_future(patches: Patches, original: Any) -> Any:
             hide_frame(error)
             raise
 
-    return functools.wraps(original)(ensure_future)
+    return _in_place_of(original, ensure_future)
 
 
 def _wait_for(patches: Patches, original: Any) -> Any:
