@@ -298,7 +298,7 @@ def left_by_an_error(pool: Executor) -> object:
         end(wait, cancel_futures=cancel_futures)
         raise OSError("interrupted")
 
-    pool.shutdown = shutdown  # type: ignore[method-assign]
+    pool.shutdown = shutdown  # type: ignore[method-assign]  # as a subclass would
     try:
         with pool:
             pool.submit(double, 1)

@@ -308,7 +308,7 @@ async def test_objects_that_can_be_called_are_of_their_kind(manager: CallbackMan
     assert str(inspect.signature(called)) == str(inspect.signature(AsyncCallable()))
     assert isinstance(called, AsyncCallable)
     with pytest.raises(TypeError, match="'a'"):
-        called()  # type: ignore[call-arg]
+        called()  # type: ignore[call-arg]  # that is the test
     work = called(1, key="x")
     assert tree(manager) == []
     assert await work == (1, "x")
