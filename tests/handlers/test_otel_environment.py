@@ -363,19 +363,36 @@ def test_a_period_passes_between_exports(
 def test_a_small_queue_drops_what_is_too_much_and_counts_it(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`OTEL_BSP_MAX_QUEUE_SIZE` bounds what waits; nothing is lost unseen, and the flush says so."""
+    """`OTEL_BSP_MAX_QUEUE_SIZE` bounds what waits for a collector that hangs; the flush says that some is lost."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64")
+    monkeypatch.setattr("spanloom.handlers.otel._sender.PATIENCE_S", 0.2)
+    collector.hang = True
+    with configure() as configuration:
+        asyncio.run(async_map(job, range(400), limit=2, desc="batch"))
+        assert not configuration.flush(3)
+        assert configuration.handler is not None
+        counts = configuration.handler.stats()
+        assert counts.produced == 401 == counts.dropped + counts.pending
+        assert counts.pending <= 64 + 64, "those that wait, and those of the request under way"
+        collector.hang = False
+
+
+def test_a_small_queue_is_no_reason_to_lose_anything(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too much for the queue waits outside of it while the collector takes what it gets."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64")
     with configure() as configuration:
-        asyncio.run(async_map(job, range(400), limit=2, desc="batch"))
-        done = configuration.flush(3)
+        asyncio.run(async_map(job, range(2_000), limit=2, desc="batch"))
+        assert configuration.flush(30)
         assert configuration.handler is not None
         counts = configuration.handler.stats()
-    assert counts.produced == 401
-    assert counts.dropped > 0
-    assert not done
-    assert len(collector.spans) == counts.exported == 401 - counts.dropped
+    assert (counts.exported, counts.dropped, counts.pending) == (counts.produced, 0, 0)
+    assert len({span.span_id for span in collector.spans}) == counts.produced > 2_000
 
 
 # TLS ---------------------------------------------------------------------------------------------------------

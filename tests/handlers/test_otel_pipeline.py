@@ -33,7 +33,8 @@ from spanloom.handlers.otel._memory import OVERHEAD, MemoryStore
 from spanloom.handlers.otel._outlets import Outlets
 from spanloom.handlers.otel._pipeline import Pipeline, open_pipeline, transport_for
 from spanloom.handlers.otel._plan import look_at
-from spanloom.handlers.otel._sender import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, _pause_s
+from spanloom.handlers.otel._schedule import STEADY_S
+from spanloom.handlers.otel._sender import CROWD_HELPERS, MAX_BACKOFF_S, MAX_RETRY_AFTER_S, _pause_s
 from spanloom.handlers.otel._transport import Reply, Verdict
 from spanloom.handlers.otel._transport_http import _retry_after
 from tests.handlers.otel_peers import (
@@ -550,7 +551,7 @@ def test_the_queue_and_the_timeout_are_those_of_the_environment(monkeypatch: pyt
         pipeline = pipeline_to(collector.url)
         put(pipeline, 1, 1001)
         counts = pipeline.stats()
-        assert counts.pending <= 150
+        assert counts.pending <= 150 + 150, "those that wait, and those of the request under way"
         assert counts.reasons == {"memory full": 1000 - counts.pending}
         pipeline.flush(10)
         assert pipeline.stats().exported == counts.pending
@@ -558,18 +559,136 @@ def test_the_queue_and_the_timeout_are_those_of_the_environment(monkeypatch: pyt
         pipeline.close()
 
 
-def test_a_queue_is_sent_before_it_is_full(collector: HttpCollector, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [8, 150, 1000, 2048, 6000])
+def test_a_queue_is_sent_before_it_is_full(
+    collector: HttpCollector, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     """However long a span may wait for company: when half of those that may wait are there, they are sent."""
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "6000")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", str(size))
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
     pipeline = pipeline_to(collector.url)
-    put(pipeline, 1, 3001)
-    deadline = time.monotonic() + 30
-    while pipeline.stats().exported < 3000:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert sorted(collector.span_ids) == list(range(1, 3001))
+    half = size // 2
+    put(pipeline, 1, half + 1)
+    with waited() as seconds:
+        while pipeline.stats().exported < half:
+            assert seconds() < 30
+            time.sleep(0.01)
+    assert sorted(collector.span_ids) == list(range(1, half + 1))
     assert pipeline.close()
+
+
+def test_what_waits_is_sent_a_few_times_a_second(
+    collector: HttpCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any bound, too, spans do not wait for more than a request is worth: a SIGKILL would take them."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+    pipeline = pipeline_to(collector.url)
+    for start in range(1, 4 * 512, 512):
+        put(pipeline, start, start + 512)
+        with waited() as seconds:
+            while pipeline.stats().pending:
+                assert seconds() < 30
+                time.sleep(0.01)
+    assert sorted(collector.span_ids) == list(range(1, 4 * 512 + 1))
+    put(pipeline, 3001, 3101)
+    time.sleep(3 * STEADY_S)
+    assert pipeline.stats().pending == 100, "so few wait for the delay that the environment names"
+    assert pipeline.close()
+
+
+def test_room_is_waited_for_while_the_collector_takes_what_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of many times what may wait arrives as a whole, with a collector that takes its time."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "150")
+    with HttpCollector(lambda number, request: Answer(delay_s=0.02)) as collector:
+        pipeline = pipeline_to(collector.url)
+        step = pipeline.portion
+        assert step is not None
+        assert step <= 75
+        for start in range(1, 2001, step):
+            pipeline.make_room(step)
+            pipeline.put(ENVELOPE, frames(start, start + step))
+            assert pipeline.stats().pending <= 150 + 150
+        assert pipeline.flush(20)
+        assert pipeline.stats().dropped == 0
+        assert len(collector.span_ids) == pipeline.stats().exported >= 2000
+        assert pipeline.close()
+
+
+@pytest.mark.parametrize("answer", [Answer(503), Answer(429, {"Retry-After": "60"}), Answer(delay_s=60)])
+def test_room_is_not_waited_for_with_a_collector_that_takes_nothing(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where waiting makes no room, what is too much is dropped and counted; a silence is waited for once."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setattr("spanloom.handlers.otel._sender.PATIENCE_S", 0.5)
+    with HttpCollector(lambda number, request: answer) as collector:
+        pipeline = pipeline_to(collector.url, timeout=90)
+        put(pipeline, 1, 101)
+        with waited() as seconds:
+            while not collector.requests:
+                assert seconds() < 30
+                time.sleep(0.01)
+        with waited() as seconds:
+            for start in range(101, 10_001, 100):
+                pipeline.make_room(50)
+                put(pipeline, start, start + 100)
+        assert seconds() < 5, "99 times half a second, and more, if each were waited for"
+        counts = pipeline.stats()
+        assert balanced(counts)
+        assert counts.reasons == {"memory full": counts.dropped}
+        assert not pipeline.close(0.2)
+
+
+def test_a_backlog_is_sent_side_by_side_though_nobody_waits_for_it() -> None:
+    """One request after the other would not keep up with a slow collector, and what is too much would be lost."""
+    under_way: set[int] = set()
+    most = 0
+
+    def decide(number: int, request: ExportTraceServiceRequest) -> Answer:
+        nonlocal most
+        under_way.add(number)
+        most = max(most, len(under_way))
+        collector.released.wait(0.3)
+        under_way.discard(number)
+        return Answer()
+
+    with HttpCollector(decide) as collector:
+        pipeline = pipeline_to(collector.url)
+        put(pipeline, 1, 100_001)
+        with waited() as seconds:
+            while pipeline.stats().exported < 60_000:
+                assert seconds() < 30
+                time.sleep(0.01)
+        assert 2 <= most <= 1 + CROWD_HELPERS
+        assert pipeline.flush(10)
+        assert sorted(collector.span_ids) == list(range(1, 100_001))
+        assert pipeline.close()
+
+
+def test_no_thread_asks_a_collector_that_wants_to_be_left_alone() -> None:
+    """Its `Retry-After` is kept also by the requests that a flush has sent side by side."""
+    times: list[float] = []
+
+    def decide(number: int, request: ExportTraceServiceRequest) -> Answer:
+        times.append(time.monotonic())
+        return Answer(429, {"Retry-After": "2"}) if number == 0 else Answer()
+
+    with HttpCollector(decide) as collector:
+        pipeline = pipeline_to(collector.url)
+        put(pipeline, 1, 60_001)
+        with waited() as seconds:
+            while not times:
+                assert seconds() < 30
+                time.sleep(0.01)
+        time.sleep(0.2)
+        so_far = len(times)
+        assert so_far <= 1 + CROWD_HELPERS, "those that were under way when it said so"
+        assert not pipeline.flush(0.3)
+        assert len(times) == so_far
+        assert pipeline.flush(20)
+        assert times[so_far] - times[0] >= 1.9
+        assert sorted(collector.span_ids) == list(range(1, 60_001))
+        assert pipeline.close()
 
 
 @pytest.mark.parametrize("value", ["-1", "many", "1.5"])

@@ -287,7 +287,8 @@ class OpenTelemetryHandler:
         if self._is_inline:
             connection.outlets.hand_over()
         else:
-            connection.builder.build(events)
+            for part in connection.outlets.portions(events):
+                connection.builder.build(part)
         if self._sigterm is not None:
             self._taken += sum(not event.is_point for event in events)
         if connection.metrics is not None:

@@ -22,6 +22,8 @@ MAX_BYTES: Final = 32 << 20
 """What may wait: some 100,000 spans of 250 bytes. With a request in the making it stays below 64 MB."""
 DROPPED: Final = "spans are being dropped: %s; OpenTelemetryHandler.stats() counts them"
 """What the log says, once for a reason."""
+MARGIN: Final = 1 << 20
+"""Bytes that are left where there is said to be room."""
 OVERHEAD: Final = 64
 """Bytes that CPython adds to a frame: a bytes object's header, rounding, a place in a list."""
 
@@ -68,6 +70,13 @@ class MemoryStore:
         """Keep frames; drop the oldest if there is no room."""
         if (reason := self.keep(envelope, frames)) is not None:
             _logger.warning(DROPPED, reason)
+
+    def has_room_for(self, count: int) -> bool:
+        """Tell whether nothing would have to give way for so many frames, or nothing waits."""
+        waiting, most = self.waiting, self._max_spans
+        if not waiting:
+            return True
+        return (most is None or waiting + count <= most) and self.waiting_bytes <= self._max_bytes - MARGIN
 
     def keep(self, envelope: Envelope, frames: Sequence[bytes]) -> str | None:
         """Do what `put` does without logging; return the reason when spans are first dropped for it, else ``None``."""

@@ -6,7 +6,8 @@ spans of user code. An unknown processor may contain a batch processor; its queu
 environment says.
 
 Spans for an OTLP exporter of the SDK do not need its processor at all: encoded, they go to a pipeline that sends to the
-same endpoint, knows what has arrived, and does not drop what a slow collector has not taken yet.
+same endpoint, knows what has arrived, and does not drop what a slow collector has not taken yet: while that takes
+what it is sent, this thread waits for room here, too.
 
 With a spool, spans are finished in the tasks and threads of user code. A pipeline may be called there: it never waits.
 A processor may export on the spot, or be made to, so what is for processors waits for `Outlets.hand_over`.
@@ -17,13 +18,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType
 from typing import Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from spanloom.events import Event
 from spanloom.handlers.otel._counts import ExportCounts
 from spanloom.handlers.otel._frame import Envelope
 from spanloom.handlers.otel._plan import Plan, exporter_of, is_otlp
@@ -37,6 +39,13 @@ class Pipe(Protocol):
 
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Take spans; any thread, never waits for the network."""
+
+    @property
+    def portion(self) -> int | None:
+        """How many spans are best put at once; ``None`` for any number."""
+
+    def make_room(self, count: int) -> None:
+        """Wait until there is room for so many spans, if that helps."""
 
     def hurry(self) -> None:
         """Have everything that was put sent without delay; does not wait."""
@@ -106,6 +115,15 @@ class Outlets:
         self._deferred.clear()
         self._unflushed = 0
         self._stuck.clear()
+
+    def portions(self, events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+        """Yield `events` in lists, each when the pipelines have room for its spans; on a thread that may wait."""
+        step = min((most for pipe in self.pipes if (most := pipe.portion) is not None), default=len(events))
+        for start in range(0, len(events), max(1, step)):
+            part = events[start : start + step] if step < len(events) else events
+            for pipe in self.pipes:
+                pipe.make_room(len(part))
+            yield part
 
     def put_frames(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Hand encoded spans to every pipeline."""

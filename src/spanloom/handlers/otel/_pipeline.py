@@ -35,6 +35,10 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """Seconds that a close may take: what the end of the process allows all handlers together."""
+MORE: Final = 8
+"""Spans that may come with those of a list of events: the roots of shards that it completes."""
+MAX_WAIT_S: Final = 10.0
+ROOM_STEP_S: Final = 0.002
 ABORT_S: Final = 0.1
 """Seconds of these that are reserved for aborting a request."""
 
@@ -81,6 +85,25 @@ class Pipeline:
             sender.wake.set()
         elif store.waiting >= self._schedule.eager_spans and not (sender.is_sending or sender.wake.is_set()):
             sender.wake.set()
+        if not store.is_durable:
+            sender.help_if_crowded()
+
+    @property
+    def portion(self) -> int | None:
+        """How many spans are best put at once, so that there is room for them; ``None`` for any number."""
+        most = None if self._store.is_durable else self._schedule.max_waiting
+        return None if most is None else max(1, most // 2 - MORE)
+
+    def make_room(self, count: int) -> None:
+        """Wait until `count` more spans have room, for as long as the collector takes what is there.
+
+        Not on a thread of user code's. Not for a collector that fails, or has been silent for 2 s, and not with a
+        spool, which has room.
+        """
+        sender, until = self._sender, time.monotonic() + MAX_WAIT_S
+        while not self._store.has_room_for(count + MORE) and sender.is_moving and time.monotonic() < until:
+            sender.want_room()
+            time.sleep(ROOM_STEP_S)
 
     def start(self) -> None:
         """Start the thread now: the first span may come at the end of the process, when no thread can be started."""

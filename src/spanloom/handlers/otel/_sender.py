@@ -22,7 +22,7 @@ from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from spanloom.handlers.otel._counts import Ledger
-from spanloom.handlers.otel._schedule import MAX_BODY, Schedule
+from spanloom.handlers.otel._schedule import MAX_BODY, STEADY_S, Schedule
 from spanloom.handlers.otel._store import Parcel, Store
 from spanloom.handlers.otel._transport import Reply, Transport, Verdict
 
@@ -33,8 +33,15 @@ _logger = logging.getLogger("spanloom.handlers.otel")
 BACKOFF_S: Final = 0.5
 """The first pause; each is twice the one before, +/- 20 %, up to `MAX_BACKOFF_S`."""
 MAX_BACKOFF_S: Final = 30.0
-MAX_HELPERS: Final = 5
-"""Requests that may be under way besides the sender's own: with those, what memory holds is sent in two rounds."""
+MAX_HELPERS: Final = 8
+"""Requests that may be under way besides the sender's own when somebody waits: with those, what memory holds is sent in
+one round and a bit, also where the sender's own, a small one, was begun a moment before."""
+CROWD_BYTES: Final = 8 << 20
+"""What waits in memory when one request at a time is not enough, though nobody waits for it."""
+CROWD_HELPERS: Final = 2
+"""Requests that are then under way besides: with what they hold, memory stays below 64 MB."""
+PATIENCE_S: Final = 2.0
+"""Seconds without an answer after which there is no point in waiting for room."""
 MIN_PAUSE_S: Final = 0.1
 """The shortest pause, when the end of the process is near."""
 MAX_RETRY_AFTER_S: Final = 300.0
@@ -75,6 +82,10 @@ class Sender:
         self._helpers: list[threading.Thread] = []
         self._returned: deque[Parcel] = deque()  # what a helper could not deliver at once
         self._deadline: float | None = None
+        # By the monotonic clock: when the last request was begun, when the collector was last heard of (or asked again
+        # after some time), and until when it has asked to be left alone.
+        self._sent_at = self._moved_at = self._quiet_until = float("-inf")
+        self.is_failing = self._is_full = False
         self._thread: threading.Thread | None = None
         # Of the threads. Reentrant, since a signal's handler may flush while the thread below it does.
         self._lock = threading.RLock()
@@ -102,6 +113,23 @@ class Sender:
         self.wake.set()
         self._get_help()
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether the collector takes what it is sent, as far as can be told: then waiting makes room in the store."""
+        if self.is_failing or self._deadline is not None or self._thread is None:
+            return False
+        return not self.is_sending or time.monotonic() - self._moved_at < PATIENCE_S
+
+    def want_room(self) -> None:
+        """Have what waits sent, though it is little: there is no room for more."""
+        self._is_full = True
+        self.wake.set()
+
+    def help_if_crowded(self) -> None:
+        """Have up to `CROWD_HELPERS` more requests under way, if that much waits and the collector takes it."""
+        if self.is_sending and not self.is_failing and self._store.waiting_bytes >= CROWD_BYTES:
+            self._get_help(CROWD_HELPERS)
+
     def stop(self, deadline: float) -> None:
         """Send what is there until `deadline` (of the monotonic clock), then end the thread."""
         self._deadline = deadline
@@ -124,7 +152,7 @@ class Sender:
 
     # on threads that help when somebody waits --------------------------------------------------------------
 
-    def _get_help(self) -> None:
+    def _get_help(self, most: int = MAX_HELPERS) -> None:
         """Start helpers, so that several requests wait for a slow collector's answers concurrently.
 
         Not with a spool: there the time is not short, and what is settled is noted in order.
@@ -132,9 +160,9 @@ class Sender:
         if self._store.is_durable or self._thread is None:
             return
         requests = -(-self._store.waiting_bytes // self.max_body)
-        wanted = min(MAX_HELPERS, requests if self.is_sending else requests - 1)
+        wanted = requests if self.is_sending else requests - 1
         with self._lock:
-            for _ in range(wanted - len(self._living_helpers())):
+            for _ in range(min(wanted, most - len(self._living_helpers()))):
                 helper = threading.Thread(target=self._help, name="spanloom-otel-sender-helper", daemon=True)
                 try:
                     helper.start()
@@ -150,7 +178,7 @@ class Sender:
 
     def _help(self) -> None:
         with _uninstrumented():
-            while self._left() > 0 and self._store.waiting:
+            while self._left() > 0 and self._store.waiting and not self._is_quiet:
                 parcel = self._store.take(self._schedule.max_spans, self.max_body)
                 if parcel is None:
                     break
@@ -159,6 +187,7 @@ class Sender:
                     if self._store.settle(parcel):
                         self._account(parcel, reply)
                 else:
+                    self._leave_alone(reply)
                     self._returned.append(parcel)
                     self.wake.set()
                     break
@@ -202,8 +231,12 @@ class Sender:
         if self._returned:
             parcel: Parcel | None = self._returned.popleft()
         else:
+            self._is_full = False
             parcel = self._store.take(self._schedule.max_spans, self.max_body)
         if parcel is not None:
+            self._sent_at = time.monotonic()
+            if not self.is_failing:
+                self._moved_at = self._sent_at
             self._deliver(parcel)
         self.is_sending = False
 
@@ -217,15 +250,18 @@ class Sender:
     def _wait_for_company(self) -> None:
         until = time.monotonic() + self._schedule.delay_s
         while self._store.waiting < self._schedule.eager_spans and not self._is_hurried:
-            left = until - time.monotonic()
+            now = time.monotonic()
+            left, early = until - now, self._sent_at + STEADY_S - now
             if left <= 0 or self._store.waiting_bytes >= self.max_body or not self._store.waiting:
                 return
-            self.wake.wait(left)
+            if early <= 0 and self._store.waiting >= self._schedule.steady_spans:
+                return
+            self.wake.wait(min(left, early if early > 0 else STEADY_S))
             self.wake.clear()
 
     @property
     def _is_hurried(self) -> bool:
-        return self._deadline is not None or self._ledger.own_settled < self._target
+        return self._is_full or self._deadline is not None or self._ledger.own_settled < self._target
 
     def _left(self) -> float:
         """Seconds until `stop`'s deadline."""
@@ -236,6 +272,9 @@ class Sender:
         parts = [parcel]
         retries = 0
         while parts and self._left() > 0:
+            if not self._wait_until(self._quiet_until, self._quiet_until):
+                self._gave_up = True
+                return
             part = parts.pop()
             body = part.body()
             reply = self._send(body, len(part.frames))
@@ -247,6 +286,7 @@ class Sender:
                     return
                 continue
             retries = 0
+            self.is_failing = False
             if reply.verdict is Verdict.TOO_LARGE and len(part.frames) > 1:
                 self.max_body = max(1, min(self.max_body, len(body) // 2))
                 parts.extend(reversed(part.halves()))
@@ -265,6 +305,7 @@ class Sender:
 
     def _account(self, part: Parcel, reply: Reply) -> None:
         lost = len(part.frames)
+        self._moved_at = time.monotonic()
         if reply.verdict is Verdict.ACCEPTED:
             lost = min(reply.rejected, lost)
             self._ledger.export(len(part.frames) - lost, replayed=part.replayed)
@@ -275,6 +316,8 @@ class Sender:
 
     def _pause(self, reply: Reply, retries: int) -> bool:
         """Wait before a request is sent again; False if there is no time for that any more."""
+        self.is_failing = True
+        self._leave_alone(reply)
         if retries == 1:
             _logger.warning(
                 "spans cannot be sent, and will be sent again: %s%s",
@@ -287,14 +330,27 @@ class Sender:
         if self._deadline is not None:
             pause_s = max(asked_s, min(pause_s, max(MIN_PAUSE_S, self._left() / 2)))
         now = time.monotonic()
-        asked_until, until = now + asked_s, now + pause_s
-        while (left := (asked_until if self._is_nudged else until) - time.monotonic()) > 0:
+        if not self._wait_until(now + pause_s, now + asked_s):
+            return False
+        self._is_nudged = False
+        return True
+
+    def _wait_until(self, until: float, least: float) -> bool:
+        """Wait until `until`, or until `least` if somebody is in a hurry; False if there is no time for that."""
+        while (left := (least if self._is_nudged else until) - time.monotonic()) > 0:
             if self._left() <= left:
                 return False
             self.wake.wait(left)
             self.wake.clear()
-        self._is_nudged = False
         return True
+
+    @property
+    def _is_quiet(self) -> bool:
+        return time.monotonic() < self._quiet_until
+
+    def _leave_alone(self, reply: Reply) -> None:
+        """Note, for all threads, how long the collector has asked to be left alone."""
+        self._quiet_until = max(self._quiet_until, time.monotonic() + _asked_s(reply))
 
 
 def _asked_s(reply: Reply) -> float:

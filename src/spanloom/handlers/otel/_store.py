@@ -65,6 +65,9 @@ class Store(Protocol):
     def put(self, envelope: Envelope, frames: Sequence[bytes]) -> None:
         """Keep frames; drop the oldest if there is no room."""
 
+    def has_room_for(self, count: int) -> bool:
+        """Tell whether so many frames of usual size can be kept, or nothing waits; without a lock, a hint."""
+
     def take(self, max_spans: int, max_bytes: int) -> Parcel | None:
         """Return the oldest frames that share an envelope; ``None`` if there are none.
 
