@@ -287,6 +287,19 @@ def test_what_is_wrong_is_said_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_waited_for_is_said_soon(recorded: Recorded) -> None:
+    """A collector that is not there is waited for in case it comes; that is said after a second, and nothing twice."""
+    command = [sys.executable, "-m", "spanloom", "export", "last", "--file", str(recorded.path)]
+    command += ["--endpoint", "http://127.0.0.1:1", "--timeout", "1.5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = "not sent (127.0.0.1:1: Connection refused)"
+    first, last = done.stderr.splitlines()
+    assert first == f"nothing sent to http://127.0.0.1:1 yet: {refused}; trying for 1.5 s (--timeout)"
+    assert last.startswith("Error: the collector took 0 of ")
+    assert last.endswith(f"no answer in 1.5 s; {refused}")
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("form", ["otlp", "perfetto", "html"])
 def test_a_terminal_is_spared(
     form: str, recorded: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -27,7 +27,7 @@ from spanloom.handlers.otel._setup import make_provider
 from spanloom.handlers.otel.replay import exporter_to
 from spanloom.store.model import Counts, Record, Run
 from spanloom.viewer.otlp import send_otlp, write_otlp
-from tests.handlers.otel_peers import Answer, HttpCollector, listener, silent
+from tests.handlers.otel_peers import Answer, HttpCollector, closed_port, listener, silent
 from tests.handlers.otlp import Receiver
 from tests.handlers.test_otel_json import read_request
 from tests.viewer.recording import STARTED_NS, Recorder, by_start, run_of
@@ -338,6 +338,21 @@ def test_a_collector_that_is_silent_is_given_up() -> None:
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= threads
+
+
+def test_what_is_waited_for_is_said_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, soon, and with the reason: a collector that does not answer, and one that is not there."""
+    monkeypatch.setattr("spanloom.handlers.otel.replay.NEWS_S", 0.1)
+    told: list[str] = []
+    with listener(silent) as port, pytest.raises(ExportError):
+        send_otlp(run_of(), STEPS, endpoint=f"http://127.0.0.1:{port}", timeout_s=0.5, tell=told.append)
+    assert told == ["no answer yet; trying for 0.5 s"]
+    port = closed_port()
+    reason = f"not sent (127.0.0.1:{port}: Connection refused)"
+    with pytest.raises(ExportError) as caught:
+        send_otlp(run_of(), STEPS, endpoint=f"http://127.0.0.1:{port}", timeout_s=0.5, tell=told.append)
+    assert told[1:] == [f"{reason}; trying for 0.5 s"]
+    assert str(caught.value) == f"the collector took 0 of 10 spans: no answer in 0.5 s; {reason}"
 
 
 @pytest.mark.slow

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +73,7 @@ READABLE: Final = frozenset({"json", "csv"})
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up on a collector that accepts nothing for this long.",
+    help="Give up on a collector that accepts nothing for this long. After a second, what is waited for is said.",
 )
 @file_option
 @json_option
@@ -107,7 +110,15 @@ def export(
         if sends:
             from spanloom.viewer.otlp import send_otlp
 
-            sent = send_otlp(found, records, endpoint=endpoint, protocol=protocol, timeout_s=timeout_s)
+            with _silenced():  # what is logged of the sending is said here, and in the error
+                sent = send_otlp(
+                    found,
+                    records,
+                    endpoint=endpoint,
+                    protocol=protocol,
+                    timeout_s=timeout_s,
+                    tell=partial(_say_what_is_waited_for, endpoint),
+                )
             told |= {"endpoint": endpoint, "spans": sent.spans, "left_open": sent.left_open}
         else:
             with writing_to(output) as file:
@@ -120,6 +131,22 @@ def export(
         print_json(told)
     else:
         _tell(told)
+
+
+def _say_what_is_waited_for(endpoint: str | None, what: str) -> None:
+    where = f"to {endpoint}" if endpoint is not None else "to where OTEL_EXPORTER_OTLP_ENDPOINT says"
+    click.echo(printable(f"nothing sent {where} yet: {what} (--timeout)", 2_000), err=True)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep Python from writing warnings of the sender to standard error, as it does where nobody takes log records."""
+    logger, nobody = logging.getLogger("spanloom.handlers.otel"), logging.NullHandler()
+    logger.addHandler(nobody)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nobody)
 
 
 def _form_of(output: str) -> str:

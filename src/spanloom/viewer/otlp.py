@@ -52,6 +52,7 @@ def send_otlp(
     endpoint: str | None = None,
     protocol: str | None = None,
     timeout_s: float = 30.0,
+    tell: Callable[[str], object] | None = None,
 ) -> Sent:
     """Send a run to a collector, or to Jaeger, by OTLP.
 
@@ -64,13 +65,14 @@ def send_otlp(
             certificates and compression.
         protocol: ``http/protobuf`` or ``grpc``; ``None`` for what the environment says, or the former.
         timeout_s: Seconds after which a collector that takes nothing more is given up.
+        tell: Is told once, in words, what is waited for, if the collector takes nothing for a second.
 
     Raises:
         ExportError: the collector did not take all of it; the message says how much. Or there is no endpoint.
         MissingDependencyError: the exporter's package is not installed.
         ValueError: there is no such protocol.
     """
-    with SpanReplay(exporter_to(endpoint, protocol), _about(run), timeout_s=timeout_s) as spans:
+    with SpanReplay(exporter_to(endpoint, protocol), _about(run), timeout_s=timeout_s, tell=tell) as spans:
         left_open = replay(run, records, spans)
         counts = spans.finish()
     return Sent(counts.exported, left_open)

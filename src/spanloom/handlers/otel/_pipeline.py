@@ -105,6 +105,11 @@ class Pipeline:
             sender.want_room()
             time.sleep(ROOM_STEP_S)
 
+    @property
+    def trouble(self) -> str:
+        """Why the collector has taken nothing of what it was sent last; nothing if it has, or has not answered yet."""
+        return self._sender.trouble
+
     def start(self) -> None:
         """Start the thread now: the first span may come at the end of the process, when no thread can be started."""
         self._sender.start()

@@ -86,6 +86,7 @@ class Sender:
         # after some time), and until when it has asked to be left alone.
         self._sent_at = self._moved_at = self._quiet_until = float("-inf")
         self.is_failing = self._is_full = False
+        self.trouble = ""  # why spans were turned away last: in words, for whoever waits
         self._thread: threading.Thread | None = None
         # Of the threads. Reentrant, since a signal's handler may flush while the thread below it does.
         self._lock = threading.RLock()
@@ -309,21 +310,17 @@ class Sender:
         if reply.verdict is Verdict.ACCEPTED:
             lost = min(reply.rejected, lost)
             self._ledger.export(len(part.frames) - lost, replayed=part.replayed)
+        self.trouble = _told(reply) if lost else ""
         if self._ledger.drop(lost, reply.reason, replayed=part.replayed):
-            _logger.warning(
-                "spans are being dropped: %s%s", reply.reason, f" ({reply.message})" if reply.message else ""
-            )
+            _logger.warning("spans are being dropped: %s", self.trouble)
 
     def _pause(self, reply: Reply, retries: int) -> bool:
         """Wait before a request is sent again; False if there is no time for that any more."""
         self.is_failing = True
+        self.trouble = _told(reply)
         self._leave_alone(reply)
         if retries == 1:
-            _logger.warning(
-                "spans cannot be sent, and will be sent again: %s%s",
-                reply.reason,
-                f" ({reply.message})" if reply.message else "",
-            )
+            _logger.warning("spans cannot be sent, and will be sent again: %s", self.trouble)
         if self._deadline is not None and self._store.is_durable:
             return False  # tried since the close began, and not lost by waiting for the next process
         asked_s, pause_s = _asked_s(reply), _pause_s(reply, retries)
@@ -351,6 +348,10 @@ class Sender:
     def _leave_alone(self, reply: Reply) -> None:
         """Note, for all threads, how long the collector has asked to be left alone."""
         self._quiet_until = max(self._quiet_until, time.monotonic() + _asked_s(reply))
+
+
+def _told(reply: Reply) -> str:
+    return f"{reply.reason} ({reply.message})" if reply.message else reply.reason
 
 
 def _asked_s(reply: Reply) -> float:

@@ -7,6 +7,7 @@ is waiting for it but the person who asked.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
@@ -40,6 +41,8 @@ LINE_BYTES: Final = 256 << 10
 """Bytes of one line, about: the Collector's file receivers cut a line at 1 MiB unless told otherwise."""
 MAX_PENDING: Final = 20_000
 """Spans that wait to be sent: the replay waits when there are more, some 8 MB."""
+NEWS_S: Final = 1.0
+"""Seconds for which nothing is said of a collector that takes nothing: more than an answer takes across an ocean."""
 _HTTP_PATH: Final = "/v1/traces"
 
 
@@ -116,6 +119,7 @@ class SpanReplay:
         about: Attributes of the resource. ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME`` go before them.
         max_spans_per_trace: As for `OpenTelemetryHandler`, and with the same default.
         timeout_s: How long a collector may leave all of what waits unanswered, in seconds.
+        tell: Is told once, in words, what is waited for, if the collector has taken nothing for `NEWS_S`.
 
     Raises:
         ExportError: the environment has switched the SDK off.
@@ -131,8 +135,10 @@ class SpanReplay:
         *,
         max_spans_per_trace: int | None = MAX_SPANS_PER_TRACE,
         timeout_s: float = 30.0,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         self._exporter = exporter
+        self._tell = tell
         self._timeout_s = timeout_s
         provider = TracerProvider(sampler=ALWAYS_ON, resource=_resource(about), shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -208,16 +214,24 @@ class SpanReplay:
 
     def _wait(self, pipe: Pipeline) -> None:
         """Wait until the collector has taken everything, for as long as it takes some of it in each `timeout_s`."""
-        while (before := pipe.stats()).pending:
-            pipe.flush(self._timeout_s)
-            if pipe.stats().pending == before.pending:
+        pending, since = pipe.stats().pending, time.monotonic()
+        while pending:
+            left_s = since + self._timeout_s - time.monotonic()
+            if left_s <= 0:
                 break
+            pipe.flush(min(left_s, NEWS_S))
+            if (now := pipe.stats().pending) != pending:
+                pending, since = now, time.monotonic()
+            elif self._tell is not None and time.monotonic() - since < self._timeout_s:
+                self._tell(f"{pipe.trouble or 'no answer yet'}; trying for {self._timeout_s:g} s")
+                self._tell = None
         counts = self._counts()
         if counts.pending or counts.dropped:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(counts.reasons.items()))
             raise ExportError(
                 f"the collector took {counts.exported:,} of {counts.exported + counts.pending + counts.dropped:,} spans"
                 + (f" ({reasons})" if reasons else f": no answer in {self._timeout_s:g} s")
+                + (f"; {pipe.trouble}" if pipe.trouble and pipe.trouble not in reasons else "")
             )
 
     def _counts(self) -> ExportCounts:
