@@ -15,8 +15,11 @@ from tests.concurrency.servers import OverloadedError
 
 __all__ = ["CASES", "share_of_best"]
 
+SUDDEN = 1.2
+"""Above so many times its capacity, every call that a server begins takes three times as long."""
 CASES = [case + half for case in ("plain", "steady", "errors", "thrash", "hard") for half in ("", ", halved")]
-"""``plain``: calls queue. ``steady``: and take all the same time. The others: see `Server`, `cliff`."""
+"""``plain``: calls queue. ``steady``: and take all the same time. ``sudden``, which is not one of them: how long
+a call takes is settled when it starts, by what is there; see `SUDDEN`. The others: see `Server`, `cliff`."""
 SECONDS = 90.0
 HALVED_AT = 25.0
 REFUSED = OverloadedError()
@@ -25,15 +28,15 @@ REFUSED = OverloadedError()
 class Simulation:
     """One server, and one limiter whose slots somebody always wants."""
 
-    def __init__(self, case: str, capacity: int, seed: int) -> None:
+    def __init__(self, case: str, capacity: int, seed: int, interval_s: float = 2.0) -> None:
         self.cliff, _, halved = case.partition(", ")
         self.capacity = capacity
         self.final = capacity // 2 if halved else capacity
         self.service_s = 0.5 if capacity < 100 else 1.0
         self.now = 0.0
-        self.limiter = AdaptiveLimiter(maximum=1000, clock=lambda: self.now)
+        self.limiter = AdaptiveLimiter(maximum=1000, adaptation_interval=interval_s, clock=lambda: self.now)
         self.ends: list[float] = []
-        self._jitter = 0.0 if self.cliff == "steady" else 0.5
+        self._jitter = 0.0 if self.cliff in ("steady", "sudden") else 0.5
         self._bearable = {"thrash": 1.2, "hard": 1.0}.get(self.cliff)
         self._random = random.Random(seed)
         self._running: list[tuple[float, int, float, bool]] = []
@@ -50,6 +53,7 @@ class Simulation:
                 self.capacity = self.final
             if is_ok:
                 self.ends.append(self.now)
+            if is_ok and self.cliff != "sudden":
                 self._busy -= 1
                 if self._queue and self._busy < self.capacity:
                     self._serve(self._queue.popleft())
@@ -62,6 +66,10 @@ class Simulation:
         self._inside += 1
         if self.cliff == "errors" and self._inside > 1.1 * self.capacity:
             heapq.heappush(self._running, (self.now + 0.01, next(self._numbers), started_at, False))
+        elif self.cliff == "sudden":
+            load = self._inside / self.capacity
+            seconds = self.service_s * max(1.0, load) * (3 if load > SUDDEN else 1)
+            heapq.heappush(self._running, (self.now + seconds, next(self._numbers), started_at, True))
         elif self._busy < self.capacity:
             self._serve(started_at)
         else:
@@ -75,9 +83,9 @@ class Simulation:
         heapq.heappush(self._running, (self.now + seconds, next(self._numbers), started_at, True))
 
 
-def share_of_best(case: str, capacity: int, seed: int) -> float:
+def share_of_best(case: str, capacity: int, seed: int, interval_s: float = 2.0) -> float:
     """Return the throughput in the second half of 90 s, as a share of what the best fixed limit brings in the end."""
-    simulation = Simulation(case, capacity, seed)
+    simulation = Simulation(case, capacity, seed, interval_s)
     with use_callback_manager(CallbackManager(recorder=0)):
         simulation.run()
     settled = sum(SECONDS / 2 <= end < SECONDS for end in simulation.ends) / (SECONDS / 2)

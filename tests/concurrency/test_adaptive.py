@@ -49,6 +49,34 @@ def test_it_finds_a_server_without_jitter(capacity: int) -> None:
     assert settled(Server(capacity, jitter=0), limiter, Server(capacity, jitter=0), SECONDS) >= SETTLED
 
 
+@pytest.mark.parametrize(
+    ("case", "capacity", "interval_s"),
+    [("sudden", 64, 0.5), ("sudden, halved", 64, 0.5), ("sudden", 500, 2.0), ("sudden, halved", 500, 2.0)],
+)
+def test_bunches_of_calls_count_once(case: str, capacity: int, interval_s: float) -> None:
+    """Calls alike, and a server that gets slow in one step: a bunch that counts twice is no faster server."""
+    assert share_of_best(case, capacity, 0, interval_s) >= SETTLED
+
+
+async def test_what_started_at_the_moment_of_a_change_is_left_over() -> None:
+    """On a clock that stands still: or the next measurement would wait for calls that have ended."""
+    now = 0.0
+    limiter = AdaptiveLimiter(initial=4, maximum=8, clock=lambda: now)
+    before = [limiter.attempt() for _ in range(4)]
+    for call in before:
+        await call.__aenter__()
+    limiter.resize(8)
+    after = limiter.attempt()
+    await after.__aenter__()
+    assert limiter._left_over == 4
+    now = 1.0
+    for call in before:
+        await call.__aexit__(None, None, None)
+    assert limiter._left_over == 0
+    await after.__aexit__(None, None, None)
+    assert limiter._left_over == 0
+
+
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_it_follows_a_capacity_that_halves(capacity: int) -> None:
     """Midway the server takes half: the throughput becomes that of the best limit for the half."""

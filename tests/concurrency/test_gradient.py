@@ -126,3 +126,42 @@ def test_all_is_forgotten_of_another_server() -> None:
     assert known.expected(16) == 32
     known.add(Seen(8, 2.0, 0.05))
     assert known.expected(16) == 4
+
+
+def test_errors_of_calls_that_queued_leave_less_than_the_server_holds() -> None:
+    """Of 12 slots at a server of 8, the factor alone leaves 8; where nothing has queued, it decides alone."""
+    rule = GradientRule(1, 100)
+    assert after(rule, 4, 8) == (8, "slow start")
+    assert after(rule, 8, 16) == (16, "slow start")
+    assert after(rule, 16, 16).limit < 16
+    after(rule, 12, 16)
+    assert after(rule, 12) == (6, "errors")
+    fresh = GradientRule(1, 100)
+    assert after(fresh, 4, 8) == (8, "slow start")
+    assert after(fresh, 8, 16) == (16, "slow start")
+    assert after(fresh, 16) == (11, "errors")
+
+
+def test_what_ends_a_slow_start_is_approached_in_steps() -> None:
+    """It was no use: the limit does not double past it, however often it has grown."""
+    rule = GradientRule(1, 1000)
+    assert after(rule, 200, 200) == (400, "slow start")
+    assert after(rule, 400, 220) == (214, "slow start is over")
+    limit, seen = 214, []
+    for _ in range(8):
+        limit = after(rule, limit, float(limit)).limit
+        seen.append(limit)
+    assert max(seen) <= 400
+    assert max(seen) > 300
+
+
+def test_a_step_that_makes_a_server_collapse_is_taken_back() -> None:
+    """It is remembered what the limit before did: a second collapse is that of the server."""
+    rule = GradientRule(1, 100)
+    assert after(rule, 10, 20) == (20, "slow start")
+    assert after(rule, 20, 40) == (40, "slow start")
+    collapsed = Measurement(40, 2, 0.1, 60, 0, is_full=True)
+    assert rule.collapsed(collapsed) == (20, "throughput fell")
+    assert rule.expected(20) == 40
+    assert rule.collapsed(Measurement(20, 2, 0.1, 60, 0, is_full=True)).limit < 10
+    assert rule.expected(20) == 0

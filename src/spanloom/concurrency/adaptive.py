@@ -38,6 +38,11 @@ LEFT_OVER: Final = 0.25
 REFUSED: Final = 0.5
 """Share of failed calls above which a measurement ends early, if the limit was raised last."""
 
+WHOLE: Final = 0.02
+"""Share by which slot time and the duration of ended calls may differ; measurements are no more exact than that."""
+ALIKE: Final = 0.25
+"""Coefficient of variation of call durations below which calls are taken to end in bunches."""
+
 LONGEST_LEFT_OVER: Final = 10
 """Mean call durations after which a measurement begins even so: calls from before the change may hang."""
 
@@ -74,14 +79,15 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         initial: Slots at the start, from `minimum` to `maximum`.
         minimum: Fewest slots, at least 1.
         maximum: Most slots.
-        adaptation_interval: Least duration of a measurement in seconds, rounded up to whole mean durations of a call. A
-            measurement begins when most calls that were running at the last change have ended. It ends early if
-            most calls fail after the limit was raised.
+        adaptation_interval: Least duration of a measurement in seconds; where all calls take about the same time, up to
+            one mean duration of a call is added. A measurement begins when most calls that were running at the last
+            change have ended. It ends early if most calls fail after the limit was raised.
         throughput_window: Least number of calls in a measurement, or twice the number of slots, whichever is less.
         increase_threshold: The limit grows only while the throughput is above this share of what it was before.
         decrease_threshold: A growth after which the throughput is below this share of what it was is taken back.
         stability_window: Measurements that must agree before the limit changes its direction.
-        error_backoff_factor: Factor on the limit when calls fail, between 0 and 1.
+        error_backoff_factor: Factor on the limit when calls fail, between 0 and 1. If calls were queueing, the limit
+            also falls to 0.85 of what the server holds without a queue, or below.
         error_tolerance: Share of failed calls that is normal, from 0 to below 1; 0 backs off at every single error.
         is_overload: Tells which exceptions count as errors; by default every `Exception` does.
         name: Its name in events.
@@ -186,7 +192,7 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         self._measure = _Measure(-math.inf)
 
     def _started(self) -> float:
-        now, measure = self._clock(), self._measure
+        now, measure = max(self._clock(), self._changed_at), self._measure
         if not measure.started and measure.since_s == -math.inf:
             measure.since_s = now
         measure.use(self._running, now)
@@ -245,9 +251,9 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         if seconds < self._interval_s:
             return
         if measure.count >= min(self._window, 2 * self._size):
-            # Whole rounds of the slots: calls of equal duration end all at once, round by round.
             round_s = max(self._latency_s or 0.0, SHORTEST_S)
-            if seconds >= math.ceil(self._interval_s / round_s) * round_s:
+            # Within one more call duration, every bunch has ended once.
+            if measure.is_whole() or seconds >= self._interval_s + round_s:
                 self._turn(now, measure.result(self._size, now))
                 return
         if measure.expected is None:
@@ -286,7 +292,8 @@ class AdaptiveLimiter(HeedfulBlock, Slots):
         """Set another limit, emit its event, and start a new measurement."""
         previous = self._size
         self._measure = _Measure(now)
-        self._changed_at = now
+        # Later than all calls started so far, even if the clock has not advanced since; `_started` allows for it.
+        self._changed_at = math.nextafter(now, math.inf)
         self._left_over = self._running
         self.changes.append(LimitChange(now, previous, limit, reason))
         self._resize(limit)
@@ -352,12 +359,25 @@ class _Measure:
             self.used_s += slots * (now - self.at_s)
             self.at_s = now
 
+    def is_whole(self) -> bool:
+        """Tell whether the measurement covers whole bunches of calls.
+
+        Calls of equal duration end in bunches, and a bunch at either edge would count twice or not at all. By Little's
+        law, slots were in use as long as the ended calls lasted if the calls now running are as old as those were
+        that ran at the beginning.
+        """
+        return abs(self.used_s - self.total_s) <= WHOLE * self.total_s or self.spread() > ALIKE
+
+    def spread(self) -> float:
+        """Return the coefficient of variation of call durations; 0 if calls take no time."""
+        mean_s = self.total_s / self.count
+        variance = max(0.0, self.squares / self.count - mean_s * mean_s)
+        return math.sqrt(variance) / mean_s if mean_s > 0 else 0.0
+
     def result(self, limit: int, now: float) -> Measurement:
         """Return the measurement; `count` and the time from `from_s` to `now` are above 0."""
         count = self.count
-        mean_s = self.total_s / count
-        variance = max(0.0, self.squares / count - mean_s * mean_s)
-        spread = max(LEAST_SPREAD, math.sqrt(variance) / mean_s if mean_s > 0 else 0.0)
+        spread = max(LEAST_SPREAD, self.spread())
         span_s = now - self.from_s if self.from_s is not None else math.inf
         return Measurement(
             limit,

@@ -6,12 +6,15 @@ Five published rules work together:
   next limit is ``limit * gradient + sqrt(limit)``, and at least half the limit. (Netflix bounds the gradient itself by
   0.5: then a limit of 8 never falls, since its half and its root are more than 6.) Without a queue, the gradient is 1
   and the limit grows by its root; it settles where about that root of calls queue at the server.
-* **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles.
+* **Slow start** (TCP, RFC 5681, 3.1): until the first sign of congestion the limit doubles. If doubling
+  it brings almost no throughput, that limit counts as failed.
 * **Multiplicative decrease** on errors, with memory (CUBIC, RFC 9438, 4.6 and its W_max). Below a limit that has
   failed, the next one is half-way to it (the binary search of BIC, Xu, Harfoush and Rhee, INFOCOM 2004), or farther, if
   a higher one is known to do more (CUBIC's fast return, 4.4). Right below it the rule waits, twice as long after each
   further failure, or until the failed limit is known to do more than the present one: chance may make a good limit
-  fail. For the same reason a higher limit that failed earlier is remembered, too.
+  fail. For the same reason a higher limit that failed earlier is remembered, too. If calls were queueing before they
+  failed, the limit falls below what the server holds without a queue, ``throughput * fastest`` (BBR's headroom after a
+  loss, draft-ietf-ccwg-bbr, ``BBR.Headroom``): from a long queue, the factor alone might not leave the overload.
 * **Probing for the fastest** (BBR's ProbeRTT, draft-cardwell-iccrg-bbr-congestion-control, 4.3.4.4): a limit that was
   always too high has never seen an idle server. So now and then the limit is lowered for one measurement. If that makes
   calls no faster, the server itself has become slower, and this latency is the new normal. If calls queue, and after a
@@ -22,7 +25,8 @@ Five published rules work together:
   lowered the limit as much, they were the probe (BBR skips one after an equally good sample, too).
 * **Collapse** (TCP's retransmission timeout, RFC 5681, 3.1): a server that has lost its capacity may take too long to
   complete the calls of one measurement. When significantly fewer calls end than the limit is known to bring, the
-  measurement ends at once, what was known is forgotten, and the limit becomes that geometric mean.
+  measurement ends at once, what was known is forgotten, and the limit becomes that geometric mean. Right after a step
+  up, the step may be the cause: then the limit falls a little below where it was before, and nothing is forgotten.
 
 Latency is measured as limit / throughput (Little's law): the mean duration of calls that have ended would leave out the
 long ones. Its standard error is measured, too, and a difference within twice that error counts as none. `KnownLimits`
@@ -56,6 +60,8 @@ STEEPEST: Final = 0.5
 """Least share of the limit that the gradient leaves, or the withdrawal of a growth that lowered the throughput."""
 SEVERE: Final = 0.7
 """Gradient below which the limit falls without waiting for further measurements."""
+HEADROOM: Final = 0.85
+"""Largest share of what the server holds without a queue that is left when calls fail, as in BBR after a loss."""
 PROBE_SHARE: Final = 0.7
 """Share of the limit during a regular probe."""
 PROBE_EVERY: Final = 30
@@ -136,8 +142,9 @@ class GradientRule(msgspec.Struct, eq=False):
         """Return the limit to have after `measured`."""
         limit = measured.limit
         if self.is_overload(measured.started, measured.errors):
+            wanted = min(limit * self.error_backoff_factor, HEADROOM * self._held_without_queue(limit))
             self._known.drop(limit)
-            return self._back_off(limit, limit * self.error_backoff_factor, "errors")
+            return self._back_off(limit, wanted, "errors")
         if not measured.is_full or not measured.throughput:
             self._previous = None  # too few calls were made: the server was not the bottleneck
             return Change(limit, "")
@@ -174,7 +181,11 @@ class GradientRule(msgspec.Struct, eq=False):
 
     def collapsed(self, measured: Measurement) -> Change:
         """Return the limit to have after `measured`, which was cut short by a collapse; see the module."""
-        limit = measured.limit
+        limit, previous = measured.limit, self._previous
+        if previous is not None and previous.limit < limit and self._last > 0:
+            # The step may be the cause. If the server is, the next measurement collapses again.
+            wanted = max(previous.limit * self.error_backoff_factor, limit * STEEPEST)
+            return self._back_off(limit, wanted, "throughput fell")
         fastest_s = limit / measured.throughput if self._fastest is None else self._fastest.latency_s
         middle = math.sqrt(limit * measured.throughput * fastest_s)
         self._known.forget()
@@ -196,6 +207,16 @@ class GradientRule(msgspec.Struct, eq=False):
         if has_changed:
             self._patience = PATIENCE
         return seen
+
+    def _held_without_queue(self, limit: int) -> float:
+        """Return how many calls the server holds without a queue; infinite if none were seen to queue.
+
+        Infinite during slow start, too: limits known so far below may not have used the whole server.
+        """
+        fastest = self._fastest
+        if self._slow_start or fastest is None or not self._known.has_queued(limit, fastest):
+            return math.inf
+        return self._known.most(limit) * fastest.latency_s
 
     def _was_in_vain(self, previous: Seen, seen: Seen, gain: float | None) -> bool:
         """Tell whether the growth of the limit made calls slower, without more throughput.
@@ -226,6 +247,7 @@ class GradientRule(msgspec.Struct, eq=False):
         ):
             self._slow_start = False
             self._until_probe = 1  # perhaps the first limit was too high, too
+            self._fail(seen.limit)
             return self._to(seen.limit, previous.limit + math.sqrt(previous.limit), "slow start is over")
         if gradient >= SEVERE:
             return self._to(seen.limit, self._below_failed(seen.limit, 2 * seen.limit), "slow start")

@@ -69,8 +69,19 @@ class KnownLimits:
         )
 
     def most(self, limit: int) -> float:
-        """Return the highest throughput of the limits up to `limit`, which must be known."""
+        """Return the highest throughput of the known limits up to `limit`; there must be one."""
         return max(throughput_of(seen) for seen in self._seen.values() if seen.limit <= limit)
+
+    def has_queued(self, limit: int, fastest: Seen) -> bool:
+        """Tell whether calls queued under the highest known limit up to `limit`.
+
+        One standard error suffices: after a chance result, the limit only falls a little too far.
+        """
+        below = max((known for known in self._seen if known <= limit), default=None)
+        if below is None:
+            return False
+        seen = self._seen[below]
+        return seen.latency_s > fastest.latency_s * (1 + noise(fastest, seen) / 2)
 
     def better(self, seen: Seen) -> Seen | None:
         """Return a lower limit that is known to have more throughput, if there is one.
