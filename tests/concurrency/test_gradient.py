@@ -165,3 +165,13 @@ def test_a_step_that_makes_a_server_collapse_is_taken_back() -> None:
     assert rule.expected(20) == 40
     assert rule.collapsed(Measurement(20, 2, 0.1, 60, 0, is_full=True)).limit < 10
     assert rule.expected(20) == 0
+
+
+def test_a_higher_limit_that_once_did_more_hides_no_lower_one() -> None:
+    """What 7 did before the server changed keeps nobody at 5, where 4 is known to do more."""
+    known = KnownLimits()
+    for limit, throughput in ((7, 10), (4, 8), (5, 5.5)):
+        known.add(Seen(limit, limit / throughput, 0.05))
+    better = known.better(Seen(5, 5 / 5.5, 0.05))
+    assert better is not None
+    assert better.limit == 4

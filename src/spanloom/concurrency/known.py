@@ -88,12 +88,11 @@ class KnownLimits:
 
         One standard error suffices: if it was chance, both do much the same, and the lower one has no queue.
         """
-        best = max(self._seen.values(), key=throughput_of)
-        if best.limit < seen.limit and throughput_of(best) > throughput_of(seen) * (
-            1 + noise(best, seen) / 2
-        ):
-            return best
-        return None
+        lower = (known for known in self._seen.values() if known.limit < seen.limit)
+        best = max(lower, key=throughput_of, default=None)
+        if best is None or throughput_of(best) <= throughput_of(seen) * (1 + noise(best, seen) / 2):
+            return None
+        return best
 
     def does_more(self, limit: int, seen: Seen) -> bool:
         """Tell whether `limit` is known to have more throughput than `seen`."""
