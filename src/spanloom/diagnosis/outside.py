@@ -28,8 +28,8 @@ from spanloom.diagnosis.variables import variables_of
 __all__ = ["held_outside"]
 
 DEPTH: Final = 12
-"""Levels of the walk. What is farther away is shared by so much that it proves nothing."""
-MOST: Final = 2_000
+"""Levels of the walk."""
+MOST: Final = 20_000
 """Objects in one level; the walk ends at a level with more."""
 BUDGET: Final = 4_000_000
 """Objects whose referents are read, all levels together: about half a second. Then the walk ends."""
@@ -85,6 +85,8 @@ def held_outside(
     for _ in range(DEPTH):
         if known.level and len(known.level) <= MOST and known.left > 0:
             known.level = _step(known, running, inner)
+    for key in known.level:  # the walk has not come to its end there: nothing is proven of what it came from
+        known.outside |= known.origins[key]
     return frozenset(known.outside)
 
 

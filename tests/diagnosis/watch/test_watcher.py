@@ -108,7 +108,7 @@ def test_whoever_asks_badly_is_not_answered_and_does_no_harm(tmp_path: Path) -> 
 def test_a_process_that_is_not_watched_is_said_to_be_so() -> None:
     """And so is one that does not exist, or has ended."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        with pytest.raises(NotWatchedError, match="is not watched; start it by `spanloom run`"):
+        with pytest.raises(NotWatchedError, match=r"is not watched; start it by `spanloom run`, or call spanloom\.diagnosis\.watch\.watch\(\)"):
             watched_pid(process.pid, wait_s=0.1)
         process.kill()
     with pytest.raises(NotWatchedError, match="there is no such process"):

@@ -17,6 +17,7 @@ __all__ = ["SilentError", "ancestors", "ask", "is_stopped", "watched_pid"]
 START_S: Final = 1.0
 """Seconds that a process may take from its start until it can be asked."""
 RETRY_S: Final = 0.05
+_HOW: Final = "start it by `spanloom run`, or call spanloom.diagnosis.watch.watch() in it"
 
 
 class SilentError(NotWatchedError):
@@ -106,7 +107,7 @@ def _why_not(pid: int, error: OSError) -> str:
     if not is_running(pid):
         return "there is no such process any more"
     if isinstance(error, FileNotFoundError):
-        return "it is not watched; start it by `spanloom run`, or call spanloom.diagnosis.watch() in it"
+        return f"it is not watched; {_HOW}"
     return f"{error.strerror or error}"
 
 
@@ -143,10 +144,7 @@ def watched_pid(pid: int, *, wait_s: float = START_S) -> int:
         if not is_running(pid):
             raise NotWatchedError(f"process {pid} cannot be asked: there is no such process")
         if time.monotonic() > deadline:
-            raise NotWatchedError(
-                f"process {pid} cannot be asked: it is not watched; "
-                f"start it by `spanloom run`, or call spanloom.diagnosis.watch() in it"
-            )
+            raise NotWatchedError(f"process {pid} cannot be asked: it is not watched; {_HOW}")
         time.sleep(RETRY_S)
 
 
