@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.ahead import ITERATORS, MANAGERS, enters, iterates
+from spanloom.diagnosis.fields import namespace_of
 from spanloom.diagnosis.model import OwnFunction
 from spanloom.diagnosis.origin import is_own
 from spanloom.diagnosis.pace import in_slices
@@ -82,12 +83,12 @@ def _called(code: CodeType) -> tuple[str, ...]:
 
 
 def _codes(namespaces: Iterable[dict[str, Any]]) -> Iterator[CodeType]:
-    spaces = {id(space): space for space in namespaces}
+    spaces: dict[int, Mapping[str, Any]] = {id(space): space for space in namespaces}
     for module in list(sys.modules.values()):
-        if issubclass(type(module), ModuleType):
-            path = vars(module).get("__file__")
-            if type(path) is str and is_own(path):
-                spaces[id(vars(module))] = vars(module)
+        space = namespace_of(module)
+        path = space.get("__file__")
+        if type(path) is str and is_own(path):
+            spaces[id(space)] = space
     passed: set[int] = set()
     for space in spaces.values():
         for value in list(space.values()):

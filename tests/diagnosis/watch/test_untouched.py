@@ -20,6 +20,7 @@ import pytest
 
 from spanloom.diagnosis import look
 from spanloom.diagnosis.chain import code_of, link_of, links_of
+from spanloom.diagnosis.functions import Functions
 from spanloom.diagnosis.history.census import _own_code
 from spanloom.diagnosis.history.company import Company, is_awaited
 from spanloom.diagnosis.history.live import label_of
@@ -310,6 +311,8 @@ def test_a_module_is_asked_for_nothing(asked: list[str], monkeypatch: pytest.Mon
         await asyncio.sleep(0)
         asked.clear()
         look()
+        monkeypatch.setitem(sys.modules, "tests.waited", lazy)
+        Functions([]).using(frozenset({"NAP_S"}))
         assert asked == []
         assert type(lazy) is not ModuleType  # which it is when it has been loaded
         event.set()
