@@ -25,6 +25,7 @@ from spanloom.diagnosis.watch.folder import LOOKED_THROUGH_S, folder, made_folde
 from spanloom.exceptions import NotWatchedError, StoreError
 from spanloom.store import StoreReader
 from tests.diagnosis.watch.running import findings_of, run
+from tests.environments import run_program
 
 SPANLOOM = [sys.executable, "-m", "spanloom"]
 
@@ -108,7 +109,10 @@ def test_whoever_asks_badly_is_not_answered_and_does_no_harm(tmp_path: Path) -> 
 def test_a_process_that_is_not_watched_is_said_to_be_so() -> None:
     """And so is one that does not exist, or has ended."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        with pytest.raises(NotWatchedError, match=r"is not watched; start it by `spanloom run`, or call spanloom\.diagnosis\.watch\.watch\(\)"):
+        with pytest.raises(
+            NotWatchedError,
+            match=r"is not watched; start it by `spanloom run`, or call spanloom\.diagnosis\.watch\.watch\(\)",
+        ):
             watched_pid(process.pid, wait_s=0.1)
         process.kill()
     with pytest.raises(NotWatchedError, match="there is no such process"):
@@ -562,3 +566,26 @@ def test_a_stopped_process_is_said_to_be_stopped(tmp_path: Path) -> None:
         assert stopped.stderr.startswith(f"Error: process {pid} is stopped, by a signal or a debugger")
         answered = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30)
         assert isinstance(json.loads(answered.stdout), list)
+
+
+def test_a_signal_that_is_asked_for_twice_is_handled_once() -> None:
+    """Whoever changes `stall_after` of a program that is watched, and gives the signal again, gets one report of it."""
+    run_program(
+        textwrap.dedent("""
+        import os, signal
+        from spanloom.diagnosis.watch.dump import Dump
+        from spanloom.diagnosis.watch.process import watch
+
+        def dumps():
+            return [one for one in watcher.observers if isinstance(one, Dump)]
+
+        watcher = watch(dump_signal=signal.SIGUSR1)
+        (first,) = dumps()
+        opened = len(os.listdir("/dev/fd"))
+        assert watch(stall_after=5, dump_signal=signal.SIGUSR1) is watcher
+        assert dumps() == [first]
+        assert len(os.listdir("/dev/fd")) == opened
+        watch(dump_signal=signal.SIGUSR2)
+        assert [one.signal_number for one in dumps()] == [signal.SIGUSR1, signal.SIGUSR2]
+    """)
+    )

@@ -31,6 +31,9 @@ class Dump:
         signal_number: The signal, which the program must not use itself.
         find: Returns the findings of this moment.
 
+    Attributes:
+        signal_number: The same.
+
     Raises:
         ValueError: the signal cannot be handled.
     """
@@ -40,6 +43,7 @@ class Dump:
             raise ValueError(
                 f"signal {signal_number} cannot be handled; SIGUSR1 and SIGUSR2 are free for such things"
             )
+        self.signal_number: int = signal_number
         self._find = find
         with tempfile.TemporaryFile() as file:
             self._number = moved(os.dup(file.fileno()))

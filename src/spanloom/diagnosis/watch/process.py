@@ -159,7 +159,9 @@ def watch(*, stall_after: float | None = STALL_AFTER_S, dump_signal: int | None 
         if dump_signal is not None:
             from spanloom.diagnosis.watch.dump import Dump
 
-            made.watcher.observers.append(Dump(dump_signal, made.watcher.findings))
+            known = [one.signal_number for one in made.watcher.observers if isinstance(one, Dump)]
+            if dump_signal not in known:
+                made.watcher.observers.append(Dump(dump_signal, made.watcher.findings))
         made.watcher.start()
     return made.watcher
 
