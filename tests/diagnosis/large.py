@@ -60,8 +60,29 @@ async def lock(count: int) -> None:
     await asyncio.gather(*(twice() for _ in range(count)))
 
 
+async def futures(count: int) -> None:
+    """Wait for a future each, that nobody else knows."""
+
+    async def ask() -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await answer
+
+    await asyncio.gather(*(ask() for _ in range(count)))
+
+
+async def events(count: int) -> None:
+    """Wait for an event each, that nobody sets."""
+    waiting: dict[int, asyncio.Event] = {}
+
+    async def ask(number: int) -> None:
+        ready = waiting[number] = asyncio.Event()
+        await ready.wait()
+
+    await asyncio.gather(*map(ask, range(count)))
+
+
 PROGRAMS: dict[str, Program] = {
-    program.__name__: program for program in (event, empty_queue, fed_queue, lock)
+    program.__name__: program for program in (event, events, empty_queue, fed_queue, futures, lock)
 }
 
 
@@ -81,18 +102,24 @@ def _calls(function: Callable[[], list[Finding]]) -> tuple[int, list[Finding]]:
     return count, found
 
 
-async def _verdict(program: Program, count: int) -> tuple[int, list[str]]:
+async def _verdict(program: Program, count: int) -> tuple[int, list[Finding]]:
     _program = asyncio.create_task(program(count))  # noqa: RUF006 -- this frame keeps it; nobody could cancel it
     for _ in range(5):
         await asyncio.sleep(0)
     snapshot = await asyncio.to_thread(look)
     calls, found = _calls(lambda: diagnose(snapshot))
-    return calls, [one.code for one in found]
+    return calls, found
 
 
 def work(name: str, count: int) -> tuple[int, list[str]]:
     """Return the calls of a verdict on a program of so many tasks, and the codes of its findings."""
-    return asyncio.run(_verdict(PROGRAMS[name], count))
+    calls, found = asyncio.run(_verdict(PROGRAMS[name], count))
+    return calls, [one.code for one in found]
+
+
+def told(name: str, count: int) -> list[str]:
+    """Return the sentences of a verdict on a program of so many tasks."""
+    return [one.message for one in asyncio.run(_verdict(PROGRAMS[name], count))[1]]
 
 
 def asked_of_crowds(name: str, count: int) -> tuple[list[int], list[str]]:

@@ -16,14 +16,23 @@ def of_its_own(call: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("program", ["event", "empty_queue", "lock"])
+@pytest.mark.parametrize("program", ["event", "events", "empty_queue", "futures", "lock"])
 def test_four_times_the_stuck_tasks_are_four_times_the_work(program: str) -> None:
     """Ten thousand tasks that wait in one line are told within a second, and not after minutes."""
     few, found = of_its_own(f"work({program!r}, 100)")
     many, found_in_many = of_its_own(f"work({program!r}, 400)")
     assert found
-    assert set(found_in_many) == set(found)
+    assert found_in_many == found
     assert many < few * 6
+
+
+@pytest.mark.parametrize("program", ["events", "futures"])
+def test_what_is_the_same_of_many_is_told_once(program: str) -> None:
+    """A hundred requests, each of which waits for an answer of its own, are one finding; five are five."""
+    (sentence,) = of_its_own(f"told({program!r}, 100)")
+    assert sentence.startswith("100 tasks `")
+    assert "Each waits for one of its own." in sentence
+    assert len(of_its_own(f"told({program!r}, 5)")) == 5
 
 
 def test_a_crowd_is_not_asked_where_the_others_know_the_answer() -> None:

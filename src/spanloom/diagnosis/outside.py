@@ -39,6 +39,8 @@ FEW: Final = 16
 _CHUNK: Final = 256
 _HEAP_TYPE: Final = 1 << 9
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
+_ASKED: Final = frozenset({*SUSPENDABLE, FrameType, asyncio.Task})
+"""Most referrers: the walk ends at them, see `_is_asked`."""
 
 
 class _Known:
@@ -134,11 +136,13 @@ def _step(known: _Known, running: Counter[int], inner: frozenset[int]) -> dict[i
     probe = _add_probe(level)
     known.origins[probe] = set()
     own = {id(known.seen), id(known.origins), id(vars(known)), id(level)}
-    counts: Counter[int] = Counter()
+    counts = dict.fromkeys(level, 0)
+    own.add(id(counts))
     found: dict[int, tuple[Any, set[int]]] = {}
     for referrer, hit in _referrers(known):
-        counts.update(hit)
-        if id(referrer) not in own:
+        for key in hit:
+            counts[key] += 1
+        if type(referrer) not in _ASKED and id(referrer) not in own:
             found[id(referrer)] = referrer, set().union(*(known.origins[key] for key in hit))
         del referrer
     usual = {key: sys.getrefcount(value) - counts[key] - (key in found) for key, value in level.items()}

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from spanloom.diagnosis.case import Case
 from spanloom.diagnosis.codes import in_order
@@ -38,6 +39,11 @@ _FIRST = (
     "loop",
 )
 """If the members of one component wait in several ways, the first of these is the one explained."""
+
+_OF_ONE_EACH: Final = ("future", "event")
+"""Waits for what is often made for one task alone."""
+_APART: Final = 5
+"""Up to so many tasks that wait in the same way, each for a resource of its own, have findings of their own."""
 
 
 def diagnose(snapshot: Snapshot, earlier: Snapshot | None = None) -> list[Finding]:
@@ -100,7 +106,11 @@ def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone:
     others wait at its ``join``: that one wait explains the other.
     """
     spare: list[Finding] = []
+    told: set[int] = set()
+    alike = _alike(case, lines)
     for (key, kind), tasks in lines.items():
+        if key in told:
+            continue
         if kind in ("get", "join") and (key, "put") in lines:
             continue
         if kind == "get" and (key, "join") in lines:
@@ -109,7 +119,10 @@ def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone:
         if kind == "loop":
             yield from stopped(case, resource)
             continue
-        found = list(lonely(case, _in_line(tasks, resource.waiters), resource, kind))
+        others = alike.get(key, ())
+        told.update(others)
+        beside = [task for other in others for task in lines[other, kind]]
+        found = list(lonely(case, _in_line(tasks, resource.waiters), resource, kind, beside))
         if found and idle(case, tasks, resource, kind):
             spare += found
         else:
@@ -117,6 +130,23 @@ def _open(case: Case, lines: dict[tuple[int, str], list[TaskView]], *, is_alone:
             yield from found
     if is_alone:
         yield from spare
+
+
+def _alike(case: Case, lines: dict[tuple[int, str], list[TaskView]]) -> dict[int, list[int]]:
+    """Return, by the key of the first of many resources about which the same is to be said, the keys of the others.
+
+    A thousand requests that nobody will answer are one thing to be told. They wait in the same place, each for a future
+    or an event of its own, which nobody else waits for and which the same tasks could have given.
+    """
+    found: dict[tuple[object, ...], list[int]] = {}
+    for (key, kind), tasks in lines.items():
+        if kind in _OF_ONE_EACH and len(tasks) == 1:
+            resource, (task,) = case.snapshot.resources[key], tasks
+            name = resource.name.partition("[")[0]
+            givers = resource.actors.get(kind, frozenset()) - {task.key}
+            chain = tuple((frame.function, frame.location) for frame in task.chain)
+            found.setdefault((kind, name, givers, task.main, task.deliberate, chain), []).append(key)
+    return {keys[0]: keys[1:] for keys in found.values() if len(keys) > _APART}
 
 
 def _waits(case: Case, members: Iterable[TaskView]) -> Iterator[tuple[TaskView, int, str]]:

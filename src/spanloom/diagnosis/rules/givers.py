@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from spanloom.diagnosis.case import Case, called, in_functions, names, place, quoted, where
@@ -37,11 +37,20 @@ class _Givers(NamedTuple):
     needed: Resource | None = None
 
 
-def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -> Iterator[Finding]:
+def lonely(
+    case: Case, members: list[TaskView], resource: Resource, kind: str, beside: Sequence[TaskView] = ()
+) -> Iterator[Finding]:
     """Yield the finding on `members`, which wait for `resource` in the way `kind`, with nobody alive to end that.
 
     None if the wait is on purpose (a main task that waits for ever), or if a worker waits at an empty queue without
     harm.
+
+    Args:
+        case: The program.
+        members: Who waits.
+        resource: What for.
+        kind: How.
+        beside: Others who wait in the same way and place, each for a resource of its own.
     """
     failed = case.failed(resource, kind)
     if not failed and _on_purpose(case, members, kind):
@@ -50,8 +59,10 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
         return
     telling = _RULES.get(kind)
     if telling is not None:
-        shown = case.in_own_code(members)
         keys = {task.key for task in members}
+        if beside:
+            members = [*members, *beside]
+        shown = case.in_own_code(members)
         stuck = _stuck(case, resource, kind, keys)
         needed = None if failed or not stuck else case.resource(stuck[0])
         if needed is not None and keys.isdisjoint(one.task for one in needed.holders):
@@ -59,6 +70,8 @@ def lonely(case: Case, members: list[TaskView], resource: Resource, kind: str) -
         givers = _Givers(failed, stuck, case.past(resource, kind), case.functions(resource, kind), needed)
         code, sentence = telling(case, shown, resource, givers)
         advice = _ADVICE[code] if needed is None else _before(needed, resource)
+        if beside:
+            advice = f"Each waits for one of its own. {advice}"
         at = shown[0].at
         location = at.location if at is not None and at.own else None
         yield case.finding(code, f"{sentence} {advice}", members, resource, location=location, others=shown)
