@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from spanloom.concurrency.names import bare_name
-from spanloom.diagnosis.chain import code_of, links_of
+from spanloom.diagnosis.chain import chain_of, code_of
 from spanloom.diagnosis.fields import field, future_done, loop_of, task_cancelling
 from spanloom.diagnosis.history.live import Ref, refs, with_task
 from spanloom.diagnosis.origin import is_own
@@ -35,7 +35,7 @@ class Kind(msgspec.Struct, eq=False):
     """The tasks that run one function.
 
     Attributes:
-        code: Code of the function: the outermost of the program's own.
+        code: Code of the function: the outermost of the program's own; else of what it runs, as ``Event.wait``.
         pending: How many have not ended.
         seen: How many were seen in all.
         ended: How many of those have ended.
@@ -179,8 +179,10 @@ def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
     code = code_of(field(task, "_coro"))
     if code is not None and is_own(code.co_filename):
         return code
-    links = links_of(task)
+    links, awaited = chain_of(field(task, "_coro"))
     own = next((link.code for link in links if is_own(link.code.co_filename)), None)
     if own is not None:
         return own
-    return code if len(links) > 1 else None  # a task that has not begun is asked again later
+    return (
+        code if len(links) > 1 or awaited is not None else None
+    )  # one that has not begun is asked again later

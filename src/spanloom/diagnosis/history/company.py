@@ -29,7 +29,8 @@ def is_awaited(task: asyncio.Task[Any]) -> bool:
     for callback in callbacks_of(task):
         if _wakes(callback):
             return True
-        function = callback.__func__ if type(callback) is MethodType else callback
+        function = callback.func if type(callback) is partial else callback  # of ``wait_for`` in Python 3.11
+        function = function.__func__ if type(function) is MethodType else function
         if type(function) is FunctionType and function.__module__.startswith("asyncio."):
             return True
     return False

@@ -13,8 +13,9 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CodeType
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, cast
 
 from spanloom.diagnosis.chain import Link
 from spanloom.diagnosis.fields import loop_of, task_name
@@ -23,6 +24,7 @@ from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN, live_refs, meet
 
 __all__ = [
     "Ref",
+    "is_let_go",
     "is_timer",
     "label_of",
     "line_of",
@@ -74,6 +76,27 @@ def with_task(ref: Ref, look: Callable[[asyncio.Task[Any]], None]) -> bool:
                 loop.call_soon_threadsafe(_drop, task)
         del task
     return True
+
+
+def is_let_go(ref: Ref) -> bool:
+    """Tell whether nobody refers to a task that waits but what will wake it; see the module for what is taken care of.
+
+    What is counted here is counted of an object of ours as well, which one variable refers to.
+    """
+    counts: list[int] = []
+    probe = _Probe()
+    # Neither is a task, nor is it asked for its loop: it is not alone.
+    with_task(cast("Ref", weakref.ref(probe)), partial(_count, counts))
+    with_task(ref, partial(_count, counts))
+    return len(counts) > 1 and counts[1] <= counts[0]
+
+
+class _Probe:
+    """An object that weak references can be made to."""
+
+
+def _count(counts: list[int], task: object) -> None:
+    counts.append(sys.getrefcount(task))
 
 
 def _drop(_: object) -> None:

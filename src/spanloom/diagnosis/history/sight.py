@@ -9,7 +9,7 @@ import asyncio
 import gc
 import re
 from asyncio import CancelledError
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import PurePath
 from types import CodeType, FrameType
@@ -29,11 +29,11 @@ from spanloom.diagnosis.history.company import Company, Crowd, crowd_of, is_awai
 from spanloom.diagnosis.history.flow import flow_of
 from spanloom.diagnosis.history.live import Ref, is_timer, label_of, line_of, with_task
 from spanloom.diagnosis.history.swallow import cancel_here
-from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP
+from spanloom.diagnosis.landmarks import LOCK_ACQUIRE, SEMAPHORE_ACQUIRE, SLEEP, WAIT_FOR
 from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.pace import in_slices
 
-__all__ = ["Pause", "Sight", "Step", "place_of_batch", "see"]
+__all__ = ["MAX_SEEN", "Pause", "Sight", "Step", "place_of_batch", "see"]
 
 MAX_SEEN: Final = 3_000
 """Tasks that are looked at one by one, at most: 0.1 s."""
@@ -96,6 +96,7 @@ class Sight(msgspec.Struct, frozen=True):
         chain: Its frames, outermost first.
         pause: Its sleep, if it sleeps.
         awaits_task: Identity of the task that it awaits.
+        awaits_any: Identities of the tasks that it awaits in ``asyncio.wait`` or, in Python 3.11, ``wait_for``.
         is_awaited: Whether it has a done-callback other than a plain one of the program's.
         is_joined: Whether another task waits until it has ended.
         siblings: ``(ended, all)`` of the gather that it is in; ``all`` is 0 where only the number left can be seen,
@@ -122,6 +123,7 @@ class Sight(msgspec.Struct, frozen=True):
     chain: tuple[Step, ...]
     pause: Pause | None
     awaits_task: int | None
+    awaits_any: frozenset[int]
     is_awaited: bool
     is_joined: bool
     siblings: tuple[int, int] | None
@@ -217,6 +219,7 @@ class _Chain:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.steps: list[Step] = []
         self.errors: list[str] = []
+        self.awaits_any: set[int] = set()
         self.holds: set[int] = set()
         self.free: dict[int, int] = {}
         self.wants: tuple[int, str] | None = None
@@ -247,6 +250,8 @@ class _Chain:
             return
         self._frames.append((suspended, frame, len(self.steps) - 1))
         self._waits_for_many = self._waits_for_many or code is _WAIT
+        if code is _WAIT or code is WAIT_FOR:
+            self.awaits_any.update(_tasks_of(suspended))
         if code in _ACQUIRE:
             self.wants = _wanted(suspended, self.steps)
         elif code in _TAKING and self.takes is None:
@@ -279,6 +284,15 @@ class _Chain:
                 self.errors.append(kind.__name__)
 
 
+def _tasks_of(suspended: object) -> Iterator[int]:
+    """Yield the identities of the tasks that a frame of asyncio's has, by themselves or in a set."""
+    for referent in gc.get_referents(suspended):
+        if is_task(referent):
+            yield id(referent)
+        elif type(referent) is set:
+            yield from [id(one) for one in tuple(referent) if is_task(one)]
+
+
 @lru_cache(maxsize=1_000)
 def _retries_for_others(code: CodeType) -> bool:
     """Tell whether code belongs to an installed package for retries, judged by its names.
@@ -306,6 +320,7 @@ def _see(ref: Ref, found: list[Sight], company: Company, task: asyncio.Task[Any]
             chain=tuple(chain.steps),
             pause=_pause(chain, loop_of(task)),
             awaits_task=id(awaited) if is_task(awaited) else None,
+            awaits_any=frozenset(chain.awaits_any),
             is_awaited=is_awaited(task),
             is_joined=company.is_joined(task),
             siblings=company.siblings_of(task),

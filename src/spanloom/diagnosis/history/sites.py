@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from spanloom.diagnosis.chain import code_of
 from spanloom.diagnosis.history.made import EnteredInSet, Monitored
-from spanloom.diagnosis.origin import is_own
+from spanloom.diagnosis.origin import belongs_to_us, is_own, is_standard
 from spanloom.diagnosis.registry import LOOPS_ARE_HIDDEN
 
 __all__ = ["Sites"]
@@ -41,7 +41,8 @@ class Sites:
     """Notes where tasks are made, between `listen` and `stop`.
 
     Attributes:
-        made: By code of the task's function, how many were made at which ``file:line``, as far as noted.
+        made: By code of the task's function, how many were made at which ``file:line``, as far as noted. Of functions
+            of the standard library, such as ``Event.wait``, only those that the program has made itself.
         names: By the same, the names of the first of them, if they were given any.
     """
 
@@ -91,24 +92,38 @@ class Sites:
                     return
                 sites = self.made[code] = Counter()
                 self.names[code] = []
-            frame = maker
-            place = name = None
             wants_name = len(self.names[code]) < MAX_NAMES
-            for _ in range(MAX_DEPTH):
-                if is_own(frame.f_code.co_filename):
-                    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                    break
-                if wants_name and name is None and frame.f_code in _NAMING:
-                    name = _name_in(frame)
-                if frame.f_back is None:
-                    break
-                frame = frame.f_back
+            place, name = _made_in(maker, is_standard(code.co_filename), wants_name)
             if name is not None:
                 self.names[code].append(name)
             if place is not None and (place in sites or len(sites) < MAX_SITES):
                 sites[place] += 1
         except Exception:  # noqa: BLE001 -- a task must be made, whatever its coroutine is
             return
+
+
+def _made_in(maker: FrameType, is_wait: bool, wants_name: bool) -> tuple[str | None, str | None]:
+    """Return where the program makes a task, and the name it gives it, each if that is to be seen.
+
+    Args:
+        maker: The innermost frame of those that make it.
+        is_wait: Whether it runs a function of the standard library: one that a library makes is its business.
+        wants_name: Whether to look for the name.
+    """
+    frame = maker
+    name = None
+    for _ in range(MAX_DEPTH):
+        file = frame.f_code.co_filename
+        if is_own(file):
+            return f"{file}:{frame.f_lineno}", name
+        if is_wait and not is_standard(file) and not belongs_to_us(file):
+            break  # of what is instrumented, our frames lie between
+        if wants_name and name is None and frame.f_code in _NAMING:
+            name = _name_in(frame)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None, name
 
 
 def _name_in(frame: FrameType) -> str | None:
