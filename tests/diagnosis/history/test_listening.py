@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from spanloom.diagnosis.finding import Finding
 from spanloom.diagnosis.history import Memory
 from spanloom.diagnosis.history.listening import APART_S, Listening
 from spanloom.diagnosis.history.probe import MAX_EVENTS, Failure, Window, open_window
-from spanloom.diagnosis.history.rules.storms import _are_patient, is_storm
+from spanloom.diagnosis.history.rules.storms import _are_patient, _heard_often, is_storm, may_be_storm
 from spanloom.diagnosis.history.sight import Pause
 
 pytestmark = pytest.mark.skipif(
@@ -162,6 +163,33 @@ def test_a_window_that_was_full_at_once_is_doubted() -> None:
     assert heard(30, 0.02, is_cut=True)
 
 
+@pytest.mark.parametrize(
+    ("failures", "apart_s", "is_one"),
+    [
+        ((2, 2, 3, 0, 2, 3), 0.6, True),
+        ((2, 2, 3, 0, 2, 3), 0.1, False),
+        ((0, 0, 4, 0, 0, 4), 0.6, False),
+        ((1, 0, 1, 0, 1, 1), 0.6, False),
+    ],
+    ids=["in most windows", "in one moment", "in two of them", "hardly anything"],
+)
+def test_windows_that_were_full_too_early_are_heard_together(
+    failures: tuple[int, ...], apart_s: float, is_one: bool
+) -> None:
+    """Where each try is a request, a window is full after two of them: many such windows tell of a storm."""
+    code = _refuse.__code__
+    failure = Failure("RefusedError", (code,), (1,), _insist.__code__, 2)
+    windows = [
+        Window(
+            number * apart_s, lasted_s=0.015, is_cut=True, failures=Counter({failure: count} if count else {})
+        )
+        for number, count in enumerate(failures)
+    ]
+    assert not any(map(is_storm, windows))
+    assert sum(map(may_be_storm, windows)) == sum(map(bool, failures))
+    assert bool(_heard_often(windows)) is is_one
+
+
 def test_a_storm_is_told_by_two_windows_that_are_some_time_apart() -> None:
     """Of three, the last two of which follow each other closely, the second is passed over."""
     listening = Listening()
@@ -178,7 +206,7 @@ def test_what_was_heard_long_before_is_heard_once_more(age_s: float, listened: i
         listening = Listening()
         listening.windows.append(Window(time.monotonic() - age_s))
         listening._listen(loop, time.monotonic())
-        listening.hear_out(lambda _: True)
+        listening.hear_out(lambda _: True, lambda _: False)
         assert len(listening.windows) == 1 + listened
 
 

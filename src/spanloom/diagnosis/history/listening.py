@@ -45,6 +45,10 @@ LONG_AGO_S: Final = 1.0
 """Between two windows, from which on what both have heard need not have lasted: clients that pause ever longer, and all
 as long, fail together now and then.
 """
+MORE: Final = 3
+"""Windows that are opened where those before were full too early."""
+LATE_S: Final = 5.0
+"""Age of a window until which it tells that."""
 FRESH_S: Final = 1.0
 """Age in seconds of the last window from which on a question opens another one."""
 
@@ -111,23 +115,36 @@ class Listening:
         if len(self.windows) < 2 or now - self.windows[-1].began > FRESH_S:
             self._next = 0.0
 
-    def hear_out(self, is_storm: Callable[[Window], bool]) -> None:
+    def hear_out(self, is_storm: Callable[[Window], bool], may_be_storm: Callable[[Window], bool]) -> None:
         """Wait for the open window, and open one more if only that has heard a storm, or the one before is long ago.
 
-        Blocks for some 0.6 s at most, and not at all if no window is open.
+        If windows are full before they have heard enough, some more are opened. Blocks for some 0.6 s at most, and not
+        at all if no window is open.
 
         Args:
             is_storm: Tells whether a window has heard a storm, which counts if the window before has heard it, too.
+            may_be_storm: Tells whether a window was full too early to tell that.
         """
         loop = self._wait()
         heard = self.last_two()
-        if loop is None or not heard or not is_storm(heard[0]):
+        if loop is None or not heard:
+            return
+        if not is_storm(heard[0]):
+            self._hear_more(loop, may_be_storm)
             return
         if len(heard) > 1 and heard[0].began - heard[1].began < LONG_AGO_S and is_storm(heard[1]):
             return
         time.sleep(max(0.0, heard[0].began + APART_S - time.monotonic()))
         self._listen(loop, time.monotonic())
         self._wait()
+
+    def _hear_more(self, loop: asyncio.AbstractEventLoop, may_be_storm: Callable[[Window], bool]) -> None:
+        """Open some more windows, if of those of late more than one was full too early."""
+        late = [window for window in tuple(self.windows) if time.monotonic() - window.began < LATE_S]
+        if sum(map(may_be_storm, late)) > 1:
+            for _ in range(MORE):
+                self._listen(loop, time.monotonic())
+                self._wait()
 
     def last_two(self) -> list[Window]:
         """Return the last window, and the last one that began at least `APART_S` before it, as far as there are any."""

@@ -160,13 +160,13 @@ class Memory:
     def findings(self) -> list[Finding]:
         """Return the findings. Takes a step first, and listens, so it blocks: not for the thread of a loop."""
         from spanloom.diagnosis.history.rules import find
-        from spanloom.diagnosis.history.rules.storms import is_storm
+        from spanloom.diagnosis.history.rules.storms import is_storm, may_be_storm
 
         # No regular step: the question may have waited, and that must not count as time without a look.
         present, self._next = self.present, 0.0
         self.listening.now_if_stale(time.monotonic())
         self.step()
-        self.listening.hear_out(is_storm)
+        self.listening.hear_out(is_storm, may_be_storm)
         self.present = present
         return find(self)
 

@@ -30,6 +30,7 @@ from spanloom.concurrency.names import bare_name
 from spanloom.diagnosis.chain import code_of
 from spanloom.diagnosis.fields import field, future_done, is_a, task_name
 from spanloom.diagnosis.finding import Finding
+from spanloom.diagnosis.history.live import label_of
 from spanloom.diagnosis.watch.atwork import AtWork, BareCall, at_work, woken_by
 from spanloom.diagnosis.watch.frames import Call, location, place_in, where
 from spanloom.diagnosis.watch.progress import (
@@ -346,7 +347,7 @@ def _gets_on(seen: _Watched) -> bool:
 def _finding(found: list[_Watched], since_s: float) -> Finding:
     seen = found[0]
     place = seen.places.most_common(1)[0][0]
-    name, who = _called(seen)
+    _, who = _called(seen)
     others = [_called(other)[0] for other in found[1:]]
     too = f" So does {', '.join(others[:3])}." if others else ""
     message = (
@@ -360,7 +361,7 @@ def _finding(found: list[_Watched], since_s: float) -> Finding:
         message=message,
         severity="error",
         level="LIKELY",
-        jobs=(name, *others),
+        jobs=tuple(dict.fromkeys(map(_labelled, found))),
         resource=None,
         location=location(place),
         since_s=since_s,
@@ -368,6 +369,12 @@ def _finding(found: list[_Watched], since_s: float) -> Finding:
             f"{count} of {seen.looks} looks: {where(at)} in {at.name}" for at, count in seen.places.items()
         ),
     )
+
+
+def _labelled(seen: _Watched) -> str:
+    """Return what other rules call the task or call: its function, where the task was given no name."""
+    task = None if seen.task is None else seen.task()
+    return seen.name if task is None else label_of(task, function_of(task) or task_name(task))
 
 
 def _called(seen: _Watched) -> tuple[str, str]:

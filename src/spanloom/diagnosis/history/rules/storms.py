@@ -28,6 +28,10 @@ LEAST_RATE_EACH: Final = 2.0
 LEAST_FAILURES: Final = 3
 """Failures in each of two windows some time apart: the first tries of a back-off are quick, too."""
 MAX_SUCCESS: Final = 0.1
+OFTEN: Final = 4
+"""Full windows that must have heard it, where none of them has heard enough."""
+OFTEN_S: Final = 1.5
+"""Between the first and the last of them: clients that pause for longer than that are not in all of them."""
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _ANSWERS: Final = frozenset(
     {
@@ -42,18 +46,49 @@ MAX_AGE_S: Final = 12.0
 
 def storms(memory: Memory, sights: list[Sight]) -> Iterator[Finding]:
     """Yield a finding for each function that fails and is tried again at a high rate."""
-    windows = memory.listening.last_two()
-    if len(windows) < 2 or memory.present - windows[-1].began >= MAX_AGE_S:
-        return
-    recent, before = map(_by_function, windows)
-    for storm in sorted(recent.values(), key=lambda storm: -storm.rate):
-        earlier = before.get((storm.failure.error, storm.failure.callee))
-        if earlier is None or not (storm.is_one() and earlier.is_one()):
-            continue
+    heard = memory.listening.windows
+    windows = [window for window in tuple(heard) if memory.present - window.began < MAX_AGE_S]
+    loud = _heard_twice([window for window in memory.listening.last_two() if window in windows])
+    for storm in sorted(loud or _heard_often(windows), key=lambda storm: -storm.rate):
         who = [sight for sight in sights if any(step.code in storm.trying for step in sight.chain)]
         if storm.certain_rate < LEAST_RATE_EACH * len(who) or _are_patient(who):
             continue
-        yield _finding(storm, who, memory.census.at - _since(memory.listening.windows))
+        began = _since(heard) if loud else windows[0].began
+        yield _finding(storm, who, memory.census.at - began)
+
+
+def _heard_twice(windows: list[Window]) -> list[_Storm]:
+    """Return the storms that both of two windows have heard, some time apart."""
+    if len(windows) < 2:
+        return []
+    recent, before = map(_by_function, windows)
+    return [
+        storm
+        for key, storm in recent.items()
+        if storm.is_one() and (earlier := before.get(key)) is not None and earlier.is_one()
+    ]
+
+
+def _heard_often(windows: list[Window]) -> list[_Storm]:
+    """Return the storms that many windows have heard together, of which each was full after a try or two.
+
+    What is tried may be a thousand calls of functions, as a request is: each window hears too little to be sure.
+
+    Args:
+        windows: The first one first.
+    """
+    full = [window for window in windows if window.is_cut]
+    if not full or full[-1].began - full[0].began < OFTEN_S:
+        return []
+    found: dict[tuple[str, CodeType], list[_Storm]] = {}
+    for window in full:
+        for key, storm in _by_function(window).items():
+            found.setdefault(key, []).append(storm)
+    together = [_together(storms) for storms in found.values() if len(storms) >= OFTEN]
+    lasted_s = sum(window.lasted_s for window in full)
+    for storm in together:
+        storm.lasted_s = lasted_s  # those that have heard nothing of it were open, too
+    return [storm for storm in together if storm.is_one()]
 
 
 def _are_patient(who: list[Sight]) -> bool:
@@ -70,6 +105,13 @@ def is_storm(window: Window) -> bool:
     return any(storm.is_one() for storm in _by_function(window).values())
 
 
+def may_be_storm(window: Window) -> bool:
+    """Tell whether one window was full before it had heard enough of what may be a storm."""
+    return window.is_cut and any(
+        storm.rate >= LEAST_RATE and storm.fails for storm in _by_function(window).values()
+    )
+
+
 def _since(windows: Iterable[Window]) -> float:
     """Return when the first of those windows began that have heard a storm, up to the last one, without a pause."""
     raging = itertools.takewhile(is_storm, reversed(list(windows)))
@@ -77,19 +119,20 @@ def _since(windows: Iterable[Window]) -> float:
 
 
 class _Storm:
-    """The failures of one kind in one window."""
+    """The failures of one kind in one window, or in several."""
 
     def __init__(self, failure: Failure, window: Window) -> None:
         self.failure = failure
         self.trying: set[CodeType] = set()
         self.failed = 0
         self.returned = window.returned[failure.callee] if failure.callee is not failure.caught else 0
-        self._window = window
+        self.lasted_s = window.lasted_s
+        self.is_cut = window.is_cut
 
     @property
     def rate(self) -> float:
         """Failures a second."""
-        return self.failed / self._window.lasted_s
+        return self.failed / self.lasted_s
 
     @property
     def certain_rate(self) -> float:
@@ -98,13 +141,27 @@ class _Storm:
         A window that was full at once may have been open just when some polite clients failed together: so it counts
         two standard deviations less than it has heard.
         """
-        doubt = 2 * math.sqrt(self.failed) if self._window.is_cut else 0.0
-        return max(0.0, self.failed - doubt) / self._window.lasted_s
+        doubt = 2 * math.sqrt(self.failed) if self.is_cut else 0.0
+        return max(0.0, self.failed - doubt) / self.lasted_s
+
+    @property
+    def fails(self) -> bool:
+        """Whether hardly any of the calls has success."""
+        return self.returned <= MAX_SUCCESS * (self.failed + self.returned)
 
     def is_one(self) -> bool:
         """Tell whether it is a storm if it goes on."""
-        hardly_any = self.returned <= MAX_SUCCESS * (self.failed + self.returned)
-        return hardly_any and self.failed >= LEAST_FAILURES and self.certain_rate >= LEAST_RATE
+        return self.fails and self.failed >= LEAST_FAILURES and self.certain_rate >= LEAST_RATE
+
+
+def _together(storms: list[_Storm]) -> _Storm:
+    """Return the last of some storms of one kind, with what all of them have heard."""
+    *before, last = storms
+    for storm in before:
+        last.failed += storm.failed
+        last.returned += storm.returned
+        last.trying |= storm.trying
+    return last
 
 
 def _by_function(window: Window) -> dict[tuple[str, CodeType], _Storm]:
