@@ -1,8 +1,8 @@
 # expect: NESTED_LIMITER
-# names: follow
+# names: follow, 2 tasks
 # line: 30
 # when: hang
-# httpx with two connections and no timeout for the pool: streams are open while another request is made.
+# httpx, two connections, no timeout for the pool: two streams make another request each, and a third waits.
 import asyncio
 
 import httpx
@@ -37,7 +37,7 @@ async def main():
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     limits = httpx.Limits(max_connections=2)
     async with httpx.AsyncClient(limits=limits, timeout=None) as client:
-        await asyncio.gather(follow(client, base, "a"), follow(client, base, "b"))
+        await asyncio.gather(*(follow(client, base, name) for name in "abc"))
 
 
 asyncio.run(main())

@@ -79,10 +79,24 @@ def _is_nested(case: Case, holder: int, task: TaskView, resource: Resource) -> b
     return holder == task.key
 
 
+def _has_already(task: TaskView, one: Holder) -> bool:
+    """Return whether a task owes something for what the program's own code is inside of.
+
+    What a library does when its wait in the line fails, as to tell the next one, is nothing that it has.
+    """
+    at = [
+        number
+        for number, frame in enumerate(task.chain)
+        if (frame.function, frame.location) == (one.function, one.location)
+    ]
+    return not at or at[0] <= task.depth
+
+
 def _finding(case: Case, waiting: list[TaskView], owing: list[Holder]) -> Finding:
     resource, kind = _pool(case, waiting[0]) or (None, "")
     if resource is None:
         raise AssertionError("who waits for a pool waits for something")
+    owing = [one for one in owing if _has_already(case.snapshot.tasks[one.task], one)] or owing
     holders = [case.snapshot.tasks[one.task] for one in owing]
     inner = [task for task in waiting if task.key in {one.task for one in owing}] or waiting
     others = [task for task in waiting if task not in inner]
