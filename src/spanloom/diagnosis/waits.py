@@ -74,7 +74,7 @@ GIVERS: Final[dict[str, frozenset[str] | None]] = {
 ``"parties"`` is no wait: its methods make tasks, which may then come to a barrier.
 """
 
-TAKERS: Final = frozenset({"acquire", "enter_async_context"})
+TAKERS: Final = frozenset({"acquire", "__aenter__", "enter_async_context"})
 """Names of the methods that take a lock or a permit without a block that gives it back."""
 _IO_FILES: Final = (
     *("streams.py", "subprocess.py", "base_events.py", "selector_events.py", "unix_events.py"),
