@@ -4,14 +4,19 @@ asyncio copies the exception of such a task into the future of `run_coroutine_th
 retrieved; a future of `concurrent.futures` never reports one. So the copying is watched. A future that
 is freed as soon as the loop drops the callback that copied, and that has no done-callbacks, was kept by nothing
 but asyncio.
+
+A compiled loop, such as uvloop's, has no frame that shows which callback it runs. What it frees itself, outside of any
+callback and within a millisecond, it has freed together with the callback that copied.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import weakref
 from asyncio import base_events, futures
+from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, FrameType, FunctionType
@@ -30,6 +35,10 @@ MAX_DEPTH: Final = 10
 MAX_HELD: Final = 200
 """Failed futures that somebody has kept, and that are known until they are freed; at most."""
 RUN_ONCE: Final[CodeType] = base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]  # noqa: SLF001 -- a turn of a loop
+_COPYING: Final = frozenset({__file__, futures.__file__})
+"""Files of the functions that copy."""
+AT_ONCE_S: Final = 0.001
+"""Seconds between the copying and the end of the callback around it, at most."""
 _NAME: Final = "_set_concurrent_future_state"
 
 
@@ -72,9 +81,7 @@ class Dropped:
             self._listener = None
 
     def _hold(self, concurrent: Any, lost: Lost) -> None:
-        frame = _around(sys._getframe())  # noqa: SLF001 -- the documented way to a frame
-        turn = None if frame is None else _turn(frame)
-        del frame
+        turn = _turn_around(sys._getframe())  # noqa: SLF001 -- the documented way to a frame
         if turn is None or len(self._held) >= MAX_HELD:
             return
 
@@ -90,21 +97,28 @@ class _Turn(msgspec.Struct, frozen=True):
     """A callback of a loop.
 
     Attributes:
-        loop: Identity of the loop.
-        began: When its turn began, on the loop's clock.
+        loop: Identity of the loop; of a compiled one, of the frame that runs it.
+        began: When its turn began, on the loop's clock; ``None`` for a compiled one.
         number: Which callback of that turn it is.
+        at_s: When that copied, by `time.monotonic`.
     """
 
     loop: int
     began: object
     number: int
+    at_s: float
 
 
-def _around(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the loop's turn around a frame, or ``None``."""
+def _turn_around(frame: FrameType | None) -> _Turn | None:
+    """Return the callback in which `frame` is; ``None`` if that is not to be seen."""
+    is_hidden = not isinstance(asyncio._get_running_loop(), BaseEventLoop)  # noqa: SLF001 -- it asks for no exception
     for _ in range(MAX_DEPTH):
-        if frame is None or frame.f_code is RUN_ONCE:
-            return frame
+        if frame is None:
+            return None
+        if frame.f_code is RUN_ONCE:
+            return _turn(frame)
+        if is_hidden and frame.f_code.co_filename not in _COPYING:
+            return _Turn(id(frame), None, 0, time.monotonic())
         frame = frame.f_back
     return None
 
@@ -112,11 +126,14 @@ def _around(frame: FrameType | None) -> FrameType | None:
 def _turn(frame: FrameType) -> _Turn:
     names = variables_of(frame)
     number = names.get("i")
-    return _Turn(id(names.get("self")), names.get("end_time"), number if type(number) is int else 0)
+    number = number if type(number) is int else 0
+    return _Turn(id(names.get("self")), names.get("end_time"), number, time.monotonic())
 
 
 def _is_just_after(done: _Turn, frame: FrameType) -> bool:
     """Tell whether a loop just drops the callback that was `done`: before its next one, or at the end of the turn."""
+    if done.began is None:
+        return id(frame) == done.loop and time.monotonic() - done.at_s < AT_ONCE_S
     if frame.f_code is not RUN_ONCE:
         return False
     now = _turn(frame)
