@@ -14,6 +14,12 @@ CROWD = 6
 """From so many tasks on that wait for room in one queue, that alone is reported; fewer are what a bound is for."""
 SOME = 4
 """The same if the next stage has no work, or so many tasks wait for each task of the slow stage."""
+FEW = 3
+"""The same if the next stage has no work, and all tasks before the slow stage wait, more than it has tasks itself. One
+or two say nothing: where stages take turns to be the slower one, it may be so for a moment."""
+
+_JOINING = ("group", "task", "completed")
+"""How those wait who wait for other tasks."""
 
 
 def bottlenecks(case: Case) -> Iterator[Finding]:
@@ -42,7 +48,9 @@ def bottlenecks(case: Case) -> Iterator[Finding]:
         behind = [
             other for other, tasks in full.items() if other != key and _feeds(case, other, waiting, takers)
         ]
-        few = SOME if _starves(case, takers) or len(waiting) >= SOME * len(takers) else CROWD
+        few = SOME if len(waiting) >= SOME * len(takers) else CROWD
+        if _starves(case, takers):
+            few = FEW if _all_wait(case, resource, waiting, takers) else SOME
         if not behind and len(waiting) < few:
             continue
         stalled = [*waiting, *(task for other in behind for task in full[other])]
@@ -85,7 +93,7 @@ def _takers(case: Case, resource: Resource) -> list[TaskView]:
         if key in case.snapshot.tasks and key not in waiting
     ]
     # A task that waits for the stages to end is none of them, although it may run their code.
-    return [task for task in tasks if _waited(task) not in ("group", "task", "completed")]
+    return [task for task in tasks if _waited(task) not in _JOINING]
 
 
 def _feeds(case: Case, other: int, waiting: list[TaskView], slow: list[TaskView]) -> bool:
@@ -113,6 +121,13 @@ def _starves(case: Case, takers: list[TaskView]) -> bool:
         )
         for resource in case.snapshot.resources.values()
     )
+
+
+def _all_wait(case: Case, resource: Resource, waiting: list[TaskView], takers: list[TaskView]) -> bool:
+    """Return whether more tasks wait for room in a full queue than take from it, and nobody works at what to put."""
+    keys = {task.key for task in (*waiting, *takers)}
+    others = [case.snapshot.tasks[key] for key in (resource.known_to - keys) & case.snapshot.tasks.keys()]
+    return len(waiting) > len(takers) and all(_waited(task) in _JOINING for task in others)
 
 
 def _finding(
