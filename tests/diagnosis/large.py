@@ -6,6 +6,7 @@ In a process of their own: in that of the tests something else may still be able
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -81,8 +82,19 @@ async def events(count: int) -> None:
     await asyncio.gather(*map(ask, range(count)))
 
 
+async def held_in_c(count: int) -> None:
+    """Wait for a future each, that only memory of C refers to, as a library in C keeps those of its requests."""
+
+    async def ask() -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(answer))
+        return await answer
+
+    await asyncio.gather(*(ask() for _ in range(count)))
+
+
 PROGRAMS: dict[str, Program] = {
-    program.__name__: program for program in (event, events, empty_queue, fed_queue, futures, lock)
+    program.__name__: program for program in (event, events, empty_queue, fed_queue, futures, held_in_c, lock)
 }
 
 

@@ -35,6 +35,11 @@ def test_what_is_the_same_of_many_is_told_once(program: str) -> None:
     assert len(of_its_own(f"told({program!r}, 5)")) == 5
 
 
+def test_what_a_library_in_c_keeps_is_no_orphan() -> None:
+    """However many they are: each may yet be resolved. Those of which nothing can be found out are not accused, too."""
+    assert of_its_own("told('held_in_c', 2500)") == []
+
+
 def test_a_crowd_is_not_asked_where_the_others_know_the_answer() -> None:
     """Whoever waits at a queue that one living task fills goes on: what the hundreds know that wait is not needed."""
     assert of_its_own("asked_of_crowds('fed_queue', 200)") == [[], []]

@@ -55,11 +55,12 @@ def child(path: str, factory: Callable[[], Any] | None, out: int) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)
-    threading.Thread(target=judge, args=(path, out), name="judge", daemon=True).start()
+    judging = threading.Thread(target=judge, args=(path, out), name="judge", daemon=True)
+    judging.start()
     main = runpy.run_path(path, run_name="program")["main"]
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
-    time.sleep(10)
+    judging.join()  # it ends the process
 
 
 def main(kind: str, paths: list[str]) -> None:
