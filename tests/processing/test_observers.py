@@ -81,6 +81,25 @@ def test_an_observer_that_cancels_its_own_task_is_told_of_the_next_event() -> No
     assert one.told == other.told
 
 
+def test_an_exception_is_logged_also_after_a_call_that_took_too_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With its traceback: what is wrong with an observer is not that it was slow once."""
+
+    class Failing(Watcher):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            if len(self.told) == 1:
+                await asyncio.sleep(1_000)
+            raise RuntimeError("broken")
+
+    with caplog.at_level(logging.WARNING, "spanloom"):
+        run(process(Failing()))
+    assert caplog.text.count("observer Failing took longer than") == 1
+    assert caplog.text.count("observer Failing failed; the batch goes on") == 1
+    assert "RuntimeError: broken" in caplog.text
+
+
 def test_an_observer_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     """Three times five seconds, and the batch has not waited for it meanwhile."""
     ended: list[float] = []

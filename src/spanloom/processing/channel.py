@@ -28,8 +28,8 @@ class Channel:
     """Calls one listener in order, one call at a time, in a task of its own.
 
     After a call that raises (even a CancelledError of its own making) or takes too long, the next one is made. Every
-    timeout is logged; an exception is logged only if it is the first failure. `close` logs the totals. A listener
-    that takes too long three times in a row is called no more.
+    timeout is logged, and the first exception. `close` logs the totals. A listener that takes too long three times in a
+    row is called no more.
 
     Args:
         what: Name of the listener in log messages.
@@ -59,6 +59,7 @@ class Channel:
         self._made = 0
         self._overruns = 0
         self._deaf = False
+        self._told = False
         self.failed: int = 0
         """Calls that raised or took too long."""
         self.dropped: int = 0
@@ -159,7 +160,8 @@ class Channel:
     def _failure(self, error: BaseException) -> None:
         self.failed += 1
         self._overruns = 0
-        if self.failed == 1:
+        if not self._told:
+            self._told = True
             _log.warning("%s failed; the batch goes on", self._what, exc_info=error)
 
     def _overrun(self) -> None:
