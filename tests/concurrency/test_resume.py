@@ -13,7 +13,7 @@ import io
 import sqlite3
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,25 @@ async def test_what_is_skipped_is_told(file: Path) -> None:
     assert current == [True, True, True]
     stats = manager.stats()
     assert (stats.produced, stats.open, stats.dropped) == (stats.delivered, 0, 0)
+
+
+async def test_what_a_hook_sets_at_the_start_of_a_skipped_job_is_that_jobs_own(file: Path) -> None:
+    """As it is at the start of a job that runs: neither the next one nor the caller sees it."""
+    variable: ContextVar[int | None] = ContextVar("variable", default=None)
+    seen: list[int | None] = []
+
+    class Setting:
+        def on_event_start(self, event: Event) -> None:
+            if event.type == "job":
+                seen.append(variable.get())
+                variable.set(event.job_index)
+
+    for _ in range(2):
+        with CallbackManager([Setting()]) as manager, use_callback_manager(manager):
+            await async_map(square, range(3), limit=1, checkpoint=Checkpoint(file))
+    assert seen == [None] * 6
+    assert variable.get() is None
+    assert ran == [0, 1, 2]
 
 
 async def test_the_numbers_of_a_batch_add_up_with_what_is_skipped(file: Path) -> None:

@@ -338,7 +338,7 @@ class ResumedWindow(Window):
         discard(ticket.item, self._adopt)
         try:
             if scope.starts is not None:
-                self._context.run(self._tell_start, record)  # not in the caller's: hooks may set variables
+                self._context.copy().run(self._tell_start, record)  # the job's own: hooks may set variables
         finally:
             write_event(record, "end_ns", now)
             self._sink.ok(index, record, value)
