@@ -151,8 +151,8 @@ class Engine(ABC):
                     raise reason
         finally:
             # An exception and a frame that refer to each other would keep all locals alive.
-            error = cancelled = reason = self._error = None
-            self._caller = cast("Any", None)
+            error = cancelled = reason = self._error = caller = None
+            self._caller = cast("Any", None)  # it may come to hold the exception, too
             self._forget()
 
     async def give_up(self, error: BaseException) -> None:

@@ -240,7 +240,7 @@ class Window(Engine):
         kinds = self._kinds = (
             None if family is None or not self._source.jobs else Kinds(family, self._subject)
         )
-        tell, caller = awaited_by.TELL, self._caller
+        tell = awaited_by.TELL
         factory = loop.get_task_factory()
         if factory is not None:  # makes `_tainted` truthy, so that each job checks for a cancel at its end
             self._tainted.add(cast("asyncio.Task[Any]", asyncio.current_task()))
@@ -263,7 +263,7 @@ class Window(Engine):
             )
             task.job = job
             if tell is not None:
-                tell(task, caller)
+                tell(task, self._caller)
             self._started = index + 1  # after `live`: else another thread could take the job for ended
 
         return spawn
@@ -299,7 +299,7 @@ class Window(Engine):
         call, set_current, tainted = self._call, self._current, self._tainted
         values, starts = sink.values, scope.starts
         deliver, deliver_too = scope.deliver, scope.deliver_too
-        untell, caller = awaited_by.UNTELL, self._caller
+        untell = awaited_by.UNTELL
 
         async def run_job(job: Job) -> Any:  # noqa: C901 -- see above
             index = job.index
@@ -339,7 +339,7 @@ class Window(Engine):
                 self.stop(None)
             task = live.pop(index)
             if untell is not None and task is not None:
-                untell(task, caller)
+                untell(task, self._caller)
             if limiter is not None:
                 limiter.release()
             if self._waiter is not None and len(live) <= self._wake_at:
