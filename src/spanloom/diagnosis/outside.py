@@ -158,7 +158,10 @@ def _referrers(known: _Known) -> Iterator[tuple[Any, list[int]]]:
     level = known.level
     if sys.getallocatedblocks() < SMALL and len(level) <= FEW:
         known.left -= SMALL // 10
-        yield from _hits(gc.get_referrers(*level.values()), level)
+        wanted = tuple(level.values())
+        for value, hit in _hits(gc.get_referrers(*wanted), level):
+            if value is not wanted:  # from Python 3.13 on, the arguments of the call are found, too
+                yield value, hit
         return
     everything = gc.get_objects()
     known.left -= len(everything)
