@@ -58,9 +58,11 @@ def child(path: str, factory: Callable[[], Any] | None, out: int) -> None:
     judging = threading.Thread(target=judge, args=(path, out), name="judge", daemon=True)
     judging.start()
     main = runpy.run_path(path, run_name="program")["main"]
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
-    judging.join()  # it ends the process
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(main())
+    finally:  # on a busy machine the program may have come to its end, or failed, before it is judged
+        judging.join()  # ends the process
 
 
 def main(kind: str, paths: list[str]) -> None:
