@@ -570,7 +570,8 @@ def test_a_queue_is_sent_before_it_is_full(
     half = size // 2
     put(pipeline, 1, half + 1)
     with waited() as seconds:
-        while pipeline.stats().pending >= min(half, 512):  # fewer may be left by a request that went out meanwhile
+        # Fewer may be left by a request that went out meanwhile.
+        while pipeline.stats().pending >= min(half, 512):
             assert seconds() < 30
             time.sleep(0.01)
     assert pipeline.close()
