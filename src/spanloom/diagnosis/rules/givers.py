@@ -74,7 +74,8 @@ def lonely(
             advice = f"Each waits for one of its own. {advice}"
         at = shown[0].at
         location = at.location if at is not None and at.own else None
-        yield case.finding(code, f"{sentence} {advice}", members, resource, location=location, others=shown)
+        one = None if beside else resource
+        yield case.finding(code, f"{sentence} {advice}", members, one, location=location, others=shown)
 
 
 def _on_purpose(case: Case, members: list[TaskView], kind: str) -> bool:

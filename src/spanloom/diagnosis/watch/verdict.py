@@ -178,7 +178,8 @@ def _without_each_of(leak: Finding, found: list[Finding]) -> list[Finding]:
     """Leave out findings on single tasks of those that leak; not if they all wait for one thing, which is the cause."""
     kinds = {_kind(name) for name in leak.jobs}
     alone = [one for one in found if one.code in _OF_NOBODY and {_kind(name) for name in one.jobs} <= kinds]
-    return found if len(alone) < SEVERAL else [one for one in found if one not in alone]
+    is_each = len(alone) >= SEVERAL or any(one.resource is None for one in alone)  # of many, told in one
+    return [one for one in found if one not in alone] if is_each else found
 
 
 def _kind(name: str) -> str:
