@@ -1,4 +1,10 @@
-"""A limiter that finds out how many concurrent calls a server can take."""
+"""A limiter that finds out how many concurrent calls a server can take.
+
+Here is the measuring: when a measurement begins, counts, and ends. What follows from it is decided by
+`spanloom.concurrency.gradient`.
+
+One noun, and a little long: the documentation of its parameters is a sixth of it.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ waits. A job ends in its own task, as its last step: it passes its result to the
 table of live jobs and wakes the pump, once per turn of the loop however many jobs end in it. Compared
 with a done-callback per task this saves a handle per job, and the end is stamped when it happens, not
 a turn later.
+
+One noun, and a little long: a job's whole way stands in one function, as a call would cost more than what it does.
 """
 
 from __future__ import annotations
