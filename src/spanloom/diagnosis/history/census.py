@@ -183,6 +183,5 @@ def _own_code(task: asyncio.Task[Any]) -> CodeType | None:
     own = next((link.code for link in links if is_own(link.code.co_filename)), None)
     if own is not None:
         return own
-    return (
-        code if len(links) > 1 or awaited is not None else None
-    )  # one that has not begun is asked again later
+    has_begun = len(links) > 1 or awaited is not None
+    return code if has_begun else None  # else it is asked again later
