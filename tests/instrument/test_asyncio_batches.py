@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -74,6 +74,34 @@ async def test_jobs_whose_first_step_is_still_to_come_are_not_in_flight(patched:
     await asyncio.gather(*(job(number) for number in range(100)))
     assert seen == [CHUNK]
     assert [event for event in patched.in_flight() if event.type == "job"] == []
+
+
+class Lists:
+    """Takes events in lists."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        self.count += len(events)
+
+
+async def test_what_ends_beside_a_loop_that_never_waits_is_handed_over_meanwhile(
+    patched: CallbackManager,
+) -> None:
+    """Handlers' threads get their turn in programs that nobody has changed, too, and long before the batch ends."""
+    patched.add_handler(handler := Lists())
+    slots = asyncio.Semaphore(64)
+    seen: list[int] = []
+
+    async def job(number: int) -> None:
+        async with slots:
+            await asyncio.sleep(0)
+            if number == 19_999:
+                seen.append(handler.count)
+
+    await asyncio.gather(*(job(number) for number in range(20_000)))
+    assert seen[0] > 1_000
 
 
 async def test_jobs_that_wait_for_their_slot_are_not_in_flight(patched: CallbackManager) -> None:

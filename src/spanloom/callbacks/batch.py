@@ -56,7 +56,7 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
             set at a start then, must not reuse the context.
         binders: Handlers whose hooks set the same context variables anew at the start of every job. A runner
             that runs jobs one after the other in one context may therefore keep it, until one of them has
-            `lapsed`.
+            ``lapsed``: then what it has set stays set.
         deliver: Call it with each ended job; ``None`` if nobody wants that.
         deliver_too: The same, after `deliver`. Most programs have a recorder and one handler, and one
             function that calls both would cost more than two calls.
@@ -174,12 +174,9 @@ class BatchScope(msgspec.Struct, eq=False, weakref=True):
         """Return the seconds for which to start no job, as a handler's buffer is filling up; see `Emitter.relief_s`."""
         return self._manager.relief_s()
 
-    def lapsed(self) -> bool:
-        """Tell whether one of the `binders` is no longer called: then what it has set stays set."""
-        for guard in self.binders:  # noqa: SIM110 -- with every job; any() costs three times as much
-            if guard.lapsed:
-                return True
-        return False
+    def let_in(self) -> None:
+        """Let the threads of handlers work now if it is their turn; see `Emitter.let_in`."""
+        self._manager.let_in()
 
     def unaccounted(self, guard: Guard) -> int:
         """Return how many ended jobs of this batch `guard` should get and has not accounted for yet."""

@@ -1,8 +1,9 @@
 """The drain: a handler's own thread, which hands it ended events in lists.
 
 Producers only append to a bounded deque; when it is full, the oldest event is dropped. The thread
-sleeps until the first event, then looks every `INTERVAL_S`, and goes back to sleep when nothing is
-running any more. One thread per handler: a handler that hangs delays no other one.
+sleeps until the first event, then looks every `INTERVAL_S`, and goes back to sleep when nothing has
+been running for a while. One thread per handler: a handler that hangs delays no other one. Beside a
+loop that never waits, it gets the GIL because producers leave it to it; see `Turn`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from spanloom.callbacks.turn import Turn
 from spanloom.events.clock import deadline_ns, left_s, monotonic_ns
 from spanloom.events.event import Event
 from spanloom.events.trace import Trace
@@ -50,6 +52,13 @@ RELIEF_S: Final = 0.002
 INTERVAL_S: Final = 0.08
 """Seconds between two looks: less than the 0.1 s within which a record has what has ended, because a look and its
 transaction take time, too."""
+FIRST_S: Final = 0.02
+"""Seconds from the start of the thread to its first look; most batches of a few jobs are over by then."""
+LINGER_S: Final = 1.0
+"""Seconds for which the thread goes on looking after there was nothing any more. To wake it costs more than a look: for
+a moment, it fights for the GIL with the thread that has woken it."""
+RING_NS: Final = 5_000_000
+"""Nanoseconds in which a thread that was woken should have looked; see `Turn`."""
 BURST: Final = BACKLOG // 4
 """Events that came during a look from which on the thread looks again at once. With fewer, what a handler does once per
 look, such as a transaction, would cost more than what it does with the events."""
@@ -101,6 +110,7 @@ class Drain:
         self._lock = threading.RLock()
         self._delivery = threading.Lock()
         self._wake = threading.Event()
+        self._turn = Turn()
         self._flushed = threading.Condition(self._lock)
         self._asked = 0
         self._done = 0
@@ -120,6 +130,10 @@ class Drain:
             self._in_hand,
         )  # in this order: an event that has left the outbox is already counted in hand
         return self._count_events(waiting) + in_hand
+
+    def let_in(self) -> None:
+        """Let the thread work now if it wants to, and the GIL keeps it from that; for producers, every now and then."""
+        self._turn.let_in()
 
     def relief_s(self) -> float:
         """Return the seconds that producers should pause so that the handler can catch up.
@@ -182,6 +196,7 @@ class Drain:
         with self._lock:
             self._asked += 1
             asked = self._asked
+        self._turn.want(monotonic_ns())
         self._wake.set()
         return asked
 
@@ -211,10 +226,13 @@ class Drain:
             raise failure
         return done
 
-    def close(self) -> None:
-        """Stop the thread after its present look; does not wait for it."""
+    def close(self, timeout: float) -> None:
+        """Stop the thread after its present look; wait up to `timeout` s for its end, but not on the thread itself."""
         self._closed = True
         self._wake.set()
+        thread = self._thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join(timeout)  # else it would soon fight for the GIL with the caller, only to end
 
     def call_on_events(self, events: Sequence[Event]) -> None:
         """Call the hook and, if it is async, run it to completion on this thread's own loop."""
@@ -227,20 +245,26 @@ class Drain:
     def _ring(self) -> None:
         with self._lock:
             self._parked = False
+            thread = None
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=f"spanloom-{self._guard.name}", daemon=True)
                 self._thread = thread  # before the start: `flush` compares it, perhaps called by a hook
-                try:
-                    thread.start()
-                except RuntimeError:
-                    self._thread = None
-                    return  # the interpreter is shutting down: flush() delivers in its caller's thread
-        self._wake.set()
+        if thread is None:
+            self._turn.want(monotonic_ns() + RING_NS)
+            self._wake.set()
+            return
+        try:
+            thread.start()  # without the lock: a thread that waits for it would next wait for the GIL, for long
+        except RuntimeError:
+            self._thread = None  # the interpreter is shutting down: flush() delivers in its caller's thread
 
     def _run(self) -> None:
         if hasattr(time, "pthread_getcpuclockid"):
             self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._sleep(FIRST_S)
+        linger_ns = 0
         while not self._closed:
+            self._turn.want(monotonic_ns() + HOLD_NS)  # if it lets go of the GIL meanwhile, as SQLite does
             self._wake.clear()
             next_ns = deadline_ns(INTERVAL_S)
             asked = self._asked
@@ -251,16 +275,22 @@ class Drain:
             with self._flushed:
                 self._done = asked
                 self._flushed.notify_all()
-                self._parked = parked = not (handed or self._batches or is_open)
+                if handed or self._batches or is_open:
+                    linger_ns = deadline_ns(LINGER_S)
+                self._parked = parked = monotonic_ns() >= linger_ns
             waiting = len(self.outbox)
             if waiting >= BURST or (parked and (waiting or self._stirred)):
                 continue  # too much to leave waiting, or pushed before a producer could see that we park
             if not self._closed:
                 # Some of what waits came when the look began, so count from there.
                 timeout = left_s(next_ns) if waiting >= CHUNK else INTERVAL_S
-                self._wake.wait(None if parked else timeout)
+                self._sleep(None if parked else timeout)
         if self._runner is not None:
             self._runner.close()
+
+    def _sleep(self, timeout: float | None) -> None:
+        self._turn.want(None if timeout is None else deadline_ns(timeout))
+        self._wake.wait(timeout)
 
     def _hand_over(self) -> int:
         """Deliver what is there now; return its number. What comes meanwhile waits, else a flush might never end."""
@@ -274,7 +304,9 @@ class Drain:
             else:
                 handed += self._deliver_marked(chunk)
             if monotonic_ns() > pause_at and len(self.outbox) < BACKLOG:
+                self._turn.want(monotonic_ns())
                 time.sleep(0)
+                self._turn.want(monotonic_ns() + HOLD_NS)
                 pause_at = monotonic_ns() + HOLD_NS
         return handed
 

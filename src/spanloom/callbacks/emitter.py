@@ -86,11 +86,18 @@ class Emitter:
         The maximum over all of them, those that want no jobs included: a job may have events of its own. Handlers whose
         hooks are running in this thread do not count: a hook cannot wait for its own handler.
         """
+        self.let_in()
         relief_s = 0.0
         for guard in self._table.guards:
             if guard.drain is not None and guard not in delivering.guards:
                 relief_s = max(relief_s, guard.drain.relief_s())
         return relief_s
+
+    def let_in(self) -> None:
+        """Let the threads of handlers work now if it is their turn, which a loop that never waits keeps them from."""
+        for guard in self._table.guards:
+            if guard.drain is not None and guard not in delivering.guards:
+                guard.drain.let_in()
 
     # making events --------------------------------------------------------------------------------
 

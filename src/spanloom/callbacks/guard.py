@@ -68,6 +68,8 @@ class Guard:
         self.wants: frozenset[str] | None = types_of(handler, "wants")
         self.wants_inline: frozenset[str] | None = types_of(handler, "wants_inline")
         self.quarantined: bool = False
+        self.lapsed: bool = False
+        """Whether its inline hooks are no longer called: it is quarantined or closed."""
         self.errors: int = 0
         self._raise = raise_errors
         self._closed = False
@@ -112,11 +114,6 @@ class Guard:
     def binds_jobs(self) -> bool:
         """Whether the handler gives, by its ``job_hooks``, the functions to call with the jobs of each batch."""
         return self.drain is not None and self.defines_inline("job_hooks", EventType.JOB)
-
-    @property
-    def lapsed(self) -> bool:
-        """Whether its inline hooks are no longer called."""
-        return self.quarantined or self._closed
 
     def wants_type(self, type: str) -> bool:
         """Tell whether the handler asked for events of that type."""
@@ -224,8 +221,8 @@ class Guard:
 
         def guarded(event: Event) -> None:
             outer = here.guards
-            if outer or self.quarantined or self._closed:
-                if self in outer or self.quarantined or self._closed:
+            if outer or self.lapsed:
+                if self in outer or self.lapsed:
                     return
                 here.guards = (*outer, self)
             else:
@@ -249,7 +246,7 @@ class Guard:
 
     def _quick_hook(self, hook: str, quick: Callable[[Event], bool], full: EventHook) -> EventHook:
         def guarded(event: Event) -> None:
-            if self.quarantined or self._closed:
+            if self.lapsed:
                 return
             try:
                 is_done = quick(event)
@@ -357,7 +354,7 @@ class Guard:
 
         From here on no inline hook is called, not even for events that are open now.
         """
-        self._closed = True
+        self._closed = self.lapsed = True
         self._hooks = {name: None if name in self._inline else hook for name, hook in self._hooks.items()}
         until_ns = deadline_ns(timeout)
         done = came_back = self.drain is None
@@ -386,7 +383,7 @@ class Guard:
                     self.call("close")
             finally:
                 if self.drain is not None:
-                    self.drain.close()
+                    self.drain.close(left_s(until_ns) if came_back else 0.0)
         return done
 
     def after_fork(self) -> None:
@@ -405,11 +402,16 @@ class Guard:
         with self._lock:
             self.errors += 1
             first = not self.quarantined
-            self.quarantined = True
+            self.quarantined = self.lapsed = True
         if first:
             self._log_failure(hook, error)
         if self._raise:
             raise HandlerError(f"{self.name}.{hook} raised {type(error).__name__}") from error
+
+    def readmit(self) -> None:
+        """Take the handler out of quarantine."""
+        with self._lock:
+            self.quarantined, self.lapsed = False, self._closed
 
     def _log_failure(self, hook: str, error: BaseException) -> None:
         """Log with the traceback; without it if that fails; not at all if that fails, too."""

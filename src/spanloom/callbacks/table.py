@@ -117,7 +117,7 @@ class HandlerTable:
         with self._lock:
             known = next((old for old in self.own if old.handler is handler), None)
             if known is not None:
-                known.quarantined = False
+                known.readmit()
                 return
             self.attach(guard)
             self._put((*self.own, guard))

@@ -242,7 +242,7 @@ class Workers(Engine):
         set_current, busy, backlog = self._current, self._busy, self._backlog
         sink, values, slots = self._sink, self._sink.values, self._slots
         starts, deliver, deliver_too = self._scope.starts, self._scope.deliver, self._scope.deliver_too
-        lapsed = self._scope.lapsed if self._scope.binders else None
+        binders = self._scope.binders
         family = cast("JobFamily", self._scope.family)
         kinds, own, code = self._kinds, family, None
         limit = cast("int", self._limit)
@@ -254,6 +254,7 @@ class Workers(Engine):
             return False
         now = monotonic_ns()
         record: JobEvent | None = None
+        before = copy_context()
         tainted = False
         for index, item in self._pairs:
             if growing is not None:
@@ -262,20 +263,22 @@ class Workers(Engine):
                 now = monotonic_ns()  # the pull was not the job's
             if index >= look_at:
                 look_at = self._look(slot, index, item)
+                now = monotonic_ns()  # nor was the wait for a handler's thread
             if kinds is not None and (type(item) is not CoroutineType or item.cr_code is not code):
                 own, code = kinds.of(item), getattr(item, "cr_code", None)
             slots[slot] = record = JobEvent(own, index, now)
             set_current(record)
             if busy is not None:
                 busy.begin(record)
-            before = copy_context()
+            if not binders:
+                before = copy_context()
             if backlog is not None:
                 self._running += 1
             try:
                 if starts is not None:
                     if starts(record):
                         tainted = True
-                    if lapsed is not None:
+                    if binders:
                         before = copy_context()  # ignore what this start has set: the next sets it anew
                 if call is not None:
                     value = await call(item)
@@ -320,8 +323,10 @@ class Workers(Engine):
                 now = monotonic_ns()
             if self._stopping:
                 break
-            if lapsed is not None and lapsed():
-                tainted = True
+            for guard in binders:
+                if guard.lapsed:
+                    tainted = True
+            if tainted:
                 break
         else:
             self._exhausted = True

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["TaskBatch", "batch_in_first_step", "error_of"]
 
 
+LOOK_MASK: Final = 31
+"""At the ends of jobs whose indexes have none of these bits, handlers' threads are let in."""
 CHUNK: Final = 16
 """Jobs started together whose first steps count as simultaneous: some 100 us."""
 
@@ -280,6 +282,8 @@ class TaskBatch:
                 scope.deliver(record)
             if scope.deliver_too is not None:
                 scope.deliver_too(record)
+        if not record.index & LOOK_MASK:
+            scope.let_in()
         self._count(ended=1)
 
     def _unstep(self, record: JobEvent) -> bool:
