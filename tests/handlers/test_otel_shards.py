@@ -65,7 +65,8 @@ class Run:
             event.event_id, parent.trace, "j", new_event_id(), event.start_ns, counts
         )
         self._opened(event)
-        self.placers[event.event_id] = self.sharding.job_placer(event)
+        places = self.sharding.places_of(event)
+        self.placers[event.event_id] = None if places is None else places.place
         return event
 
     def job(self, batch: Event, index: int | None = None) -> JobEvent:

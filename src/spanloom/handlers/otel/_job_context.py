@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 from spanloom.events import Event
+from spanloom.events.event import JobEvent
 from spanloom.events.handler import QuickHook
 from spanloom.handlers.otel._live import EVENT_KEY, SPAN_KEY, LiveSpan, Maker
+from spanloom.handlers.otel._series import Series
 
 __all__ = ["JobContext", "job_attacher"]
 
@@ -51,6 +53,7 @@ class JobContext(Context):
 
     event: Event
     around: _Surroundings
+    __init__ = object.__init__  # that of `dict` would look for arguments, for half of what making it takes
 
     def _look(self) -> None:
         """Fill in the entries; if several threads do so at once, one of them makes the stand-in."""
@@ -81,7 +84,7 @@ def job_attacher(
     maker: Maker,
     base: Context,
     otherwise: Callable[[Event], object],
-    place: Callable[[Event], object] | None = None,
+    places: Series | None = None,
 ) -> QuickHook:
     """Return a hook that makes the span of a started job current. Written as one function: calls cost more than steps.
 
@@ -89,25 +92,29 @@ def job_attacher(
         maker: Makes the real spans.
         base: What is current where the jobs' batch has just started, and so, as a rule, where its jobs start.
         otherwise: Called instead for a job that starts inside something else, such as a span around its input.
-        place: Called before that; ``None`` for nothing.
+        places: Gives places to the jobs; ``None`` if they need none.
     """
     get_current, attach = _accessors()
-    make, kind, around = dict.__new__, JobContext, _Surroundings(maker, base)
+    around = _Surroundings(maker, base)
 
-    def job_opened(event: Event) -> bool:
+    def job_opened(event: JobEvent) -> bool:
         current = get_current()
         # What the last job of this worker, or another handler at the start of this one, has left there may be there.
-        if current is not base and not (type(current) is kind and current.around.outer is base):
+        if current is not base and not (isinstance(current, JobContext) and current.around.outer is base):
             return False
-        if place is not None:
-            place(event)
-        context: JobContext = make(kind)
+        if places is not None:
+            if places.ahead and event.index > places.last:  # as nearly always, so it is done here
+                places.ahead -= 1
+                places.last = event.index
+            else:
+                places.place(event)
+        context = JobContext()
         context.event = event
         context.around = around
         attach(context)
         return True
 
-    return QuickHook(job_opened, otherwise)
+    return QuickHook(cast("Callable[[Event], bool]", job_opened), otherwise)
 
 
 def _accessors() -> tuple[Callable[[], Context], Callable[[Context], object]]:

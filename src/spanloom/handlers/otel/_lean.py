@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from opentelemetry import trace as trace_api
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from spanloom.events import Event
-from spanloom.events.event import JobEvent
+from spanloom.events.event import JobDetail, JobEvent
 from spanloom.events.ids import event_id_at, index_in
 from spanloom.handlers.otel._attributes import title_of
 from spanloom.handlers.otel._draft import Draft, Origin
@@ -42,6 +43,7 @@ __all__ = ["Built", "LeanBuilder"]
 
 _logger = logging.getLogger("spanloom.handlers.otel")
 
+_DETAIL: Final = attrgetter("detail")
 MAX_KIN: Final = 64
 """Batches, or shards of them, whose common part is kept: those that run at once. Another one is made in 20 us."""
 
@@ -138,7 +140,7 @@ class LeanBuilder:
 
     def _build_run(self, jobs: Sequence[JobEvent], kin: JobKin, built: _Building) -> None:
         """Build the spans of jobs of one kin: at once those between two about which there is more to say."""
-        details = [job.detail for job in jobs]
+        details: list[JobDetail | None] = list(map(_DETAIL, jobs))
         if details.count(None) == len(jobs) and not self._is_told_of(jobs, kin):
             built.add_plain(jobs, kin)
             return

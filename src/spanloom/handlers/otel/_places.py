@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context
@@ -11,6 +10,7 @@ from opentelemetry.trace import TraceState
 
 from spanloom.events import Event
 from spanloom.handlers.otel._live import EVENT_KEY, SPAN_KEY
+from spanloom.handlers.otel._series import Series
 from spanloom.handlers.otel._shard import Room, Shard
 from spanloom.handlers.otel._sharding import Sharding
 from spanloom.handlers.otel._traces import Notes, TraceNote
@@ -65,9 +65,9 @@ class Places:
         sharding.started(event)
         return trace if self._is_lazy and event.job is not None else self.of(event, trace)
 
-    def placer(self, batch: Event, trace: TraceNote) -> Callable[[Event], object] | None:
-        """Return what is to be called with each started job of `batch`, if anything is."""
-        return None if trace.sharding is None else trace.sharding.job_placer(batch)
+    def places_of(self, batch: Event, trace: TraceNote) -> Series | None:
+        """Return what gives places to the jobs of `batch` at their starts; ``None`` if they need none."""
+        return None if trace.sharding is None else trace.sharding.places_of(batch)
 
     def of(self, event: Event, trace: TraceNote) -> TraceNote:
         """Return the trace that `event` lies in; `trace` is that of its run."""

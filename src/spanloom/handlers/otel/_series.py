@@ -37,11 +37,14 @@ class Series:
     Attributes:
         shards: What has been opened so far.
         children: Spans below its jobs, so far.
+        ahead: Places that are taken for the jobs that start next. To give one of them to a job, lower it by 1 and set
+            `last`.
+        last: Index of the job that was given a place last, strays aside; -1 before the first.
     """
 
     __slots__ = (
-        "_built", "_family", "_firsts", "_last", "_mark", "_numbers", "_open", "_ranges", "_spare", "_strayed",
-        "_strays", "children", "home", "limit", "owner", "owner_id", "run_id", "shards", "total",
+        "_built", "_family", "_firsts", "_mark", "_numbers", "_open", "_ranges", "_reach", "_spare", "_strayed",
+        "_strays", "ahead", "children", "home", "last", "limit", "owner", "owner_id", "run_id", "shards", "total",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +73,10 @@ class Series:
         self._firsts: list[int] = []
         self._strays: dict[int, Room] = {}
         self._family: JobFamily | None = None  # if it has shards
-        self._last = 0
+        self.ahead = 0
+        self.last = -1
+        self._reach = -1
+        """The jobs up to this index lie where the last one does, unless a later range says otherwise."""
         self._built: Shard | None = None
         self._open: Room = home
         self._mark = limit // 2 if total is None or home.promise(total) else 0
@@ -83,20 +89,22 @@ class Series:
 
     def place(self, job: JobEvent) -> None:
         """Take a place for the next job of the batch; by one thread, in the order of their start."""
-        room = self._open
-        number = room.number()
         index = job.index
-        if index < self._last:
+        if index <= self.last:
             self._place_stray(job)
             return
-        self._last = index
-        if number < self._mark:
-            room.taken = number + 1
-        elif self._has_room(room, number):
+        self.last = index
+        if self.ahead:
+            self.ahead -= 1
+            return
+        room = self._open
+        number = room.number()
+        if number < self._mark or self._has_room(room, number):
             room.accept(number)
         else:
             self._family = job.family
             self._open_range(index).take()
+        self._take_ahead(index)
 
     def place_unordered(self) -> Room:
         """Take a place for any job of the batch and return where it is; from any thread. Excludes `place`."""
@@ -132,13 +140,13 @@ class Series:
         if family is None:
             return None
         index = index_in(family.base_id, event_id)
-        return self.room_of(index) if index <= self._last else None
+        return self.room_of(index) if index <= max(self.last, self._reach) else None
 
     def range_of(self, index: int) -> tuple[Room, int, int]:
         """Return the trace of job `index`, and the range of indexes (end excluded) whose started jobs are all in it."""
         if self._strays:
             return self.room_of(index), index, index + 1
-        end = max(self._last, index) + 1
+        end = max(self._reach, index) + 1
         firsts = self._firsts
         at = bisect_right(firsts, index)
         room, low = (self._ranges[at - 1], firsts[at - 1]) if at else (self.home, 0)
@@ -174,6 +182,24 @@ class Series:
                 self._strays[job.index] = room
                 self._strayed(job.event_id)
 
+    def _take_ahead(self, index: int) -> None:
+        """Take places for jobs that start after `index`: as many as have started, and as there certainly are.
+
+        None if jobs have children, which need places of their own next to their jobs', and none in a trace that others
+        may need if the batch turns out to be small. What is left over when the batch ends early is lost: its last shard
+        is told of at the end of the batch then.
+        """
+        self._reach = index
+        room = self._open
+        if self.children or (self.total is None and room is self.home):
+            return
+        wanted = min(self._mark - room.taken, index + 1)
+        if self.total is not None:
+            wanted = min(wanted, self.total - index - 1)
+        if wanted > 0:
+            self.ahead = room.take_below(self._mark, wanted)
+            self._reach = index + self.ahead  # by then at the latest, they are used up
+
     def _open_range(self, first: int) -> Shard:
         room = self._open
         if isinstance(room, Shard):
@@ -205,9 +231,11 @@ class Series:
         return True
 
     def _children_to_come(self, room: Room) -> int:
+        if not self.children:
+            return 0
         late = max((shard.late for shard in self._ranges[-_RECENT:]), default=0)
         counts = None if self.owner is None else self.owner.counts
-        if counts is not None and self.children:
+        if counts is not None:
             in_room = min(counts.in_flight, room.taken)
             late = max(late, -(-in_room * self.children // max(1, counts.started)))
         # One job with a thousand children is no reason to make shards of two jobs ever after.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from spanloom.events import Event, EventStatus
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Room", "Shard", "shard_ids"]
 
+# In the interpreter's own loops, these take half the time that comprehensions do.
+_START_NS, _END_NS, _INDEX, _DETAIL = map(attrgetter, ("start_ns", "end_ns", "index", "detail"))
 _PERSON: Final = b"spanloom-shard"
 
 
@@ -53,14 +57,15 @@ class Room:
         refused: Spans that found no place.
     """
 
-    __slots__ = ("limit", "number", "promised", "refused", "taken")
+    __slots__ = ("_numbers", "limit", "number", "promised", "refused", "taken")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
         self.promised = 0
         self.refused = 0
-        self.number: Callable[[], int] = itertools.count().__next__
+        self._numbers = itertools.count()
+        self.number: Callable[[], int] = self._numbers.__next__
 
     def accept(self, number: int) -> None:
         """Take the place with that number."""
@@ -74,6 +79,14 @@ class Room:
             return True
         self.refused += 1
         return False
+
+    def take_below(self, mark: int, most: int) -> int:
+        """Take up to `most` places, at least 1, with numbers below `mark`; return how many it were."""
+        numbers = list(itertools.islice(self._numbers, most))
+        count = bisect_left(numbers, mark)  # another thread may have taken some
+        if count:
+            self.taken = numbers[count - 1] + 1
+        return count
 
     def promise(self, spans: int) -> bool:
         """Promise places to a batch of that many jobs; return False if it should not count on them."""
@@ -154,21 +167,17 @@ class Shard(Room):
     def add_jobs(self, jobs: Sequence[JobEvent]) -> None:
         """Account for the spans of jobs of one batch, which lie here; all at once, or it would be felt."""
         self.spans += len(jobs)
-        self._span_time(
-            min([job.start_ns for job in jobs]), max([job.end_ns or job.start_ns for job in jobs])
-        )
+        self._span_time(min(map(_START_NS, jobs)), max(map(_END_NS, jobs)))
         if jobs[0].family.batch_id != self.series.owner_id:
             return  # of a batch inside one of the owner's jobs
         self.jobs += len(jobs)
-        indices = [job.index for job in jobs]
+        indices = list(map(_INDEX, jobs))
         low, high = min(indices), max(indices)
         self.low = low if self.low is None else min(low, self.low)
         self.high = high if self.high is None else max(high, self.high)
-        for job in jobs:
-            if job.detail is not None:
-                status = job.detail.status
-                self.failed += status in FAILED
-                self.cancelled += status == EventStatus.CANCELLED
+        for detail in filter(None, map(_DETAIL, jobs)):
+            self.failed += detail.status in FAILED
+            self.cancelled += detail.status == EventStatus.CANCELLED
 
     def _span_time(self, start_ns: int, end_ns: int) -> None:
         self.start_ns = start_ns if self.start_ns is None else min(start_ns, self.start_ns)

@@ -27,7 +27,7 @@ Spans that others make in these traces are not counted: nobody tells us of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from spanloom.events import Event, EventType
 from spanloom.events.event import JobEvent
@@ -108,10 +108,10 @@ class Sharding:
         else:
             self._place(event)
 
-    def job_placer(self, batch: Event) -> Callable[[Event], object] | None:
-        """Return what to call with each job of `batch` at its start; ``None`` if nothing is to be called."""
+    def places_of(self, batch: Event) -> Series | None:
+        """Return what gives places to the jobs of `batch` at their starts; ``None`` if they need none."""
         if not self._is_lazy:
-            return cast("Callable[[Event], object]", self._open_batch(batch).place)
+            return self._open_batch(batch)
         if batch.job is not None:
             self._inner[batch.event_id] = batch
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
@@ -123,12 +123,14 @@ class SpanStarts:
         do is to make its stand-in current.
         """
         trace = self._traces.get(batch.trace_id)
-        place = None if trace is None else self._places.placer(batch, trace)
+        places = None if trace is None else self._places.places_of(batch, trace)
         if not self._follows:
             return self.opened
         if trace is not None and trace.result.decision is Decision.DROP:
             return None  # the batch's stand-in, current in its jobs, says so to the user's spans
-        return job_attacher(self, context_api.get_current(), self.opened, place) if self._live else place
+        if self._live:
+            return job_attacher(self, context_api.get_current(), self.opened, places)
+        return None if places is None else cast("Callable[[Event], object]", places.place)
 
     def recall(self, event: Event) -> tuple[TraceNote, Note | None]:
         """Return what is known of `event` and of its trace; that is made up if its root's start was not seen."""
