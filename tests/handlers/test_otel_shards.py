@@ -83,6 +83,7 @@ class Run:
         return job
 
     def _opened(self, event: Event) -> Event:
+        event.trace.add(event.parent_id or 0, event.event_id)
         self.sharding.started(event)
         self._note(event)
         return event
@@ -226,6 +227,13 @@ class TestLimit:
         """With a tail policy, places are taken when spans are built, children before their parents, and all holds."""
         run = Run(limit, is_lazy=True)
         play(run, steps)
+        check(run)
+
+    def test_what_ends_first_leaves_its_parent_a_place(self) -> None:
+        """With a tail policy, a step does not take the last place in the trace in which the step around it has to lie."""
+        run = Run(10, is_lazy=True)
+        play(run, [("job", 0)] * 11 + [("child", 2), ("end", 0), ("job", 0), ("job", 0), ("end", 0), ("end", 0)]
+             + [("overtaken", 0), ("child", 322)] + [("job", 0)] * 4)  # fmt: skip
         check(run)
 
     @settings(max_examples=100, deadline=None)

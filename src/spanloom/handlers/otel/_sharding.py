@@ -139,7 +139,7 @@ class Sharding:
         if room is not None:
             return room
         if self._is_lazy and event.job is not None:
-            return self.room_of(event.job)
+            return self._place_over(event, event.job)
         return self._default(event)
 
     def room_of_id(self, event_id: int) -> Room:
@@ -227,6 +227,29 @@ class Sharding:
             room = self._series_of(parent_id, room).place_child()
         if (self._is_lazy and job is not None) or room is not self._default(event):
             self._remember(event.event_id, room)
+        return room
+
+    def _place_over(self, event: Event, job: JobEvent) -> Room:
+        """Take places for what is open around `event`, inside `job`, as if it had ended; return the parent's trace.
+
+        Else what ends first would take the last place in its parent's trace, from its parent.
+        """
+        room = self.room_of(job)
+        around: list[tuple[int, int]] = []
+        event_id = event.parent_id or 0
+        while event_id != job.event_id and event_id not in self._placed:
+            parent_id = event.trace.parent_of(event_id)
+            if parent_id is None:  # not noted any more
+                break
+            around.append((event_id, parent_id))
+            event_id = parent_id
+        room = self._placed.get(event_id, room)
+        for event_id, parent_id in reversed(around):
+            if (series := self._series.get(job.family.batch_id)) is not None:
+                series.children += 1
+            if not room.take():
+                room = self._series_of(parent_id, room).place_child()
+            self._remember(event_id, room)
         return room
 
     def _remember(self, event_id: int, room: Room) -> Room:
