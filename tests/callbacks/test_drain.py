@@ -805,7 +805,7 @@ def test_a_pause_is_longer_the_less_room_there_is(monkeypatch: pytest.MonkeyPatc
 def has_worked(box: drain.Drain | None) -> bool:
     """Tell whether the thread of `box` has used CPU time since somebody looked."""
     assert box is not None
-    return box._cpu_clock is not None and time.clock_gettime_ns(box._cpu_clock) > box._looked[1]
+    return box._turn.cpu_clock is not None and time.clock_gettime_ns(box._turn.cpu_clock) > box._looked[1]
 
 
 @needs_thread_clock

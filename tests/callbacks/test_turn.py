@@ -20,7 +20,7 @@ from tests.callbacks.recorders import Lists
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the naps that producers take, each of which is over at once."""
     taken: list[float] = []
-    monkeypatch.setattr(turn.time, "sleep", taken.append)
+    monkeypatch.setattr(turn, "sleep", taken.append)
     return taken
 
 
@@ -69,25 +69,59 @@ def test_naps_become_rare_for_a_thread_that_does_not_come(
 
 
 def test_a_nap_in_which_the_thread_works_does_not_make_the_next_one_rarer(
-    monkeypatch: pytest.MonkeyPatch,
+    naps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler that lets go of the GIL in the middle of its work, as SQLite does, takes many turns."""
     now = 0
-    naps = 0
-
-    def sleep(_: float) -> None:
-        nonlocal now, naps
-        naps += 1
-        now += 10 * turn.NAP_NS  # the thread had the GIL meanwhile
-
     monkeypatch.setattr(turn, "monotonic_ns", lambda: now)
-    monkeypatch.setattr(turn.time, "sleep", sleep)
+    monkeypatch.setattr(Turn, "_used_ns", lambda self: len(naps) * turn.WORKED_NS)
     one = Turn()
     one.want(0)
     for _ in range(20):
         one.let_in()
         now += turn.GAP_NS
-    assert naps == 20
+    assert len(naps) == 20
+
+
+def test_a_handler_that_waits_beside_a_busy_thread_takes_no_turns() -> None:
+    """What a nap costs then is the busy thread's turn; they become rare, although each takes long."""
+    entered, stop = threading.Event(), threading.Event()
+
+    class Waiting(Lists):
+        def on_events(self, events: object) -> None:
+            entered.set()
+            stop.wait()
+
+    def work() -> None:
+        while not stop.is_set():
+            pass
+
+    manager = CallbackManager([Waiting()])
+    manager.emit()
+    assert entered.wait(10)
+    (guard,) = manager._table
+    assert guard.drain is not None
+    busy = threading.Thread(target=work)
+    busy.start()
+    until = time.monotonic() + 10
+    while guard.drain._turn._gap_ns < turn.MAX_GAP_NS:
+        guard.drain.let_in()
+        assert time.monotonic() < until, "it is taken for one that works"
+    stop.set()
+    busy.join()
+    manager.close()
+
+
+def test_whoever_forbids_sleep_on_the_loop_does_not_mean_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests replace ``time.sleep`` to find calls that block the loop."""
+
+    def forbidden(_: float) -> None:
+        raise AssertionError("a blocking call")
+
+    monkeypatch.setattr(time, "sleep", forbidden)
+    one = Turn()
+    one.want(0)
+    one.let_in()
 
 
 @pytest.mark.parametrize("isolation", ["task", "context"])

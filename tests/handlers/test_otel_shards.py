@@ -230,7 +230,7 @@ class TestLimit:
         check(run)
 
     def test_what_ends_first_leaves_its_parent_a_place(self) -> None:
-        """With a tail policy, a step does not take the last place in the trace that the step around it has to lie in."""
+        """With a tail policy, a step does not take the last place in the trace that the step around it belongs to."""
         run = Run(10, is_lazy=True)
         play(run, [("job", 0)] * 11 + [("child", 2), ("end", 0), ("job", 0), ("job", 0), ("end", 0), ("end", 0)]
              + [("overtaken", 0), ("child", 322)] + [("job", 0)] * 4)  # fmt: skip

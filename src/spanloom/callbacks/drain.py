@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import TYPE_CHECKING, Final, cast
 
@@ -57,6 +58,8 @@ FIRST_S: Final = 0.02
 LINGER_S: Final = 1.0
 """Seconds for which the thread goes on looking after there was nothing any more. To wake it costs more than a look: for
 a moment, it fights for the GIL with the thread that has woken it."""
+JOIN_S: Final = 0.1
+"""Seconds that the end of the thread is waited for."""
 RING_NS: Final = 5_000_000
 """Nanoseconds in which a thread that was woken should have looked; see `Turn`."""
 BURST: Final = BACKLOG // 4
@@ -101,7 +104,6 @@ class Drain:
         self._in_hand = 0
         self._taken_ns = 0
         self._looked = (0, 0)
-        self._cpu_clock: int | None = None
         self._batches = 0
         self._parked = True
         self._stirred = False
@@ -155,11 +157,11 @@ class Drain:
         held_ns = now_ns - self._taken_ns
         if held_ns < MOVING_NS:
             return True
-        if self._cpu_clock is None or held_ns >= PATIENCE_NS:
+        if self._turn.cpu_clock is None or held_ns >= PATIENCE_NS:
             return False
         looked_ns, cpu_ns = self._looked
         try:
-            used_ns = time.clock_gettime_ns(self._cpu_clock)
+            used_ns = time.clock_gettime_ns(self._turn.cpu_clock)
         except OSError:  # the thread has ended
             return False
         if used_ns != cpu_ns:
@@ -227,12 +229,15 @@ class Drain:
         return done
 
     def close(self, timeout: float) -> None:
-        """Stop the thread after its present look; wait up to `timeout` s for its end, but not on the thread itself."""
+        """Stop the thread after its present look; wait up to `timeout` s for its end, but not on itself."""
         self._closed = True
         self._wake.set()
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(timeout)  # else it would soon fight for the GIL with the caller, only to end
+            # Else it would soon fight for the GIL with the caller, only to end. No longer than that takes: a loop of an
+            # async hook, which ends with it, may have tasks that are slow to end.
+            with suppress(RuntimeError):  # the interpreter is shutting down
+                thread.join(min(timeout, JOIN_S))
 
     def call_on_events(self, events: Sequence[Event]) -> None:
         """Call the hook and, if it is async, run it to completion on this thread's own loop."""
@@ -260,7 +265,7 @@ class Drain:
 
     def _run(self) -> None:
         if hasattr(time, "pthread_getcpuclockid"):
-            self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
+            self._turn.cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         self._sleep(FIRST_S)
         linger_ns = 0
         while not self._closed:
@@ -285,6 +290,7 @@ class Drain:
                 # Some of what waits came when the look began, so count from there.
                 timeout = left_s(next_ns) if waiting >= CHUNK else INTERVAL_S
                 self._sleep(None if parked else timeout)
+        self._turn.want(None)
         if self._runner is not None:
             self._runner.close()
 

@@ -282,9 +282,9 @@ class TaskBatch:
                 scope.deliver(record)
             if scope.deliver_too is not None:
                 scope.deliver_too(record)
+        self._count(ended=1)
         if not record.index & LOOK_MASK:
             scope.let_in()
-        self._count(ended=1)
 
     def _unstep(self, record: JobEvent) -> bool:
         """Forget that a job's first step is to come; return whether it was."""

@@ -140,7 +140,7 @@ class Series:
         if family is None:
             return None
         index = index_in(family.base_id, event_id)
-        return self.room_of(index) if index <= max(self.last, self._reach) else None
+        return self.room_of(index) if index <= self.last else None
 
     def range_of(self, index: int) -> tuple[Room, int, int]:
         """Return the trace of job `index`, and the range of indexes (end excluded) whose started jobs are all in it."""
@@ -185,13 +185,14 @@ class Series:
     def _take_ahead(self, index: int) -> None:
         """Take places for jobs that start after `index`: as many as have started, and as there certainly are.
 
-        None if jobs have children, which need places of their own next to their jobs', and none in a trace that others
-        may need if the batch turns out to be small. What is left over when the batch ends early is lost: its last shard
-        is told of at the end of the batch then.
+        None if jobs have children, which need places of their own next to their jobs'. None in a shard of another
+        event, which would never be complete if the batch ends early, nor in the run's trace if others may need them
+        should the batch turn out to be small. In its own shards, what is left over then is lost: the last one is told
+        of at the end of the batch.
         """
         self._reach = index
         room = self._open
-        if self.children or (self.total is None and room is self.home):
+        if self.children or (room is self.home and (self.total is None or isinstance(room, Shard))):
             return
         wanted = min(self._mark - room.taken, index + 1)
         if self.total is not None:
