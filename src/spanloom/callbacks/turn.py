@@ -13,15 +13,14 @@ works, as they would have to at any switch of threads.
 from __future__ import annotations
 
 import time
-from time import (
-    sleep,
-)  # bound now: whoever replaces it, to find calls that block a loop, does not mean this one
+from time import sleep
 from typing import Final
 
 from spanloom.events.clock import monotonic_ns
 
 __all__ = ["Turn"]
 
+# `sleep` is bound at import: whoever replaces it later, to find calls that block a loop, does not mean this one.
 NAP_S: Final = 0.000_05
 """Seconds that a producer sleeps: what a thread on another core takes to wake up."""
 WORKED_NS: Final = 20_000
