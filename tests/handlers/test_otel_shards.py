@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from spanloom.events import BatchCounts, Event, EventType
 from spanloom.events.event import JobEvent, JobFamily, ScopeEvent, write_event
 from spanloom.events.ids import new_event_id
 from spanloom.events.trace import Trace
+from spanloom.handlers.otel._series import Series
 from spanloom.handlers.otel._shard import Room, Shard, shard_ids
 from spanloom.handlers.otel._sharding import Sharding
 
@@ -228,6 +231,32 @@ class TestLimit:
         run = Run(limit, is_lazy=True)
         play(run, steps)
         check(run)
+
+    def test_jobs_that_begin_in_many_threads_keep_the_limit(self) -> None:
+        """Jobs of a thread pool begin there: no shard has more than it may, and each job is where it was put."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for _ in range(10):
+                series = Series(RUN, 2, None, Room(60), 60)
+                family = JobFamily(2, Trace("run", 1, RUN), "j", 5, 0, BatchCounts(None, weakref.ref(Live())))
+                jobs = iter([JobEvent(family, index, index) for index in range(3_000)])
+
+                def begin(series: Series = series, jobs: Iterator[JobEvent] = jobs) -> None:
+                    for job in jobs:
+                        series.place(job)
+
+                threads = [threading.Thread(target=begin) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                sizes = Counter(id(series.room_of(index)) for index in range(3_000))
+                assert max(sizes.values()) < 60
+                for shard in series.shards:  # the root of each is one more
+                    assert sizes[id(shard)] < shard.taken <= 60
+        finally:
+            sys.setswitchinterval(before)
 
     def test_what_ends_first_leaves_its_parent_a_place(self) -> None:
         """With a tail policy, a step does not take the last place in the trace that the step around it belongs to."""

@@ -103,7 +103,7 @@ def job_attacher(
         if current is not base and not (isinstance(current, JobContext) and current.around.outer is base):
             return False
         if places is not None:
-            if places.ahead and event.index > places.last:  # as nearly always, so it is done here
+            if places.ahead > 0 and event.index > places.last:  # as nearly always, so it is done here
                 places.ahead -= 1
                 places.last = event.index
             else:

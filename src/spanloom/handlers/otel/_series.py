@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -22,6 +24,21 @@ _RECENT: Final = 8
 """Last shards of a batch from which the number of late children is estimated."""
 
 
+class _Opening:
+    """The lock under which shards are opened: one for all, as that is rare, and as a fork must renew it."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the lock anew; in a forked child, where the thread that held it does not exist."""
+        self.lock = threading.RLock()  # re-entrant: a signal's handler may start a job in the middle
+
+
+_opening = _Opening()
+os.register_at_fork(after_in_child=_opening.renew)
+
+
 class Series:
     """The shards of one event, and where its next child goes.
 
@@ -37,8 +54,8 @@ class Series:
     Attributes:
         shards: What has been opened so far.
         children: Spans below its jobs, so far.
-        ahead: Places that are taken for the jobs that start next. To give one of them to a job, lower it by 1 and set
-            `last`.
+        ahead: Places that are taken for the jobs that start next. To give one of them to a job whose index is above
+            `last`, lower it by 1 and set `last`, with no call in between: then no thread comes in between, either.
         last: Index of the job that was given a place last, strays aside; -1 before the first.
     """
 
@@ -88,13 +105,21 @@ class Series:
         return self._open is self.home and self._mark > 0
 
     def place(self, job: JobEvent) -> None:
-        """Take a place for the next job of the batch; by one thread, in the order of their start."""
+        """Take a place for the next job of the batch; in the order of their start, as far as threads keep to that."""
+        if self.ahead > 0 and job.index > self.last:
+            self.ahead -= 1
+            self.last = job.index
+        else:
+            with _opening.lock:
+                self._place(job)
+
+    def _place(self, job: JobEvent) -> None:
         index = job.index
         if index <= self.last:
             self._place_stray(job)
             return
         self.last = index
-        if self.ahead:
+        if self.ahead > 0:
             self.ahead -= 1
             return
         room = self._open
@@ -108,24 +133,26 @@ class Series:
 
     def place_unordered(self) -> Room:
         """Take a place for any job of the batch and return where it is; from any thread. Excludes `place`."""
-        room = self._open
-        number = room.number()
-        if number < self._mark or self._has_room(room, number):
-            room.accept(number)
-            return room
-        shard = self._open_range(0)
-        shard.take()
-        return shard
+        with _opening.lock:
+            room = self._open
+            number = room.number()
+            if number < self._mark or self._has_room(room, number):
+                room.accept(number)
+                return room
+            shard = self._open_range(0)
+            shard.take()
+            return shard
 
     def place_child(self) -> Room:
         """Take a place for a child of the owner that is no job, and return where it is; from any thread."""
-        shard = self._spare
-        if shard is None or not shard.take():
-            if shard is not None:
-                shard.close()
-            shard = self._spare = self._open_shard()
-            shard.take()
-        return shard
+        with _opening.lock:
+            shard = self._spare
+            if shard is None or not shard.take():
+                if shard is not None:
+                    shard.close()
+                shard = self._spare = self._open_shard()
+                shard.take()
+            return shard
 
     def room_of(self, index: int) -> Room:
         """Return where `place` has put job `index`, or would put it."""
