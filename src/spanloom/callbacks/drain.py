@@ -292,7 +292,10 @@ class Drain:
                 self._sleep(None if parked else timeout)
         self._turn.want(None)
         if self._runner is not None:
-            self._runner.close()
+            # At the end of the interpreter, from 3.12 on, no thread can be started to end the executor of its loop. The
+            # loop is closed all the same.
+            with suppress(RuntimeError):
+                self._runner.close()
 
     def _sleep(self, timeout: float | None) -> None:
         self._turn.want(None if timeout is None else deadline_ns(timeout))
