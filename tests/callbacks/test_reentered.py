@@ -45,7 +45,7 @@ def ends(function: Callable[[], object]) -> bool:
     """Tell whether `function` comes to its end."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(30)  # a busy machine takes seconds for what emits an event at each call
     return not thread.is_alive()
 
 
