@@ -244,9 +244,9 @@ class Sharding:
             around.append((event_id, parent_id))
             event_id = parent_id
         room = self._placed.get(event_id, room)
+        if around and (series := self._series.get(job.family.batch_id)) is not None:
+            series.children += len(around)
         for event_id, parent_id in reversed(around):
-            if (series := self._series.get(job.family.batch_id)) is not None:
-                series.children += 1
             if not room.take():
                 room = self._series_of(parent_id, room).place_child()
             self._remember(event_id, room)
